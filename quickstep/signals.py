@@ -1,0 +1,59 @@
+"""What is seen and what is made of it: Frames (pixels in time) and Features (vectors in time); no file, no network.
+
+`Flow`, `Poses` and `Audio` will stand here too when something reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Frames:
+    """Pictures, upright, RGB, with square pixels, each with the second at which it is shown.
+
+    `lost` counts the moments whose own picture was damaged, so that the nearest readable one stands in for it.
+    """
+
+    pixels: NDArray[np.uint8]  # (T, H, W, 3)
+    times: NDArray[np.float64]  # (T,)
+    lost: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[3] != 3:
+            raise ValueError(f"frames are uint8 (T, H, W, 3), not {self.pixels.dtype} {self.pixels.shape}")
+        if self.times.shape != self.pixels.shape[:1]:
+            raise ValueError(f"{len(self.pixels)} frames have {self.times.shape} times")
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __repr__(self) -> str:
+        return f"Frames({'x'.join(map(str, self.pixels.shape))}, {_span(self.times)}, lost={self.lost})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Features:
+    """What a backbone makes of a segment: one vector for each of some moments, in time order."""
+
+    values: NDArray[np.float32]  # (T, D)
+    times: NDArray[np.float64]  # (T,)
+
+    def __post_init__(self) -> None:
+        if self.values.dtype != np.float32 or self.values.ndim < 2:
+            raise ValueError(f"features are float32 (T, D, ...), not {self.values.dtype} {self.values.shape}")
+        if len(self.values) == 0 or self.times.shape != self.values.shape[:1]:
+            raise ValueError(f"features {self.values.shape} have {self.times.shape} times")
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __repr__(self) -> str:
+        return f"Features({'x'.join(map(str, self.values.shape))}, {_span(self.times)})"
+
+
+def _span(times: NDArray[np.float64]) -> str:
+    return f"{times[0]:.3f}-{times[-1]:.3f} s" if len(times) else "empty"

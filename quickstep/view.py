@@ -1,0 +1,91 @@
+"""View: which moments of a segment are looked at and at what size; the same for training, testing, app and service.
+
+Only arithmetic on seconds: frame rates, variable rates and rotation are the decoder's business.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.errors import ConfigError
+
+Fit = Literal["crop", "stretch", "whole"]
+Resample = Literal["bicubic", "bilinear", "lanczos", "nearest", "area"]
+
+
+@dataclass(frozen=True)
+class View:
+    """Which moments of a segment are looked at, and what the picture is brought to.
+
+    Without `fps`, `frames` moments spread evenly over each of `windows` equal parts of the segment. With `fps`, each window is
+    `frames` moments at that pace, and `windows=None` means as many as cover the segment. A segment too short for its
+    window shows its last frame again: never a black one.
+
+    `fit="crop"`: the short edge becomes `edge` (by default `size`), then the central size x size is kept. `"stretch"`: size x
+    size whatever the shape. `"whole"`: the short edge becomes `size` (never enlarged), nothing is cut off.
+    """
+
+    frames: int = 8
+    fps: float | None = None
+    size: int = 224
+    windows: int | None = 1
+    fit: Fit = "crop"
+    edge: int | None = None
+    resample: Resample = "bicubic"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.frames <= 4096:
+            raise ConfigError("frames", f"from 1 to 4096 frames a window, not {self.frames}")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise ConfigError("fps", f"above 0 and at most 1000, not {self.fps}")
+        if not 8 <= self.size <= 4096:
+            raise ConfigError("size", f"from 8 to 4096 pixels, not {self.size}")
+        if self.windows is None and self.fps is None:
+            raise ConfigError("windows", "covering windows need a pace: set fps too")
+        if self.windows is not None and not 1 <= self.windows <= 10_000:
+            raise ConfigError("windows", f"from 1 to 10000 windows, not {self.windows}")
+        if self.edge is not None and self.edge < self.size:
+            raise ConfigError("edge", f"the short edge before cropping is at least the size ({self.size}), not {self.edge}")
+
+    def moments(self, start: float, end: float) -> NDArray[np.float64]:
+        """The seconds to look at, (W, F), each inside [start, end) and ascending in a window.
+
+        Every moment stands in the middle of its share of time, so that rounding never turns it into the frame beside it.
+        """
+        share = (np.arange(self.frames) + 0.5) / self.frames
+        if self.fps is None:
+            assert self.windows is not None
+            length = (end - start) / self.windows
+            starts = start + length * np.arange(self.windows)
+        else:
+            length = self.frames / self.fps
+            count = self.windows or max(1, math.ceil((end - start) / length - 1e-6))
+            slack = max(0.0, end - start - length)
+            starts = start + (np.linspace(0.0, slack, count) if count > 1 else np.array([slack / 2]))
+        moments: NDArray[np.float64] = starts[:, None] + length * share[None, :]  # (W, F)
+        return np.clip(moments, start, np.nextafter(max(end, np.nextafter(start, np.inf)), start))
+
+    def picture(self, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+        """For an upright width x height: the (width, height) to scale to, then the (left, top, width, height) to keep."""
+        short = min(width, height)
+        if self.fit == "stretch":
+            return (self.size, self.size), (0, 0, self.size, self.size)
+        if self.fit == "whole":
+            target = min(self.size, short)
+            scaled = _by_short_edge(width, height, target)
+            return scaled, (0, 0, *scaled)
+        scaled = _by_short_edge(width, height, self.edge or self.size)
+        left, top = (scaled[0] - self.size) // 2, (scaled[1] - self.size) // 2
+        return scaled, (left, top, self.size, self.size)
+
+
+def _by_short_edge(width: int, height: int, target: int) -> tuple[int, int]:
+    """The size whose short edge is `target`; the long one is cut to whole pixels, as the image processors do."""
+    if width <= height:
+        return target, max(1, int(target * height / width))
+    return max(1, int(target * width / height)), target
