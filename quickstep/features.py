@@ -1,0 +1,240 @@
+"""extract: segments -> Features, through the store; decoding in worker threads overlaps with the network's work.
+
+Knows backbones only by their contract. What was computed once is never decoded again; what fails is listed, never made up.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from quickstep.errors import MediaError, QuickstepError
+from quickstep.media import DECODING_VERSION, read_windows
+from quickstep.progress import Progress, silent
+from quickstep.segment import Failure, Segment
+from quickstep.signals import Features, Frames
+from quickstep.store import Arrays, Json, Store
+
+if TYPE_CHECKING:
+    from quickstep.backbones import Backbone
+    from quickstep.view import View
+
+MOST_LOST = 0.5  # a segment more of whose moments than this cannot be read is a failure, not a guess
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The features of the segments that could be used, in the order asked, and the failures of the others."""
+
+    features: dict[Segment, Features]
+    failures: tuple[Failure, ...] = ()
+    damaged: dict[Segment, float] = field(default_factory=dict)  # the share of moments that could not be read, where any
+    computed: int = 0  # videos looked at; the others came from the store
+    seconds: float = 0.0
+
+    def check(self, *, strict: bool) -> Extraction:
+        """Itself; where failures are not to be tolerated, the first one is raised."""
+        if strict and self.failures:
+            raise self.failures[0].error
+        return self
+
+
+def extract(
+    segments: Sequence[Segment],
+    backbone: Backbone,
+    *,
+    view: View | None = None,
+    store: Store | None = None,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Extraction:
+    """Features of every segment, from the store where they are known, else computed and kept."""
+    started = time.perf_counter()
+    view, store = view or backbone.view, store or Store()
+    spans = {segment.span: segment for segment in segments}  # a span listed twice is looked at once
+    known: dict[tuple[object, ...], Arrays] = {}
+    errors: dict[tuple[object, ...], QuickstepError] = {}
+    missing: list[_Job] = []
+    for span, segment in spans.items():
+        try:
+            key = _key(segment, view, backbone, store)
+            found = store.get(key)
+        except MediaError as error:
+            errors[span] = error
+            continue
+        if found is None:
+            missing.append(_Job(segment, key))
+        else:
+            known[span] = found
+    done = len(known) + len(errors)
+    progress("features", done, len(spans))
+    for job, result in _compute(missing, backbone, view, workers=workers or os.cpu_count() or 1):
+        if isinstance(result, QuickstepError):
+            errors[job.segment.span] = result
+        else:
+            store.put(job.key, result)
+            known[job.segment.span] = result
+        done += 1
+        progress("features", done, len(spans))
+    features = {s: Features(known[s.span]["values"], known[s.span]["times"]) for s in segments if s.span in known}
+    lost = {s: _share_lost(known[s.span]) for s in features}
+    return Extraction(
+        features,
+        tuple(Failure(s, errors[s.span]) for s in segments if s.span in errors),
+        {s: share for s, share in lost.items() if share > 0},
+        len(missing),
+        time.perf_counter() - started,
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    segment: Segment
+    key: dict[str, Json]
+
+
+def _key(segment: Segment, view: View, backbone: Backbone, store: Store) -> dict[str, Json]:
+    """Everything that decides a segment's features; the file's bytes, never its name."""
+    return {
+        "kind": "features",
+        "video": store.digest(segment.path),
+        "span": [segment.start, segment.end],
+        "view": asdict(view),
+        "decoding": DECODING_VERSION,
+        "backbone": dict(backbone.identity),
+    }
+
+
+def _share_lost(arrays: Arrays) -> float:
+    lost, asked = arrays["lost"]
+    return float(lost) / float(asked)
+
+
+_Item = Frames | Features | BaseException | None  # a window, what was made of it, what went wrong, or: that was the last
+
+
+def _compute(jobs: Sequence[_Job], backbone: Backbone, view: View, *, workers: int) -> Iterator[tuple[_Job, Arrays | QuickstepError]]:
+    """The features of each job, as they are finished.
+
+    Workers decode window by window into a short queue; windows of several videos are embedded together. A backbone that says
+    `parallel` computes on the workers themselves (it keeps one core busy a call and gains nothing from batches).
+    """
+    decoded: queue.Queue[tuple[int, _Item, tuple[int, int]]] = queue.Queue(maxsize=4 * workers)
+    todo = iter(range(len(jobs)))
+    stop = threading.Event()
+
+    def hand_over(number: int, item: _Item, lost: tuple[int, int] = (0, 0)) -> None:
+        while not stop.is_set():
+            try:
+                return decoded.put((number, item, lost), timeout=0.2)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        for number in todo:  # next() on a range iterator is atomic, so each job is taken once
+            try:
+                for frames in read_windows(jobs[number].segment, view):
+                    hand_over(number, backbone.embed([frames])[0] if backbone.parallel else frames, (frames.lost, len(frames)))
+                    if stop.is_set():
+                        return
+                hand_over(number, None)
+            except BaseException as error:  # whatever it is, the caller decides: it must not die with its thread
+                hand_over(number, error)
+
+    threads = [threading.Thread(target=work, name=f"decode-{i}", daemon=True) for i in range(min(workers, len(jobs)))]
+    for thread in threads:
+        thread.start()
+    try:
+        assembly = _Assembly(backbone, [_Parts(job.segment.path) for job in jobs])
+        finished = 0
+        while finished < len(jobs):
+            number, item, lost = decoded.get()
+            for ready, result in assembly.add(number, item, lost):
+                finished += 1
+                yield jobs[ready], result
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+@dataclass
+class _Parts:
+    """What there is of one job so far."""
+
+    path: Path
+    features: list[Features | None] = field(default_factory=list)  # a place for each window, filled when it is embedded
+    lost: int = 0
+    asked: int = 0
+    ended: bool = False
+
+
+@dataclass
+class _Assembly:
+    """Gathers windows of all jobs into batches, has them embedded, and puts each result in its job's place."""
+
+    backbone: Backbone
+    parts: list[_Parts]
+    open: int = field(init=False)
+    waiting: list[tuple[int, int, Frames]] = field(default_factory=list)  # job, window, pixels
+
+    def __post_init__(self) -> None:
+        self.open = len(self.parts)
+
+    def add(self, number: int, item: _Item, lost: tuple[int, int]) -> list[tuple[int, Arrays | QuickstepError]]:
+        """Take one thing from the queue; returns the jobs that it finished."""
+        part = self.parts[number]
+        if isinstance(item, QuickstepError):
+            self.open -= 1
+            self.waiting = [waiting for waiting in self.waiting if waiting[0] != number]
+            return [(number, item), *(self._flush() if self.open == 0 else [])]
+        if isinstance(item, BaseException):
+            raise item
+        part.lost, part.asked = part.lost + lost[0], part.asked + lost[1]
+        if isinstance(item, Features):
+            part.features.append(item)
+            return []
+        if isinstance(item, Frames):
+            self.waiting.append((number, len(part.features), item))
+            part.features.append(None)
+            full = sum(len(frames) for _, _, frames in self.waiting) >= self.backbone.batch
+            return self._flush() if full else []
+        part.ended = True
+        self.open -= 1
+        return self._finished({number}) + (self._flush() if self.open == 0 else [])
+
+    def _flush(self) -> list[tuple[int, Arrays | QuickstepError]]:
+        """Embed what waits."""
+        waiting, self.waiting = self.waiting, []
+        if waiting:
+            for (number, window, _), features in zip(waiting, self.backbone.embed([frames for _, _, frames in waiting]), strict=True):
+                self.parts[number].features[window] = features
+        return self._finished({number for number, _, _ in waiting})
+
+    def _finished(self, numbers: set[int]) -> list[tuple[int, Arrays | QuickstepError]]:
+        done: list[tuple[int, Arrays | QuickstepError]] = []
+        for number in sorted(numbers):
+            part = self.parts[number]
+            features = [f for f in part.features if f is not None]
+            if part.ended and part.features and len(features) == len(part.features):
+                done.append((number, _whole(features, part)))
+                self.parts[number] = _Parts(part.path)
+        return done
+
+
+def _whole(windows: list[Features], part: _Parts) -> Arrays | QuickstepError:
+    if part.lost > MOST_LOST * part.asked:
+        return MediaError(part.path, f"{part.lost} of the {part.asked} moments to look at cannot be read")
+    return {
+        "values": np.concatenate([window.values for window in windows]),
+        "times": np.concatenate([window.times for window in windows]),
+        "lost": np.array([part.lost, part.asked]),
+    }
