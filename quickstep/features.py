@@ -5,6 +5,7 @@ Knows backbones only by their contract. What was computed once is never decoded 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -133,10 +134,9 @@ def _compute(jobs: Sequence[_Job], backbone: Backbone, view: View, *, workers: i
 
     def hand_over(number: int, item: _Item, lost: tuple[int, int] = (0, 0)) -> None:
         while not stop.is_set():
-            try:
-                return decoded.put((number, item, lost), timeout=0.2)
-            except queue.Full:
-                continue
+            with contextlib.suppress(queue.Full):
+                decoded.put((number, item, lost), timeout=0.2)
+                return
 
     def work() -> None:
         for number in todo:  # next() on a range iterator is atomic, so each job is taken once
