@@ -1,0 +1,188 @@
+"""How sure a measured share is: bootstrap over groups, bounds for few or no errors, paired tests; knows no videos.
+
+A group (a dancer, a source video) is drawn whole or not at all, because its segments are right or wrong together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+DRAWS = 2000
+FEWEST_GROUPS = 3  # below this there is nothing to draw from
+FEW_GROUPS = 10  # below this the interval is a guess, and its note says so
+_CELLS = 2_000_000  # weights held at once
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A measured value with its 95 % interval; `over` says what was drawn, `note` what makes it less certain."""
+
+    value: float
+    low: float
+    high: float
+    over: str = "segments"  # "segments" or "groups"
+    units: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more often A is right than B on the same segments, and how surprising that would be by luck."""
+
+    interval: Interval
+    p: float  # sign-flip test over groups
+    p_mcnemar: float  # exact McNemar over segments
+    only_a: int  # segments that A alone has right
+    only_b: int
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What is drawn with replacement: `of[i]` is the unit of segment i."""
+
+    of: NDArray[np.int64]  # (N,)
+    count: int
+    over: str
+    note: str
+
+
+def units_of(groups: Sequence[Hashable]) -> Units:
+    """The groups as units; single segments instead, with a note, where there are too few groups to draw from."""
+    numbers: dict[Hashable, int] = {}
+    of = np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
+    size = len(groups)
+    if len(numbers) == size:
+        return Units(of, size, "segments", "")
+    if len(numbers) < FEWEST_GROUPS:
+        some = "all segments are of one group" if len(numbers) == 1 else f"there are only {len(numbers)} groups"
+        return Units(np.arange(size), size, "segments", f"{some}, so segments were drawn one by one: truly it is wider")
+    note = f"only {len(numbers)} groups: the interval itself is a rough guess" if len(numbers) < FEW_GROUPS else ""
+    return Units(of, len(numbers), "groups", note)
+
+
+def bootstrap(sums: Floats, statistic: Callable[[Floats], Floats], *, seed: int = 0, draws: int = DRAWS) -> Floats:
+    """The 2.5 % and 97.5 % ends (2, K) of `statistic` over units drawn with replacement.
+
+    `sums` is (U, M): what each unit adds up to; `statistic` makes (B, K) of (B, M). With few units the percentiles are
+    taken further out, by Student's t, as far as an interval of so few needs to be wider.
+    """
+    units = len(sums)
+    values = np.concatenate([statistic(weights @ sums) for weights in _weights(units, seed, draws)])  # (B, K)
+    further = math.sqrt(units / (units - 1)) * stats.t.ppf(0.975, units - 1) if units > 1 else math.inf
+    level = float(stats.norm.cdf(-further))
+    ends: Floats = np.quantile(values, [level, 1 - level], axis=0)
+    return ends
+
+
+def share(right: Bools, groups: Sequence[Hashable], *, seed: int = 0) -> Interval:
+    """The share of `right` (N,) with its interval over groups."""
+    units = units_of(groups)
+    sums = add_up(np.column_stack([right, np.ones(len(right))]), units)
+    low, high = bootstrap(sums, lambda s: s[:, :1] / s[:, 1:], seed=seed)
+    return widened(float(np.mean(right)), float(low[0]), float(high[0]), units=units, segments=len(right))
+
+
+def difference(a: Bools, b: Bools, groups: Sequence[Hashable], *, seed: int = 0) -> Difference:
+    """The paired difference of the shares of `a` and `b` (N,), with its interval over groups and two tests."""
+    units = units_of(groups)
+    gain = a.astype(np.float64) - b.astype(np.float64)
+    sums = add_up(np.column_stack([gain, np.ones(len(gain))]), units)
+    low, high = bootstrap(sums, lambda s: s[:, :1] / s[:, 1:], seed=seed)
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    least, most = _paired_bounds(only_a, only_b, len(gain))
+    interval = Interval(
+        float(gain.mean()), max(-1.0, min(float(low[0]), least)), min(1.0, max(float(high[0]), most)), units.over, units.count, units.note
+    )
+    return Difference(interval, sign_flip(sums[:, 0], seed=seed), mcnemar(only_a, only_b), only_a, only_b)
+
+
+def widened(value: float, low: float, high: float, *, units: Units, segments: int) -> Interval:
+    """A bootstrap interval of a share made at least as wide as Wilson's for so many independent segments.
+
+    Where all units are alike, drawing them tells nothing: then the bound is that of so many independent *units*.
+    """
+    alike = value in (0.0, 1.0)
+    least, most = wilson(value * (units.count if alike else segments), units.count if alike else segments)
+    note = units.note
+    if alike:
+        all_of = "all right" if value else "all wrong"
+        what = "groups" if units.over == "groups" else "segments"
+        note = "; ".join(filter(None, [note, f"{all_of}, so this is Wilson's bound for {units.count} {what}"]))
+    return Interval(value, max(0.0, min(low, least)), min(1.0, max(high, most)), units.over, units.count, note)
+
+
+def wilson(right: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of `right` in `count`: honest with few, and with none or all."""
+    z = 1.959963984540054
+    center = (right + z * z / 2) / (count + z * z)
+    half = z * math.sqrt(right * (count - right) / count + z * z / 4) / (count + z * z)
+    low = 0.0 if right <= 0 else center - half
+    high = 1.0 if right >= count else center + half
+    return low, high
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """The exact two-sided p: could a fair coin have decided who is right where A and B differ?"""
+    if only_a + only_b == 0:
+        return 1.0
+    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+
+
+def sign_flip(sums: Floats, *, seed: int = 0, draws: int = 5000) -> float:
+    """The two-sided p that the units' sums (U,) would lean so far to one side if A and B were exchangeable in each."""
+    sums = sums[sums != 0]
+    if len(sums) == 0:
+        return 1.0
+    seen = abs(sums.sum()) - 1e-9
+    if len(sums) <= 12:
+        flips = 1 - 2 * ((np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))) & 1)  # every pattern of signs
+        return float(np.mean(np.abs(flips @ sums) >= seen))
+    rng = np.random.default_rng(seed)
+    more, step = 0, max(1, _CELLS // len(sums))
+    for first in range(0, draws, step):
+        flips = 1 - 2 * rng.integers(0, 2, (min(step, draws - first), len(sums)))
+        more += int(np.sum(np.abs(flips @ sums) >= seen))
+    return (more + 1) / (draws + 1)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p values corrected for asking so many questions at once, in the order given."""
+    corrected, largest = [0.0] * len(ps), 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
+        corrected[index] = largest
+    return corrected
+
+
+def add_up(values: ArrayLike, units: Units) -> Floats:
+    """(N, M) values added up over each unit: (U, M)."""
+    rows = np.asarray(values, dtype=np.float64)
+    sums = np.zeros((units.count, rows.shape[1]))
+    np.add.at(sums, units.of, rows)
+    return sums
+
+
+def _weights(units: int, seed: int, draws: int) -> Iterator[Floats]:
+    """How often each unit is drawn, (b, U) at a time."""
+    rng = np.random.default_rng(seed)
+    step = max(1, _CELLS // units)
+    for first in range(0, draws, step):
+        size = min(step, draws - first)
+        drawn = rng.integers(0, units, (size, units)) + units * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units).astype(np.float64)
+
+
+def _paired_bounds(only_a: int, only_b: int, count: int) -> tuple[float, float]:
+    """Agresti and Min's interval of a paired difference: never of zero width, even where A and B agree on all."""
+    n, gain = count + 2, only_a - only_b
+    half = 1.959963984540054 * math.sqrt(only_a + only_b + 1 - gain * gain / n) / n
+    return gain / n - half, gain / n + half
