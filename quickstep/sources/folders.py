@@ -1,0 +1,153 @@
+"""Folders of videos: one a class, or train|val|test with one a class inside; opens no video."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from quickstep.errors import ManifestError
+from quickstep.segment import Segment
+from quickstep.sources.rows import SPLITS, plain
+
+_VIDEOS = (
+    "3g2 3gp apng asf avi divx dv f4v flv gif h264 h265 hevc m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg mpg mts mxf nut ogm ogv qt rm "
+    "rmvb ts vob webm wmv y4m"
+)
+VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEOS.split())
+_LEFTOVERS = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"})
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What lay in a folder and was not taken, counted."""
+
+    hidden: int = 0  # names that begin with a dot, and what systems leave behind
+    other: int = 0  # files that are not videos
+    loose: int = 0  # videos that lie in no class folder
+    tables: tuple[str, ...] = ()  # csv files beside the class folders, which may know more than the folders say
+
+    def __add__(self, more: Skipped) -> Skipped:
+        return Skipped(self.hidden + more.hidden, self.other + more.other, self.loose + more.loose, self.tables + more.tables)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The segments of a folder, the classes whose folders hold no video, and what was skipped."""
+
+    segments: tuple[Segment, ...] = ()
+    empty: frozenset[str] = frozenset()
+    skipped: Skipped = Skipped()
+
+    def __add__(self, more: Found) -> Found:
+        return Found(self.segments + more.segments, self.empty | more.empty, self.skipped + more.skipped)
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """One directory, sorted into what it holds."""
+
+    folders: tuple[Path, ...]
+    videos: tuple[Path, ...]
+    skipped: Skipped
+
+
+def is_video(path: Path) -> bool:
+    """Whether the name says so."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def read_folder(folder: Path, *, labelled: bool) -> Found:
+    """Every video below a folder; its class is the first folder on the way down, after train, val or test if those are there."""
+    if not labelled:
+        videos, skipped = _walk(folder)
+        return Found(tuple(Segment(path) for path in videos), skipped=skipped)
+    splits = _splits(folder)
+    if splits:
+        shelf = _look(folder)
+        found = Found(skipped=shelf.skipped + Skipped(loose=len(shelf.videos)))
+        for inner in splits:
+            found += _classes(inner, SPLITS[inner.name.casefold()])
+    else:
+        found = _classes(folder, None)
+    if not found.segments and found.skipped.loose:
+        raise ManifestError(folder, "its videos lie in no class folder; put each video into a folder named as its class")
+    if not found.segments:
+        raise ManifestError(folder, "holds no videos; put each video into a folder named as its class")
+    used = {segment.label for segment in found.segments}
+    return Found(found.segments, found.empty - used, found.skipped)
+
+
+def _splits(folder: Path) -> list[Path]:
+    """The train, val and test folders, where the classes lie one level deeper."""
+    full = [inner for inner in _look(folder).folders if _walk(inner)[0]]
+    splits = [inner for inner in full if inner.name.casefold() in SPLITS]
+    deep = [inner for inner in splits if any(_walk(below)[0] for below in _look(inner).folders)]
+    if len(splits) == len(full):
+        if splits and not deep:
+            raise ManifestError(folder, f"{splits[0].name} holds videos but no class folders; put a folder a class into it")
+        return splits
+    if deep and len({SPLITS[inner.name.casefold()] for inner in splits}) > 1:
+        others = ", ".join(inner.name for inner in full if inner not in splits)
+        raise ManifestError(folder, f"holds splits beside other folders with videos ({others[:80]}); keep one or the other")
+    return []
+
+
+def _classes(folder: Path, split: str | None) -> Found:
+    shelf = _look(folder)
+    found = Found(skipped=shelf.skipped + Skipped(loose=len(shelf.videos)))
+    for inner in shelf.folders:
+        label = plain(inner.name)
+        videos, skipped = _walk(inner)
+        if videos and (label.casefold() == "nan" or not label):
+            raise ManifestError(inner, "a class cannot be called that, tables read it as a missing value; rename the folder")
+        segments = tuple(Segment(path, label=label, split=split) for path in videos)
+        found += Found(segments, frozenset() if videos else frozenset({label}), Skipped(skipped.hidden, skipped.other))
+    return found
+
+
+def _walk(folder: Path) -> tuple[list[Path], Skipped]:
+    """The videos below a folder, in order; links are followed, but no directory is entered twice."""
+    waiting, entered = [folder], set()
+    videos: list[Path] = []
+    skipped = Skipped()
+    while waiting:
+        current = waiting.pop()
+        real = os.path.realpath(current)
+        if real in entered:
+            continue
+        entered.add(real)
+        shelf = _look(current)
+        videos += shelf.videos
+        skipped += shelf.skipped
+        waiting += reversed(shelf.folders)
+    return sorted(videos), skipped
+
+
+def _look(folder: Path) -> _Shelf:
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise ManifestError(folder, f"cannot be read: {error.strerror or error}") from error
+    folders, videos, tables = [], [], []
+    hidden = other = 0
+    for path in paths:
+        if path.name.startswith(".") or path.name in _LEFTOVERS:
+            hidden += 1
+        elif is_video(path):  # also a broken link or a directory of that name: it fails by name later, rather than vanish
+            videos.append(_spelled(path))
+        elif path.is_dir():
+            folders.append(_spelled(path))
+        else:
+            other += 1
+            tables += [path.name] if path.suffix.lower() in {".csv", ".tsv"} else []
+    return _Shelf(tuple(folders), tuple(videos), Skipped(hidden, other, 0, tuple(tables)))
+
+
+def _spelled(path: Path) -> Path:
+    """The path itself, if a manifest could write it down."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ManifestError(ascii(str(path.parent)), f"the name {path.name!a} is not UTF-8; rename it") from error
+    return path
