@@ -1,1 +1,61 @@
-"""quickstep names the moves in video, in the words of whoever uses it."""
+"""quickstep names the moves in video, in the words of whoever uses it.
+
+>>> import quickstep
+>>> trained = quickstep.train(quickstep.read_manifest("DANCES"), quickstep.TrainConfig(backbone="motion"))  # doctest: +SKIP
+>>> trained.model.predict(["new.mp4"])  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import Any
+
+# Each public name and the module that has it; a module is imported when one of its names is first used, so that
+# `import quickstep` stays quick.
+_HOMES = {
+    "ConfigError": "errors",
+    "Failure": "segment",
+    "Features": "signals",
+    "Frames": "signals",
+    "Manifest": "manifest",
+    "ManifestError": "errors",
+    "MediaError": "errors",
+    "MissingExtra": "errors",
+    "Model": "model",
+    "ModelError": "errors",
+    "Prediction": "model",
+    "Predictions": "model",
+    "QuickstepError": "errors",
+    "Report": "evaluation",
+    "Segment": "segment",
+    "SplitConfig": "splits",
+    "Store": "store",
+    "StoreError": "errors",
+    "TrainConfig": "training",
+    "UnknownName": "errors",
+    "View": "view",
+    "WeightsError": "errors",
+    "compare": "comparison",
+    "evaluate": "evaluation",
+    "extract": "features",
+    "open_backbone": "backbones",
+    "predict": "prediction",
+    "probe": "media",
+    "read_frames": "media",
+    "read_manifest": "manifest",
+    "scan": "audit",
+    "split": "splits",
+    "train": "training",
+    "write_manifest": "manifest",
+    "write_report": "reporting",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'quickstep' has no attribute {name!r}")
+    return getattr(import_module(f"quickstep.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,40 @@
+# Everything from a fresh machine: each target makes .venv and installs what it needs by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.PHONY: demo test test-slow lint format bench clean
+
+demo: .venv/installed         ## draw dancers, then scan, split, train, evaluate and predict, offline
+	$(BIN)/quickstep demo demo
+
+test: .venv/installed         ## the fast tests
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed    ## the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed         ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed       ## bring the code into its style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed-bench  ## tables of speed and accuracy, as ratios within one run
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv demo
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "quickstep needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+.venv/installed-bench: .venv/installed
+	$(INSTALL) --editable '.[dev,bench,openvino]'
+	touch $@

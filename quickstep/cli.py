@@ -1,0 +1,75 @@
+"""The command line: which commands there are, and what happens when one goes wrong; imports a command only when it is called."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+from cyclopts import App
+
+from quickstep.errors import QuickstepError
+from quickstep.table import Entry
+
+COMMANDS = {
+    "train": Entry("quickstep.commands:train", "Make a model of a folder (or csv) of labelled videos."),
+    "evaluate": Entry(
+        "quickstep.commands:evaluate", "Measure a model on videos it has not seen, beside plain baselines, in a report."
+    ),
+    "predict": Entry("quickstep.commands:predict", "Name the move in videos."),
+    "compare": Entry("quickstep.commands:compare", "Say whether one model is really better than another on the same videos."),
+    "scan": Entry("quickstep.commands:scan", "Look for what is wrong with a set of videos before training on it."),
+    "split": Entry("quickstep.commands:split", "Divide a set into train, val and test (or folds) so that nothing leaks, with the proof."),
+    "demo": Entry("quickstep.commands:demo", "Draw dancers and do all of it on them, offline."),
+    "cache": Entry("quickstep.commands:cache", "Show what is kept of earlier computations, and prune it."),
+    "doctor": Entry("quickstep.commands:doctor", "Say what is installed, what is missing and what to do about it."),
+}
+
+app = App(
+    name="quickstep",
+    help="Names the moves in video, in your words: a folder of labelled videos in, a classifier with honest numbers out.",
+    help_epilogue="`quickstep COMMAND --help` explains a command; `quickstep --install-completion` teaches your shell the names.",
+)
+for _name, _entry in COMMANDS.items():
+    app.command(_entry.target, name=_name, help=_entry.about)
+app.register_install_completion_command()
+
+# What an operating system says when a disk or a folder does not let us write: the person's to mend, so no traceback.
+_DISK = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM ends as Ctrl-C does, so that half-written files are removed and threads joined."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run one command; a person's mistake is one line and exit status 1, a bug keeps its traceback."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        result = app(arguments, result_action="return_value")
+        sys.stdout.flush()
+    except QuickstepError as error:
+        _stop(f"quickstep: {error}", 1)
+    except KeyboardInterrupt as interrupt:
+        status = 143 if isinstance(interrupt, _Terminated) else 130
+        _stop("quickstep: stopped; what was computed is kept, so the same command goes on from here", status)
+    except BrokenPipeError:  # the reader of our output went away (quickstep ... | head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        _stop(f"quickstep: {error.filename or 'the disk'}: {error.strerror}; what was computed is kept", 1)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _stop(message: str, status: int) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated

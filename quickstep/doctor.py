@@ -1,0 +1,97 @@
+"""examine: what is installed, what is missing and what to do about it; changes nothing."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from typing import Literal
+
+from quickstep.store import Store
+
+State = Literal["good", "missing", "bad"]
+LIBRARIES = ("torch", "transformers", "av", "opencv-contrib-python-headless", "scikit-learn", "numpy")
+EXTRAS = {"openvino": ("openvino", "encodes images about twice as fast on Intel processors")}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what it is, how it stands and, where that is not well, what to do."""
+
+    what: str
+    state: State
+    details: str
+    advice: str = ""
+
+
+def examine(store: Store | None = None) -> list[Finding]:
+    """Everything that decides whether and how quickly quickstep works here."""
+    return [_python(), *_libraries(), *_extras(), _ffmpeg(), _device(), _weights(), _cache(store or Store())]
+
+
+def _python() -> Finding:
+    good = sys.version_info >= (3, 11)
+    return Finding(
+        "python", "good" if good else "bad", f"{platform.python_version()} on {platform.platform()}", "" if good else "use 3.11 or newer"
+    )
+
+
+def _libraries() -> Iterator[Finding]:
+    yield Finding("quickstep", "good", metadata.version("quickstep"))
+    for name in LIBRARIES:
+        try:
+            yield Finding(name, "good", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding(name, "bad", "not installed", "pip install quickstep")
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, (module, use) in EXTRAS.items():
+        if find_spec(module) is not None:
+            yield Finding(f"[{extra}]", "good", f"{metadata.version(module)}: {use}")
+        else:
+            yield Finding(f"[{extra}]", "missing", use, f"pip install 'quickstep[{extra}]'")
+
+
+def _ffmpeg() -> Finding:
+    from quickstep.media import ffmpeg_version
+
+    try:
+        return Finding("ffmpeg", "good", f"{ffmpeg_version()} inside PyAV")
+    except ImportError as error:
+        return Finding("ffmpeg", "bad", str(error), "pip install --force-reinstall av")
+
+
+def _device() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("device", "good", f"{torch.cuda.get_device_name()} (cuda {torch.version.cuda})")
+    if torch.backends.mps.is_available():
+        return Finding("device", "good", "Apple GPU (mps)")
+    threads = f"{torch.get_num_threads()} threads"
+    return Finding(
+        "device", "good", f"CPU, {threads}, {torch.backends.cpu.get_cpu_capability()}", "a GPU makes networks faster; none is needed"
+    )
+
+
+def _weights() -> Finding:
+    from quickstep.backbones import weights_at_hand
+
+    if weights_at_hand("clip-vit-b32"):
+        return Finding("CLIP weights", "good", "clip-vit-b32 is on this machine")
+    return Finding(
+        "CLIP weights",
+        "missing",
+        "clip-vit-b32 is not on this machine",
+        "fetched on first use where a hub is reachable; else --weights FOLDER, or --backbone motion, which needs none",
+    )
+
+
+def _cache(store: Store) -> Finding:
+    entries = list(store.entries())
+    size = sum(entry.size for entry in entries) / 1e6
+    return Finding("cache", "good", f"{store.folder}: {len(entries)} values, {size:.1f} MB", "quickstep cache shows and prunes it")
