@@ -64,7 +64,8 @@ class Baseline:
     about: str
     accuracy: Interval | None  # None: it could not be made; `problem` says why
     difference: Difference | None  # the model's lead over it
-    tested: int = 0
+    over_majority: Difference | None = None  # its own lead over always saying the commonest label
+    note: str = ""
     problem: str = ""
 
 
@@ -207,11 +208,16 @@ class Report:
         return sum(tested.right for tested in self.tested)
 
     @property
+    def things(self) -> str:
+        """What to call what was tested: videos where none was cut, segments otherwise."""
+        whole = all(tested.start == 0 and tested.end is None for tested in self.tested)
+        return ("video" if whole else "segment") + ("" if len(self.tested) == 1 else "s")
+
+    @property
     def headline(self) -> str:
         """The first sentence of everything made of this report."""
-        low, high = (f"{100 * end:.0f}" for end in (self.figures.accuracy.low, self.figures.accuracy.high))
-        many = "segment" if len(self.tested) == 1 else "segments"
-        return f"Right on {self.right} of {len(self.tested)} test {many}: {self.figures.accuracy.value:.0%} (95 % interval {low}–{high} %)"
+        accuracy = self.figures.accuracy
+        return f"Right on {self.right} of {len(self.tested)} test {self.things}: {percent(accuracy.value)} (95 % interval {between(accuracy)})"
 
     def to_json(self) -> str:
         """The whole report as JSON; `from_json` gives an equal one."""
@@ -221,8 +227,8 @@ class Report:
     def from_json(cls, text: str | bytes, *, where: str | Path = "report.json") -> Report:
         """The report that `to_json` wrote; anything else is refused in one line."""
         try:
-            plain = json.loads(text)
-        except ValueError as error:
+            plain = json.loads(text, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
             raise ModelError(where, f"is not JSON ({error}); make it anew with quickstep evaluate") from error
         version = plain.get("format") if isinstance(plain, Mapping) else None
         if not isinstance(version, int):
@@ -244,3 +250,25 @@ class Report:
         except (OSError, UnicodeDecodeError) as error:
             why = "there is no report here; make one with quickstep evaluate" if isinstance(error, FileNotFoundError) else str(error)
             raise ModelError(file, why) from error
+
+
+def percent(value: float) -> str:
+    """A share as people read it: 100 % only where it is all, 0 % only where it is none."""
+    rounded = f"{100 * value:.0f}"
+    if (rounded == "100" and value < 1) or (rounded in ("0", "-0") and value != 0):
+        rounded = f"{100 * value:.1f}"
+    return f"{rounded} %"
+
+
+def between(interval: Interval) -> str:
+    """The two ends of an interval of shares."""
+    return f"{100 * interval.low:.0f}–{100 * interval.high:.0f} %"
+
+
+def points(interval: Interval) -> str:
+    """A difference of shares in percentage points with its interval."""
+    return f"{100 * interval.value:+.0f} points ({100 * interval.low:+.0f} to {100 * interval.high:+.0f})"
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"it has a {word}")

@@ -1,0 +1,141 @@
+"""What the figures mean, in plain sentences: chance, shortcuts, too few, unsure; measures nothing itself.
+
+A warning says that the headline may not mean what it seems to; a caution that it is not certain; a note adds a fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quickstep.intervals import Interval
+from quickstep.metrics import ClassFigures, Reliability
+from quickstep.report import Baseline, Figures, Verdict, between, percent, points
+
+LEVELS = ("warning", "caution", "note", "good")
+NEAR = 0.02  # two shares this close count as equal
+FEW = 30  # fewer tested segments than this cannot carry a claim
+
+
+def in_order(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """The gravest first, otherwise as given."""
+    return tuple(sorted(verdicts, key=lambda verdict: LEVELS.index(verdict.level)))
+
+
+def on_size(accuracy: Interval, tested: int) -> list[Verdict]:
+    """Whether there is enough to say anything."""
+    many = f"{tested} test segment{'' if tested == 1 else 's'}"
+    if accuracy.over == "groups":
+        many += f" in {accuracy.units} groups"
+    width = accuracy.high - accuracy.low
+    if tested < 10 or width > 0.5:
+        return [Verdict("warning", "size", f"Too few test segments to say: with {many} the truth may lie anywhere in {between(accuracy)}.")]
+    if tested < FEW or width > 0.25:
+        return [Verdict("caution", "size", f"Only {many}: the truth may lie anywhere in {between(accuracy)}.")]
+    return []
+
+
+def on_interval(accuracy: Interval, *, grouped: bool) -> list[Verdict]:
+    """What makes the interval itself less certain."""
+    verdicts = []
+    if accuracy.note:
+        verdicts.append(Verdict("note", "interval", f"About the interval: {accuracy.note}."))
+    if not grouped:
+        text = (
+            "No groups are named, so every video counts as a source of its own. If several show one dancer or one session, name them in "
+            "a group column: the figures are too good otherwise."
+        )
+        verdicts.append(Verdict("note", "groups", text))
+    return verdicts
+
+
+def on_chance(figures: Figures, majority: Baseline, classes: int) -> list[Verdict]:
+    """Whether the model beats always saying the commonest label."""
+    if majority.accuracy is None or majority.difference is None:
+        return []
+    lead, score, chance = majority.difference.interval, percent(figures.accuracy.value), percent(majority.accuracy.value)
+    if lead.low > 0:
+        return []
+    if lead.value > NEAR:
+        text = f"Too few test segments to say that this is better than chance: {score} against {chance}, {points(lead)}."
+        return [Verdict("warning", "chance", text)]
+    text = f"This is not better than chance: always {majority.about} is right on {chance}, your model on {score}."
+    if figures.balanced_accuracy.low > 1 / classes:
+        text += f" It does tell the classes apart somewhat (balanced accuracy {percent(figures.balanced_accuracy.value)})."
+    return [Verdict("warning", "chance", text)]
+
+
+def on_frame(figures: Figures, frame: Baseline) -> list[Verdict]:
+    """Whether one still picture does what the model does."""
+    if frame.accuracy is None or frame.difference is None or frame.over_majority is None:
+        return []
+    lead, pair = frame.difference.interval, _pair(frame.accuracy, figures.accuracy)
+    if lead.low > 0:
+        text = f"It is ahead of a single frame by {points(lead)}: it uses more than one picture shows."
+        return [Verdict("good", "frame", text)]
+    if frame.over_majority.interval.value <= NEAR:
+        return []
+    if lead.value <= NEAR:
+        how = "better than" if lead.high < 0 else "as well as"
+        text = f"A single frame scores {how} your model ({pair}): it may be reading the stage, not the move."
+        return [Verdict("warning", "frame", text)]
+    text = f"It is ahead of a single frame, but not surely ({pair}; {points(lead)}): it may be reading the stage, not the move."
+    return [Verdict("caution", "frame", text)]
+
+
+def on_metadata(figures: Figures, metadata: Baseline) -> list[Verdict]:
+    """Whether the files give the labels away without being looked at."""
+    if metadata.accuracy is None or metadata.difference is None or metadata.over_majority is None:
+        return []
+    lead, over = metadata.difference.interval, metadata.over_majority.interval
+    pair = _pair(metadata.accuracy, figures.accuracy)
+    what = "File metadata alone (size, length, frame rate, codec)"
+    if lead.value <= NEAR and over.value > NEAR:
+        how = "better than" if lead.high < 0 else "as well as"
+        text = f"{what} scores {how} your model ({pair}): the files give the classes away, whatever moves in them."
+        return [Verdict("warning", "metadata", text)]
+    if over.low > 0:
+        chance = percent(metadata.accuracy.value - over.value)
+        text = f"{what} is right on {percent(metadata.accuracy.value)} where chance is {chance}: part of the score may be a shortcut."
+        return [Verdict("warning", "metadata", text)]
+    if lead.low <= 0 and over.value > NEAR:
+        text = f"{what} may be a shortcut: the model is not surely ahead of it ({pair}; {points(lead)})."
+        return [Verdict("caution", "metadata", text)]
+    return []
+
+
+def on_classes(classes: Sequence[ClassFigures]) -> list[Verdict]:
+    """Which classes are never recognised, and which were not tested."""
+    verdicts = []
+    never = [f"{figures.label} (0 of {figures.count})" for figures in classes if figures.count >= 3 and figures.right == 0]
+    if never:
+        verdicts.append(Verdict("caution", "classes", f"Never recognised: {_several(never)}."))
+    absent = [figures.label for figures in classes if figures.count == 0]
+    if absent:
+        verdicts.append(Verdict("caution", "classes", f"Not tested, because no test segment has the label: {_several(absent)}."))
+    return verdicts
+
+
+def on_certainty(calibrated: Reliability, figures: Figures, tested: int) -> list[Verdict]:
+    """Whether "80 % sure" means right in four of five."""
+    if tested < FEW or calibrated.ece < 0.15:
+        return []
+    sure = sum(s * n for s, n in zip(calibrated.sure, calibrated.counts)) / sum(calibrated.counts)
+    how = "surer than it is right" if sure > figures.accuracy.value else "right more often than it is sure"
+    text = f"It is {how}: on average {percent(sure)} sure, right on {percent(figures.accuracy.value)}."
+    return [Verdict("caution", "certainty", text)]
+
+
+def on_problem(baseline: Baseline) -> list[Verdict]:
+    """A baseline that could not be made leaves a question open."""
+    if not baseline.problem:
+        return []
+    return [Verdict("caution", baseline.name, f"The {baseline.name} baseline could not be made: {baseline.problem}")]
+
+
+def _pair(baseline: Interval, model: Interval) -> str:
+    return f"{percent(baseline.value)} against {percent(model.value)}"
+
+
+def _several(names: Sequence[str], *, most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
