@@ -1,0 +1,256 @@
+"""From videos to features, end to end: quickstep beside the plain way, on the same videos and the same weights.
+
+    python -m benchmarks.throughput [--size 320x240] [--frames 16] [--videos 8]
+
+The plain way is what scripts do: cv2 reads and converts every frame of a video, some are picked, the checkpoint's own processor
+takes them one by one, the network sees one video at a time in float32, and every epoch does all of it again (A). Some put every
+frame through the processor before they pick (B). Each way runs in a process of its own, so that peak memory is its own too.
+The weights are random, of ViT-B/32's real size: speed does not depend on their values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.tables import show
+
+EPOCHS = 10
+
+
+def draw_videos(folder: Path, count: int, size: tuple[int, int], seconds: float) -> list[Path]:
+    """H.264 videos with something moving over a textured ground, so that the encoder has inter-frame work to describe."""
+    from quickstep.media import write_video
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:02d}.mp4" for number in range(count)]
+    for number, path in enumerate(paths):
+        write_video(path, _pictures(number, size, int(seconds * 30)), fps=30)
+    return paths
+
+
+def _pictures(seed: int, size: tuple[int, int], count: int) -> Iterator[NDArray[np.uint8]]:
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    width, height = size
+    ground = cv2.resize(rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8), size, interpolation=cv2.INTER_CUBIC)
+    for number in range(count):
+        picture = np.roll(ground, number, axis=1)
+        at = (int(width * (0.5 + 0.4 * np.sin(number / 9))), int(height * (0.5 + 0.3 * np.cos(number / 7))))
+        cv2.circle(picture, at, height // 6, (int(seed * 40 % 255), 80, 200), -1, cv2.LINE_AA)
+        yield np.ascontiguousarray(picture)
+
+
+def save_checkpoint(folder: Path) -> Path:
+    """A CLIP ViT-B/32 of random weights in the format of the hub."""
+    import torch
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_hidden_layers=12, patch_size=32)
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    CLIPImageProcessor().save_pretrained(folder)
+    return folder
+
+
+# -- the ways ---------------------------------------------------------------------------------------------------------------
+
+
+def plain(paths: list[Path], weights: Path, frames: int, *, every_frame: bool) -> None:
+    """The plain way, A or B."""
+    import cv2
+    import torch
+    from PIL import Image
+    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+    processor = CLIPImageProcessor.from_pretrained(weights)
+    network = CLIPVisionModelWithProjection.from_pretrained(weights).eval()
+    ready()
+    for path in paths:
+        capture, pictures = cv2.VideoCapture(str(path)), []
+        while True:
+            good, picture = capture.read()
+            if not good:
+                break
+            image = Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+            pictures.append(processor(image, return_tensors="pt")["pixel_values"] if every_frame else image)
+        picked = [pictures[i] for i in np.linspace(0, len(pictures) - 1, frames).astype(int)]
+        pixels = torch.cat(picked if every_frame else [processor(image, return_tensors="pt")["pixel_values"] for image in picked])
+        with torch.no_grad():
+            network(pixels).image_embeds.mean(dim=0)
+
+
+def ours(paths: list[Path], weights: Path, frames: int, *, engine: str, store: Path) -> None:
+    """quickstep: decode what is wanted, at the size wanted, while the network works."""
+    from dataclasses import replace
+
+    from quickstep.backbones import open_backbone
+    from quickstep.features import extract
+    from quickstep.segment import Segment
+    from quickstep.signals import Frames
+    from quickstep.store import Store
+
+    backbone = open_backbone("clip-vit-b32", weights=weights, engine=engine)
+    view = replace(backbone.view, frames=frames)
+    size = (backbone.batch, view.size, view.size, 3)
+    backbone.embed([Frames(np.zeros(size, np.uint8), np.arange(backbone.batch, dtype=np.float64))])  # loads the network
+    ready()
+    extraction = extract([Segment(path) for path in paths], backbone, view=view, store=Store(store))
+    assert not extraction.failures, extraction.failures
+
+
+def decode(paths: list[Path], weights: Path, frames: int) -> None:
+    """Only the decoding of `ours`."""
+    from concurrent.futures import ThreadPoolExecutor
+    from dataclasses import replace
+
+    from quickstep.backbones import open_backbone
+    from quickstep.media import read_windows
+    from quickstep.segment import Segment
+
+    view = replace(open_backbone("clip-vit-b32", weights=weights).view, frames=frames)
+    ready()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda path: list(read_windows(Segment(path), view)), paths))
+
+
+def encode(paths: list[Path], weights: Path, frames: int, *, engine: str) -> None:
+    """Only the network of `ours`, on frames of nothing."""
+    from quickstep.backbones import open_backbone
+    from quickstep.signals import Frames
+
+    backbone = open_backbone("clip-vit-b32", weights=weights, engine=engine)
+    window = Frames(np.zeros((frames, backbone.view.size, backbone.view.size, 3), np.uint8), np.arange(frames, dtype=np.float64))
+    per_batch = max(1, backbone.batch // frames)
+    backbone.embed([window] * per_batch)
+    ready()
+    for first in range(0, len(paths), per_batch):
+        backbone.embed([window] * min(per_batch, len(paths) - first))
+
+
+def train_head(paths: list[Path], weights: Path, frames: int, *, store: Path) -> None:
+    """Ten epochs of the head on what the store holds."""
+    from dataclasses import replace
+
+    from quickstep.backbones import open_backbone
+    from quickstep.features import extract
+    from quickstep.heads import Examples, FitConfig, open_head
+    from quickstep.segment import Segment
+    from quickstep.store import Store
+
+    backbone = open_backbone("clip-vit-b32", weights=weights)
+    view = replace(backbone.view, frames=frames)
+    head = open_head("linear")
+    ready()
+    extraction = extract([Segment(path) for path in paths], backbone, view=view, store=Store(store))
+    labels = np.arange(len(paths)) % 2
+    head.fit(Examples(list(extraction.features.values()), labels), None, classes=2, fitting=FitConfig(epochs=EPOCHS, patience=EPOCHS))
+
+
+def ready() -> None:
+    """Libraries are imported and weights loaded: from here on it counts."""
+    global _began
+    _began = time.perf_counter()
+
+
+_began = 0.0
+
+
+WAYS: dict[str, Callable[[list[Path], Path, int, Path], None]] = {
+    "plain A": lambda paths, weights, frames, store: plain(paths, weights, frames, every_frame=False),
+    "plain B": lambda paths, weights, frames, store: plain(paths[:1], weights, frames, every_frame=True),
+    "ours, torch": lambda paths, weights, frames, store: ours(paths, weights, frames, engine="torch", store=store),
+    "ours, again": lambda paths, weights, frames, store: ours(paths, weights, frames, engine="torch", store=store),
+    "ours, openvino": lambda paths, weights, frames, store: ours(paths, weights, frames, engine="openvino", store=store),
+    "decoding alone": lambda paths, weights, frames, store: decode(paths, weights, frames),
+    "torch alone": lambda paths, weights, frames, store: encode(paths, weights, frames, engine="torch"),
+    "openvino alone": lambda paths, weights, frames, store: encode(paths, weights, frames, engine="openvino"),
+    "head, 10 epochs": lambda paths, weights, frames, store: train_head(paths, weights, frames, store=store),
+}
+SHARES = {"plain B": 1}  # how many of the videos a way is given where all would take too long
+
+
+def main() -> None:
+    """Draw, save, run each way in its own process, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", action="append", help="WIDTHxHEIGHT, may be repeated (default 320x240 and 1920x1080)")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--videos", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each way, in turn; the best counts")
+    parser.add_argument("--real", type=Path, nargs="*", help="videos of one's own instead of drawn ones")
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        _run_one(options.way, json.loads(options.job.read_text()))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        weights = save_checkpoint(Path(folder) / "weights")
+        if options.real:
+            _compare("real videos", options.real, weights, options)
+        for size in [] if options.real else options.size or ["320x240", "1920x1080"]:
+            width, height = map(int, size.split("x"))
+            videos = draw_videos(Path(folder) / size, options.videos, (width, height), options.seconds)
+            _compare(f"{len(videos)} videos of {options.seconds:g} s at {size}", videos, weights, options)
+
+
+def _run_one(way: str, job: dict[str, object]) -> None:
+    paths = [Path(path) for path in job["paths"]]  # type: ignore[attr-defined]
+    WAYS[way](paths, Path(str(job["weights"])), int(str(job["frames"])), Path(str(job["store"])))
+    seconds = time.perf_counter() - _began
+    print(json.dumps({"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+def _compare(title: str, paths: list[Path], weights: Path, options: argparse.Namespace) -> None:
+    times: dict[str, float] = {}
+    peaks: dict[str, float] = {}
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for way in WAYS:
+                store = Path(folder) / ("store-openvino" if way == "ours, openvino" else "store-torch")
+                job = Path(folder) / "job.json"
+                job.write_text(
+                    json.dumps({"paths": list(map(str, paths)), "weights": str(weights), "frames": options.frames, "store": str(store)})
+                )
+                command = [sys.executable, "-m", "benchmarks.throughput", "--way", way, "--job", str(job)]
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode != 0:
+                    print(f"{way}: left out ({done.stderr.strip().splitlines()[-1]})", file=sys.stderr)
+                    continue
+                result = json.loads(done.stdout.splitlines()[-1])
+                share = SHARES.get(way, len(paths)) / len(paths)
+                times[way] = min(times.get(way, float("inf")), result["seconds"] / share)
+                peaks[way] = result["peak"]
+    _print(title, times, peaks, len(paths) * options.frames)
+
+
+def _print(title: str, times: dict[str, float], peaks: dict[str, float], frames: int) -> None:
+    base = times["plain A"]
+    rows = [(way, f"{s:.3f}", f"{frames / s:.1f}", f"{base / s:.2f}x", f"{peaks[way]:.0f}") for way, s in times.items()]
+    show(title, ("way", "seconds", "frames/s", "of plain A", "peak MB"), rows)
+    for engine in ("torch", "openvino"):
+        alone, together = times.get(f"{engine} alone"), times.get(f"ours, {engine}")
+        if alone and together:
+            # Both keep every core busy, so that one after the other is what the machine allows.
+            print(f"{engine}: {(alone + times['decoding alone']) / together:.0%} of what decoding alone and encoding alone allow")
+    if "head, 10 epochs" in times:
+        print(f"ten epochs of head training: {EPOCHS * base / times['head, 10 epochs']:.0f}x encoding again in every epoch")
+        print(f"  with the first pass counted: {EPOCHS * base / (times['ours, torch'] + times['head, 10 epochs']):.1f}x")
+    if "ours, again" in times:
+        print(f"a second run from the store: {times['ours, torch'] / times['ours, again']:.0f}x the first")
+
+
+if __name__ == "__main__":
+    main()
