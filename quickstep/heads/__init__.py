@@ -1,0 +1,162 @@
+"""Heads by name, what they are shown (Examples), how they are fitted (FitConfig) and what came of it (History).
+
+Imports no network library: a head's own file loads when its name is looked up. Knows no video, no backbone and no label's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.errors import ConfigError
+from quickstep.progress import Progress, silent
+from quickstep.segment import Segment
+from quickstep.settings import at_least, between, one_of, setting
+from quickstep.signals import Features
+from quickstep.table import Entry, look_up
+
+HEADS: dict[str, Entry] = {
+    "attention": Entry("quickstep.heads.attention:AttentionHead", "looks at each stretch of time by itself: keeps the order of things"),
+    "linear": Entry(
+        "quickstep.heads.linear:LinearHead", "the mean over time and one linear layer: quick, steady, hard to beat on few videos"
+    ),
+}
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Features with the number of the class each belongs to; `segments`, where known, tell which belong together."""
+
+    features: Sequence[Features]
+    labels: NDArray[np.int64]  # (N,)
+    segments: tuple[Segment, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
+        if self.labels.shape != (len(self.features),):
+            raise ValueError(f"{len(self.features)} features have labels of shape {self.labels.shape}")
+        if self.segments and len(self.segments) != len(self.features):
+            raise ValueError(f"{len(self.features)} features have {len(self.segments)} segments")
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def groups(self) -> list[Hashable]:
+        """What must not be divided when part of the examples is held back: the group, else the video, else each by itself."""
+        if self.segments:
+            return [segment.group or segment.path for segment in self.segments]
+        return list(range(len(self)))
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How the one loop fits any head; the defaults need no tuning on 30 to some thousand segments."""
+
+    epochs: int = setting(100, "passes over the training segments, at most")
+    learning_rate: float | None = setting(None, "size of the first steps; by default what suits the optimizer and the features' width")
+    optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", "adamw, adam or sgd (with momentum)")
+    weight_decay: float = setting(0.0, "the optimizer's own weight decay, on top of the head's shrinkage")
+    batch: int | None = setting(None, "segments a step; by default from 32 to 512, growing with their number")
+    class_weights: bool = setting(False, "let every class count the same, however many segments it has")
+    label_smoothing: float = setting(0.0, "share of each label that is spread over all classes")
+    patience: int = setting(20, "stop after so many epochs without a lower validation loss")
+    seed: int = setting(0, "the same seed gives the same model on the same machine")
+
+    def __post_init__(self) -> None:
+        between("epochs", self.epochs, 1, 1_000_000)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        at_least("weight_decay", self.weight_decay, 0)
+        between("label_smoothing", self.label_smoothing, 0, 0.99)
+        at_least("patience", self.patience, 1)
+        between("seed", self.seed, 0, 2**63 - 1)
+        if self.batch is not None:
+            at_least("batch", self.batch, 1)
+        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
+            raise ConfigError("learning_rate", f"above 0, not {self.learning_rate:g}")
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened in each epoch, which one was kept, and how often each segment was wrong.
+
+    Losses are measured after each epoch, without dropout, smoothing or shrinkage, so that both curves mean the same.
+    """
+
+    train_loss: tuple[float, ...]
+    train_accuracy: tuple[float, ...]
+    val_loss: tuple[float, ...]  # empty without validation segments
+    val_accuracy: tuple[float, ...]
+    best_epoch: int  # counted from 1
+    stopped: str  # why it ended, in words
+    wrong_train: tuple[int, ...]  # in how many epochs each training segment was wrong
+    wrong_val: tuple[int, ...]
+    shrinkage: float | None = None  # the strength of the pull to zero that was used
+    train_segments: tuple[Segment, ...] = ()
+    val_segments: tuple[Segment, ...] = ()
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were run."""
+        return len(self.train_loss)
+
+    def most_wrong(self, split: Literal["train", "val"], count: int = 10) -> list[tuple[Segment, int]]:
+        """The segments that were wrong in most epochs, with the number of those epochs; never right ones."""
+        segments, wrong = (self.train_segments, self.wrong_train) if split == "train" else (self.val_segments, self.wrong_val)
+        ranked = sorted(zip(segments, wrong), key=lambda pair: -pair[1])
+        return [pair for pair in ranked[:count] if pair[1] > 0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the segments, which their keeper stores once."""
+        data = asdict(replace(self, train_segments=(), val_segments=()))
+        del data["train_segments"], data["val_segments"]
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> History:
+        """The reverse of `to_json`."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+
+
+class Head(Protocol):
+    """Turns features into scores; what we fit. Its config is a frozen dataclass; its weights are plain arrays."""
+
+    name: str
+
+    @property
+    def config(self) -> Any: ...
+
+    def fit(
+        self, train: Examples, validation: Examples | None = None, *, classes: int, fitting: FitConfig, progress: Progress = silent
+    ) -> History: ...
+
+    def scores(self, features: Sequence[Features]) -> NDArray[np.float64]:
+        """Logits (N, C); each row depends on its own features alone, to the bit."""
+        ...
+
+    def weights(self) -> dict[str, NDArray[Any]]: ...
+
+    def last_weights(self) -> dict[str, NDArray[Any]] | None:
+        """What the last epoch left, where it is known: of a head that was fitted, not of one that was loaded."""
+        ...
+
+    def load(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Takes over weights; ValueError when they are not exactly this head's."""
+        ...
+
+
+def open_head(name: str, config: Mapping[str, Any] | None = None) -> Head:
+    """A head that is not fitted yet, by its name in HEADS or as "their.module:Class"."""
+    head_class = look_up("head", name, HEADS)
+    known = {field.name for field in fields(head_class.Config)}
+    for setting_name in config or {}:
+        if setting_name not in known:
+            raise ConfigError(setting_name, f"the head {name!r} has no such setting; it has: {', '.join(sorted(known))}")
+    head: Head = head_class(head_class.Config(**(config or {})))
+    return head
