@@ -120,9 +120,9 @@ def small_bar(value: float, *, kind: str = "fill") -> Markup:
 def heat_map(counts: Sequence[Sequence[int]], labels: Sequence[str], *, shares: bool, title: str) -> Markup:
     """The confusion: a row for each truth, a column for each name given; shade is the share of the row."""
     size = len(labels)
-    cell = 52 if size <= 5 else 42 if size <= 9 else 32 if size <= 15 else max(7, 480 // size)
+    cell = 58 if size <= 5 else 42 if size <= 9 else 32 if size <= 15 else max(7, 480 // size)
     named = size <= 40
-    gutter = max((width_of(shorten(label)) for label in labels), default=0) * 6.4 + 10 if named else 8.0
+    gutter = max((width_of(shorten(label)) for label in labels), default=0) * 7.6 + 12 if named else 8.0
     width, height = gutter + size * cell + 46, gutter * 0.72 + size * cell + 14
     parts = []
     for row, line in enumerate(counts):
