@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,34 +66,44 @@ def save_checkpoint(folder: Path) -> Path:
     return folder
 
 
-# -- the ways ---------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Job:
+    """What every way is given."""
+
+    paths: list[Path]
+    weights: Path
+    frames: int
+    store: Path
 
 
-def plain(paths: list[Path], weights: Path, frames: int, *, every_frame: bool) -> None:
+# -- the ways: each imports only what it needs, so that its peak memory is its own
+
+
+def plain(job: Job, *, every_frame: bool) -> None:
     """The plain way, A or B."""
     import cv2
     import torch
     from PIL import Image
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-    processor = CLIPImageProcessor.from_pretrained(weights)
-    network = CLIPVisionModelWithProjection.from_pretrained(weights).eval()
+    processor = CLIPImageProcessor.from_pretrained(job.weights)
+    network = CLIPVisionModelWithProjection.from_pretrained(job.weights).eval()
     ready()
-    for path in paths:
+    for path in job.paths:
         capture, pictures = cv2.VideoCapture(str(path)), []
-        while True:
-            good, picture = capture.read()
-            if not good:
-                break
-            image = Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
-            pictures.append(processor(image, return_tensors="pt")["pixel_values"] if every_frame else image)
-        picked = [pictures[i] for i in np.linspace(0, len(pictures) - 1, frames).astype(int)]
-        pixels = torch.cat(picked if every_frame else [processor(image, return_tensors="pt")["pixel_values"] for image in picked])
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        wanted = set(np.linspace(0, count - 1, job.frames).astype(int))
+        for number in range(count):
+            image = Image.fromarray(cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB))
+            prepared = processor(image, return_tensors="pt")["pixel_values"] if every_frame or number in wanted else None
+            if number in wanted:
+                pictures.append(prepared)
+        pixels = torch.cat(pictures)
         with torch.no_grad():
             network(pixels).image_embeds.mean(dim=0)
 
 
-def ours(paths: list[Path], weights: Path, frames: int, *, engine: str, store: Path) -> None:
+def ours(job: Job, *, engine: str) -> None:
     """quickstep: decode what is wanted, at the size wanted, while the network works."""
     from dataclasses import replace
 
@@ -101,16 +113,16 @@ def ours(paths: list[Path], weights: Path, frames: int, *, engine: str, store: P
     from quickstep.signals import Frames
     from quickstep.store import Store
 
-    backbone = open_backbone("clip-vit-b32", weights=weights, engine=engine)
-    view = replace(backbone.view, frames=frames)
+    backbone = open_backbone("clip-vit-b32", weights=job.weights, engine=engine)
+    view = replace(backbone.view, frames=job.frames)
     size = (backbone.batch, view.size, view.size, 3)
     backbone.embed([Frames(np.zeros(size, np.uint8), np.arange(backbone.batch, dtype=np.float64))])  # loads the network
     ready()
-    extraction = extract([Segment(path) for path in paths], backbone, view=view, store=Store(store))
+    extraction = extract([Segment(path) for path in job.paths], backbone, view=view, store=Store(job.store))
     assert not extraction.failures, extraction.failures
 
 
-def decode(paths: list[Path], weights: Path, frames: int) -> None:
+def decode(job: Job) -> None:
     """Only the decoding of `ours`."""
     from concurrent.futures import ThreadPoolExecutor
     from dataclasses import replace
@@ -119,27 +131,27 @@ def decode(paths: list[Path], weights: Path, frames: int) -> None:
     from quickstep.media import read_windows
     from quickstep.segment import Segment
 
-    view = replace(open_backbone("clip-vit-b32", weights=weights).view, frames=frames)
+    view = replace(open_backbone("clip-vit-b32", weights=job.weights).view, frames=job.frames)
     ready()
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda path: list(read_windows(Segment(path), view)), paths))
+        list(pool.map(lambda path: list(read_windows(Segment(path), view)), job.paths))
 
 
-def encode(paths: list[Path], weights: Path, frames: int, *, engine: str) -> None:
+def encode(job: Job, *, engine: str) -> None:
     """Only the network of `ours`, on frames of nothing."""
     from quickstep.backbones import open_backbone
     from quickstep.signals import Frames
 
-    backbone = open_backbone("clip-vit-b32", weights=weights, engine=engine)
-    window = Frames(np.zeros((frames, backbone.view.size, backbone.view.size, 3), np.uint8), np.arange(frames, dtype=np.float64))
-    per_batch = max(1, backbone.batch // frames)
+    backbone = open_backbone("clip-vit-b32", weights=job.weights, engine=engine)
+    window = Frames(np.zeros((job.frames, backbone.view.size, backbone.view.size, 3), np.uint8), np.arange(job.frames, dtype=np.float64))
+    per_batch = max(1, backbone.batch // job.frames)
     backbone.embed([window] * per_batch)
     ready()
-    for first in range(0, len(paths), per_batch):
-        backbone.embed([window] * min(per_batch, len(paths) - first))
+    for first in range(0, len(job.paths), per_batch):
+        backbone.embed([window] * min(per_batch, len(job.paths) - first))
 
 
-def train_head(paths: list[Path], weights: Path, frames: int, *, store: Path) -> None:
+def train_head(job: Job) -> None:
     """Ten epochs of the head on what the store holds."""
     from dataclasses import replace
 
@@ -149,12 +161,12 @@ def train_head(paths: list[Path], weights: Path, frames: int, *, store: Path) ->
     from quickstep.segment import Segment
     from quickstep.store import Store
 
-    backbone = open_backbone("clip-vit-b32", weights=weights)
-    view = replace(backbone.view, frames=frames)
+    backbone = open_backbone("clip-vit-b32", weights=job.weights)
+    view = replace(backbone.view, frames=job.frames)
     head = open_head("linear")
     ready()
-    extraction = extract([Segment(path) for path in paths], backbone, view=view, store=Store(store))
-    labels = np.arange(len(paths)) % 2
+    extraction = extract([Segment(path) for path in job.paths], backbone, view=view, store=Store(job.store))
+    labels = np.arange(len(job.paths)) % 2
     head.fit(Examples(list(extraction.features.values()), labels), None, classes=2, fitting=FitConfig(epochs=EPOCHS, patience=EPOCHS))
 
 
@@ -167,18 +179,18 @@ def ready() -> None:
 _began = 0.0
 
 
-WAYS: dict[str, Callable[[list[Path], Path, int, Path], None]] = {
-    "plain A": lambda paths, weights, frames, store: plain(paths, weights, frames, every_frame=False),
-    "plain B": lambda paths, weights, frames, store: plain(paths[:1], weights, frames, every_frame=True),
-    "ours, torch": lambda paths, weights, frames, store: ours(paths, weights, frames, engine="torch", store=store),
-    "ours, again": lambda paths, weights, frames, store: ours(paths, weights, frames, engine="torch", store=store),
-    "ours, openvino": lambda paths, weights, frames, store: ours(paths, weights, frames, engine="openvino", store=store),
-    "decoding alone": lambda paths, weights, frames, store: decode(paths, weights, frames),
-    "torch alone": lambda paths, weights, frames, store: encode(paths, weights, frames, engine="torch"),
-    "openvino alone": lambda paths, weights, frames, store: encode(paths, weights, frames, engine="openvino"),
-    "head, 10 epochs": lambda paths, weights, frames, store: train_head(paths, weights, frames, store=store),
+WAYS: dict[str, Callable[[Job], None]] = {
+    "plain A": partial(plain, every_frame=False),
+    "plain B": partial(plain, every_frame=True),
+    "ours, torch": partial(ours, engine="torch"),
+    "ours, again": partial(ours, engine="torch"),
+    "ours, openvino": partial(ours, engine="openvino"),
+    "decoding alone": decode,
+    "torch alone": partial(encode, engine="torch"),
+    "openvino alone": partial(encode, engine="openvino"),
+    "head, 10 epochs": train_head,
 }
-SHARES = {"plain B": 1}  # how many of the videos a way is given where all would take too long
+SHARES = {"plain B": 1}  # of how many videos a way is given only the first ones, where all would take too long
 
 
 def main() -> None:
@@ -206,9 +218,9 @@ def main() -> None:
             _compare(f"{len(videos)} videos of {options.seconds:g} s at {size}", videos, weights, options)
 
 
-def _run_one(way: str, job: dict[str, object]) -> None:
-    paths = [Path(path) for path in job["paths"]]  # type: ignore[attr-defined]
-    WAYS[way](paths, Path(str(job["weights"])), int(str(job["frames"])), Path(str(job["store"])))
+def _run_one(way: str, given: dict[str, str]) -> None:
+    paths = [Path(path) for path in given["paths"]][: SHARES.get(way)]
+    WAYS[way](Job(paths, Path(given["weights"]), int(given["frames"]), Path(given["store"])))
     seconds = time.perf_counter() - _began
     print(json.dumps({"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
