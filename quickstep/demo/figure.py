@@ -1,0 +1,270 @@
+"""Looks, and drawing a Figure with them: clothes, hair, shading, shadow; knows joints and a camera, and no move by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from quickstep.demo.body import SIDES, Array, Figure
+from quickstep.demo.camera import Camera
+from quickstep.demo.stage import Picture, Stage
+
+RINGS, SECTORS = 5, 16
+SHIFT = 4  # bits of a pixel that OpenCV draws with
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What somebody wears; colours are RGB in 0..255."""
+
+    skin: Array
+    hair: Array
+    top: Array
+    accent: Array
+    trousers: Array
+    shoes: Array
+    style: str  # of hair
+    pattern: str  # of the top
+    sleeves: float  # share of the arm that is covered
+    hems: float  # share of the leg that is covered
+    loose: float
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> Looks:
+        """Somebody's clothes."""
+        skins = [(238, 196, 165), (205, 155, 120), (160, 110, 78), (110, 72, 50), (225, 178, 140)]
+        hairs = [(35, 28, 25), (85, 55, 35), (190, 150, 85), (120, 50, 30), (60, 60, 65), (175, 60, 120)]
+        top, accent, trousers, shoes = (_cloth(rng) for _ in range(4))
+        if np.abs(top - accent).sum() < 150:
+            accent = 255 - top
+        return cls(
+            np.array(skins[rng.integers(len(skins))], float),
+            np.array(hairs[rng.integers(len(hairs))], float),
+            top,
+            accent,
+            trousers * 0.85,
+            shoes * 0.5 + 120,
+            str(rng.choice(["short", "long", "afro", "cap", "beanie"])),
+            str(rng.choice(["plain", "stripes", "logo", "jacket", "halves"])),
+            float(rng.choice([0.0, 0.45, 1.0, 1.0])),
+            float(rng.choice([0.45, 1.0, 1.0, 1.0])),
+            float(rng.uniform(0.95, 1.35)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure made ready to be drawn: every outline at every moment, in pixels."""
+
+    figure: Figure
+    looks: Looks
+    pixels: dict[str, Array]  # capsule outlines (T, 14, 2) by part
+    strips: dict[str, Array]  # their lit sides
+    depths: dict[str, Array]  # (T,)
+    colours: dict[str, Array]  # (3,)
+    torso: Array  # (T, RINGS - 1, SECTORS, 4, 2)
+    facing: Array  # (T, RINGS - 1, SECTORS) how squarely each patch faces the camera
+    lit: Array  # (T, RINGS - 1, SECTORS) light on each patch
+    paint: Array  # (RINGS - 1, SECTORS, 3)
+    skull: Array  # (T, 2)
+    radius: Array  # (T,) pixels
+    gaze: Array  # (T, 3, 3) the head's axes as the camera sees them: columns right, down, away
+    shadow: list[Array]  # outlines (T, 14, 2) on the floor
+
+
+def ready(figure: Figure, looks: Looks, camera: Camera, stage: Stage) -> Drawing:
+    """Everything that can be computed for all moments at once."""
+    limbs = _limbs(figure, looks)
+    pixels, strips, depths, colours, shadow = {}, {}, {}, {}, []
+    lamp = camera.turn @ stage.light  # (T, 3) the way to the light as the camera sees it
+    for name, (start, end, first, last, colour) in limbs.items():
+        (a, near), (b, far) = camera.project(start), camera.project(end)
+        wide, narrow = first * camera.focal / near, last * camera.focal / far
+        pixels[name] = _capsule(a, b, wide, narrow)
+        aside = lamp[:, :2] / np.linalg.norm(lamp[:, :2], axis=1, keepdims=True)
+        strips[name] = _capsule(a + 0.3 * aside * wide[:, None], b + 0.3 * aside * narrow[:, None], 0.55 * wide, 0.55 * narrow)
+        depths[name], colours[name] = (near + far) / 2, colour
+        shadow.append(_cast(camera, stage, (start, end), (first, last)))
+    rings = _rings(figure, looks)  # (T, RINGS, SECTORS, 3)
+    patches = _patches(rings)  # (T, RINGS - 1, SECTORS, 4, 3)
+    outward = np.cross(patches[..., 2, :] - patches[..., 0, :], patches[..., 3, :] - patches[..., 1, :])
+    outward /= np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-9)
+    middle = patches.mean(axis=-2)
+    facing = np.sum(outward * (camera.place[:, None, None] - middle), axis=-1)
+    lit = stage.ambient + (1.15 - stage.ambient) * np.clip(outward @ stage.light, 0, None)
+    torso, deep = camera.project(patches)
+    depths["torso"] = deep.mean(axis=(1, 2, 3))
+    skull, depths["head"] = camera.project(figure.skull)
+    radius = figure.body.skull * camera.focal / depths["head"]
+    spine = (figure.pelvis, figure.neck)
+    shadow.append(_cast(camera, stage, spine, (0.075 * figure.body.height, 0.1 * figure.body.height)))
+    shadow.append(_cast(camera, stage, (figure.skull, figure.skull + 1e-3), (figure.body.skull, figure.body.skull)))
+    return Drawing(
+        figure, looks, pixels, strips, depths, colours, torso, facing, lit, _paint(looks), skull, radius, camera.turn @ figure.head, shadow
+    )
+
+
+def draw(drawing: Drawing, moment: int, canvas: Picture, zoom: int) -> None:
+    """Draw the figure on a canvas `zoom` times as large as the picture, the farthest part first."""
+    order = sorted(drawing.depths, key=lambda name: -drawing.depths[name][moment])
+    for name in order:
+        if name == "torso":
+            _draw_torso(drawing, moment, canvas, zoom)
+        elif name == "head":
+            _draw_head(drawing, moment, canvas, zoom)
+        else:
+            colour = drawing.colours[name]
+            _fill(canvas, drawing.pixels[name][moment], colour * 0.8, zoom)
+            _fill(canvas, drawing.strips[name][moment], np.minimum(colour * 1.06, 255), zoom)
+
+
+def shade(drawing: Drawing, moment: int, mask: Picture) -> None:
+    """Mark on a mask the floor that the figure keeps the light from."""
+    for outline in drawing.shadow:
+        _fill(mask, outline[moment], np.array([255.0]), 1)
+
+
+def _limbs(figure: Figure, looks: Looks) -> dict[str, tuple[Array, Array, float, float, Array]]:
+    """Start, end, first and last radius in metres, colour."""
+    unit, parts = figure.body.height * (0.6 + 0.4 * figure.body.width), {}
+    for side, name in enumerate(("left", "right")):
+        shoulder, elbow, wrist = figure.shoulders[:, side], figure.elbows[:, side], figure.wrists[:, side]
+        hip, knee, ankle = figure.hips[:, side], figure.knees[:, side], figure.ankles[:, side]
+        sleeve, hem = looks.sleeves, looks.hems
+        cuff, turn_up = (looks.loose if sleeve else 1.0), looks.loose
+        parts[f"{name} upper arm"] = (shoulder, elbow, 0.034 * unit * cuff, 0.026 * unit * cuff, looks.top if sleeve else looks.skin)
+        parts[f"{name} forearm"] = (elbow, wrist, 0.026 * unit, 0.018 * unit, looks.top * 0.97 if sleeve == 1 else looks.skin)
+        parts[f"{name} hand"] = (wrist, figure.fingers[:, side], 0.021 * unit, 0.016 * unit, looks.skin * 1.02)
+        parts[f"{name} thigh"] = (hip, knee, 0.053 * unit * turn_up**0.5, 0.036 * unit * turn_up, looks.trousers)
+        low = (0.036 * unit * turn_up, 0.028 * unit * turn_up, looks.trousers * 0.95) if hem == 1 else (0.034 * unit, 0.021 * unit, looks.skin)
+        parts[f"{name} shin"] = (knee, ankle, *low)
+        sole = ankle - 0.012 * unit * (ankle - knee) / np.linalg.norm(ankle - knee, axis=1, keepdims=True) * -1
+        parts[f"{name} foot"] = (sole, figure.toes[:, side], 0.03 * unit, 0.02 * unit, looks.shoes)
+    return parts
+
+
+def _rings(figure: Figure, looks: Looks) -> Array:
+    """The trunk as rings from the hips to the neck, (T, RINGS, SECTORS, 3)."""
+    body = figure.body
+    angle = 2 * np.pi * np.arange(SECTORS) / SECTORS  # 0 is the front, a quarter the left
+    wide = np.array([body.hip + 0.045 * body.height, body.hip + 0.03 * body.height, 0.9 * body.shoulder, body.shoulder * 1.06, 0.42 * body.shoulder])
+    deep = np.array([0.062, 0.056, 0.068, 0.058, 0.036]) * body.height * body.width**0.5
+    wide[:2], deep[:2] = wide[:2] * looks.loose**0.3, deep[:2] * looks.loose**0.4
+    waist = figure.pelvis + 0.42 * body.trunk * figure.turn[:, :, 1]
+    up = figure.chest[:, :, 1]
+    middles = [figure.pelvis - 0.03 * body.height * figure.turn[:, :, 1], waist, waist + 0.3 * body.trunk * up, figure.neck - 0.1 * body.trunk * up, figure.neck + 0.04 * body.trunk * up]
+    turns = [figure.turn, (figure.turn + figure.chest) / 2, figure.chest, figure.chest, figure.chest]
+    rings = []
+    for index in range(RINGS):
+        flat = np.stack([wide[index] * np.sin(angle), 0 * angle, deep[index] * np.cos(angle)], axis=1)
+        rings.append(middles[index][:, None] + np.einsum("tij,kj->tki", turns[index], flat))
+    return np.stack(rings, axis=1)
+
+
+def _patches(rings: Array) -> Array:
+    after = np.roll(rings, -1, axis=2)
+    return np.stack([rings[:, :-1], after[:, :-1], after[:, 1:], rings[:, 1:]], axis=3)
+
+
+def _paint(looks: Looks) -> Array:
+    """The colour of every patch of the trunk, (RINGS - 1, SECTORS, 3)."""
+    paint = np.tile(looks.top, (RINGS - 1, SECTORS, 1))
+    paint[0] = looks.top * 0.9
+    if looks.pattern == "stripes":
+        paint[1] = looks.accent
+        paint[3] = looks.accent
+    elif looks.pattern == "logo":
+        paint[2, [0, 1, -1, -2]] = looks.accent
+        paint[1:3, 7:9] = looks.accent
+    elif looks.pattern == "jacket":
+        paint[:, [0, -1]] = looks.accent
+        paint[2, 6:10] = looks.accent * 0.7
+    elif looks.pattern == "halves":
+        paint[:, :8] = looks.accent
+    return paint
+
+
+def _draw_torso(drawing: Drawing, moment: int, canvas: Picture, zoom: int) -> None:
+    outline, seen = drawing.torso[moment], drawing.facing[moment] > 0
+    lit = drawing.paint * drawing.lit[moment][..., None]
+    for ring in range(RINGS - 1):
+        hull = cv2.convexHull(outline[ring].reshape(-1, 2).astype(np.float32))[:, 0]
+        _fill(canvas, hull.astype(np.float64), lit[ring].mean(axis=0) * 0.9, zoom)
+    for ring, sector in zip(*np.nonzero(seen), strict=True):
+        _fill(canvas, outline[ring, sector], lit[ring, sector], zoom)
+
+
+def _draw_head(drawing: Drawing, moment: int, canvas: Picture, zoom: int) -> None:
+    """A ball of hair with a face on the side it looks to; cap, tail or crown as worn."""
+    looks, axes = drawing.looks, drawing.gaze[moment]  # columns: the head's left, up, front as seen
+    left, up, front = axes[:, 0], axes[:, 1], axes[:, 2]
+    middle, radius = drawing.skull[moment], float(drawing.radius[moment])
+
+    def dot(away: Array, size: float, colour: Array) -> None:
+        _disc(canvas, middle + radius * away[:2], radius * size, colour, zoom)
+
+    dot(-0.95 * up, 0.5, looks.skin * 0.85)
+    style = looks.style
+    crown = looks.accent if style in ("cap", "beanie") else looks.hair
+    if style == "long" and front[2] < 0.3:
+        for step in (0.5, 0.9, 1.3):
+            dot(-0.75 * front - step * up, 0.62, looks.hair * 0.9)
+    if style == "afro":
+        dot(0.25 * up - 0.15 * front, 1.32, looks.hair)
+    layers: list[tuple[float, Callable[[], None]]] = [
+        (0.0, lambda: dot(0.0 * up, 1.0, looks.skin * 0.95)),
+        ((-0.35 * front + 0.3 * up)[2] * -1, lambda: dot(-0.32 * front + 0.28 * up, 0.95, crown)),
+    ]
+    for _, paint in sorted(layers, key=lambda layer: layer[0]):
+        paint()
+    if front[2] < 0.15:
+        dot(0.42 * front - 0.14 * up, 0.72, looks.skin)
+        for side in SIDES:
+            eye = 0.36 * side * left + 0.1 * up + 0.92 * front
+            if eye[2] < -0.2:
+                dot(eye, 0.11, np.array([30.0, 25.0, 25.0]))
+    if style == "cap":
+        brim = [middle + radius * v[:2] for v in (0.75 * left + 0.35 * up + 0.6 * front, 0.5 * left + 0.35 * up + 1.55 * front)]
+        brim += [middle + radius * v[:2] for v in (-0.5 * left + 0.35 * up + 1.55 * front, -0.75 * left + 0.35 * up + 0.6 * front)]
+        if front[2] < 0.5:
+            _fill(canvas, np.array(brim), looks.accent * 0.75, zoom)
+    if style == "long" and front[2] >= 0.3:
+        for step in (0.3, 0.7, 1.1):
+            dot(-0.6 * front - step * up, 0.7, looks.hair)
+
+
+def _capsule(a: Array, b: Array, first: Array, last: Array) -> Array:
+    """The outline around two discs, (T, 14, 2)."""
+    away = b - a
+    heading = np.arctan2(away[:, 1], away[:, 0])[:, None]
+    arc = np.linspace(np.pi / 2, 3 * np.pi / 2, 7)
+    start = a[:, None] + first[:, None, None] * np.stack([np.cos(heading + arc), np.sin(heading + arc)], -1)
+    end = b[:, None] + last[:, None, None] * np.stack([np.cos(heading + arc + np.pi), np.sin(heading + arc + np.pi)], -1)
+    return np.concatenate([start, end], axis=1)
+
+
+def _cast(camera: Camera, stage: Stage, ends: tuple[Array, Array], radii: tuple[float, float]) -> Array:
+    """The shadow of a limb on the floor, as an outline in pixels."""
+    fallen = [point - stage.light * (np.maximum(point[:, 1:2], 0) / stage.light[1]) for point in ends]
+    (a, near), (b, far) = camera.project(fallen[0]), camera.project(fallen[1])
+    return _capsule(a, b, 0.8 * radii[0] * camera.focal / near, 0.8 * radii[1] * camera.focal / far)
+
+
+def _fill(canvas: Picture, outline: Array, colour: Array, zoom: int) -> None:
+    """OpenCV counts from the middle of the first pixel, we from its corner."""
+    points = np.rint((outline * zoom - 0.5) * (1 << SHIFT)).astype(np.int32)
+    cv2.fillConvexPoly(canvas, points, tuple(np.clip(colour, 0, 255).tolist()), cv2.LINE_AA, SHIFT)
+
+
+def _disc(canvas: Picture, middle: Array, radius: float, colour: Array, zoom: int) -> None:
+    x, y = np.rint((middle * zoom - 0.5) * (1 << SHIFT)).astype(int).tolist()
+    cv2.circle(canvas, (x, y), max(1, round(radius * zoom * (1 << SHIFT))), tuple(np.clip(colour, 0, 255).tolist()), -1, cv2.LINE_AA, SHIFT)
+
+
+def _cloth(rng: np.random.Generator) -> Array:
+    """A colour of cloth: any hue, from pale to dark."""
+    wheel = np.clip(np.abs((rng.uniform(0, 6) + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
+    return (1 - rng.uniform(0.15, 0.85) * (1 - wheel)) * rng.uniform(70, 235)

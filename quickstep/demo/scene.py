@@ -1,0 +1,190 @@
+"""One drawn video: who dances what, where, filmed how; gives its frames and the truth about its joints. Writes no file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.demo.body import Array, Body, Figure, mirrored, stand
+from quickstep.demo.camera import Camera
+from quickstep.demo.figure import Drawing, Looks, draw, ready, shade
+from quickstep.demo.moves import MOVES, Beat
+from quickstep.demo.stage import STAGES, Picture, Stage
+
+ZOOM = 2  # figures are drawn this much larger, then averaged down
+
+
+@dataclass(frozen=True, eq=False)
+class Dancer:
+    """Somebody, where they dance and how they are filmed: what the videos of one group share."""
+
+    name: str
+    body: Body
+    looks: Looks
+    stage: Stage
+    rig: int  # seeds how the camera stands
+    tempo: float
+
+    @classmethod
+    def drawn(cls, index: int, seed: int, height: int) -> Dancer:
+        """The dancer of this number; `height` of the picture decides how fine the stage is painted."""
+        rng = np.random.default_rng([seed, 101, index])
+        kinds = np.random.default_rng([seed, 100]).permutation(sorted(STAGES))
+        stage = STAGES[str(kinds[index % len(kinds)])](rng, round(height / 2.0))
+        body, looks = Body.drawn(rng), Looks.drawn(rng)
+        return cls(f"dancer-{index + 1:02d}", body, looks, stage, int(rng.integers(2**31)), float(rng.uniform(0.92, 1.1)))
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A video before it is written: everything is decided, nothing is drawn yet."""
+
+    move: str
+    dancer: Dancer
+    camera: Camera
+    times: Array  # (T,)
+    figure: Figure
+    drawings: tuple[Drawing, ...]  # the farthest first; the dancer's own is `figure`'s
+    gain: Array  # (T, 3) light on red, green, blue
+    grain: float
+    seed: int
+    blocker: Array | None = None  # (T, 4, 2) something that stands in front, pixels
+
+    @classmethod
+    def drawn(cls, move: str, dancer: Dancer, seeds: tuple[int, ...], *, size: tuple[int, int], fps: float, seconds: float, clutter: float) -> Scene:
+        """Decide everything. `seeds` must not tell the move: two moves with the same seeds differ in the dancing alone."""
+        rng = np.random.default_rng(seeds)
+        length = seconds * rng.uniform(0.85, 1.15)
+        times = np.arange(max(2, round(length * fps))) / fps
+        camera = Camera.drawn(np.random.default_rng(dancer.rig), rng, times, size)
+        figure = _dance(move, dancer.body, times, rng, dancer.tempo)
+        place = np.array([rng.uniform(-0.25, 0.25), 0.0, rng.uniform(-0.3, 0.2)])
+        figure = moved(figure, place)
+        drawings = [ready(figure, dancer.looks, camera, dancer.stage)]
+        blocker = None
+        if rng.uniform() < clutter:
+            drawings.insert(0, _bystander(rng, times, camera, dancer.stage))
+        if rng.uniform() < clutter:
+            blocker = _blocker(rng, times, size)
+        gain = dancer.stage.tint * _flicker(rng, times)[:, None]
+        grain, noise = float(rng.uniform(0.5, 2.0)), int(rng.integers(2**31))
+        return cls(move, dancer, camera, times, figure, tuple(drawings), gain, grain, noise, blocker)
+
+    @property
+    def joints(self) -> NDArray[np.float32]:
+        """COCO's seventeen joints in pixels from the top left corner, (T, 17, 3): x, y and whether it can be seen."""
+        points = self.figure.coco
+        pixels, depth = self.camera.project(points)
+        inside = (pixels >= 0).all(-1) & (pixels[..., 0] < self.camera.width) & (pixels[..., 1] < self.camera.height)
+        seen = inside & ~_hidden(self.drawings[-1], self.camera, pixels, depth)
+        return np.concatenate([pixels, seen[..., None]], axis=-1).astype(np.float32)
+
+    def frames(self, *, empty: bool = False) -> Iterator[Picture]:
+        """The pictures, RGB, one after another; `empty` leaves the people out."""
+        rng = np.random.default_rng(self.seed)
+        height, width = self.camera.height, self.camera.width
+        grain = (rng.normal(0, self.grain, (height + 64, width + 64, 1)) * np.ones(3)).astype(np.float32)
+        for moment in range(len(self.times)):
+            picture = self.dancer.stage.paint(self.camera, moment)
+            if not empty:
+                for drawing in self.drawings:
+                    _shadow(drawing, moment, picture, self.dancer.stage)
+                picture = _people(self.drawings, moment, picture)
+            y, x = rng.integers(0, 64, 2)
+            lit = picture * self.gain[moment].astype(np.float32) + grain[y : y + height, x : x + width]
+            yield np.clip(lit, 0, 255).astype(np.uint8)
+
+
+def moved(figure: Figure, by: Array) -> Figure:
+    """The same dance somewhere else on the floor."""
+    names = ("pelvis", "neck", "skull", "shoulders", "elbows", "wrists", "fingers", "hips", "knees", "ankles", "toes")
+    points = {name: getattr(figure, name) + by for name in names}
+    return Figure(figure.body, **points, turn=figure.turn, chest=figure.chest, head=figure.head)
+
+
+def _dance(move: str, body: Body, times: Array, rng: np.random.Generator, tempo: float) -> Figure:
+    """Make a move at somebody's tempo, with a start, hesitations and a leading side of its own."""
+    step = times[1] - times[0]
+    pace = tempo * rng.uniform(0.85, 1.18) * (1 + 0.15 * np.sin(2 * np.pi * (rng.uniform(0.15, 0.4) * times + rng.uniform())))
+    pause, middle, span = rng.uniform() < 0.3, rng.uniform(0.15, 0.85) * times[-1], rng.uniform(0.12, 0.25)
+    if pause:
+        pace = pace * (1 - 0.92 * np.exp(-(((times - middle) / span) ** 4)))
+    start, style, flip = rng.uniform(), rng.uniform(size=6), rng.uniform() < 0.5
+    phase = start + np.cumsum(pace * MOVES[move].pace) * step
+    way = MOVES[move].way
+    turns = MOVES[move].turns
+    if flip and turns:
+        way = -way  # mirrored below, so that the turn is as named and the leading side is not
+    figure = stand(MOVES[move].pose(Beat(times, phase, way, style), body), body)
+    return mirrored(figure) if flip else figure
+
+
+def _bystander(rng: np.random.Generator, times: Array, camera: Camera, stage: Stage) -> Drawing:
+    """Somebody else who grooves farther back."""
+    body, looks = Body.drawn(rng), Looks.drawn(rng)
+    figure = _dance(str(rng.choice(["groove-slow", "groove-fast"])), body, times, rng, 0.8)
+    place = np.array([rng.choice([-1, 1]) * rng.uniform(0.7, 1.3), 0.0, -stage.back + 0.45])
+    return ready(moved(figure, place), looks, camera, stage)
+
+
+def _blocker(rng: np.random.Generator, times: Array, size: tuple[int, int]) -> Array:
+    """A post out of focus that the camera passes, (T, 4, 2)."""
+    width, height = size
+    middle = width * (rng.uniform(0.1, 0.9) + rng.uniform(-0.08, 0.08) * times)
+    half, lean = width * rng.uniform(0.025, 0.05), width * rng.uniform(-0.03, 0.03)
+    offsets = np.array([(-half - lean, 0), (half - lean, 0), (half + lean, height), (-half + lean, height)])
+    return offsets + np.stack([middle, 0 * middle], 1)[:, None]
+
+
+def _flicker(rng: np.random.Generator, times: Array) -> Array:
+    """Light that is never quite steady, (T,)."""
+    slow = rng.uniform(0.02, 0.08) * np.sin(2 * np.pi * (rng.uniform(0.1, 0.6) * times + rng.uniform()))
+    fast = rng.normal(0, rng.uniform(0.0, 0.012), len(times))
+    result: Array = rng.uniform(0.85, 1.12) * (1 + slow + fast)
+    return result
+
+
+def _shadow(drawing: Drawing, moment: int, picture: Picture, stage: Stage) -> None:
+    """Darken the floor where the figure keeps the light off, in place."""
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    shade(drawing, moment, mask)
+    soft = cv2.blur(mask, (5, 5))
+    keep = cv2.cvtColor(255 - (soft * (1 - stage.ambient + 0.12)).astype(np.uint8), cv2.COLOR_GRAY2RGB)
+    cv2.multiply(picture, keep, dst=picture, scale=1 / 255)
+
+
+def _people(drawings: tuple[Drawing, ...], moment: int, picture: Picture) -> Picture:
+    """Draw everybody with smooth edges: enlarged, then averaged, which leaves the stage as it was."""
+    large = np.ascontiguousarray(cv2.resize(picture, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST))
+    for drawing in drawings:
+        draw(drawing, moment, large, ZOOM)
+    return np.asarray(cv2.resize(large, picture.shape[1::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _hidden(drawing: Drawing, camera: Camera, pixels: Array, depth: Array) -> NDArray[np.bool_]:
+    """Whether a joint lies behind another part of its own body, (T, 17)."""
+    figure, body = drawing.figure, drawing.figure.body
+    hidden = np.zeros(depth.shape, bool)
+    trunk = (figure.pelvis, figure.neck, 0.085 * body.height, [5, 6, 11, 12])
+    skull = (figure.skull, figure.skull + 1e-3, body.skull, [])
+    limbs = []
+    for side in (0, 1):
+        arm = (figure.shoulders[:, side], figure.elbows[:, side], figure.wrists[:, side])
+        leg = (figure.hips[:, side], figure.knees[:, side], figure.ankles[:, side])
+        limbs += [(arm[0], arm[1], 0.026 * body.height, [5 + side, 7 + side]), (arm[1], arm[2], 0.02 * body.height, [7 + side, 9 + side])]
+        limbs += [(leg[0], leg[1], 0.04 * body.height, [11 + side, 13 + side]), (leg[1], leg[2], 0.03 * body.height, [13 + side, 15 + side])]
+    for start, end, radius, own in (trunk, skull, *limbs):
+        (a, near), (b, far) = camera.project(start), camera.project(end)
+        axis = b - a
+        share = np.sum((pixels - a[:, None]) * axis[:, None], -1) / np.maximum(np.sum(axis**2, -1), 1e-6)[:, None]
+        share = np.clip(share, 0, 1)
+        apart = np.linalg.norm(pixels - a[:, None] - share[..., None] * axis[:, None], axis=-1)
+        deep = near[:, None] + share * (far - near)[:, None]
+        covers = (apart < radius * camera.focal / deep) & (depth > deep + 0.3 * radius)
+        covers[:, own] = False
+        hidden |= covers
+    return hidden
