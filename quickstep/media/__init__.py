@@ -1,0 +1,17 @@
+"""Video files: what they are, their frames at given moments, and writing them. The only rooms that know PyAV.
+
+    opening    one file, its packets, its seeks, its errors
+    decoding   packets -> pictures, whole or damaged
+    stepping   from moment to moment, decoding as little as possible
+    walking    picture by picture, where a file is damaged or has no times
+    scaling    upright, square pixels, right colours, a view's size
+    reading    VideoInfo, VideoReader, probe, read_frames, read_windows
+    writing    write_video
+
+Reading sound has its place here too, beside `reading`; nothing needs it yet.
+"""
+
+from quickstep.media.reading import VideoInfo, VideoReader, probe, read_frames, read_windows
+from quickstep.media.writing import write_video
+
+__all__ = ["VideoInfo", "VideoReader", "probe", "read_frames", "read_windows", "write_video"]
