@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from quickstep.demo.body import SIDES, Array, Figure
 from quickstep.demo.camera import Camera
@@ -74,6 +74,15 @@ class Drawing:
     gaze: Array  # (T, 3, 3) the head's axes as the camera sees them: columns right, down, away
     shadow: list[Array]  # outlines (T, 14, 2) on the floor
 
+    def box(self, moment: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom around all that is drawn, in whole pixels."""
+        outlines = [outline[moment] for outline in self.pixels.values()]
+        points = np.concatenate([*outlines, self.torso[moment].reshape(-1, 2)])
+        margin = 2.4 * self.radius[moment]  # an afro, a tail of hair, a brim
+        low = np.minimum(points.min(axis=0) - 2, self.skull[moment] - margin)
+        high = np.maximum(points.max(axis=0) + 3, self.skull[moment] + margin)
+        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
 
 def ready(figure: Figure, looks: Looks, camera: Camera, stage: Stage) -> Drawing:
     """Everything that can be computed for all moments at once."""
@@ -107,24 +116,50 @@ def ready(figure: Figure, looks: Looks, camera: Camera, stage: Stage) -> Drawing
     )
 
 
-def draw(drawing: Drawing, moment: int, canvas: Picture, zoom: int) -> None:
-    """Draw the figure on a canvas `zoom` times as large as the picture, the farthest part first."""
-    order = sorted(drawing.depths, key=lambda name: -drawing.depths[name][moment])
-    for name in order:
+def draw(drawing: Drawing, moment: int, canvas: Picture, zoom: int, corner: tuple[int, int] = (0, 0)) -> None:
+    """Draw the figure, the farthest part first, on a canvas that shows the picture from `corner` on, `zoom` times as large."""
+    brush = Brush(canvas, zoom, np.array(corner))
+    for name in sorted(drawing.depths, key=lambda part: -drawing.depths[part][moment]):
         if name == "torso":
-            _draw_torso(drawing, moment, canvas, zoom)
+            _draw_torso(drawing, moment, brush)
         elif name == "head":
-            _draw_head(drawing, moment, canvas, zoom)
+            _draw_head(drawing, moment, brush)
         else:
             colour = drawing.colours[name]
-            _fill(canvas, drawing.pixels[name][moment], colour * 0.8, zoom)
-            _fill(canvas, drawing.strips[name][moment], np.minimum(colour * 1.06, 255), zoom)
+            brush.fill(drawing.pixels[name][moment], colour * 0.8)
+            brush.fill(drawing.strips[name][moment], colour * 1.06)
 
 
 def shade(drawing: Drawing, moment: int, mask: Picture) -> None:
     """Mark on a mask the floor that the figure keeps the light from."""
+    brush = Brush(mask, 1, np.zeros(2))
     for outline in drawing.shadow:
-        _fill(mask, outline[moment], np.array([255.0]), 1)
+        brush.fill(outline[moment], np.array([255.0]))
+
+
+@dataclass(frozen=True, eq=False)
+class Brush:
+    """Smooth shapes on a canvas, given in pixels of the picture. OpenCV counts from the middle of the first pixel, we from its corner."""
+
+    canvas: Picture
+    zoom: int
+    corner: Array
+
+    def fill(self, outline: Array, colour: Array) -> None:
+        """A convex shape."""
+        cv2.fillConvexPoly(self.canvas, self._fixed(outline), _ink(colour), cv2.LINE_AA, SHIFT)
+
+    def disc(self, middle: Array, radius: float, colour: Array) -> None:
+        """A round one."""
+        size = max(1, round(radius * self.zoom * (1 << SHIFT)))
+        cv2.circle(self.canvas, self._fixed(middle).tolist(), size, _ink(colour), -1, cv2.LINE_AA, SHIFT)
+
+    def _fixed(self, points: Array) -> NDArray[np.int32]:
+        return np.rint(((points - self.corner) * self.zoom - 0.5) * (1 << SHIFT)).astype(np.int32)
+
+
+def _ink(colour: Array) -> tuple[float, ...]:
+    return tuple(min(255.0, value) for value in colour.tolist())
 
 
 def _limbs(figure: Figure, looks: Looks) -> dict[str, tuple[Array, Array, float, float, Array]]:
@@ -139,7 +174,11 @@ def _limbs(figure: Figure, looks: Looks) -> dict[str, tuple[Array, Array, float,
         parts[f"{name} forearm"] = (elbow, wrist, 0.026 * unit, 0.018 * unit, looks.top * 0.97 if sleeve == 1 else looks.skin)
         parts[f"{name} hand"] = (wrist, figure.fingers[:, side], 0.021 * unit, 0.016 * unit, looks.skin * 1.02)
         parts[f"{name} thigh"] = (hip, knee, 0.053 * unit * turn_up**0.5, 0.036 * unit * turn_up, looks.trousers)
-        low = (0.036 * unit * turn_up, 0.028 * unit * turn_up, looks.trousers * 0.95) if hem == 1 else (0.034 * unit, 0.021 * unit, looks.skin)
+        low = (
+            (0.036 * unit * turn_up, 0.028 * unit * turn_up, looks.trousers * 0.95)
+            if hem == 1
+            else (0.034 * unit, 0.021 * unit, looks.skin)
+        )
         parts[f"{name} shin"] = (knee, ankle, *low)
         sole = ankle - 0.012 * unit * (ankle - knee) / np.linalg.norm(ankle - knee, axis=1, keepdims=True) * -1
         parts[f"{name} foot"] = (sole, figure.toes[:, side], 0.03 * unit, 0.02 * unit, looks.shoes)
@@ -150,12 +189,20 @@ def _rings(figure: Figure, looks: Looks) -> Array:
     """The trunk as rings from the hips to the neck, (T, RINGS, SECTORS, 3)."""
     body = figure.body
     angle = 2 * np.pi * np.arange(SECTORS) / SECTORS  # 0 is the front, a quarter the left
-    wide = np.array([body.hip + 0.045 * body.height, body.hip + 0.03 * body.height, 0.9 * body.shoulder, body.shoulder * 1.06, 0.42 * body.shoulder])
+    wide = np.array(
+        [body.hip + 0.045 * body.height, body.hip + 0.03 * body.height, 0.9 * body.shoulder, body.shoulder * 1.06, 0.42 * body.shoulder]
+    )
     deep = np.array([0.062, 0.056, 0.068, 0.058, 0.036]) * body.height * body.width**0.5
     wide[:2], deep[:2] = wide[:2] * looks.loose**0.3, deep[:2] * looks.loose**0.4
     waist = figure.pelvis + 0.42 * body.trunk * figure.turn[:, :, 1]
     up = figure.chest[:, :, 1]
-    middles = [figure.pelvis - 0.03 * body.height * figure.turn[:, :, 1], waist, waist + 0.3 * body.trunk * up, figure.neck - 0.1 * body.trunk * up, figure.neck + 0.04 * body.trunk * up]
+    middles = [
+        figure.pelvis - 0.03 * body.height * figure.turn[:, :, 1],
+        waist,
+        waist + 0.3 * body.trunk * up,
+        figure.neck - 0.1 * body.trunk * up,
+        figure.neck + 0.04 * body.trunk * up,
+    ]
     turns = [figure.turn, (figure.turn + figure.chest) / 2, figure.chest, figure.chest, figure.chest]
     rings = []
     for index in range(RINGS):
@@ -187,53 +234,50 @@ def _paint(looks: Looks) -> Array:
     return paint
 
 
-def _draw_torso(drawing: Drawing, moment: int, canvas: Picture, zoom: int) -> None:
+def _draw_torso(drawing: Drawing, moment: int, brush: Brush) -> None:
     outline, seen = drawing.torso[moment], drawing.facing[moment] > 0
     lit = drawing.paint * drawing.lit[moment][..., None]
     for ring in range(RINGS - 1):
         hull = cv2.convexHull(outline[ring].reshape(-1, 2).astype(np.float32))[:, 0]
-        _fill(canvas, hull.astype(np.float64), lit[ring].mean(axis=0) * 0.9, zoom)
+        brush.fill(hull.astype(np.float64), lit[ring].mean(axis=0) * 0.9)
     for ring, sector in zip(*np.nonzero(seen), strict=True):
-        _fill(canvas, outline[ring, sector], lit[ring, sector], zoom)
+        brush.fill(outline[ring, sector], lit[ring, sector])
 
 
-def _draw_head(drawing: Drawing, moment: int, canvas: Picture, zoom: int) -> None:
-    """A ball of hair with a face on the side it looks to; cap, tail or crown as worn."""
-    looks, axes = drawing.looks, drawing.gaze[moment]  # columns: the head's left, up, front as seen
-    left, up, front = axes[:, 0], axes[:, 1], axes[:, 2]
+def _draw_head(drawing: Drawing, moment: int, brush: Brush) -> None:
+    """A ball with hair on the back of it and a face on the front; cap, tail or crown as worn."""
+    looks, axes = drawing.looks, drawing.gaze[moment]
+    left, up, front = axes[:, 0], axes[:, 1], axes[:, 2]  # the head's own, as seen: right, down, away
     middle, radius = drawing.skull[moment], float(drawing.radius[moment])
 
     def dot(away: Array, size: float, colour: Array) -> None:
-        _disc(canvas, middle + radius * away[:2], radius * size, colour, zoom)
+        brush.disc(middle + radius * away[:2], radius * size, colour)
 
+    crown = looks.accent if looks.style in ("cap", "beanie") else looks.hair
+    tail = [(-0.55 * front - step * up, 0.85 - 0.1 * step) for step in (0.4, 0.8, 1.2)] if looks.style == "long" else []
+    seen = front[2] < 0.15  # the face
+    if seen:
+        for away, size in tail:
+            dot(away, size, looks.hair * 0.85)
     dot(-0.95 * up, 0.5, looks.skin * 0.85)
-    style = looks.style
-    crown = looks.accent if style in ("cap", "beanie") else looks.hair
-    if style == "long" and front[2] < 0.3:
-        for step in (0.5, 0.9, 1.3):
-            dot(-0.75 * front - step * up, 0.62, looks.hair * 0.9)
-    if style == "afro":
+    if looks.style == "afro":
         dot(0.25 * up - 0.15 * front, 1.32, looks.hair)
-    layers: list[tuple[float, Callable[[], None]]] = [
-        (0.0, lambda: dot(0.0 * up, 1.0, looks.skin * 0.95)),
-        ((-0.35 * front + 0.3 * up)[2] * -1, lambda: dot(-0.32 * front + 0.28 * up, 0.95, crown)),
-    ]
-    for _, paint in sorted(layers, key=lambda layer: layer[0]):
-        paint()
-    if front[2] < 0.15:
+    hood = -0.32 * front + 0.28 * up
+    balls = [(0.0, np.zeros(3), 1.0, looks.skin * 0.95), (float(hood[2]), hood, 0.95, crown)]
+    for _, away, size, colour in sorted(balls, key=lambda ball: -ball[0]):
+        dot(away, size, colour)
+    if seen:
         dot(0.42 * front - 0.14 * up, 0.72, looks.skin)
         for side in SIDES:
             eye = 0.36 * side * left + 0.1 * up + 0.92 * front
             if eye[2] < -0.2:
                 dot(eye, 0.11, np.array([30.0, 25.0, 25.0]))
-    if style == "cap":
-        brim = [middle + radius * v[:2] for v in (0.75 * left + 0.35 * up + 0.6 * front, 0.5 * left + 0.35 * up + 1.55 * front)]
-        brim += [middle + radius * v[:2] for v in (-0.5 * left + 0.35 * up + 1.55 * front, -0.75 * left + 0.35 * up + 0.6 * front)]
-        if front[2] < 0.5:
-            _fill(canvas, np.array(brim), looks.accent * 0.75, zoom)
-    if style == "long" and front[2] >= 0.3:
-        for step in (0.3, 0.7, 1.1):
-            dot(-0.6 * front - step * up, 0.7, looks.hair)
+    else:
+        for away, size in tail:
+            dot(away, size, looks.hair)
+    if looks.style == "cap" and front[2] < 0.5:
+        brim = [(0.75, 0.6), (0.5, 1.5), (-0.5, 1.5), (-0.75, 0.6)]
+        brush.fill(np.array([(middle + radius * (x * left + 0.35 * up + z * front)[:2]) for x, z in brim]), looks.accent * 0.75)
 
 
 def _capsule(a: Array, b: Array, first: Array, last: Array) -> Array:
@@ -251,17 +295,6 @@ def _cast(camera: Camera, stage: Stage, ends: tuple[Array, Array], radii: tuple[
     fallen = [point - stage.light * (np.maximum(point[:, 1:2], 0) / stage.light[1]) for point in ends]
     (a, near), (b, far) = camera.project(fallen[0]), camera.project(fallen[1])
     return _capsule(a, b, 0.8 * radii[0] * camera.focal / near, 0.8 * radii[1] * camera.focal / far)
-
-
-def _fill(canvas: Picture, outline: Array, colour: Array, zoom: int) -> None:
-    """OpenCV counts from the middle of the first pixel, we from its corner."""
-    points = np.rint((outline * zoom - 0.5) * (1 << SHIFT)).astype(np.int32)
-    cv2.fillConvexPoly(canvas, points, tuple(np.clip(colour, 0, 255).tolist()), cv2.LINE_AA, SHIFT)
-
-
-def _disc(canvas: Picture, middle: Array, radius: float, colour: Array, zoom: int) -> None:
-    x, y = np.rint((middle * zoom - 0.5) * (1 << SHIFT)).astype(int).tolist()
-    cv2.circle(canvas, (x, y), max(1, round(radius * zoom * (1 << SHIFT))), tuple(np.clip(colour, 0, 255).tolist()), -1, cv2.LINE_AA, SHIFT)
 
 
 def _cloth(rng: np.random.Generator) -> Array:

@@ -55,7 +55,9 @@ class Scene:
     blocker: Array | None = None  # (T, 4, 2) something that stands in front, pixels
 
     @classmethod
-    def drawn(cls, move: str, dancer: Dancer, seeds: tuple[int, ...], *, size: tuple[int, int], fps: float, seconds: float, clutter: float) -> Scene:
+    def drawn(
+        cls, move: str, dancer: Dancer, seeds: tuple[int, ...], *, size: tuple[int, int], fps: float, seconds: float, clutter: float
+    ) -> Scene:
         """Decide everything. `seeds` must not tell the move: two moves with the same seeds differ in the dancing alone."""
         rng = np.random.default_rng(seeds)
         length = seconds * rng.uniform(0.85, 1.15)
@@ -87,16 +89,19 @@ class Scene:
         """The pictures, RGB, one after another; `empty` leaves the people out."""
         rng = np.random.default_rng(self.seed)
         height, width = self.camera.height, self.camera.width
-        grain = (rng.normal(0, self.grain, (height + 64, width + 64, 1)) * np.ones(3)).astype(np.float32)
+        grain = np.repeat(rng.normal(0, self.grain, (height + 64, width + 64, 1)), 3, axis=2).astype(np.int16)
         for moment in range(len(self.times)):
             picture = self.dancer.stage.paint(self.camera, moment)
             if not empty:
                 for drawing in self.drawings:
                     _shadow(drawing, moment, picture, self.dancer.stage)
-                picture = _people(self.drawings, moment, picture)
+                _people(self.drawings, moment, picture)
+                if self.blocker is not None:
+                    _block(self.blocker[moment], picture)
             y, x = rng.integers(0, 64, 2)
-            lit = picture * self.gain[moment].astype(np.float32) + grain[y : y + height, x : x + width]
-            yield np.clip(lit, 0, 255).astype(np.uint8)
+            curve = np.clip(np.arange(256)[:, None] * self.gain[moment], 0, 255).astype(np.uint8)  # (256, 3)
+            lit = cv2.LUT(picture, curve[None])
+            yield np.asarray(cv2.add(lit, grain[y : y + height, x : x + width], dtype=cv2.CV_8U), dtype=np.uint8)
 
 
 def moved(figure: Figure, by: Array) -> Figure:
@@ -157,12 +162,23 @@ def _shadow(drawing: Drawing, moment: int, picture: Picture, stage: Stage) -> No
     cv2.multiply(picture, keep, dst=picture, scale=1 / 255)
 
 
-def _people(drawings: tuple[Drawing, ...], moment: int, picture: Picture) -> Picture:
-    """Draw everybody with smooth edges: enlarged, then averaged, which leaves the stage as it was."""
-    large = np.ascontiguousarray(cv2.resize(picture, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST))
+def _people(drawings: tuple[Drawing, ...], moment: int, picture: Picture) -> None:
+    """Draw everybody with smooth edges, in place: enlarged, then averaged, which leaves the stage as it was."""
+    height, width = picture.shape[:2]
     for drawing in drawings:
-        draw(drawing, moment, large, ZOOM)
-    return np.asarray(cv2.resize(large, picture.shape[1::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        left, top, right, bottom = drawing.box(moment)
+        left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+        if left >= right or top >= bottom:
+            continue
+        part = picture[top:bottom, left:right]
+        large = cv2.resize(part, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST)
+        draw(drawing, moment, np.asarray(large, dtype=np.uint8), ZOOM, (left, top))
+        part[:] = cv2.resize(large, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+
+
+def _block(outline: Array, picture: Picture) -> None:
+    """A dark post in front of everything, in place."""
+    cv2.fillConvexPoly(picture, np.rint(outline * 16).astype(np.int32), (38, 36, 40), cv2.LINE_AA, 4)
 
 
 def _hidden(drawing: Drawing, camera: Camera, pixels: Array, depth: Array) -> NDArray[np.bool_]:
@@ -176,7 +192,10 @@ def _hidden(drawing: Drawing, camera: Camera, pixels: Array, depth: Array) -> ND
         arm = (figure.shoulders[:, side], figure.elbows[:, side], figure.wrists[:, side])
         leg = (figure.hips[:, side], figure.knees[:, side], figure.ankles[:, side])
         limbs += [(arm[0], arm[1], 0.026 * body.height, [5 + side, 7 + side]), (arm[1], arm[2], 0.02 * body.height, [7 + side, 9 + side])]
-        limbs += [(leg[0], leg[1], 0.04 * body.height, [11 + side, 13 + side]), (leg[1], leg[2], 0.03 * body.height, [13 + side, 15 + side])]
+        limbs += [
+            (leg[0], leg[1], 0.04 * body.height, [11 + side, 13 + side]),
+            (leg[1], leg[2], 0.03 * body.height, [13 + side, 15 + side]),
+        ]
     for start, end, radius, own in (trunk, skull, *limbs):
         (a, near), (b, far) = camera.project(start), camera.project(end)
         axis = b - a

@@ -42,8 +42,8 @@ class Stage:
         corner = np.array([-WALL[0] / 2, WALL[1], -self.back])
         wall = camera.plane(moment, right * step, -up * step, corner)
         ground = camera.plane(moment, right * step, front * step, np.array([-FLOOR[0] / 2, 0.0, -self.back]))
-        picture = cv2.warpPerspective(self.wall, wall, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        below = cv2.warpPerspective(self.floor, ground, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        picture = cv2.warpPerspective(self.wall, wall, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        below = cv2.warpPerspective(self.floor, ground, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         near = FLOOR[0] * self.scale * np.array([0.45, 0.55])  # two points where wall and floor meet, surely before the camera
         line = (ground @ np.stack([near, [0, 0], [1, 1]])).T
         ends = line[:, :2] / line[:, 2:]
@@ -67,7 +67,9 @@ def studio(rng: np.random.Generator, scale: float) -> Stage:
     _box(wall, scale, (0, WALL[1] - 1.0, WALL[0], 0.05), _shade(np.array([120.0, 85.0, 50.0])))
     _box(wall, scale, (0, WALL[1] - 0.12, WALL[0], 0.12), frame)
     floor = _boards(rng, scale)
-    return Stage("studio", _finish(wall, rng, 3), _finish(floor, rng, 4), rng.uniform(1.7, 2.4), _sun(rng), _tint(rng, 0.05), 0.62, 0.25, scale)
+    return Stage(
+        "studio", _finish(wall, rng, 3), _finish(floor, rng, 4), rng.uniform(1.7, 2.4), _sun(rng), _tint(rng, 0.05), 0.62, 0.25, scale
+    )
 
 
 def street(rng: np.random.Generator, scale: float) -> Stage:
@@ -84,7 +86,9 @@ def street(rng: np.random.Generator, scale: float) -> Stage:
     for x in np.arange(0, FLOOR[0], 0.8):
         for z in np.arange(0, FLOOR[1], 0.8):
             _box(floor, scale, (x + 0.02, z + 0.02, 0.76, 0.76), _shade(np.full(3, grey * rng.uniform(0.9, 1.12))))
-    return Stage("street", _finish(wall, rng, 7), _finish(floor, rng, 7), rng.uniform(1.5, 2.3), _sun(rng), _tint(rng, 0.1), 0.6, 0.0, scale)
+    return Stage(
+        "street", _finish(wall, rng, 7), _finish(floor, rng, 7), rng.uniform(1.5, 2.3), _sun(rng), _tint(rng, 0.1), 0.6, 0.0, scale
+    )
 
 
 def theatre(rng: np.random.Generator, scale: float) -> Stage:
@@ -99,8 +103,12 @@ def theatre(rng: np.random.Generator, scale: float) -> Stage:
         hue = _hue(rng.uniform(0, 1), 0.45)
         _pool(floor, scale, (FLOOR[0] / 2 + rng.uniform(-1.4, 1.4), rng.uniform(1.2, 3.4)), rng.uniform(0.9, 1.7), 95 * hue)
         _pool(wall, scale, (WALL[0] / 2 + rng.uniform(-2, 2), rng.uniform(1.5, 3.6)), rng.uniform(0.7, 1.4), 75 * hue)
-    beams = tuple((float(rng.uniform(-2, 2)), float(rng.uniform(0.1, 0.5)), float(rng.uniform(0, 1))) for _ in range(int(rng.integers(1, 4))))
-    return Stage("theatre", _finish(wall, rng, 2), _finish(floor, rng, 2), rng.uniform(1.8, 2.8), _sun(rng), _tint(rng, 0.18), 0.5, 0.3, scale, beams)
+    beams = tuple(
+        (float(rng.uniform(-2, 2)), float(rng.uniform(0.1, 0.5)), float(rng.uniform(0, 1))) for _ in range(int(rng.integers(1, 4)))
+    )
+    return Stage(
+        "theatre", _finish(wall, rng, 2), _finish(floor, rng, 2), rng.uniform(1.8, 2.8), _sun(rng), _tint(rng, 0.18), 0.5, 0.3, scale, beams
+    )
 
 
 def court(rng: np.random.Generator, scale: float) -> Stage:
@@ -116,14 +124,23 @@ def court(rng: np.random.Generator, scale: float) -> Stage:
             for x in (0.1, 0.32):
                 _box(wall, scale, (left + x, y, 0.12, 0.12), _shade(tone * rng.uniform(0.6, 1.35)))
     for left in np.arange(rng.uniform(0, 1), WALL[0], 1.3):
-        _blob(wall, scale, rng, (left, WALL[1] - rng.uniform(0.5, 0.9)), rng.uniform(0.3, 0.55), (rng.uniform(40, 90), rng.uniform(80, 130), 50))
+        _blob(
+            wall,
+            scale,
+            rng,
+            (left, WALL[1] - rng.uniform(0.5, 0.9)),
+            rng.uniform(0.3, 0.55),
+            (rng.uniform(40, 90), rng.uniform(80, 130), 50),
+        )
     _box(wall, scale, (0, WALL[1] - 0.35, WALL[0], 0.35), _shade(np.array([70.0, 90, 75])))
     base = np.array([[60.0, 120, 85], [165, 85, 65], [70, 100, 150]][int(rng.integers(3))]) * rng.uniform(0.85, 1.15)
     floor = _plain(FLOOR, scale, base)
     white = (225.0, 225.0, 215.0)
     _box(floor, scale, (1.2, 0.8, 6.6, 5.4), white, 0.06)
     cv2.circle(floor, (int(4.5 * scale), int(2.6 * scale)), int(1.5 * scale), white, max(1, int(0.06 * scale)), cv2.LINE_AA)
-    return Stage("court", _finish(wall, rng, 3), _finish(floor, rng, 6), rng.uniform(2.2, 3.2), _sun(rng), _tint(rng, 0.08), 0.66, 0.0, scale)
+    return Stage(
+        "court", _finish(wall, rng, 3), _finish(floor, rng, 6), rng.uniform(2.2, 3.2), _sun(rng), _tint(rng, 0.08), 0.66, 0.0, scale
+    )
 
 
 STAGES: dict[str, Callable[[np.random.Generator, float], Stage]] = {"studio": studio, "street": street, "theatre": theatre, "court": court}
@@ -138,7 +155,9 @@ def _shade(colour: Array) -> tuple[float, float, float]:
     return float(red), float(green), float(blue)
 
 
-def _box(texture: Texture, scale: float, box: tuple[float, float, float, float], colour: tuple[float, ...], line: float | None = None) -> None:
+def _box(
+    texture: Texture, scale: float, box: tuple[float, float, float, float], colour: tuple[float, ...], line: float | None = None
+) -> None:
     left, top, width, height = (v * scale for v in box)
     thick = -1 if line is None else max(1, round(line * scale))
     cv2.rectangle(texture, (round(left), round(top)), (round(left + width) - 1, round(top + height) - 1), colour, thick)
@@ -181,7 +200,7 @@ def _boards(rng: np.random.Generator, scale: float) -> Texture:
 def _pool(texture: Texture, scale: float, middle: tuple[float, float], radius: float, colour: Array) -> None:
     """A soft round light, added."""
     y, x = np.mgrid[: texture.shape[0], : texture.shape[1]] / scale
-    glow = np.exp(-(((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / radius**2) ** 2)
+    glow = np.exp(-((((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / radius**2) ** 2))
     texture += (glow[..., None] * colour).astype(np.float32)
 
 
