@@ -36,11 +36,11 @@ class Axes:
     y_range: tuple[float, float] = (0.0, 1.0)
     x_share: bool = True
     y_share: bool = True
-    width: int = 380
+    width: int = 400
     height: int = 270
 
 
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 42
+LEFT, RIGHT, TOP, BOTTOM = 62, 20, 10, 42
 
 
 def chart(lines: Sequence[Line], axes: Axes, *, title: str) -> Markup:

@@ -61,7 +61,7 @@ def page(report: Report) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(percent=percent, short_path=short_path)
+    environment.filters.update(percent=lambda value: _whole(percent(value)), short_path=short_path, whole=_whole)
     first, _, second = report.headline.partition(" (95")
     wrong = len(report.tested) - report.right
     return environment.get_template(
@@ -89,6 +89,11 @@ def page(report: Report) -> str:
         facts=[*facts(report), ("Time", stage_words(report))],
         listed=report.tested[:LISTED],
     )
+
+
+def _whole(text: str) -> str:
+    """The text with its percentages held together at line ends."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _bars(report: Report) -> list[Bar]:
