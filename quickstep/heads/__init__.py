@@ -6,7 +6,7 @@ Imports no network library: a head's own file loads when its name is looked up. 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from quickstep.errors import ConfigError
 from quickstep.progress import Progress, silent
+from quickstep.records import from_plain, to_plain
 from quickstep.segment import Segment
 from quickstep.settings import at_least, between, one_of, setting
 from quickstep.signals import Features
@@ -114,20 +115,30 @@ class History:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the segments, which their keeper stores once."""
-        data = asdict(replace(self, train_segments=(), val_segments=()))
-        del data["train_segments"], data["val_segments"]
-        return data
+        data: dict[str, Any] = to_plain(replace(self, train_segments=(), val_segments=()))
+        return {name: value for name, value in data.items() if not name.endswith("_segments")}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> History:
         """The reverse of `to_json`."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+        return from_plain(cls, data, where="history")
+
+    def with_segments(self, train: tuple[Segment, ...], val: tuple[Segment, ...]) -> History:
+        """The same, told of these segments; ValueError when their number is another."""
+        if (len(train), len(val)) != (len(self.wrong_train), len(self.wrong_val)):
+            raise ValueError("the history tells of another number of segments")
+        return replace(self, train_segments=train, val_segments=val)
 
 
 class Head(Protocol):
     """Turns features into scores; what we fit. Its config is a frozen dataclass; its weights are plain arrays."""
 
     name: str
+
+    @property
+    def classes(self) -> int:
+        """C; 0 before it is fitted or loaded."""
+        ...
 
     @property
     def config(self) -> Any: ...

@@ -121,7 +121,7 @@ class _Step:
 
 def _one_epoch(network: Any, train: Samples, optimizer: torch.optim.Optimizer, step: _Step) -> None:
     order = torch.randperm(len(train), generator=step.generator)
-    for chosen in order.split(step.batch(len(train))):
+    for chosen in torch.split(order, step.batch(len(train))):
         logits = network(*train.take(chosen), dropout=step.dropout)  # (B, C)
         loss = nn.functional.cross_entropy(logits, train.labels[chosen], weight=step.weight, label_smoothing=step.fitting.label_smoothing)
         optimizer.zero_grad()
@@ -132,7 +132,7 @@ def _one_epoch(network: Any, train: Samples, optimizer: torch.optim.Optimizer, s
 @torch.no_grad()
 def measure(network: Any, samples: Samples, weight: Tensor | None = None) -> Measure:
     """Loss and mistakes over all samples, without dropout."""
-    logits = torch.cat([network(*samples.take(chosen)) for chosen in torch.arange(len(samples)).split(CHUNK)])  # (N, C)
+    logits = torch.cat([network(*samples.take(chosen)) for chosen in torch.split(torch.arange(len(samples)), CHUNK)])  # (N, C)
     loss = nn.functional.cross_entropy(logits, samples.labels, weight=weight)
     return Measure(loss.item(), (logits.argmax(dim=1) != samples.labels).numpy())
 

@@ -46,6 +46,11 @@ class LinearHead:
         self._weights: dict[str, NDArray[Any]] = {}
         self._last: dict[str, NDArray[Any]] | None = None
 
+    @property
+    def classes(self) -> int:
+        """How many classes it tells apart."""
+        return len(self._weights["bias"]) if self._weights else 0
+
     def fit(
         self, train: Examples, validation: Examples | None = None, *, classes: int, fitting: FitConfig, progress: Progress = silent
     ) -> History:

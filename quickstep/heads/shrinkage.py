@@ -56,7 +56,8 @@ def deal(labels: NDArray[np.int64], groups: Sequence[Hashable], rng: np.random.G
         crowding = (held + table[group]) ** 2 / np.maximum(table.sum(axis=0), 1)  # (F, C)
         where[group] = int(np.argmin(crowding.sum(axis=1) - (held**2 / np.maximum(table.sum(axis=0), 1)).sum(axis=1)))
         held[where[group]] += table[group]
-    return where[member]
+    spread: NDArray[np.int64] = where[member]
+    return spread
 
 
 def _rotate(inputs: Array) -> Array:

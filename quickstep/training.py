@@ -1,0 +1,275 @@
+"""train: a labelled set of videos -> a model; splits, features, one head, calibration. Never looks at the test part."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from quickstep.backbones import open_backbone
+from quickstep.calibration import fit_temperature, probabilities, sure_from
+from quickstep.errors import ManifestError, WeightsError
+from quickstep.features import Extraction, extract
+from quickstep.heads import HEADS, OPTIMIZERS, Examples, FitConfig, Head, History, open_head
+from quickstep.manifest import PARTS, Manifest
+from quickstep.model import Facts, Model, Opening
+from quickstep.progress import Progress, silent
+from quickstep.records import to_plain
+from quickstep.segment import Failure, Segment
+from quickstep.settings import between, setting
+from quickstep.splits import SplitConfig, SplitResult, split
+from quickstep.store import Store
+
+if TYPE_CHECKING:
+    from quickstep.backbones import Backbone
+
+USUAL_BACKBONE = "clip-vit-b32"
+LIBRARIES = ("numpy", "torch", "transformers", "av", "opencv-contrib-python-headless", "scikit-learn", "scipy", "safetensors")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to look with and how to fit; the defaults need no tuning."""
+
+    backbone: str | None = setting(None, "what turns frames into numbers; by default clip-vit-b32; motion needs no download")
+    weights: str | None = setting(None, "a local folder (or another hub name) to take the backbone's weights from")
+    output: str | None = setting(None, "which of the network's outputs: projected or pooled")
+    head: str = setting("linear", f"what is fitted: {', '.join(HEADS)}")
+    frames: int | None = setting(None, "frames a window; by default the backbone's own number")
+    epochs: int = setting(100, "passes over the training segments, at most")
+    learning_rate: float | None = setting(None, "size of the first steps; by default what suits the optimizer")
+    optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", f"one of {', '.join(OPTIMIZERS)}")
+    dropout: float = setting(0.0, "share of the numbers hidden at random while fitting")
+    class_weights: bool = setting(False, "let every class count the same, however many segments it has")
+    patience: int = setting(20, "stop after so many epochs without a better validation loss")
+    seed: int = setting(0, "for the split and the fit: the same seed gives the same model")
+
+    def __post_init__(self) -> None:
+        between("dropout", self.dropout, 0, 0.95)
+        if self.frames is not None:
+            between("frames", self.frames, 1, 4096)
+        self.fitting()
+
+    def fitting(self) -> FitConfig:
+        """The part of it that the loop needs."""
+        return FitConfig(
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+            class_weights=self.class_weights,
+            patience=self.patience,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model, how its fit went, what could not be used, and what one should know about it."""
+
+    model: Model
+    history: History
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = ()
+    split: SplitResult | None = None  # where the manifest's splits had to be completed
+    computed: int = 0  # videos looked at; the others came from the store
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Time per stage."""
+        return self.model.facts.seconds
+
+
+def train(
+    manifest: Manifest,
+    config: TrainConfig | None = None,
+    *,
+    backbone: Backbone | None = None,
+    store: Store | None = None,
+    progress: Progress = silent,
+    strict: bool = False,
+) -> Trained:
+    """Fit a head on the train part, stop and calibrate by the val part; splits that the manifest lacks are drawn first.
+
+    `backbone` is an instance to use in place of the config's name.
+    """
+    config, store, clock = config or TrainConfig(), store or Store(), _Clock()
+    _check_labels(manifest)
+    if backbone is None:
+        opening = Opening(config.backbone or USUAL_BACKBONE, _whole_path(config.weights), config.output)
+        backbone = open_for_training(config, store)
+    else:
+        opening = Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
+    head = open_head(config.head, {"dropout": config.dropout})
+    drawn = None
+    if not manifest.splits or any(segment.split is None for segment in manifest.segments):
+        drawn = split(manifest, SplitConfig(seed=config.seed), store=store, progress=progress)
+        manifest = drawn.manifest
+    clock.mark("splits")
+    _check_parts(manifest)
+    view = backbone.view if config.frames is None else replace(backbone.view, frames=config.frames)
+    segments = [segment for segment in manifest.segments if segment.split in ("train", "val")]
+    found = extract(segments, backbone, view=view, store=store, progress=progress).check(strict=strict)
+    clock.mark("features")
+    parts = _Parts.of(manifest, found)
+    fitting = config.fitting()
+    history = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=fitting, progress=progress)
+    clock.mark("fitting")
+    temperature, threshold = _calibrate(head, parts.val)
+    clock.mark("calibration")
+    warnings = (*(drawn.warnings if drawn else ()), *_notes(parts, found))
+    facts = Facts(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        quickstep=_version("quickstep"),
+        source=str(manifest.source or ""),
+        fingerprint=manifest.fingerprint,
+        splits=_counts(manifest),
+        failures=tuple(f"{failure.segment}: {failure.error}" for failure in found.failures),
+        notes=warnings,
+        training=to_plain(config),
+        fitting=to_plain(fitting) | {"shrinkage": history.shrinkage},
+        versions={name: _version(name) for name in LIBRARIES},
+        seconds=clock.seconds,
+    )
+    model = Model(parts.labels, backbone, view, head, opening, temperature, threshold, facts, manifest, history)
+    return Trained(model, history, found.failures, warnings, drawn, found.computed)
+
+
+def open_for_training(config: TrainConfig, store: Store | None = None) -> Backbone:
+    """The backbone that the config names, its weights at hand; where none was named, CLIP or a line that says how to go on."""
+    name = config.backbone or USUAL_BACKBONE
+    try:
+        backbone = open_backbone(name, weights=config.weights, output=config.output, store=store)
+        _ = backbone.identity  # finds the weights, or says that there are none
+    except WeightsError as error:
+        if config.backbone is not None or config.weights is not None:
+            raise
+        raise WeightsError(
+            f"no backbone was named and the weights of {USUAL_BACKBONE} are neither here nor can they be fetched: "
+            "name `--backbone motion`, which needs none, or say where they are with `--weights FOLDER`"
+        ) from error
+    return backbone
+
+
+class _Clock:
+    """Time per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def mark(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._since, 3)
+        self._since = now
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What the head is shown."""
+
+    labels: tuple[str, ...]
+    train: Examples
+    val: Examples | None
+
+    @classmethod
+    def of(cls, manifest: Manifest, found: Extraction) -> _Parts:
+        labels = manifest.part("train").labels
+        number = {label: index for index, label in enumerate(labels)}
+        shown: dict[str, list[Segment]] = {"train": [], "val": []}
+        for segment in manifest.segments:
+            if segment in found.features:
+                shown[str(segment.split)].append(segment)
+        lost = sorted(set(labels) - {str(segment.label) for segment in shown["train"]})
+        if lost:
+            why = f"such as {found.failures[0]}" if found.failures else ""
+            raise ManifestError(
+                _source(manifest), f"no training video of {_listed(lost)} can be used ({len(found.failures)} failed, {why})"
+            )
+
+        def examples(segments: Sequence[Segment]) -> Examples:
+            classes = np.array([number[str(segment.label)] for segment in segments], dtype=np.int64)
+            return Examples([found.features[segment] for segment in segments], classes, tuple(segments))
+
+        return cls(labels, examples(shown["train"]), examples(shown["val"]) if shown["val"] else None)
+
+
+def _calibrate(head: Head, val: Examples | None) -> tuple[float, float | None]:
+    if val is None:
+        return 1.0, None
+    logits = head.scores(val.features)
+    temperature = fit_temperature(logits, val.labels)
+    return temperature, sure_from(probabilities(logits, temperature), val.labels)
+
+
+def _check_labels(manifest: Manifest) -> None:
+    source, labels = _source(manifest), manifest.labels
+    if not manifest.segments:
+        raise ManifestError(source, "lists no video; put videos into one folder per class")
+    bare = next((segment for segment in manifest.segments if segment.label is None), None)
+    if bare is not None:
+        raise ManifestError(source, f"{bare} has no label, and training needs one for each video")
+    if len(labels) < 2:
+        raise ManifestError(source, f"has only one class ({labels[0]!r}), and there is nothing to tell apart; add videos of another")
+    if len(manifest) < 2 * len(labels) and max(manifest.counts.values()) < 2:
+        raise ManifestError(
+            source, f"has one video for each of {len(labels)} classes, too few to learn from; give at least two of each, better ten"
+        )
+
+
+def _check_parts(manifest: Manifest) -> None:
+    """Every label must be learnt from something."""
+    learnt, source = set(manifest.part("train").labels), _source(manifest)
+    absent = sorted(set(manifest.labels) - learnt)
+    if absent:
+        where = {str(segment.split) for segment in manifest.segments if segment.label in absent}
+        raise ManifestError(
+            source, f"{_listed(absent)} has no video in the train part, only in {' and '.join(sorted(where))}; move some there"
+        )
+
+
+def _notes(parts: _Parts, found: Extraction) -> list[str]:
+    """What the trainer should know."""
+    notes = []
+    if found.failures:
+        notes.append(f"{len(found.failures)} of {len(found.failures) + len(found.features)} segments could not be used; they are listed")
+    if found.damaged:
+        notes.append(f"{len(found.damaged)} segments are damaged in places; what can be read of them was used")
+    if parts.val is None:
+        notes.append("there are no validation segments: all epochs were run, the last one is kept, and the scores are not calibrated")
+    counts = Counter(parts.train.labels.tolist())
+    few = [parts.labels[index] for index in range(len(parts.labels)) if counts[index] < 5]
+    if few:
+        notes.append(f"{_listed(few)}: fewer than 5 segments to learn from")
+    return notes
+
+
+def _counts(manifest: Manifest) -> dict[str, dict[str, int]]:
+    return {part: {label: manifest.part(part).counts.get(label, 0) for label in manifest.labels} for part in PARTS}
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    told = ", ".join(repr(name) for name in names[:most])
+    return told if len(names) <= most else f"{told} and {len(names) - most} more"
+
+
+def _source(manifest: Manifest) -> Path:
+    return manifest.source or Path("manifest")
+
+
+def _whole_path(weights: str | None) -> str | None:
+    """A local folder under its whole path, so that the model finds it from anywhere; a hub name as it is."""
+    return str(Path(weights).expanduser().absolute()) if weights is not None and Path(weights).expanduser().exists() else weights
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
