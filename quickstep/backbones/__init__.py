@@ -1,0 +1,117 @@
+"""Backbone: what turns frames into vectors; the table of those there are; open_backbone. Imports no network.
+
+From outside the project: pass an instance of a class that keeps the Protocol, or its name as `"their.module:Class"`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from quickstep.errors import ConfigError, UnknownName
+from quickstep.signals import Features, Frames
+from quickstep.store import Store
+from quickstep.table import Entry, look_up
+from quickstep.view import View
+
+
+class Backbone(Protocol):
+    """One network, or one description that needs none, whose values we take as they are."""
+
+    @property
+    def name(self) -> str:
+        """What opens it again."""
+
+    @property
+    def revision(self) -> str | None:
+        """The commit or version it is of, where there is one."""
+
+    @property
+    def reads(self) -> str:
+        """The signal it looks at: "frames"."""
+
+    @property
+    def view(self) -> View:
+        """The moments and the size it is made for."""
+
+    @property
+    def license(self) -> str:
+        """The licence of its weights."""
+
+    @property
+    def width(self) -> int:
+        """D: how many numbers a vector has."""
+
+    @property
+    def batch(self) -> int:
+        """How many frames it likes to be given at once."""
+
+    @property
+    def parallel(self) -> bool:
+        """Whether several threads gain by calling it at the same time."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Everything that decides its values, as JSON; known without loading the network."""
+
+    def embed(self, batch: Sequence[Frames]) -> list[Features]:
+        """The features of each window, the same whatever else is in the batch."""
+
+
+_CLIP = "quickstep.backbones.images:ImageTower"
+
+BACKBONES: dict[str, Entry] = {
+    "motion": Entry("quickstep.backbones.motion:Motion", "how things move and look; needs no download"),
+    "clip-vit-b32": Entry(_CLIP, "CLIP ViT-B/32, 512 numbers a frame: the fastest CLIP"),
+    "clip-vit-b16": Entry(_CLIP, "CLIP ViT-B/16, 512 numbers a frame: sees finer detail, about 4x the work"),
+    "clip-vit-l14": Entry(_CLIP, "CLIP ViT-L/14, 768 numbers a frame: the strongest CLIP, about 18x the work"),
+    "hf-image:NAME": Entry(_CLIP, "any CLIP, SigLIP, SigLIP 2, DINOv2 or DINOv3 image tower, by hub name or local folder"),
+}
+
+
+def open_backbone(
+    name: str | Backbone,
+    *,
+    weights: str | Path | None = None,
+    output: str | None = None,
+    precision: str | None = None,
+    engine: str | None = None,
+    store: Store | None = None,
+) -> Backbone:
+    """The backbone of that name, ready to describe itself; its network loads with the first `embed`.
+
+    `weights` is a local folder (or another hub name) to take the checkpoint from, `output` "projected" or "pooled",
+    `precision` "auto", "fp32" or "bf16", `engine` "torch" or "openvino". `store` remembers the digests of weight files.
+    """
+    if not isinstance(name, str):
+        return name
+    target = look_up("backbone", _row(name), BACKBONES)
+    if not callable(target):
+        return target  # type: ignore[no-any-return]  # somebody's ready instance
+    options = {"weights": weights, "output": output, "precision": precision, "engine": engine}
+    taken = inspect.signature(target).parameters
+    for option, value in options.items():
+        if value is not None and option not in taken:
+            raise ConfigError(option, f"the backbone {name!r} has nothing to choose here; leave it out")
+    known = {"name": name, "store": store, **options}
+    return target(**{key: value for key, value in known.items() if key in taken and value is not None})  # type: ignore[no-any-return]
+
+
+def weights_at_hand(name: str) -> bool:
+    """Whether a backbone can be used without any network: it needs no weights, or they are on this machine."""
+    if name not in BACKBONES and ":" not in name:
+        raise UnknownName("backbone", name, BACKBONES)
+    if BACKBONES.get(_row(name)) is None or BACKBONES[_row(name)].target != _CLIP:
+        return True
+    from quickstep.backbones.weights import at_hand
+
+    return at_hand(name)
+
+
+def _row(name: str) -> str:
+    """The table's row for a name: `hf-image:openai/clip-vit-base-patch32` stands under `hf-image:NAME`."""
+    family, colon, rest = name.partition(":")
+    row = f"{family}:NAME"
+    return row if colon and rest and row in BACKBONES else name

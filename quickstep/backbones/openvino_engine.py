@@ -1,0 +1,76 @@
+"""OpenVinoEngine: runs an image tower with OpenVINO, the fastest on CPUs (extra `openvino`).
+
+Translating a network takes some seconds, so that the result is kept beside the computed features; knows no checkpoint's layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openvino
+import torch
+from numpy.typing import NDArray
+
+from quickstep.errors import StoreError
+
+if TYPE_CHECKING:
+    from quickstep.backbones.images import ImageTower
+
+_TRANSLATION = 1  # counts up when the translation changes
+
+
+class OpenVinoEngine:
+    """One tower, translated and compiled for batches of one shape."""
+
+    def __init__(self, backbone: ImageTower, precision: str) -> None:
+        settings = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
+        core = openvino.Core()
+        self._compiled = core.compile_model(core.read_model(_translated(backbone)), "CPU", settings)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(B, H, W, 3) -> (B, D)"""
+        vectors: NDArray[np.float32] = np.array(self._compiled(np.ascontiguousarray(pixels))[0], np.float32)
+        return vectors
+
+
+def _translated(backbone: ImageTower) -> Path:
+    """The network in OpenVINO's form, made once; written aside and renamed, so that a killed or second process finds all or nothing."""
+    key = {**backbone.description, "batch": backbone.batch, "library": openvino.__version__, "translation": _TRANSLATION}
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+    folder = backbone.store.folder / "networks" / name
+    if not (folder / "network.xml").is_file():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            aside = Path(tempfile.mkdtemp(dir=folder.parent))
+            _translate(backbone, aside / "network.xml")
+            _move(aside, folder)
+        except OSError as error:
+            raise StoreError(folder, f"the translated network cannot be kept: {error.strerror or error}") from error
+    return folder / "network.xml"
+
+
+def _translate(backbone: ImageTower, file: Path) -> None:
+    from quickstep.backbones.towers import load_tower  # imports transformers, which a kept network does not need
+
+    tower = load_tower(backbone)
+    example = torch.zeros((backbone.batch, backbone.view.size, backbone.view.size, 3), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of branches on shapes, which are fixed here
+        network: Any = openvino.convert_model(tower, example_input=example, input=list(example.shape))
+    openvino.save_model(network, file, compress_to_fp16=False)
+
+
+def _move(aside: Path, folder: Path) -> None:
+    try:
+        aside.replace(folder)
+    except OSError:
+        if not (folder / "network.xml").is_file():
+            raise
+        shutil.rmtree(aside)  # another process was first

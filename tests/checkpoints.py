@@ -1,0 +1,149 @@
+"""Small random checkpoints in the real format, as their publishers save them: one of each family of image towers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+SIZE = 32  # pixels
+
+CROPPED = {
+    "size": {"shortest_edge": 40},
+    "crop_size": {"height": SIZE, "width": SIZE},
+    "do_resize": True,
+    "do_center_crop": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "rescale_factor": 1 / 255,
+    "resample": 3,
+}
+CLIP_PICTURE = {
+    **CROPPED,
+    "size": {"shortest_edge": SIZE},
+    "image_processor_type": "CLIPImageProcessor",
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+OLD_CLIP_PICTURE = {  # as the first CLIP checkpoints have it
+    "crop_size": SIZE,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "resample": 3,
+    "size": SIZE,
+}
+SIGLIP_PICTURE = {
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_processor_type": "SiglipImageProcessor",
+    "image_std": [0.5, 0.5, 0.5],
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "size": {"height": SIZE, "width": SIZE},
+}
+SIGLIP2_PICTURE = {**SIGLIP_PICTURE, "resample": 2}  # as the fixed-size SigLIP 2 checkpoints have it
+DINOV2_PICTURE = {
+    **CROPPED,
+    "image_processor_type": "BitImageProcessor",
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+    "do_convert_rgb": True,
+}
+DINOV3_PICTURE = {
+    "crop_size": None,
+    "do_center_crop": None,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_processor_type": "DINOv3ViTImageProcessorFast",
+    "image_std": [0.229, 0.224, 0.225],
+    "resample": 2,
+    "rescale_factor": 1 / 255,
+    "size": {"height": SIZE, "width": SIZE},
+}
+_TEXT = {**SMALL, "vocab_size": 99, "max_position_embeddings": 16}
+
+
+def clip() -> Any:
+    vision = {**SMALL, "image_size": SIZE, "patch_size": 8}
+    return transformers.CLIPModel(transformers.CLIPConfig(text_config=_TEXT, vision_config=vision, projection_dim=24))
+
+
+def clip_vision() -> Any:
+    return transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**SMALL, image_size=SIZE, patch_size=8))
+
+
+def clip_vision_projected() -> Any:
+    config = transformers.CLIPVisionConfig(**SMALL, image_size=SIZE, patch_size=8, projection_dim=24)
+    return transformers.CLIPVisionModelWithProjection(config)
+
+
+def siglip() -> Any:
+    vision = {**SMALL, "image_size": SIZE, "patch_size": 8}
+    return transformers.SiglipModel(transformers.SiglipConfig(text_config=_TEXT, vision_config=vision))
+
+
+def siglip_vision() -> Any:
+    return transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**SMALL, image_size=SIZE, patch_size=8))
+
+
+def dinov2() -> Any:
+    return transformers.Dinov2Model(transformers.Dinov2Config(**SMALL, image_size=56, patch_size=8))
+
+
+def dinov2_registers() -> Any:
+    config = transformers.Dinov2WithRegistersConfig(**SMALL, image_size=56, patch_size=8, num_register_tokens=4)
+    return transformers.Dinov2WithRegistersModel(config)
+
+
+def dinov3_vit() -> Any:
+    return transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**SMALL, image_size=SIZE, patch_size=8, num_register_tokens=4))
+
+
+def dinov3_convnext() -> Any:
+    return transformers.DINOv3ConvNextModel(transformers.DINOv3ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 2, 1]))
+
+
+Family = tuple[Callable[[], Any], Mapping[str, Any]]
+
+FAMILIES: dict[str, Family] = {
+    "clip": (clip, CLIP_PICTURE),
+    "clip-old-config": (clip, OLD_CLIP_PICTURE),
+    "clip-vision": (clip_vision, CLIP_PICTURE),
+    "clip-vision-projected": (clip_vision_projected, CLIP_PICTURE),
+    "siglip": (siglip, SIGLIP_PICTURE),
+    "siglip-vision": (siglip_vision, SIGLIP_PICTURE),
+    "siglip2": (siglip, SIGLIP2_PICTURE),
+    "dinov2": (dinov2, DINOV2_PICTURE),
+    "dinov2-registers": (dinov2_registers, DINOV2_PICTURE),
+    "dinov3-vit": (dinov3_vit, DINOV3_PICTURE),
+    "dinov3-convnext": (dinov3_convnext, DINOV3_PICTURE),
+}
+
+
+def save(family: str, folder: Path, *, seed: int = 0, picture: Mapping[str, Any] | None = None, **options: Any) -> Path:
+    """Write a checkpoint of a family; weights are large enough that its vectors tell pictures apart."""
+    make, usual = FAMILIES[family]
+    torch.manual_seed(seed)
+    network = make()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if weight.ndim > 1:
+                weight.normal_(std=0.3 if "embed" in name else 1.5 * weight[0].numel() ** -0.5)
+            elif "gamma" in name or "lambda" in name or "layer_scale" in name:
+                weight.fill_(1.0)
+    network.eval().save_pretrained(folder, **options)
+    (folder / "preprocessor_config.json").write_text(json.dumps(dict(picture or usual)))
+    return folder
