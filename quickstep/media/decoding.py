@@ -47,9 +47,9 @@ class Decoder:
         self._keys: deque[tuple[int, int]] = deque(maxlen=64)  # order, time stamp
         self._damage: list[int] = []  # orders of packets that failed, ascending
         self._waiting: list[_Waiting] = []
-        self._counted = 0
+        self._out = -1
         self.ended = False
-        self.counting = False  # no usable times: pictures are numbered as they come out
+        self.untimed_gap: int | None = None  # ticks between pictures that have decoding times only, or none
 
     @property
     def damaged(self) -> bool:
@@ -90,6 +90,7 @@ class Decoder:
         self._damage.clear()
         self._waiting.clear()
         self._top = -(2**62)
+        self._out = -1
         self.ended = False
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[Shown]:
@@ -104,11 +105,11 @@ class Decoder:
         return shown
 
     def _take(self, frame: VideoFrame) -> list[Shown]:
-        pts = frame.pts if frame.pts is not None else frame.dts
-        if pts is None or self.counting:
-            pts = self._counted
-            self._counted += 1
-        order, barrier = self._fed.pop(pts, (self._order, pts))
+        pts = frame.pts
+        if pts is None or self.untimed_gap is not None:  # pictures come out in the order in which they are shown
+            pts = max(frame.dts if frame.dts is not None else 0, self._out + (self.untimed_gap or 1))
+        self._out = max(self._out, pts)
+        order, barrier = (self._order, pts) if self.untimed_gap else self._fed.pop(pts, (self._order, pts))
         if frame.is_corrupt:
             self._hurt(order)
         self._waiting.append(_Waiting(pts, frame, order, barrier))

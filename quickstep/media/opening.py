@@ -21,6 +21,8 @@ from quickstep.errors import MediaError
 NOT_VIDEO = frozenset({"tty", "hls", "dash", "webm_dash_manifest", "imf", "concat", "ffmetadata", "lavfi", "sdp", "rtsp", "rtp", "sap"})
 NOT_VIDEO |= {"bin", "adf", "idf", "xbin", "vapoursynth", "avisynth", "image2", "data"}
 MOST_PIXELS = 2**27  # a picture of 16k x 8k; what claims to be larger is a damaged header
+LINEAR = frozenset({"mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu", "gif", "apng"})  # times after a seek are none, or guesses
+ENOUGH = 34  # packets before the end, so that no later picture was passed over
 MOST_ERRORS = 64  # reads that fail one after another before the rest of the file is given up
 
 
@@ -68,7 +70,6 @@ class Source:
         self.bytes = check_file(self.path)
         self.untimed = False  # packets have no presentation times: pictures are counted
         self._open()
-        self.format = self.container.format.name
         self.tick = float(self.stream.time_base or 0) or 1 / 90_000  # seconds
 
     def _open(self) -> None:
@@ -84,6 +85,11 @@ class Source:
         except BaseException:
             self.container.close()
             raise
+        self.format = self.container.format.name
+        if self.format == "avi":  # has decoding times only; what is made up from them is wrong where pictures are reordered
+            self.container.flags &= ~av.container.Flags.gen_pts.value
+        self.in_order = self.format == "avi" and not self.codec.has_b_frames  # pictures are shown as they are decoded
+        self.seekable = self.format not in LINEAR
         self.read_errors = 0
         self._packets: Iterator[Packet[VideoStream]] | None = None
 
@@ -92,10 +98,11 @@ class Source:
         self.container.close()
         self._open()
 
-    def count_pictures(self) -> None:
-        """Without times in the file, a picture's number over the frame rate is its time."""
+    @property
+    def usual_gap(self) -> int:
+        """Ticks between pictures at the average rate."""
         rate = self.stream.average_rate or self.stream.guessed_rate or 25
-        self.untimed, self.tick = True, float(1 / rate)
+        return max(1, round(1 / float(rate) / self.tick))
 
     def again(self) -> Source:
         """The same file, opened a second time."""
@@ -137,11 +144,15 @@ class Source:
                 continue
             if packet.size == 0 and packet.pts is None and packet.dts is None:
                 return None  # the empty packet that stands for the end
+            if packet.pts is None and self.in_order:
+                packet.pts = packet.dts
             return packet
         return None
 
     def seek(self, pts: int) -> bool:
         """Go to the keyframe at or before a time stamp; False where the container cannot."""
+        if not self.seekable:
+            return False
         self._packets = None
         try:
             self.container.seek(pts, stream=self.stream)
@@ -166,50 +177,33 @@ class Source:
     def end_time(self) -> float:
         """Seconds, on the container's clock, at which the last picture ends: from the header, or by reading to the end."""
         stream = self.stream
-        if self.untimed:
-            return self._count_packets() * self.tick
         if self.format.startswith("mov") and stream.duration and len(stream.index_entries):
             return (stream.duration + (stream.start_time or 0)) * self.tick
-        other = Source(self.path)
+        other = self.again()
         try:
             return other._last_end()
         finally:
             other.close()
 
     def _last_end(self) -> float:
-        """The end of the last picture, from the packets after the last keyframe."""
-        far = self.container.duration
-        start = self.container.start_time or 0
-        if far and self.seek(round((start + far) / 1e6 / self.tick)):
-            end = self._read_to_end()
-            if end is not None:
+        """The end of the last picture, from the packets near the end of the file."""
+        far = ((self.container.start_time or 0) + (self.container.duration or 0)) / 1e6 / self.tick
+        for back in (2.0, 20.0):
+            if far <= 0 or self.untimed or not self.seek(round(far - back / self.tick)):
+                break
+            end, count = self._read_to_end()
+            if count > ENOUGH:
                 return end
         self.reopen()
-        return self._read_to_end() or 0.0
+        return self._read_to_end()[0]
 
-    def _read_to_end(self) -> float | None:
-        last = previous = length = None
+    def _read_to_end(self) -> tuple[float, int]:
+        """When the last picture ends, and how many packets were read to know it."""
+        last, length, count = -1, 0, 0
         while (packet := self.next_packet()) is not None:
-            pts = packet.pts if packet.pts is not None else packet.dts
-            if pts is None or packet.is_discard:
-                continue
-            if last is None or pts > last:
-                last, previous, length = pts, last, packet.duration
-            elif previous is None or pts > previous:
-                previous = pts
-        if last is None:
-            return None
-        if not length:
-            rate = self.stream.average_rate
-            length = last - previous if previous is not None else round(1 / float(rate) / self.tick) if rate else 0
-        return (last + length) * self.tick
-
-    def _count_packets(self) -> int:
-        other = Source(self.path)
-        try:
-            count = 0
-            while other.next_packet() is not None:
-                count += 1
-            return count
-        finally:
-            other.close()
+            stamp = packet.dts if self.untimed or packet.pts is None else packet.pts
+            count += 1
+            if not packet.is_discard and stamp is not None and stamp >= last:
+                last, length = stamp, packet.duration or self.usual_gap
+        counted = last < 0 or (self.untimed and self.format != "avi")
+        return (count * self.usual_gap if counted else last + length) * self.tick, count

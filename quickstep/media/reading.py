@@ -82,7 +82,8 @@ class VideoReader:
     def info(self) -> VideoInfo:
         """What the video is."""
         with translated(self.path):
-            return _describe(self._source, self._upright, self._stepper_().zero, self._stepper_().first.frame.format.name)
+            stepper = self._stepper_()
+            return _describe(self._source, self._upright, stepper.origin or 0, stepper.first.frame.format.name)
 
     def frames(self, times: Sequence[float] | NDArray[np.float64], *, view: View | None = None) -> Frames:
         """The frames shown at the given seconds, in any order, scaled and cropped as the view says."""
@@ -188,9 +189,9 @@ def _aspect(source: Source) -> float:
     return aspect if 1 / 8 <= aspect <= 8 else 1.0
 
 
-def _describe(source: Source, upright: Upright, zero: int, pixel_format: str) -> VideoInfo:
+def _describe(source: Source, upright: Upright, origin: int, pixel_format: str) -> VideoInfo:
     stream, container = source.stream, source.container
-    duration = max(0.0, source.end_time() - zero * source.tick)
+    duration = max(0.0, source.end_time() - origin * source.tick)
     frames, variable = _count(source)
     rate = float(stream.average_rate) if stream.average_rate else None
     if frames and frames > 1 and duration > 0:

@@ -47,6 +47,7 @@ class Stepper:
         self._dts = -LATEST
         self._early = 0  # how far decoding times run ahead of presentation, where a file has them wrong
         self.zero = 0
+        self.origin: int | None = None  # where the length counts from: of a file with decoding times only, the first of those
         self.first = self._find_first()
 
     def close(self) -> None:
@@ -75,10 +76,12 @@ class Stepper:
                 shown = self.decoder.drain()
                 self._cold = True
             else:
+                if self.origin is None:
+                    self.origin = packet.dts if self.source.format == "avi" else 0
                 if packet.pts is None and self._planned:
                     self._planned = False
-                    self.source.count_pictures()
-                    self.decoder.counting = True
+                    self.source.untimed = True
+                    self.decoder.untimed_gap = self.source.usual_gap
                 elif packet.pts is not None and not packet.is_discard:
                     lowest = min(lowest, packet.pts)
                     self._known.append(packet.pts)
@@ -88,6 +91,8 @@ class Stepper:
                 first = self._recent[0]
                 # Where the beginning is damaged time still counts from it.
                 self.zero = lowest if self.decoder.damaged and lowest < first.pts else first.pts
+                if self.origin is None or not self.source.untimed:
+                    self.origin = self.zero
                 return first
             if packet is None:
                 raise MediaError(self.source.path, "not one picture in it can be decoded")

@@ -41,7 +41,7 @@ class Walker:
 
     def _start(self) -> None:
         self.decoder = Decoder(self.source.codec)
-        self.decoder.counting = self.source.untimed
+        self.decoder.untimed_gap = self.source.usual_gap if self.source.untimed else None
         self._before: Shown | None = None  # the last whole picture
         self._last: Shown | None = None  # the last picture, whole or not
         self._next: deque[Shown] = deque()
@@ -134,7 +134,7 @@ class Walker:
                 self._ended = True
                 self._next.extend(self.decoder.drain())
                 continue
-            if packet.pts is not None and not packet.is_discard:
+            if packet.pts is not None and not packet.is_discard and not self.source.untimed:
                 self._known.append(packet.pts)
             self._next.extend(self.decoder.feed(packet, skip=False))
         one = self._next.popleft()
