@@ -25,7 +25,7 @@ class Measured:
 
 
 def measure(
-    tested: Sequence[Tested], labels: Sequence[str], *, temperature: float = 1.0, threshold: float = 0.0, seed: int = 0
+    tested: Sequence[Tested], labels: Sequence[str], *, temperature: float = 1.0, threshold: float | None = None, seed: int = 0
 ) -> Measured:
     """Every number that follows from what was said about these segments."""
     place = {label: index for index, label in enumerate(labels)}
@@ -36,7 +36,7 @@ def measure(
     summary = metrics.summarise(truth, said, clusters(tested), classes=len(labels), seed=seed)
     matrix = metrics.confusion(truth, said, classes=len(labels))
     roc, pr = metrics.one_against_rest(truth, scores, labels)
-    sure = scores.max(axis=1) >= threshold
+    sure = scores.max(axis=1) >= (2.0 if threshold is None else threshold)
     figures = Figures(
         accuracy=summary.accuracy,
         balanced_accuracy=summary.balanced_accuracy,
@@ -46,7 +46,7 @@ def measure(
         auc_roc=metrics.mean_area(roc),
         auc_pr=metrics.mean_area(pr),
         threshold=threshold,
-        answered=float(sure.mean()),
+        answered=None if threshold is None else float(sure.mean()),
         right_when_answered=float((truth == said)[sure].mean()) if sure.any() else None,
     )
     curves = Curves(

@@ -80,8 +80,8 @@ class Figures:
     chance: float  # the largest class's share of what was tested
     auc_roc: float | None  # means over the classes tested
     auc_pr: float | None
-    threshold: float
-    answered: float  # the share at or above the threshold
+    threshold: float | None  # from so sure on, answers were right 95 times in 100 on validation; None: not known
+    answered: float | None  # the share at or above the threshold
     right_when_answered: float | None
 
 
@@ -116,7 +116,7 @@ class ModelFacts:
     license: str
     head: str
     temperature: float
-    threshold: float
+    threshold: float | None
     view: dict[str, Any]
     settings: dict[str, Any]
     versions: dict[str, str]

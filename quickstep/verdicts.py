@@ -5,11 +5,11 @@ A warning says that the headline may not mean what it seems to; a caution that i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from quickstep.intervals import Interval
 from quickstep.metrics import ClassFigures, Reliability
-from quickstep.report import Baseline, Figures, Verdict, between, percent, points
+from quickstep.report import Baseline, Figures, Proof, Verdict, between, percent, points
 
 LEVELS = ("warning", "caution", "note", "good")
 NEAR = 0.02  # two shares this close count as equal
@@ -123,6 +123,32 @@ def on_certainty(calibrated: Reliability, figures: Figures, tested: int) -> list
     how = "surer than it is right" if sure > figures.accuracy.value else "right more often than it is sure"
     text = f"It is {how}: on average {percent(sure)} sure, right on {percent(figures.accuracy.value)}."
     return [Verdict("caution", "certainty", text)]
+
+
+def on_proof(proof: Proof) -> list[Verdict]:
+    """Whether something tested was learnt from."""
+    if proof.clean or not proof.counts:
+        return []
+    if any(row.train for row in proof.counts):
+        return [Verdict("warning", "proof", f"The test is not clean, so its figures flatter: {proof.lines[-1]}.")]
+    return [Verdict("caution", "proof", f"Whether the test is clean is not known: {proof.lines[0]}.")]
+
+
+def on_left_out(left_out: Mapping[str, int], tested: int) -> list[Verdict]:
+    """Labels that the model never learnt cannot be right: they are not counted, but said."""
+    if not left_out:
+        return []
+    count = sum(left_out.values())
+    named = _several([f"{label} ({number})" for label, number in left_out.items()])
+    text = f"{count} of {count + tested} segments have labels that the model never learnt and are left out of the figures: {named}."
+    return [Verdict("caution", "labels", text)]
+
+
+def on_failures(failed: int, tested: int) -> list[Verdict]:
+    """Segments that could not be read are counted, not forgotten."""
+    if not failed:
+        return []
+    return [Verdict("caution", "failures", f"{failed} of {failed + tested} test segments could not be read; they are listed below.")]
 
 
 def on_problem(baseline: Baseline) -> list[Verdict]:

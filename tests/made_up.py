@@ -30,7 +30,7 @@ from quickstep.verdicts import in_order, on_chance, on_classes, on_frame, on_int
 MOVES = ("halo", "moonwalk", "swipe", "toprock", "windmill")
 
 
-def tested_segments(
+def segments(
     count: int = 48, *, labels: Sequence[str] = MOVES, skill: float = 2.5, groups: int = 7, seed: int = 0, name: str = "video"
 ) -> tuple[Tested, ...]:
     """Segments whose true class gets `skill` more in the logits than the others, by luck."""
@@ -72,7 +72,7 @@ def strip(seed: int = 0, moments: int = 5) -> str:
 
 def report(tested: Sequence[Tested] | None = None, *, labels: Sequence[str] = MOVES, frame: float = 0.45, name: str = "dances") -> Report:
     """A report with every part filled in."""
-    tested = tuple(tested if tested is not None else tested_segments(labels=labels))
+    tested = tuple(tested if tested is not None else segments(labels=labels))
     measured = measure(tested, labels, temperature=1.4, threshold=0.3)
     baselines = (
         baseline("frame", "the same backbone, shown the middle frame only", tested, rate=frame, seed=1),

@@ -64,13 +64,13 @@ def confusion(report: Report) -> list[str]:
     return table(("truth \\ said", *report.labels), rows)
 
 
-def mistakes(report: Report) -> list[str]:
+def mistakes(report: Report, *, most: int = LISTED) -> list[str]:
     """The surest mistakes."""
     wrong = sorted((tested for tested in report.tested if not tested.right), key=lambda tested: -tested.sure)
     if not wrong:
         return ["Nothing."]
-    rows = [(tested.name, tested.label, tested.said, percent(tested.sure)) for tested in wrong[:LISTED]]
-    more = [f"\nand {len(wrong) - LISTED} more in report.json"] if len(wrong) > LISTED else []
+    rows = [(tested.name, tested.label, tested.said, percent(tested.sure)) for tested in wrong[:most]]
+    more = ["", f"and {len(wrong) - most} more in report.json"] if len(wrong) > most else []
     return table(("video", "is", "said", "sure"), rows) + more
 
 

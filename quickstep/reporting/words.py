@@ -9,7 +9,7 @@ from typing import Any
 
 from quickstep.intervals import Interval
 from quickstep.metrics import Curve, mean_area
-from quickstep.report import Report, between, percent
+from quickstep.report import ModelFacts, Report, between, percent
 
 WORDS = {"warning": "Warning", "caution": "Careful", "note": "Note", "good": "Good"}
 NAMES = {"majority": "Always the commonest", "metadata": "File metadata alone", "frame": "One middle frame"}
@@ -77,12 +77,13 @@ def mixed_up(report: Report) -> str:
 def believe(report: Report) -> str:
     """How a user can trade answers for certainty."""
     figures = report.figures
-    if figures.threshold <= 0 or figures.right_when_answered is None:
-        return "Every video gets an answer; below is how right it would be if only the surer ones did."
-    return (
-        f"At its threshold of {percent(figures.threshold)} it answers {percent(figures.answered)} of the {report.things} "
-        f"and is right on {percent(figures.right_when_answered)} of those."
-    )
+    if figures.threshold is None or figures.answered is None:
+        return "On validation there were too few right answers to find a certainty from which on they can be relied on."
+    start = f"It counts as sure from {percent(figures.threshold)} on, where 95 in 100 answers were right on validation."
+    if figures.right_when_answered is None:
+        return f"{start} On the test it never was."
+    of_those = f"right on {percent(figures.right_when_answered)} of those"
+    return f"{start} On the test it was for {percent(figures.answered)} of the {report.things}, and {of_those}."
 
 
 def calibration(report: Report) -> str:
@@ -119,26 +120,31 @@ def mean_area_words(report: Report, kind: str) -> str:
 
 def facts(report: Report) -> list[tuple[str, Rows]]:
     """What the model is, what it was fitted with and on what."""
-    model = report.model
     trained, tested = report.trained_on, report.tested_on
-    about: Rows = [
-        ("Model", model.name),
-        ("Backbone", f"{model.backbone} {model.revision}".strip()),
-        ("Licence of its weights", model.license),
-        ("Head", model.head),
-        ("Temperature", f"{model.temperature:.3f}"),
-        ("Threshold", percent(model.threshold)),
-        *((f"View: {name}", say(value)) for name, value in model.view.items()),
-    ]
     data: Rows = [
         ("Trained on", f"{trained.name}, {trained.segments} segments, {trained.groups} groups"),
         ("its fingerprint", trained.fingerprint[:16]),
         ("Tested on", f"{tested.name}, {report.split}: {tested.segments} segments, {tested.groups} groups"),
         ("its fingerprint", tested.fingerprint[:16]),
     ]
+    model, settings, versions = facts_of(report.model)
+    return [model, settings, ("Data", data), versions]
+
+
+def facts_of(model: ModelFacts) -> list[tuple[str, Rows]]:
+    """What a model is, the settings it was fitted with, and the versions of what fitted it."""
+    about: Rows = [
+        ("Model", model.name),
+        ("Backbone", f"{model.backbone} {model.revision}".strip()),
+        ("Licence of its weights", model.license or "not stated"),
+        ("Head", model.head),
+        ("Temperature", f"{model.temperature:.3f}"),
+        ("Sure from", "not known" if model.threshold is None else percent(model.threshold)),
+        *((f"View: {name}", say(value)) for name, value in model.view.items()),
+    ]
     settings: Rows = [(name.replace("_", " "), say(value)) for name, value in flat(model.settings)]
-    versions: Rows = sorted(model.versions.items())
-    return [("Model", about), ("Settings", settings), ("Data", data), ("Versions", versions)]
+    versions: Rows = sorted((name, number or "not installed") for name, number in model.versions.items())
+    return [("Model", about), ("Settings", settings), ("Versions", versions)]
 
 
 def flat(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:

@@ -1,0 +1,62 @@
+"""Report -> a folder one can read, send and print: report.html, report.json, report.md, pictures and, beside a model, its card."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from quickstep.errors import ModelError
+from quickstep.model import Model
+from quickstep.report import Report
+from quickstep.reporting.card import model_card
+from quickstep.reporting.html import page
+from quickstep.reporting.markdown import markdown
+from quickstep.reporting.plots import write_plots
+
+__all__ = ["Written", "markdown", "model_card", "page", "write_card", "write_report"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files that were written."""
+
+    html: Path
+    json: Path
+    markdown: Path
+    pictures: tuple[Path, ...]
+    card: Path | None
+
+
+def write_report(report: Report, folder: str | Path) -> Written:
+    """Write everything into a folder; where that is the model's own, README.md becomes its card with all metrics."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        data = _put(folder / "report.json", report.to_json())
+        html = _put(folder / "report.html", page(report))
+        text = _put(folder / "report.md", markdown(report))
+        pictures = write_plots(report, folder)
+        card = _put(folder / "README.md", model_card(report)) if (folder / "model.json").is_file() else None
+    except OSError as error:
+        raise ModelError(folder, f"the report cannot be written: {error.strerror or error}") from error
+    return Written(html, data, text, pictures, card)
+
+
+def write_card(model: Model, folder: str | Path, *, report: Report | None = None) -> Path:
+    """Write the card of a model that was not evaluated yet, or with its report."""
+    try:
+        return _put(Path(folder) / "README.md", model_card(model, report))
+    except OSError as error:
+        raise ModelError(folder, f"the card cannot be written: {error.strerror or error}") from error
+
+
+def _put(path: Path, text: str) -> Path:
+    """Written aside and renamed, so that there is never half a file."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_text(text, encoding="utf-8", newline="\n", errors="surrogateescape")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
