@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,11 +80,11 @@ def _draw_one(folder: Path, config: DemoConfig, dancers: list[Dancer], job: tupl
     """Draw one video; its row of the csv."""
     move, number = job
     dancer = dancers[number % len(dancers)]
-    seeds = (config.seed, 102, config.moves.index(move), number)
+    seeds = (config.seed, 102, zlib.crc32(move.encode()), number)
     size = (config.width, config.height)
     scene = Scene.drawn(move, dancer, seeds, size=size, fps=config.fps, seconds=config.seconds, clutter=config.clutter)
     path = folder / move / f"{dancer.name}-{number // len(dancers) + 1:02d}.mp4"
-    write_video(path, scene.frames(), fps=config.fps)
+    write_video(path, scene.frames(), fps=config.fps, crf=scene.quality)
     truth = path.with_suffix(".npz")
     np.savez(truth, joints=scene.joints, times=scene.times, joints_3d=scene.figure.coco.astype(np.float32), skeleton=np.array("coco-17"))
     return [f"{move}/{path.name}", move, dancer.name, dancer.stage.kind, f"{move}/{truth.name}"]

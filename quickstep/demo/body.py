@@ -6,7 +6,7 @@ In arrays of two, index 0 is the dancer's left and 1 the right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Body:
     @property
     def trunk(self) -> float:
         """From the middle of the hips to the root of the neck."""
-        return 0.295 * self.height / self.legs**0.5
+        return float(0.295 * self.height / np.sqrt(self.legs))
 
     @property
     def skull(self) -> float:
@@ -115,6 +115,7 @@ class Figure:
         return np.concatenate([face, *limbs], axis=1)
 
 
+PARTS = ("pelvis", "neck", "skull", "shoulders", "elbows", "wrists", "fingers", "hips", "knees", "ankles", "toes")
 FACE = np.array([(0, -0.1, 0.98), (0.33, 0.12, 0.9), (-0.33, 0.12, 0.9), (0.95, 0.0, 0.0), (-0.95, 0.0, 0.0)])  # (5, 3) in head radii
 
 
@@ -147,33 +148,41 @@ def stand(pose: Pose, body: Body) -> Figure:
     drop = pose.air - _lowest(body, parts)  # (T,)
     lift = drop[:, None] * np.array([0.0, 1.0, 0.0])
     moved = [part + (lift if part.ndim == 2 else lift[:, None]) for part in parts]
-    return Figure(body, *moved, pose.turn, chest, head)
+    return Figure(body, **dict(zip(PARTS, moved, strict=True)), turn=pose.turn, chest=chest, head=head)
 
 
 def mirrored(figure: Figure) -> Figure:
     """The same dance with left and right exchanged."""
     flip = np.array([-1.0, 1.0, 1.0])
-    points = {name: getattr(figure, name) * flip for name in ("pelvis", "neck", "skull")}
-    pairs = ("shoulders", "elbows", "wrists", "fingers", "hips", "knees", "ankles", "toes")
-    limbs = {name: getattr(figure, name)[:, ::-1] * flip for name in pairs}
+    parts = [getattr(figure, name) * flip for name in PARTS]
+    swapped = {name: part[:, ::-1] if part.ndim == 3 else part for name, part in zip(PARTS, parts, strict=True)}
     turns = {name: flip[:, None] * getattr(figure, name) * flip for name in ("turn", "chest", "head")}
-    return Figure(figure.body, **points, **limbs, **turns)
+    return replace(figure, **swapped, **turns)
+
+
+def moved(figure: Figure, by: Array) -> Figure:
+    """The same dance somewhere else on the floor."""
+    return replace(figure, **{name: getattr(figure, name) + by for name in PARTS})
 
 
 def planted(root: Array, turn: Array, body: Body, soles: Array) -> Array:
     """What `Pose.feet` must be so that the ankles stand over these points of the world, (T, 2, 3)."""
     hips = root[:, None] + _apply(turn, SIDES[:, None] * np.array([body.hip, 0.0, 0.0]))
     ankles = soles + np.array([0.0, body.ankle, 0.0])
-    return np.einsum("tji,tkj->tki", turn, ankles - hips) / body.leg
+    result: Array = np.einsum("tji,tkj->tki", turn, ankles - hips) / body.leg
+    return result
 
 
 def _apply(turn: Array, vectors: Array) -> Array:
     """Vectors (2, 3) or (T, 2, 3) turned by (T, 3, 3)."""
-    return np.einsum("tij,tkj->tki", turn, np.broadcast_to(vectors, (len(turn), 2, 3)))
+    result: Array = np.einsum("tij,tkj->tki", turn, np.broadcast_to(vectors, (len(turn), 2, 3)))
+    return result
 
 
 def _unit(vectors: Array) -> Array:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    lengths = np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    result: Array = vectors / lengths
+    return result
 
 
 def _reach(start: Array, length: float, share: float, target: Array, pole: Array) -> tuple[Array, Array]:

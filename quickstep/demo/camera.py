@@ -65,4 +65,5 @@ def _wander(rng: np.random.Generator, times: Array, count: int) -> Array:
 
 
 def _unit(vectors: Array) -> Array:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    result: Array = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return result

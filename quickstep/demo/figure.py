@@ -1,4 +1,4 @@
-"""Looks, and drawing a Figure with them: clothes, hair, shading, shadow; knows joints and a camera, and no move by name."""
+"""Drawing a Figure as a camera sees it: limbs, trunk, head, light on them, shadow; knows no move by name."""
 
 from __future__ import annotations
 
@@ -10,49 +10,10 @@ from numpy.typing import NDArray
 
 from quickstep.demo.body import SIDES, Array, Figure
 from quickstep.demo.camera import Camera
+from quickstep.demo.looks import RINGS, SECTORS, Looks, paint
 from quickstep.demo.stage import Picture, Stage
 
-RINGS, SECTORS = 5, 16
 SHIFT = 4  # bits of a pixel that OpenCV draws with
-
-
-@dataclass(frozen=True, eq=False)
-class Looks:
-    """What somebody wears; colours are RGB in 0..255."""
-
-    skin: Array
-    hair: Array
-    top: Array
-    accent: Array
-    trousers: Array
-    shoes: Array
-    style: str  # of hair
-    pattern: str  # of the top
-    sleeves: float  # share of the arm that is covered
-    hems: float  # share of the leg that is covered
-    loose: float
-
-    @classmethod
-    def drawn(cls, rng: np.random.Generator) -> Looks:
-        """Somebody's clothes."""
-        skins = [(238, 196, 165), (205, 155, 120), (160, 110, 78), (110, 72, 50), (225, 178, 140)]
-        hairs = [(35, 28, 25), (85, 55, 35), (190, 150, 85), (120, 50, 30), (60, 60, 65), (175, 60, 120)]
-        top, accent, trousers, shoes = (_cloth(rng) for _ in range(4))
-        if np.abs(top - accent).sum() < 150:
-            accent = 255 - top
-        return cls(
-            np.array(skins[rng.integers(len(skins))], float),
-            np.array(hairs[rng.integers(len(hairs))], float),
-            top,
-            accent,
-            trousers * 0.85,
-            shoes * 0.5 + 120,
-            str(rng.choice(["short", "long", "afro", "cap", "beanie"])),
-            str(rng.choice(["plain", "stripes", "logo", "jacket", "halves"])),
-            float(rng.choice([0.0, 0.45, 1.0, 1.0])),
-            float(rng.choice([0.45, 1.0, 1.0, 1.0])),
-            float(rng.uniform(0.95, 1.35)),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +73,7 @@ def ready(figure: Figure, looks: Looks, camera: Camera, stage: Stage) -> Drawing
     shadow.append(_cast(camera, stage, spine, (0.075 * figure.body.height, 0.1 * figure.body.height)))
     shadow.append(_cast(camera, stage, (figure.skull, figure.skull + 1e-3), (figure.body.skull, figure.body.skull)))
     return Drawing(
-        figure, looks, pixels, strips, depths, colours, torso, facing, lit, _paint(looks), skull, radius, camera.turn @ figure.head, shadow
+        figure, looks, pixels, strips, depths, colours, torso, facing, lit, paint(looks), skull, radius, camera.turn @ figure.head, shadow
     )
 
 
@@ -216,24 +177,6 @@ def _patches(rings: Array) -> Array:
     return np.stack([rings[:, :-1], after[:, :-1], after[:, 1:], rings[:, 1:]], axis=3)
 
 
-def _paint(looks: Looks) -> Array:
-    """The colour of every patch of the trunk, (RINGS - 1, SECTORS, 3)."""
-    paint = np.tile(looks.top, (RINGS - 1, SECTORS, 1))
-    paint[0] = looks.top * 0.9
-    if looks.pattern == "stripes":
-        paint[1] = looks.accent
-        paint[3] = looks.accent
-    elif looks.pattern == "logo":
-        paint[2, [0, 1, -1, -2]] = looks.accent
-        paint[1:3, 7:9] = looks.accent
-    elif looks.pattern == "jacket":
-        paint[:, [0, -1]] = looks.accent
-        paint[2, 6:10] = looks.accent * 0.7
-    elif looks.pattern == "halves":
-        paint[:, :8] = looks.accent
-    return paint
-
-
 def _draw_torso(drawing: Drawing, moment: int, brush: Brush) -> None:
     outline, seen = drawing.torso[moment], drawing.facing[moment] > 0
     lit = drawing.paint * drawing.lit[moment][..., None]
@@ -295,9 +238,3 @@ def _cast(camera: Camera, stage: Stage, ends: tuple[Array, Array], radii: tuple[
     fallen = [point - stage.light * (np.maximum(point[:, 1:2], 0) / stage.light[1]) for point in ends]
     (a, near), (b, far) = camera.project(fallen[0]), camera.project(fallen[1])
     return _capsule(a, b, 0.8 * radii[0] * camera.focal / near, 0.8 * radii[1] * camera.focal / far)
-
-
-def _cloth(rng: np.random.Generator) -> Array:
-    """A colour of cloth: any hue, from pale to dark."""
-    wheel = np.clip(np.abs((rng.uniform(0, 6) + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
-    return (1 - rng.uniform(0.15, 0.85) * (1 - wheel)) * rng.uniform(70, 235)

@@ -37,7 +37,7 @@ class Move:
     turns: bool = False  # `way` is a direction that a mirror exchanges
 
 
-def spin(beat: Beat, body: Body) -> Pose:
+def spin(beat: Beat, _: Body) -> Pose:
     """Upright on one leg, the other foot at the knee or trailing, arms out or close."""
     angle = TAU * beat.phase
     turn = rotation("y", beat.way * angle + TAU * beat.style[5]) @ rotation("z", 0.05 * np.sin(0.7 * angle))
@@ -98,11 +98,11 @@ def stroll(beat: Beat, body: Body) -> Pose:
     return _pose(turn, root=root, feet=feet, toes=toes, hands=hands, chest=chest)
 
 
-def windmill(beat: Beat, body: Body) -> Pose:
+def windmill(beat: Beat, _: Body) -> Pose:
     """Rolls over back and shoulders, hips off the floor, the legs a wide V that goes round."""
     angle = TAU * beat.phase * beat.way
-    tilt = -1.15 - 0.22 * np.cos(angle)  # the spine lies nearly flat, hips higher than the head
-    turn = rotation("y", angle + TAU * beat.style[5]) @ rotation("x", -np.pi / 2 + tilt + np.pi / 2 - 0.8) @ rotation("y", -angle)
+    tilt = -1.95 - 0.22 * np.cos(angle)  # the spine lies nearly flat, hips higher than the head
+    turn = rotation("y", angle + TAU * beat.style[5]) @ rotation("x", tilt) @ rotation("y", -angle)
     wide = 0.72 + 0.15 * beat.style[0]
     feet = _legs(wide, -0.62, 0.25 + 0.2 * np.sin(angle), len(angle))
     tuck = 0.35 + 0.15 * np.cos(angle)
@@ -110,7 +110,7 @@ def windmill(beat: Beat, body: Body) -> Pose:
     return _pose(turn, feet=feet, hands=hands, chest=rotation("x", 0.35 + 0 * angle), toes=_along(feet), air=0.0)
 
 
-def halo(beat: Beat, body: Body) -> Pose:
+def halo(beat: Beat, _: Body) -> Pose:
     """Goes round on the rim of the head, hands pushing, hips high, the legs apart."""
     angle = TAU * beat.phase * beat.way
     rock = 0.9 * np.sin(angle)
@@ -142,7 +142,7 @@ def swipe(beat: Beat, body: Body) -> Pose:
     return _pose(turn, feet=feet, hands=hands, knees=_pair(_row(0.2, 0, 1), _row(-0.2, 0, 1), len(angle)), toes=_along(feet), air=air)
 
 
-def headspin(beat: Beat, body: Body) -> Pose:
+def headspin(beat: Beat, _: Body) -> Pose:
     """Upside down on the head, legs open or bent, going round."""
     angle = TAU * beat.phase * beat.way
     turn = rotation("y", angle + TAU * beat.style[5]) @ rotation("z", np.pi + 0.12 * np.sin(0.8 * angle))
@@ -231,7 +231,7 @@ def _row(x: float, y: float, z: float) -> Array:
 
 
 def _stack(x: Array | float, y: Array | float, z: Array | float) -> Array:
-    return np.stack(np.broadcast_arrays(x, y, z), axis=-1).astype(np.float64)
+    return np.asarray(np.stack(np.broadcast_arrays(x, y, z), axis=-1), dtype=np.float64)
 
 
 def _pair(left: Array, right: Array, count: int) -> Array:
@@ -245,10 +245,11 @@ def _legs(wide: float, down: float, forward: Array, count: int) -> Array:
 
 def _along(feet: Array) -> Array:
     """Pointed feet, a little flexed."""
-    return feet + np.array([0.0, 0.0, 0.45])
+    return np.asarray(feet + np.array([0.0, 0.0, 0.45]), dtype=np.float64)
 
 
 def _swell(share: Array) -> Array:
     """Rises and falls once while `share` goes from 0 to 1, the same forwards and backwards."""
     inside = np.clip(share, 0.0, 1.0)
-    return np.sin(np.pi * inside) ** 1.5
+    result: Array = np.sin(np.pi * inside) ** 1.5
+    return result

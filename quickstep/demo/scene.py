@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.demo.body import Array, Body, Figure, mirrored, stand
+from quickstep.demo.body import Array, Body, Figure, mirrored, moved, stand
 from quickstep.demo.camera import Camera
-from quickstep.demo.figure import Drawing, Looks, draw, ready, shade
+from quickstep.demo.figure import Drawing, draw, ready, shade
+from quickstep.demo.looks import Looks
 from quickstep.demo.moves import MOVES, Beat
-from quickstep.demo.stage import STAGES, Picture, Stage
+from quickstep.demo.stage import STAGES, Lamp, Picture, Stage, glow
 
 ZOOM = 2  # figures are drawn this much larger, then averaged down
 
@@ -51,7 +52,9 @@ class Scene:
     drawings: tuple[Drawing, ...]  # the farthest first; the dancer's own is `figure`'s
     gain: Array  # (T, 3) light on red, green, blue
     grain: float
+    quality: int  # of the encoding, x264's crf
     seed: int
+    beams: tuple[tuple[Lamp, Array], ...] = ()
     blocker: Array | None = None  # (T, 4, 2) something that stands in front, pixels
 
     @classmethod
@@ -73,8 +76,9 @@ class Scene:
         if rng.uniform() < clutter:
             blocker = _blocker(rng, times, size)
         gain = dancer.stage.tint * _flicker(rng, times)[:, None]
-        grain, noise = float(rng.uniform(0.5, 2.0)), int(rng.integers(2**31))
-        return cls(move, dancer, camera, times, figure, tuple(drawings), gain, grain, noise, blocker)
+        grain, quality, noise = float(rng.uniform(0.4, 1.6)), int(rng.integers(22, 29)), int(rng.integers(2**31))
+        beams = tuple((lamp, lamp.beam(camera, times, dancer.stage.back)) for lamp in dancer.stage.lamps)
+        return cls(move, dancer, camera, times, figure, tuple(drawings), gain, grain, quality, noise, beams, blocker)
 
     @property
     def joints(self) -> NDArray[np.float32]:
@@ -98,17 +102,12 @@ class Scene:
                 _people(self.drawings, moment, picture)
                 if self.blocker is not None:
                     _block(self.blocker[moment], picture)
+            if self.beams:
+                glow(self.beams, moment, picture)
             y, x = rng.integers(0, 64, 2)
             curve = np.clip(np.arange(256)[:, None] * self.gain[moment], 0, 255).astype(np.uint8)  # (256, 3)
             lit = cv2.LUT(picture, curve[None])
             yield np.asarray(cv2.add(lit, grain[y : y + height, x : x + width], dtype=cv2.CV_8U), dtype=np.uint8)
-
-
-def moved(figure: Figure, by: Array) -> Figure:
-    """The same dance somewhere else on the floor."""
-    names = ("pelvis", "neck", "skull", "shoulders", "elbows", "wrists", "fingers", "hips", "knees", "ankles", "toes")
-    points = {name: getattr(figure, name) + by for name in names}
-    return Figure(figure.body, **points, turn=figure.turn, chest=figure.chest, head=figure.head)
 
 
 def _dance(move: str, body: Body, times: Array, rng: np.random.Generator, tempo: float) -> Figure:
@@ -185,9 +184,10 @@ def _hidden(drawing: Drawing, camera: Camera, pixels: Array, depth: Array) -> ND
     """Whether a joint lies behind another part of its own body, (T, 17)."""
     figure, body = drawing.figure, drawing.figure.body
     hidden = np.zeros(depth.shape, bool)
-    trunk = (figure.pelvis, figure.neck, 0.085 * body.height, [5, 6, 11, 12])
-    skull = (figure.skull, figure.skull + 1e-3, body.skull, [])
-    limbs = []
+    limbs: list[tuple[Array, Array, float, list[int]]] = [
+        (figure.pelvis, figure.neck, 0.085 * body.height, [5, 6, 11, 12]),
+        (figure.skull, figure.skull + 1e-3, body.skull, []),
+    ]
     for side in (0, 1):
         arm = (figure.shoulders[:, side], figure.elbows[:, side], figure.wrists[:, side])
         leg = (figure.hips[:, side], figure.knees[:, side], figure.ankles[:, side])
@@ -196,7 +196,7 @@ def _hidden(drawing: Drawing, camera: Camera, pixels: Array, depth: Array) -> ND
             (leg[0], leg[1], 0.04 * body.height, [11 + side, 13 + side]),
             (leg[1], leg[2], 0.03 * body.height, [13 + side, 15 + side]),
         ]
-    for start, end, radius, own in (trunk, skull, *limbs):
+    for start, end, radius, own in limbs:
         (a, near), (b, far) = camera.project(start), camera.project(end)
         axis = b - a
         share = np.sum((pixels - a[:, None]) * axis[:, None], -1) / np.maximum(np.sum(axis**2, -1), 1e-6)[:, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +19,24 @@ WALL = (9.0, 4.2)  # metres: width, height
 FLOOR = (9.0, 7.0)  # metres: width, depth from the wall towards the camera
 
 
+@dataclass(frozen=True)
+class Lamp:
+    """A light above the stage whose beam can be seen and sways."""
+
+    place: float  # metres to the right of the middle
+    sway: float  # metres
+    hue: float
+    start: float
+
+    def beam(self, camera: Camera, times: Array, back: float) -> Array:
+        """The outline of the beam in pixels, (T, 4, 2)."""
+        foot = self.place * 0.4 + self.sway * np.sin(2 * np.pi * (0.17 * times + self.start))
+        top = np.stack([self.place + 0 * times, 3.6 + 0 * times, 0.4 - back + 0 * times], axis=1)
+        low = np.stack([foot, 0 * times, 0.2 + 0 * times], axis=1)
+        aside = np.array([1.0, 0.0, 0.0])
+        return camera.project(np.stack([top - 0.05 * aside, top + 0.05 * aside, low + 0.5 * aside, low - 0.5 * aside], axis=1))[0]
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """What stands behind and under the dancer."""
@@ -30,9 +48,8 @@ class Stage:
     light: Array  # (3,) the way to the light
     tint: Array  # (3,) what the light does to red, green, blue
     ambient: float
-    shine: float  # how much of the dancer the floor reflects, 0..1
     scale: float  # texture pixels a metre
-    beams: tuple[tuple[float, float, float], ...] = ()  # x of the lamp, sway, hue
+    lamps: tuple[Lamp, ...] = ()
 
     def paint(self, camera: Camera, moment: int) -> Picture:
         """The empty stage as the camera sees it, RGB."""
@@ -55,6 +72,18 @@ class Stage:
         return np.asarray(picture, dtype=np.uint8)
 
 
+def glow(beams: Sequence[tuple[Lamp, Array]], moment: int, picture: Picture) -> None:
+    """Add beams of light to a picture, in place."""
+    height, width = picture.shape[:2]
+    haze = np.zeros((height // 4, width // 4, 3), np.uint8)
+    for lamp, outline in beams:
+        layer = np.zeros_like(haze)
+        colour = 60 * _hue(lamp.hue, 0.6)
+        cv2.fillConvexPoly(layer, np.rint(outline[moment] * 4).astype(np.int32), colour.tolist(), cv2.LINE_AA, 4)
+        cv2.add(haze, layer, dst=haze)
+    cv2.add(picture, cv2.resize(cv2.blur(haze, (5, 5)), (width, height), interpolation=cv2.INTER_LINEAR), dst=picture)
+
+
 def studio(rng: np.random.Generator, scale: float) -> Stage:
     """A rehearsal room: boards, a pale wall, mirrors in frames and a barre."""
     wall = _plain(WALL, scale, rng.uniform(150, 215) + rng.uniform(-18, 18, 3))
@@ -67,9 +96,7 @@ def studio(rng: np.random.Generator, scale: float) -> Stage:
     _box(wall, scale, (0, WALL[1] - 1.0, WALL[0], 0.05), _shade(np.array([120.0, 85.0, 50.0])))
     _box(wall, scale, (0, WALL[1] - 0.12, WALL[0], 0.12), frame)
     floor = _boards(rng, scale)
-    return Stage(
-        "studio", _finish(wall, rng, 3), _finish(floor, rng, 4), rng.uniform(1.7, 2.4), _sun(rng), _tint(rng, 0.05), 0.62, 0.25, scale
-    )
+    return Stage("studio", _finish(wall, rng, 3), _finish(floor, rng, 4), rng.uniform(1.7, 2.4), _sun(rng), _tint(rng, 0.05), 0.62, scale)
 
 
 def street(rng: np.random.Generator, scale: float) -> Stage:
@@ -86,9 +113,7 @@ def street(rng: np.random.Generator, scale: float) -> Stage:
     for x in np.arange(0, FLOOR[0], 0.8):
         for z in np.arange(0, FLOOR[1], 0.8):
             _box(floor, scale, (x + 0.02, z + 0.02, 0.76, 0.76), _shade(np.full(3, grey * rng.uniform(0.9, 1.12))))
-    return Stage(
-        "street", _finish(wall, rng, 7), _finish(floor, rng, 7), rng.uniform(1.5, 2.3), _sun(rng), _tint(rng, 0.1), 0.6, 0.0, scale
-    )
+    return Stage("street", _finish(wall, rng, 7), _finish(floor, rng, 7), rng.uniform(1.5, 2.3), _sun(rng), _tint(rng, 0.1), 0.6, scale)
 
 
 def theatre(rng: np.random.Generator, scale: float) -> Stage:
@@ -106,8 +131,10 @@ def theatre(rng: np.random.Generator, scale: float) -> Stage:
     beams = tuple(
         (float(rng.uniform(-2, 2)), float(rng.uniform(0.1, 0.5)), float(rng.uniform(0, 1))) for _ in range(int(rng.integers(1, 4)))
     )
+    shapes = rng.uniform((-2.0, 0.2, 0.0, 0.0), (2.0, 0.7, 1.0, 1.0), (int(rng.integers(1, 4)), 4))
+    lamps = tuple(Lamp(*shape) for shape in shapes.tolist())
     return Stage(
-        "theatre", _finish(wall, rng, 2), _finish(floor, rng, 2), rng.uniform(1.8, 2.8), _sun(rng), _tint(rng, 0.18), 0.5, 0.3, scale, beams
+        "theatre", _finish(wall, rng, 2), _finish(floor, rng, 2), rng.uniform(1.8, 2.8), _sun(rng), _tint(rng, 0.18), 0.5, scale, lamps
     )
 
 
@@ -138,9 +165,7 @@ def court(rng: np.random.Generator, scale: float) -> Stage:
     white = (225.0, 225.0, 215.0)
     _box(floor, scale, (1.2, 0.8, 6.6, 5.4), white, 0.06)
     cv2.circle(floor, (int(4.5 * scale), int(2.6 * scale)), int(1.5 * scale), white, max(1, int(0.06 * scale)), cv2.LINE_AA)
-    return Stage(
-        "court", _finish(wall, rng, 3), _finish(floor, rng, 6), rng.uniform(2.2, 3.2), _sun(rng), _tint(rng, 0.08), 0.66, 0.0, scale
-    )
+    return Stage("court", _finish(wall, rng, 3), _finish(floor, rng, 6), rng.uniform(2.2, 3.2), _sun(rng), _tint(rng, 0.08), 0.66, scale)
 
 
 STAGES: dict[str, Callable[[np.random.Generator, float], Stage]] = {"studio": studio, "street": street, "theatre": theatre, "court": court}
@@ -218,12 +243,13 @@ def _finish(texture: Texture, rng: np.random.Generator, grain: float) -> Picture
     stains = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     noise = rng.normal(0, 1, (height, width)).astype(np.float32)
     mixed = cv2.GaussianBlur(texture, (3, 3), 0.7) * (1 + 0.05 * stains[..., None]) + grain * noise[..., None]
-    return np.clip(mixed, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(mixed, 0, 255), dtype=np.uint8)
 
 
 def _sun(rng: np.random.Generator) -> Array:
     way = np.array([rng.uniform(-0.8, 0.8), rng.uniform(0.9, 1.5), rng.uniform(0.3, 1.0)])
-    return way / np.linalg.norm(way)
+    unit: Array = way / np.linalg.norm(way)
+    return unit
 
 
 def _tint(rng: np.random.Generator, strength: float) -> Array:
