@@ -217,7 +217,14 @@ class Report:
     def headline(self) -> str:
         """The first sentence of everything made of this report."""
         accuracy = self.figures.accuracy
-        return f"Right on {self.right} of {len(self.tested)} test {self.things}: {percent(accuracy.value)} (95 % interval {between(accuracy)})"
+        return (
+            f"Right on {self.right} of {len(self.tested)} test {self.things}: {percent(accuracy.value)} (95 % interval {between(accuracy)})"
+        )
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """The headline and what it means, one sentence each."""
+        return (f"{self.headline}.", *(verdict.text for verdict in self.verdicts))
 
     def to_json(self) -> str:
         """The whole report as JSON; `from_json` gives an equal one."""
@@ -255,8 +262,8 @@ class Report:
 def percent(value: float) -> str:
     """A share as people read it: 100 % only where it is all, 0 % only where it is none."""
     rounded = f"{100 * value:.0f}"
-    if (rounded == "100" and value < 1) or (rounded in ("0", "-0") and value != 0):
-        rounded = f"{100 * value:.1f}"
+    if 0 < value < 1 and rounded in ("0", "100"):
+        rounded = f"{min(99.9, max(0.1, 100 * value)):.1f}"
     return f"{rounded} %"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from quickstep.errors import ModelError
@@ -14,33 +13,23 @@ from quickstep.reporting.html import page
 from quickstep.reporting.markdown import markdown
 from quickstep.reporting.plots import write_plots
 
-__all__ = ["Written", "markdown", "model_card", "page", "write_card", "write_report"]
+__all__ = ["markdown", "model_card", "page", "write_card", "write_report"]
 
 
-@dataclass(frozen=True)
-class Written:
-    """The files that were written."""
-
-    html: Path
-    json: Path
-    markdown: Path
-    pictures: tuple[Path, ...]
-    card: Path | None
-
-
-def write_report(report: Report, folder: str | Path) -> Written:
-    """Write everything into a folder; where that is the model's own, README.md becomes its card with all metrics."""
+def write_report(report: Report, folder: str | Path) -> Path:
+    """Write everything into a folder and say which page to open; beside a model, README.md becomes its card with all metrics."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        data = _put(folder / "report.json", report.to_json())
+        _put(folder / "report.json", report.to_json())
         html = _put(folder / "report.html", page(report))
-        text = _put(folder / "report.md", markdown(report))
-        pictures = write_plots(report, folder)
-        card = _put(folder / "README.md", model_card(report)) if (folder / "model.json").is_file() else None
+        _put(folder / "report.md", markdown(report))
+        write_plots(report, folder)
+        if (folder / "model.json").is_file():
+            _put(folder / "README.md", model_card(report))
     except OSError as error:
         raise ModelError(folder, f"the report cannot be written: {error.strerror or error}") from error
-    return Written(html, data, text, pictures, card)
+    return html
 
 
 def write_card(model: Model, folder: str | Path, *, report: Report | None = None) -> Path:
