@@ -200,7 +200,7 @@ def _draw_head(drawing: Drawing, moment: int, brush: Brush) -> None:
     tail = [(-0.55 * front - step * up, 0.85 - 0.1 * step) for step in (0.4, 0.8, 1.2)] if looks.style == "long" else []
     seen = front[2] < 0.15  # the face
     if seen:
-        for away, size in tail:
+        for away, size in tail[:1]:  # the rest is behind the trunk
             dot(away, size, looks.hair * 0.85)
     dot(-0.95 * up, 0.5, looks.skin * 0.85)
     if looks.style == "afro":

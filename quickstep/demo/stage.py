@@ -78,7 +78,7 @@ def glow(beams: Sequence[tuple[Lamp, Array]], moment: int, picture: Picture) -> 
     haze = np.zeros((height // 4, width // 4, 3), np.uint8)
     for lamp, outline in beams:
         layer = np.zeros_like(haze)
-        colour = 60 * _hue(lamp.hue, 0.6)
+        colour = 30 * _hue(lamp.hue, 0.6)
         cv2.fillConvexPoly(layer, np.rint(outline[moment] * 4).astype(np.int32), colour.tolist(), cv2.LINE_AA, 4)
         cv2.add(haze, layer, dst=haze)
     cv2.add(picture, cv2.resize(cv2.blur(haze, (5, 5)), (width, height), interpolation=cv2.INTER_LINEAR), dst=picture)
@@ -128,9 +128,6 @@ def theatre(rng: np.random.Generator, scale: float) -> Stage:
         hue = _hue(rng.uniform(0, 1), 0.45)
         _pool(floor, scale, (FLOOR[0] / 2 + rng.uniform(-1.4, 1.4), rng.uniform(1.2, 3.4)), rng.uniform(0.9, 1.7), 95 * hue)
         _pool(wall, scale, (WALL[0] / 2 + rng.uniform(-2, 2), rng.uniform(1.5, 3.6)), rng.uniform(0.7, 1.4), 75 * hue)
-    beams = tuple(
-        (float(rng.uniform(-2, 2)), float(rng.uniform(0.1, 0.5)), float(rng.uniform(0, 1))) for _ in range(int(rng.integers(1, 4)))
-    )
     shapes = rng.uniform((-2.0, 0.2, 0.0, 0.0), (2.0, 0.7, 1.0, 1.0), (int(rng.integers(1, 4)), 4))
     lamps = tuple(Lamp(*shape) for shape in shapes.tolist())
     return Stage(
