@@ -274,7 +274,8 @@ def between(interval: Interval) -> str:
 
 def points(interval: Interval) -> str:
     """A difference of shares in percentage points with its interval."""
-    return f"{100 * interval.value:+.0f} points ({100 * interval.low:+.0f} to {100 * interval.high:+.0f})"
+    value, low, high = (f"{100 * share:+.0f}".replace("-", "−") for share in (interval.value, interval.low, interval.high))
+    return f"{value} points ({low} to {high})"
 
 
 def _no_number(word: str) -> None:

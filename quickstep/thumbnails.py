@@ -13,9 +13,9 @@ from quickstep.media import read_windows
 from quickstep.segment import Segment
 from quickstep.view import View
 
-MOMENTS = 5
-EDGE = 96  # pixels of the short edge
-WIDEST = 1.8  # width over height of one picture; wider ones are cut at both sides
+MOMENTS = 4
+EDGE = 112  # pixels of the short edge
+WIDEST, TALLEST = 1.8, 1.2  # one edge over the other of one picture; what is beyond is cut at both sides
 GAP = 3
 
 
@@ -37,9 +37,9 @@ def strip(segment: Segment, *, moments: int = MOMENTS) -> str:
 
 
 def _narrowed(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """At most EDGE high and WIDEST times as wide, by keeping the middle."""
+    """No wider and no taller than allowed, by keeping the middle."""
     height, width = picture.shape[:2]
-    high = min(height, 2 * EDGE)
-    wide = min(width, max(1, int(WIDEST * high)))
+    high = min(height, max(1, int(TALLEST * width)))
+    wide = min(width, max(1, int(WIDEST * height)))
     top, left = (height - high) // 2, (width - wide) // 2
     return picture[top : top + high, left : left + wide]

@@ -107,7 +107,10 @@ def _baseline_bar(baseline: Baseline, chance: Sequence[float]) -> Bar:
     name = NAMES.get(baseline.name, baseline.name)
     if baseline.accuracy is None:
         return Bar(name, baseline.about, problem=baseline.problem)
-    lead = f"the model leads by {points(baseline.difference.interval)}" if baseline.difference else ""
+    lead = ""
+    if baseline.difference is not None:
+        gain = baseline.difference.interval
+        lead = f"{'the model leads by' if gain.value >= 0 else 'the model is behind:'} {points(gain)}"
     return _bar(name, baseline.about, baseline.accuracy, strong=False, marks=chance, lead=lead)
 
 

@@ -1,0 +1,193 @@
+"""What must be beaten: the commonest label, the file's metadata alone, one middle frame alone; fitted and tested as the model is.
+
+A Baseline that cannot be made says why; nothing is guessed in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.backbones import Backbone
+from quickstep.backbones.still import Still
+from quickstep.errors import MediaError, QuickstepError
+from quickstep.features import Extraction, extract
+from quickstep.heads import Examples, FitConfig, open_head
+from quickstep.intervals import difference, share
+from quickstep.manifest import group_of
+from quickstep.media import probe
+from quickstep.model import Model
+from quickstep.progress import Progress, silent
+from quickstep.report import Baseline
+from quickstep.segment import Segment
+from quickstep.store import Store
+from quickstep.view import View
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the model was fitted and chosen on, and what it was tested on, with what it said there."""
+
+    train: tuple[Segment, ...]
+    validation: tuple[Segment, ...]
+    tested: tuple[Segment, ...]
+    said: tuple[str, ...]  # by the model, of each tested segment
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        return np.array([name == segment.label for name, segment in zip(self.said, self.tested)])
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a baseline said of each tested segment; None where it could not look."""
+
+    said: tuple[str | None, ...]
+    about: str
+
+
+def beside(model: Model, task: Task, *, store: Store, progress: Progress = silent, seed: int = 0) -> tuple[Baseline, ...]:
+    """One middle frame, file metadata and the commonest label, each held against the model on the same segments."""
+    makers = {
+        "frame": ("the middle frame of each video, nothing else", lambda: middle_frame(model, task, store=store, progress=progress)),
+        "metadata": ("size, length, frame rate, codec; no picture looked at", lambda: metadata(task, store=store, seed=seed)),
+        "majority": ("", lambda: majority(task)),
+    }
+    made = []
+    for place, (name, (about, make)) in enumerate(makers.items()):
+        progress("baselines", place, len(makers))
+        try:
+            made.append(_measured(name, make(), task, seed=seed))
+        except QuickstepError as error:
+            made.append(Baseline(name, about, None, None, problem=str(error)))
+    progress("baselines", len(makers), len(makers))
+    return tuple(made)
+
+
+def majority(task: Task) -> Answers:
+    """Always the label that training has most of; of equally common ones the first by name."""
+    label = commonest(task.train)
+    return Answers((label,) * len(task.tested), f"saying “{label}”")
+
+
+def commonest(segments: Sequence[Segment]) -> str:
+    """The label that most segments have; of equally common ones the first by name."""
+    counts: dict[str, int] = {}
+    for segment in segments:
+        counts[segment.label or ""] = counts.get(segment.label or "", 0) + 1
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+def metadata(task: Task, *, store: Store, seed: int = 0) -> Answers:
+    """What a forest makes of what stands in the files' headers, and of how long a segment is."""
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    facts = {segment: _header(segment, store) for segment in (*task.train, *task.tested)}
+    train = [segment for segment in task.train if facts[segment] is not None]
+    if len({segment.label for segment in train}) < 2:
+        raise MediaError(task.train[0].path, f"of {len(task.train)} training segments too few could be read to fit on")
+    words = sorted({word for segment in train for word in (facts[segment] or ((), ()))[1]})
+    rows = np.array([_row(facts[segment], words) for segment in train])
+    forest = ExtraTreesClassifier(300, min_samples_leaf=2, random_state=seed, n_jobs=1).fit(rows, [segment.label for segment in train])
+    seen = [segment for segment in task.tested if facts[segment] is not None]
+    named = forest.predict(np.array([_row(facts[segment], words) for segment in seen])) if seen else []
+    answers = {segment: str(label) for segment, label in zip(seen, named)}
+    return Answers(tuple(answers.get(segment) for segment in task.tested), "size, length, frame rate, codec; no picture looked at")
+
+
+def _header(segment: Segment, store: Store) -> tuple[tuple[float, ...], tuple[str, ...]] | None:
+    try:
+        info = probe(segment.path)
+    except MediaError:
+        return None
+    length = (info.duration if segment.end is None else min(segment.end, info.duration)) - segment.start
+    bits = info.bit_rate or 8 * info.bytes / max(info.duration, 1e-3)
+    numbers = (info.width, info.height, info.width / info.height, length, info.fps or 0.0, info.bytes, bits, info.rotation)
+    return numbers, (info.codec, info.pixel_format, info.container, f"sound {info.has_audio}", f"variable {info.variable_rate}")
+
+
+def _row(facts: tuple[tuple[float, ...], tuple[str, ...]] | None, words: Sequence[str]) -> list[float]:
+    numbers, said = facts or ((), ())
+    return [*numbers, *(float(word in said) for word in words)]
+
+
+def middle_frame(model: Model, task: Task, *, store: Store, progress: Progress = silent) -> Answers:
+    """The model's head over one middle frame, seen by its own backbone or by a plain description of pictures.
+
+    Which of the two is decided on validation: a backbone that looks at motion alone would make one frame seem worse than it is.
+    """
+    view = replace(model.view, frames=1, fps=None, windows=1)
+    looker = _Looker(model, task, store, progress)
+    own, plain = looker.look(model.backbone, view), looker.look(Still(), Still.view)
+    chosen, by = (own, model.backbone.name) if own.surprise <= plain.surprise else (plain, "a plain description of pictures")
+    return Answers(chosen.said, f"the middle frame of each video, seen by {by}")
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What a head said after fitting on one way of looking, and how surprised it was by validation."""
+
+    said: tuple[str | None, ...]
+    surprise: float
+
+
+@dataclass(frozen=True)
+class _Looker:
+    """Fits the model's kind of head on other features of the same segments."""
+
+    model: Model
+    task: Task
+    store: Store
+    progress: Progress
+
+    def look(self, backbone: Backbone, view: View) -> _Looked:
+        """Extract, fit on train, stop by validation, answer for what was tested."""
+        task = self.task
+        found = extract([*task.train, *task.validation, *task.tested], backbone, view=view, store=self.store, progress=self.progress)
+        train, validation = self._examples(task.train, found), self._examples(task.validation, found)
+        if len(set(train.labels.tolist())) < 2:
+            raise MediaError(task.train[0].path, f"of {len(task.train)} training segments too few could be read to fit on")
+        head = open_head(self.model.head.name, asdict(self.model.head.config))
+        history = head.fit(train, validation if len(validation) else None, classes=len(self.model.labels), fitting=_fitting(self.model))
+        seen = [segment for segment in task.tested if segment in found.features]
+        named = head.scores([found.features[segment] for segment in seen]).argmax(axis=1) if seen else []
+        answers = {segment: self.model.labels[index] for segment, index in zip(seen, named)}
+        surprise = min(history.val_loss or history.train_loss)
+        return _Looked(tuple(answers.get(segment) for segment in task.tested), surprise)
+
+    def _examples(self, segments: Sequence[Segment], found: Extraction) -> Examples:
+        place = {label: index for index, label in enumerate(self.model.labels)}
+        seen = [segment for segment in segments if segment in found.features and segment.label in place]
+        return Examples([found.features[s] for s in seen], np.array([place[str(s.label)] for s in seen], dtype=np.int64), tuple(seen))
+
+
+def _fitting(model: Model) -> FitConfig:
+    """The loop's settings under which the model was fitted."""
+    known = {field.name for field in fields(FitConfig)}
+    return FitConfig(**{name: value for name, value in model.facts.fitting.items() if name in known})
+
+
+def _measured(name: str, answers: Answers, task: Task, *, seed: int) -> Baseline:
+    """The baseline held against the model where both could look."""
+    both = np.array([said is not None for said in answers.said])
+    if not both.any():
+        return Baseline(name, answers.about, None, None, problem="none of the tested segments could be read for it")
+    tested = [segment for segment, seen in zip(task.tested, both) if seen]
+    groups = [group_of(segment) for segment in tested]
+    right = np.array([said == segment.label for said, segment in zip(answers.said, task.tested)])[both]
+    usual = commonest(task.train)
+    always = np.array([segment.label == usual for segment in tested])
+    missed = len(both) - int(both.sum())
+    return Baseline(
+        name=name,
+        about=answers.about,
+        accuracy=share(right, groups, seed=seed),
+        difference=difference(task.right[both], right, groups, seed=seed),
+        over_majority=difference(right, always, groups, seed=seed),
+        note=f"{missed} of {len(both)} tested segments could not be read for it and are left out" if missed else "",
+    )
