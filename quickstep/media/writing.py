@@ -51,6 +51,8 @@ def write_video(
             stream.codec_context.thread_count = threads
             stream.codec_context.flags |= av.codec.context.Flags.bitexact
             stream.options = {"crf": str(crf), **({"g": str(keyframe_every)} if keyframe_every else {})}
+            if codec == "libx264":  # its macroblock tree reads stray memory with AVX-512: other bytes each time
+                stream.options["mbtree"] = "0"
             picture: NDArray[np.uint8] | None = first
             while picture is not None:
                 _checked(path, picture, (height, width))
