@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -49,7 +49,7 @@ class Scene:
     camera: Camera
     times: Array  # (T,)
     figure: Figure
-    drawings: tuple[Drawing, ...]  # the farthest first; the dancer's own is `figure`'s
+    others: tuple[tuple[Figure, Looks], ...]  # people behind the dancer
     gain: Array  # (T, 3) light on red, green, blue
     grain: float
     quality: int  # of the encoding, x264's crf
@@ -69,16 +69,12 @@ class Scene:
         figure = _dance(move, dancer.body, times, rng, dancer.tempo)
         place = np.array([rng.uniform(-0.25, 0.25), 0.0, rng.uniform(-0.3, 0.2)])
         figure = moved(figure, place)
-        drawings = [ready(figure, dancer.looks, camera, dancer.stage)]
-        blocker = None
-        if rng.uniform() < clutter:
-            drawings.insert(0, _bystander(rng, times, camera, dancer.stage))
-        if rng.uniform() < clutter:
-            blocker = _blocker(rng, times, size)
+        others = (_bystander(rng, times, dancer.stage),) if rng.uniform() < clutter else ()
+        blocker = _blocker(rng, times, size) if rng.uniform() < clutter else None
         gain = dancer.stage.tint * _flicker(rng, times)[:, None]
         grain, quality, noise = float(rng.uniform(0.4, 1.6)), int(rng.integers(22, 29)), int(rng.integers(2**31))
         beams = tuple((lamp, lamp.beam(camera, times, dancer.stage.back)) for lamp in dancer.stage.lamps)
-        return cls(move, dancer, camera, times, figure, tuple(drawings), gain, grain, quality, noise, beams, blocker)
+        return cls(move, dancer, camera, times, figure, others, gain, grain, quality, noise, beams, blocker)
 
     @property
     def joints(self) -> NDArray[np.float32]:
@@ -86,25 +82,27 @@ class Scene:
         points = self.figure.coco
         pixels, depth = self.camera.project(points)
         inside = (pixels >= 0).all(-1) & (pixels[..., 0] < self.camera.width) & (pixels[..., 1] < self.camera.height)
-        seen = inside & ~_hidden(self.drawings[-1], self.camera, pixels, depth)
+        seen = inside & ~_hidden(self.figure, self.camera, pixels, depth)
         return np.concatenate([pixels, seen[..., None]], axis=-1).astype(np.float32)
 
-    def frames(self, *, empty: bool = False) -> Iterator[Picture]:
-        """The pictures, RGB, one after another; `empty` leaves the people out."""
+    def frames(self, moments: Iterable[int] | None = None, *, empty: bool = False) -> Iterator[Picture]:
+        """The pictures, RGB, one after another, or only some of them; `empty` leaves the people out."""
         rng = np.random.default_rng(self.seed)
         height, width = self.camera.height, self.camera.width
         grain = np.repeat(rng.normal(0, self.grain, (height + 64, width + 64, 1)), 3, axis=2).astype(np.int16)
-        for moment in range(len(self.times)):
+        corners = rng.integers(0, 64, (len(self.times), 2)).tolist()
+        cast = [] if empty else [*self.others, (self.figure, self.dancer.looks)]
+        drawings = [ready(figure, looks, self.camera, self.dancer.stage) for figure, looks in cast]
+        for moment in range(len(self.times)) if moments is None else moments:
             picture = self.dancer.stage.paint(self.camera, moment)
-            if not empty:
-                for drawing in self.drawings:
-                    _shadow(drawing, moment, picture, self.dancer.stage)
-                _people(self.drawings, moment, picture)
-                if self.blocker is not None:
-                    _block(self.blocker[moment], picture)
+            for drawing in drawings:
+                _shadow(drawing, moment, picture, self.dancer.stage)
+            _people(drawings, moment, picture)
+            if self.blocker is not None and not empty:
+                _block(self.blocker[moment], picture)
             if self.beams:
                 glow(self.beams, moment, picture)
-            y, x = rng.integers(0, 64, 2)
+            y, x = corners[moment]
             curve = np.clip(np.arange(256)[:, None] * self.gain[moment], 0, 255).astype(np.uint8)  # (256, 3)
             lit = cv2.LUT(picture, curve[None])
             yield np.asarray(cv2.add(lit, grain[y : y + height, x : x + width], dtype=cv2.CV_8U), dtype=np.uint8)
@@ -127,12 +125,12 @@ def _dance(move: str, body: Body, times: Array, rng: np.random.Generator, tempo:
     return mirrored(figure) if flip else figure
 
 
-def _bystander(rng: np.random.Generator, times: Array, camera: Camera, stage: Stage) -> Drawing:
+def _bystander(rng: np.random.Generator, times: Array, stage: Stage) -> tuple[Figure, Looks]:
     """Somebody else who grooves farther back."""
     body, looks = Body.drawn(rng), Looks.drawn(rng)
     figure = _dance(str(rng.choice(["groove-slow", "groove-fast"])), body, times, rng, 0.8)
     place = np.array([rng.choice([-1, 1]) * rng.uniform(0.7, 1.3), 0.0, -stage.back + 0.45])
-    return ready(moved(figure, place), looks, camera, stage)
+    return moved(figure, place), looks
 
 
 def _blocker(rng: np.random.Generator, times: Array, size: tuple[int, int]) -> Array:
@@ -161,7 +159,7 @@ def _shadow(drawing: Drawing, moment: int, picture: Picture, stage: Stage) -> No
     cv2.multiply(picture, keep, dst=picture, scale=1 / 255)
 
 
-def _people(drawings: tuple[Drawing, ...], moment: int, picture: Picture) -> None:
+def _people(drawings: Sequence[Drawing], moment: int, picture: Picture) -> None:
     """Draw everybody with smooth edges, in place: enlarged, then averaged, which leaves the stage as it was."""
     height, width = picture.shape[:2]
     for drawing in drawings:
@@ -180,9 +178,9 @@ def _block(outline: Array, picture: Picture) -> None:
     cv2.fillConvexPoly(picture, np.rint(outline * 16).astype(np.int32), (38, 36, 40), cv2.LINE_AA, 4)
 
 
-def _hidden(drawing: Drawing, camera: Camera, pixels: Array, depth: Array) -> NDArray[np.bool_]:
+def _hidden(figure: Figure, camera: Camera, pixels: Array, depth: Array) -> NDArray[np.bool_]:
     """Whether a joint lies behind another part of its own body, (T, 17)."""
-    figure, body = drawing.figure, drawing.figure.body
+    body = figure.body
     hidden = np.zeros(depth.shape, bool)
     limbs: list[tuple[Array, Array, float, list[int]]] = [
         (figure.pelvis, figure.neck, 0.085 * body.height, [5, 6, 11, 12]),
