@@ -5,8 +5,10 @@ A Baseline that cannot be made says why; nothing is guessed in its place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from quickstep.backbones import Backbone
 from quickstep.backbones.still import Still
 from quickstep.errors import MediaError, QuickstepError
 from quickstep.features import Extraction, extract
-from quickstep.heads import Examples, FitConfig, open_head
+from quickstep.heads import Examples, FitConfig, Head
 from quickstep.intervals import difference, share
 from quickstep.manifest import group_of
 from quickstep.media import probe
@@ -53,13 +55,14 @@ class Answers:
 
 def beside(model: Model, task: Task, *, store: Store, progress: Progress = silent, seed: int = 0) -> tuple[Baseline, ...]:
     """One middle frame, file metadata and the commonest label, each held against the model on the same segments."""
-    makers = {
-        "frame": ("the middle frame of each video, nothing else", lambda: middle_frame(model, task, store=store, progress=progress)),
-        "metadata": ("size, length, frame rate, codec; no picture looked at", lambda: metadata(task, store=store, seed=seed)),
-        "majority": ("", lambda: majority(task)),
-    }
+    frame = partial(middle_frame, model, task, store=store, progress=progress)
+    makers: list[tuple[str, str, Callable[[], Answers]]] = [
+        ("frame", "the middle frame of each video, nothing else", frame),
+        ("metadata", "size, length, frame rate, codec; no picture looked at", partial(metadata, task, store=store, seed=seed)),
+        ("majority", "", partial(majority, task)),
+    ]
     made = []
-    for place, (name, (about, make)) in enumerate(makers.items()):
+    for place, (name, about, make) in enumerate(makers):
         progress("baselines", place, len(makers))
         try:
             made.append(_measured(name, make(), task, seed=seed))
@@ -152,7 +155,8 @@ class _Looker:
         train, validation = self._examples(task.train, found), self._examples(task.validation, found)
         if len(set(train.labels.tolist())) < 2:
             raise MediaError(task.train[0].path, f"of {len(task.train)} training segments too few could be read to fit on")
-        head = open_head(self.model.head.name, asdict(self.model.head.config))
+        kind: Any = type(self.model.head)
+        head: Head = kind(self.model.head.config)
         history = head.fit(train, validation if len(validation) else None, classes=len(self.model.labels), fitting=_fitting(self.model))
         seen = [segment for segment in task.tested if segment in found.features]
         named = head.scores([found.features[segment] for segment in seen]).argmax(axis=1) if seen else []

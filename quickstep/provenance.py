@@ -1,0 +1,104 @@
+"""Where a model came from and what it was tested on, in a report's plain data; and the proof that the two do not overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from quickstep.footage import survey
+from quickstep.manifest import PARTS, Manifest
+from quickstep.model import Model
+from quickstep.progress import Progress
+from quickstep.report import Hard, Learning, ModelFacts, PartCount, Proof, Source
+from quickstep.segment import Segment
+from quickstep.splits import prove
+from quickstep.store import Store
+
+HARDEST = 20
+
+
+def model_facts(model: Model) -> ModelFacts:
+    """What a model is, in plain data."""
+    facts = model.facts
+    return ModelFacts(
+        name=_model_name(model),
+        backbone=model.backbone.name,
+        revision=model.backbone.revision or "",
+        license=model.backbone.license,
+        head=model.head.name,
+        temperature=model.temperature,
+        threshold=model.threshold,
+        view=asdict(model.view),
+        settings={**facts.training, **facts.fitting},
+        versions=dict(facts.versions),
+    )
+
+
+def _model_name(model: Model) -> str:
+    return model.folder.resolve().name if model.folder is not None else f"{model.backbone.name} + {model.head.name}"
+
+
+def trained_on(model: Model) -> Source:
+    """What a model was fitted and chosen on."""
+    facts, own = model.facts, model.manifest
+    segments = sum(sum(model.facts.splits.get(part, {}).values()) for part in ("train", "val"))
+    groups = len(set(own.part("train").groups) | set(own.part("val").groups)) if own is not None else 0
+    return Source(_called(Path(facts.source)) if facts.source else "segments", facts.fingerprint, segments, groups)
+
+
+def name_of(manifest: Manifest) -> str:
+    """What to call where segments came from."""
+    return _called(manifest.source) if manifest.source is not None else "segments"
+
+
+def _called(source: Path) -> str:
+    """A folder's name; of a file also its folder's, because many are called index.csv."""
+    place = source.absolute()
+    return f"{place.parent.name}/{place.name}" if place.suffix and not place.is_dir() else place.name
+
+
+def learning(model: Model) -> Learning | None:
+    """How fitting went, and which segments were wrong most often meanwhile."""
+    history = model.history
+    if history is None:
+        return None
+    hard = [
+        Hard(str(segment), segment.label or "", part, wrong, history.epochs)
+        for part in ("train", "val")
+        for segment, wrong in history.most_wrong(part, HARDEST)
+    ]
+    curves = {
+        "train_loss": history.train_loss,
+        "val_loss": history.val_loss,
+        "train_accuracy": history.train_accuracy,
+        "val_accuracy": history.val_accuracy,
+    }
+    return Learning(curves, history.best_epoch, tuple(sorted(hard, key=lambda one: -one.wrong)[:HARDEST]))
+
+
+def part_counts(model: Model, manifest: Manifest | None = None) -> tuple[PartCount, ...]:
+    """How many segments of each label are in each part: of a manifest, or as the model remembers them."""
+    counts = {part: manifest.part(part).counts if manifest else model.facts.splits.get(part, {}) for part in PARTS}
+    return tuple(PartCount(label, *(counts[part].get(label, 0) for part in PARTS)) for label in model.labels)
+
+
+def held_apart(model: Model, tested: Sequence[Segment], *, store: Store, progress: Progress) -> Proof:
+    """Hold what was tested against what was learnt from: groups, bytes and footage."""
+    learnt = [segment for segment in (model.manifest.segments if model.manifest else ()) if segment.split in ("train", "val")]
+    spans = {segment.span for segment in tested}
+    together = Manifest(tuple(segment for segment in learnt if segment.span not in spans) + _as_test(tested))
+    counts = part_counts(model, together)
+    if not learnt:
+        return Proof(counts, ("what the model learnt from is not here, so nothing could be compared",), False)
+    again = [segment for segment in learnt if segment.span in spans]
+    found = prove(together, survey(together.paths, store, progress=progress))
+    lines = [*found.sentences, *(str(leak) for leak in found.leaks[:10])]
+    if again:
+        parts = " and ".join(part for part in PARTS if any(segment.split == part for segment in again))
+        lines.insert(0, f"{len(again)} of {len(tested)} tested segments are of the model's own {parts} part")
+    return Proof(counts, tuple(lines), found.clean and not again)
+
+
+def _as_test(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    return tuple(Segment(s.path, s.label, s.start, s.end, s.group, "test") for s in segments)
