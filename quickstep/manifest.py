@@ -61,6 +61,11 @@ class Manifest:
         return tuple(dict.fromkeys(segment.path for segment in self.segments))
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Each segment's path from the deepest folder that holds them all: the same wherever that folder stands."""
+        return _places([segment.path for segment in self.segments])
+
+    @property
     def missing(self) -> tuple[Segment, ...]:
         """The segments whose video does not exist."""
         absent = {path for path in self.paths if not _exists(path)}
@@ -75,10 +80,9 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """sha256 of what is listed (relative paths, spans, labels, groups, splits), wherever the folder stands and in any order."""
-        places = _places([segment.path for segment in self.segments])
         lines = sorted(
             json.dumps([place, s.start, s.end, s.label, s.group, s.split], ensure_ascii=True)
-            for place, s in zip(places, self.segments, strict=True)
+            for place, s in zip(self.places, self.segments, strict=True)
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -188,13 +192,12 @@ def _written(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(real, here)).as_posix()
 
 
-def _places(paths: Sequence[Path]) -> list[str]:
-    """Each path from the deepest folder that holds them all."""
+def _places(paths: Sequence[Path]) -> tuple[str, ...]:
     if not paths:
-        return []
+        return ()
     whole = [os.path.abspath(path) for path in paths]  # noqa: PTH100 - links stay links
     shared = os.path.commonpath([os.path.dirname(path) for path in whole])  # noqa: PTH120
-    return [plain(Path(os.path.relpath(path, shared)).as_posix()) for path in whole]
+    return tuple(plain(Path(os.path.relpath(path, shared)).as_posix()) for path in whole)
 
 
 def _exists(path: Path) -> bool:

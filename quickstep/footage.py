@@ -1,0 +1,274 @@
+"""Which videos are one footage: the same bytes, or the same recording cut, cropped, scaled, mirrored or coded again.
+
+A sketch is a video as small grey pictures at a steady pace; it is made once and kept in the store under the video's bytes.
+Descriptions of all videos are held against each other in one matrix product; only what may be alike is then compared picture by
+picture (see `likeness`). A video longer than two minutes is sketched so thinly that its copies are found, but not pieces of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from quickstep import likeness
+from quickstep.errors import MediaError, QuickstepError
+from quickstep.media import DECODING_VERSION, VideoReader
+from quickstep.progress import Progress, silent
+from quickstep.store import Store
+from quickstep.view import View
+
+VERSION = 1
+PACE = 15.0  # pictures a second in a sketch of a short video
+SIZE = 24  # pixels across a picture
+DENSE_SECONDS = 120.0
+_VIEW = View(frames=1, size=SIZE, fit="stretch", resample="area")
+_BLOCK = 512  # videos whose descriptions are multiplied at once
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """What is kept of a video in memory; its pictures stay in the store."""
+
+    digest: str
+    pace: float  # pictures a second
+    pictures: int
+    lost: int  # moments whose own picture was damaged
+    duration: float
+    mean: NDArray[np.float32]  # (12, 12) what stands
+    spread: NDArray[np.float32]  # (12, 12) what moves
+    still: bool
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two videos that show one recording."""
+
+    first: Path
+    second: Path
+    score: float
+    lag: float  # seconds by which the first began earlier
+    mirrored: bool
+
+    def __str__(self) -> str:
+        return f"{self.second} is {'a mirrored' if self.mirrored else 'a'} copy of {self.first}"
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What is known of the footage of some videos."""
+
+    digests: dict[Path, str] = field(default_factory=dict)
+    sketches: dict[Path, Sketch] = field(default_factory=dict)
+    matches: tuple[Match, ...] = ()
+    failures: dict[Path, QuickstepError] = field(default_factory=dict)
+
+    @property
+    def copies(self) -> tuple[tuple[Path, ...], ...]:
+        """The files of the same bytes, where there are several."""
+        same: dict[str, list[Path]] = {}
+        for path, digest in self.digests.items():
+            same.setdefault(digest, []).append(path)
+        return tuple(tuple(paths) for paths in same.values() if len(paths) > 1)
+
+    @property
+    def groups(self) -> tuple[tuple[Path, ...], ...]:
+        """The videos that are one footage, by bytes or by pictures, where there are several."""
+        parent = {path: path for path in self.digests}
+
+        def root(path: Path) -> Path:
+            while parent[path] != path:
+                parent[path] = parent[parent[path]]
+                path = parent[path]
+            return path
+
+        for paths in self.copies:
+            for path in paths[1:]:
+                parent[root(path)] = root(paths[0])
+        for match in self.matches:
+            parent[root(match.second)] = root(match.first)
+        found: dict[Path, list[Path]] = {}
+        for path in self.digests:
+            found.setdefault(root(path), []).append(path)
+        return tuple(tuple(paths) for paths in found.values() if len(paths) > 1)
+
+
+def survey(paths: Sequence[Path], store: Store, *, look: bool = True, workers: int | None = None, progress: Progress = silent) -> Footage:
+    """Read every video once (the store remembers) and find those that are one footage; `look=False` compares bytes alone."""
+    paths = list(dict.fromkeys(Path(path) for path in paths))
+    digests: dict[Path, str] = {}
+    failures: dict[Path, QuickstepError] = {}
+    for path, digest in in_parallel(store.digest, paths, "reading", workers=workers, progress=progress):
+        (failures if isinstance(digest, QuickstepError) else digests)[path] = digest  # type: ignore[assignment]
+    digests = {path: digests[path] for path in paths if path in digests}
+    if not look:
+        return Footage(digests, failures=failures)
+    distinct = {digest: path for path, digest in reversed(digests.items())}
+    of_digest: dict[str, Sketch] = {}
+
+    def work(path: Path) -> Sketch:
+        return sketch(path, store, digest=digests[path])
+
+    broken: dict[str, QuickstepError] = {}
+    for path, made in in_parallel(work, list(distinct.values()), "looking", workers=workers, progress=progress):
+        if isinstance(made, Sketch):
+            of_digest[digests[path]] = made
+        else:
+            broken[digests[path]] = made
+    failures |= {path: broken[digest] for path, digest in digests.items() if digest in broken}
+    sketches = {path: of_digest[digest] for path, digest in digests.items() if digest in of_digest}
+    firsts = {digest: path for digest, path in distinct.items() if digest in of_digest}
+    ordered = [path for path in paths if firsts.get(digests.get(path, "")) == path]
+    matches = tuple(_matches(ordered, [sketches[path] for path in ordered], store, progress))
+    return Footage(digests, sketches, matches, failures)
+
+
+def sketch(path: Path, store: Store, *, digest: str | None = None) -> Sketch:
+    """The sketch of a video, from the store or from the video."""
+    digest = digest or store.digest(path)
+    kept = store.get(_key(digest, "summary"))
+    if kept is None:
+        pictures, pace, duration, lost = _draw(path)
+        grey = pictures.astype(np.float32)
+        kept = {
+            "mean": likeness.smaller(grey.mean(0)[None], likeness.COARSE)[0],
+            "spread": likeness.smaller(grey, likeness.COARSE).std(0),
+            "facts": np.array([pace, len(pictures), lost, duration, likeness.is_still(grey)], dtype=np.float64),
+        }
+        store.put(_key(digest, "pictures"), {"pictures": pictures})
+        store.put(_key(digest, "summary"), kept)
+    pace, count, lost, duration, still = (float(fact) for fact in kept["facts"])
+    return Sketch(digest, pace, int(count), int(lost), duration, kept["mean"], kept["spread"], bool(still))
+
+
+def pictures_of(path: Path, sketched: Sketch, store: Store) -> NDArray[np.float32]:
+    """The pictures (T, 24, 24) of a sketch."""
+    kept = store.get(_key(sketched.digest, "pictures"))
+    pictures = kept["pictures"] if kept is not None else _draw(path)[0]
+    return pictures.astype(np.float32)
+
+
+def in_parallel(
+    work: Callable[[Item], Result], items: Sequence[Item], stage: str, *, workers: int | None, progress: Progress
+) -> Iterator[tuple[Item, Result | QuickstepError]]:
+    """Do some work on each item in threads; gives each as it is done, with its result or what was wrong with it."""
+    total, done = len(items), 0
+    progress(stage, 0, total)
+    queue = iter(items)
+    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), thread_name_prefix=f"quickstep-{stage}")
+    try:
+        running: dict[Future[Result], Item] = {}
+        while done < total:
+            while len(running) < 32 and (item := next(queue, None)) is not None:
+                running[pool.submit(work, item)] = item
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                item = running.pop(future)
+                done += 1
+                progress(stage, done, total)
+                error = future.exception()
+                if error is not None and not isinstance(error, QuickstepError):
+                    raise error
+                yield item, error if isinstance(error, QuickstepError) else future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _key(digest: str, what: str) -> dict[str, str | int]:
+    return {"kind": f"footage-{what}", "version": VERSION, "decoding": DECODING_VERSION, "sha256": digest}
+
+
+def _draw(path: Path) -> tuple[NDArray[np.uint8], float, float, int]:
+    """The pictures (T, 24, 24) of a video, their pace, its duration, and how many moments were damaged."""
+    with VideoReader(path) as video:
+        duration = video.info.duration
+        pace = PACE
+        most = DENSE_SECONDS * PACE if duration <= DENSE_SECONDS else 512
+        while duration * pace > most:
+            pace /= 2
+        fine = 2 * pace if pace == PACE else pace  # twice as many, averaged by twos: what moves fast blurs instead of flickering
+        times = np.arange(max(1, int(duration * fine + 1e-6))) / fine
+        frames = video.frames(times, view=_VIEW)
+    if len(frames) == 0:
+        raise MediaError(path, "shows no picture")
+    grey = frames.pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)  # (T, 24, 24)
+    steady = _at(times, frames.times, grey) if fine > pace else grey
+    if fine > pace and len(steady) > 1:
+        steady = (steady[0 : len(steady) // 2 * 2 : 2] + steady[1::2]) / 2
+    return np.rint(steady).astype(np.uint8), pace, duration, frames.lost
+
+
+def _at(times: NDArray[np.float64], shown: NDArray[np.float64], grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pictures at exact times, mixed from those shown before and after, so that the frame rate does not matter."""
+    own, first = np.unique(shown, return_index=True)
+    if len(own) < 2:
+        return grey
+    grey = grey[first]
+    after = np.clip(np.searchsorted(own, times, side="right"), 1, len(own) - 1)
+    gap = own[after] - own[after - 1]
+    share = np.clip((times - own[after - 1]) / gap, 0.0, 1.0)[:, None, None]
+    share = np.where(gap[:, None, None] > 0.2, np.floor(share), share)  # a held picture is held, not faded
+    return np.asarray(grey[after - 1] * (1 - share) + grey[after] * share, dtype=np.float32)
+
+
+def _matches(paths: Sequence[Path], sketches: Sequence[Sketch], store: Store, progress: Progress) -> Iterator[Match]:
+    """Every pair that is one footage, mirrored ones included."""
+    pairs = list(_candidates(sketches))
+
+    @lru_cache(maxsize=512)
+    def pictures(index: int) -> NDArray[np.float32]:
+        return pictures_of(paths[index], sketches[index], store)
+
+    progress("comparing", 0, len(pairs))
+    for number, (first, second, mirrored) in enumerate(pairs, start=1):
+        pace = min(sketches[first].pace, sketches[second].pace)
+        one, other = (_thinned(pictures(index), sketches[index].pace, pace) for index in (first, second))
+        if mirrored:
+            other = other[:, :, ::-1]
+        if sketches[first].still or sketches[second].still:
+            if sketches[first].still and sketches[second].still and likeness.same_still(one, other):
+                yield Match(paths[first], paths[second], 1.0, 0.0, mirrored)
+        else:
+            with threadpool_limits(1):  # products this small only lose by being shared out
+                alike = likeness.compare(one, other)
+            if alike.same:
+                yield Match(paths[first], paths[second], alike.score, alike.lag / pace, mirrored)
+        if number % 64 == 0 or number == len(pairs):
+            progress("comparing", number, len(pairs))
+
+
+def _thinned(pictures: NDArray[np.float32], pace: float, wanted: float) -> NDArray[np.float32]:
+    return pictures[:: max(1, round(pace / wanted))]
+
+
+def _candidates(sketches: Sequence[Sketch]) -> Iterator[tuple[int, int, bool]]:
+    """Pairs whose standing picture and whose place of movement are alike, in order."""
+    if len(sketches) < 2:
+        return
+    means, spreads = (np.stack([_unit(values) for values in side]) for side in zip(*[(s.mean, s.spread) for s in sketches], strict=True))
+    still = np.array([sketch.still for sketch in sketches])
+    turned = [side.reshape(-1, likeness.COARSE, likeness.COARSE)[:, :, ::-1].reshape(len(side), -1) for side in (means, spreads)]
+    for begin in range(0, len(sketches), _BLOCK):
+        rows = slice(begin, begin + _BLOCK)
+        found: set[tuple[int, int, bool]] = set()
+        for mirrored, (mean, spread) in ((False, (means, spreads)), (True, (turned[0], turned[1]))):
+            near = (means[rows] @ mean.T > 0.8) & ((spreads[rows] @ spread.T > 0.5) | still[rows, None])
+            near &= still[rows, None] == still[None, :]
+            found |= {
+                (int(row) + begin, int(column), mirrored) for row, column in zip(*np.nonzero(near), strict=True) if row + begin < column
+            }
+        yield from sorted(found)
+
+
+def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    flat = values.reshape(-1) - values.mean()
+    return np.asarray(flat / (np.linalg.norm(flat) + 1e-6), dtype=np.float32)
