@@ -16,6 +16,7 @@ from quickstep.splits import prove
 from quickstep.store import Store
 
 HARDEST = 20
+LEAKS = 20  # written out
 
 
 def model_facts(model: Model) -> ModelFacts:
@@ -90,14 +91,14 @@ def held_apart(model: Model, tested: Sequence[Segment], *, store: Store, progres
     together = Manifest(tuple(segment for segment in learnt if segment.span not in spans) + _as_test(tested))
     counts = part_counts(model, together)
     if not learnt:
-        return Proof(counts, ("what the model learnt from is not here, so nothing could be compared",), False)
-    again = [segment for segment in learnt if segment.span in spans]
+        return Proof(counts, ("what the model learnt from is not here, so nothing could be compared",), known=False)
     found = prove(together, survey(together.paths, store, progress=progress))
-    lines = [*found.sentences, *(str(leak) for leak in found.leaks[:10])]
+    leaks = [str(leak) for leak in found.leaks if "test" in leak.parts]
+    again = [segment for segment in learnt if segment.span in spans]
     if again:
         parts = " and ".join(part for part in PARTS if any(segment.split == part for segment in again))
-        lines.insert(0, f"{len(again)} of {len(tested)} tested segments are of the model's own {parts} part")
-    return Proof(counts, tuple(lines), found.clean and not again)
+        leaks.insert(0, f"{len(again)} of {len(tested)} tested segments are of the model's own {parts} part")
+    return Proof(counts, found.sentences, tuple(leaks[:LEAKS]))
 
 
 def _as_test(segments: Sequence[Segment]) -> tuple[Segment, ...]:

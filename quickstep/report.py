@@ -137,8 +137,13 @@ class Proof:
     """Why nothing of the test part can have been learnt by heart, line by line."""
 
     counts: tuple[PartCount, ...]
-    lines: tuple[str, ...]
-    clean: bool
+    lines: tuple[str, ...]  # what was checked and found
+    leaks: tuple[str, ...] = ()  # what was tested though it was learnt from
+    known: bool = True  # False: there was nothing to compare with
+
+    @property
+    def clean(self) -> bool:
+        return self.known and not self.leaks
 
 
 @dataclass(frozen=True)

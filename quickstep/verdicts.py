@@ -127,11 +127,11 @@ def on_certainty(calibrated: Reliability, figures: Figures, tested: int) -> list
 
 def on_proof(proof: Proof) -> list[Verdict]:
     """Whether something tested was learnt from."""
-    if proof.clean or not proof.counts:
-        return []
-    if any(row.train for row in proof.counts):
-        return [Verdict("warning", "proof", f"The test is not clean, so its figures flatter: {proof.lines[-1]}.")]
-    return [Verdict("caution", "proof", f"Whether the test is clean is not known: {proof.lines[0]}.")]
+    if proof.leaks:
+        return [Verdict("warning", "proof", f"The test is not clean, so its figures flatter: {proof.leaks[0]}.")]
+    if not proof.known:
+        return [Verdict("caution", "proof", f"Whether the test is clean is not known: {proof.lines[0]}.")]
+    return []
 
 
 def on_left_out(left_out: Mapping[str, int], tested: int) -> list[Verdict]:

@@ -129,7 +129,6 @@ def report(tested: Sequence[Tested] | None = None, *, labels: Sequence[str] = MO
         proof=Proof(
             tuple(PartCount(label, 45, 9, 10) for label in labels),
             ("groups divided: 0 of 40", "files standing in two parts: 0 (bytes of 320 of 320 videos compared)"),
-            True,
         ),
         learning=learning,
         mistakes=tuple(Mistake(one, strip(index) if index else "") for index, one in enumerate(wrong)),

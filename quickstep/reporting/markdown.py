@@ -77,6 +77,7 @@ def mistakes(report: Report, *, most: int = LISTED) -> list[str]:
 def fairness(report: Report) -> list[str]:
     """The split's proof, the counts, and what was left out."""
     lines = [f"- {escape(line)}" for line in report.proof.lines]
+    lines += [f"- **Leak**: {escape(leak)}" for leak in report.proof.leaks]
     if report.proof.counts:
         rows = [(row.label, str(row.train), str(row.val), str(row.test)) for row in report.proof.counts]
         lines += ["", *table(("move", "train", "val", "test"), rows)]
