@@ -37,7 +37,9 @@ def read_number(pixels: Pixels) -> int | None:
         [
             grey[
                 int((row + 0.3) * height / ROWS) : max(int((row + 0.7) * height / ROWS), int((row + 0.3) * height / ROWS) + 1),
-                int((column + 0.3) * width / COLUMNS) : max(int((column + 0.7) * width / COLUMNS), int((column + 0.3) * width / COLUMNS) + 1),
+                int((column + 0.3) * width / COLUMNS) : max(
+                    int((column + 0.7) * width / COLUMNS), int((column + 0.3) * width / COLUMNS) + 1
+                ),
             ].mean()
             for row in range(ROWS)
             for column in range(COLUMNS)
@@ -76,7 +78,9 @@ RECIPES = [
     Recipe("mp4-h264-10bit", ".mp4", "libx264", "yuv420p10le", options=X264),
     Recipe("mp4-h264-444", ".mp4", "libx264", "yuv444p", options=X264),
     Recipe("mp4-h264-fragmented", ".mp4", "libx264", options=X264, container={"movflags": "frag_keyframe+empty_moov"}),
-    Recipe("mp4-h264-fragmented-moof", ".mp4", "libx264", options=X264, container={"movflags": "frag_keyframe+empty_moov+default_base_moof"}),
+    Recipe(
+        "mp4-h264-fragmented-moof", ".mp4", "libx264", options=X264, container={"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    ),
     Recipe("mp4-h264-no-edit-list", ".mp4", "libx264", options=X264, container={"use_editlist": "0"}),
     Recipe("mov-h264", ".mov", "libx264", options=X264),
     Recipe("mkv-h264", ".mkv", "libx264", options=X264),
@@ -88,7 +92,9 @@ RECIPES = [
     Recipe("raw-h264", ".h264", "libx264", options=X264),
     Recipe("mp4-hevc", ".mp4", "libx265", options={"g": "12", "x265-params": "log-level=none:scenecut=0"}),
     Recipe("mp4-hevc-open-gop", ".mp4", "libx265", options={"g": "12", "x265-params": "log-level=none:open-gop=1:keyint=12:scenecut=0"}),
-    Recipe("mp4-hevc-layers", ".mp4", "libx265", options={"g": "24", "x265-params": "log-level=none:temporal-layers=3:b-adapt=0:bframes=3"}),
+    Recipe(
+        "mp4-hevc-layers", ".mp4", "libx265", options={"g": "24", "x265-params": "log-level=none:temporal-layers=3:b-adapt=0:bframes=3"}
+    ),
     Recipe("mkv-hevc-10bit", ".mkv", "libx265", "yuv420p10le", options={"g": "12", "x265-params": "log-level=none"}),
     Recipe("ts-hevc", ".ts", "libx265", options={"g": "12", "x265-params": "log-level=none"}),
     Recipe("webm-vp8", ".webm", "libvpx", options={"g": "12", "deadline": "realtime", "cpu-used": "8"}),

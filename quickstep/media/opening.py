@@ -22,6 +22,7 @@ NOT_VIDEO = frozenset({"tty", "hls", "dash", "webm_dash_manifest", "imf", "conca
 NOT_VIDEO |= {"bin", "adf", "idf", "xbin", "vapoursynth", "avisynth", "image2", "data"}
 MOST_PIXELS = 2**27  # a picture of 16k x 8k; what claims to be larger is a damaged header
 LINEAR = frozenset({"mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu", "gif", "apng"})  # times after a seek are none, or guesses
+GENERATE_TIMES = 1  # the flag by which FFmpeg makes up presentation times
 ENOUGH = 34  # packets before the end, so that no later picture was passed over
 MOST_ERRORS = 64  # reads that fail one after another before the rest of the file is given up
 
@@ -41,7 +42,7 @@ def translated(path: Path) -> Iterator[None]:
         raise
     except (av.FFmpegError, OSError) as error:
         reason = error.strerror or str(error)
-        if isinstance(error, av.InvalidDataError | av.EOFError):
+        if isinstance(error, av.InvalidDataError | av.EOFError | av.ArgumentError):
             reason = "not a video, or damaged beyond reading"
         raise MediaError(path, reason[:1].lower() + reason[1:]) from error
 
@@ -87,7 +88,7 @@ class Source:
             raise
         self.format = self.container.format.name
         if self.format == "avi":  # has decoding times only; what is made up from them is wrong where pictures are reordered
-            self.container.flags &= ~av.container.Flags.gen_pts.value
+            self.container.flags &= ~GENERATE_TIMES
         self.in_order = self.format == "avi" and not self.codec.has_b_frames  # pictures are shown as they are decoded
         self.seekable = self.format not in LINEAR
         self.read_errors = 0
@@ -167,12 +168,24 @@ class Source:
         return index[place].timestamp if place >= 0 else None
 
     def promises(self, shown: int, limit: int) -> bool:
-        """Whether the container's own index lists pictures after the last one that could be read, shown by `limit`."""
-        index = self.stream.index_entries
-        if self.stream.duration is None or not len(index) or self.stream.start_time is None:
-            return False
-        cut_off = self.read_errors > 0 or index[len(index) - 1].pos >= self.bytes
-        return cut_off and shown < limit < self.stream.start_time + self.stream.duration
+        """Whether the header says that pictures follow the last one that could be read, and are shown by `limit`."""
+        end = self.promised_end
+        return end is not None and end - shown > 2 * self.usual_gap and shown + self.usual_gap < limit < end
+
+    @property
+    def promised_end(self) -> int | None:
+        """The time stamp at which the pictures end according to the header; None where it does not say."""
+        stream = self.stream
+        start = stream.start_time or 0
+        if self.format.startswith(("mov", "avi")):
+            return start + stream.duration if stream.duration and len(stream.index_entries) else None
+        if not self.format.startswith("matroska"):
+            return None
+        if (stated := _clock(stream.metadata.get("DURATION", ""))) is not None:
+            return round(stated / self.tick)
+        if self.container.duration and not self.container.streams.audio:
+            return round(((self.container.start_time or 0) + self.container.duration) / 1e6 / self.tick)
+        return None
 
     def end_time(self) -> float:
         """Seconds, on the container's clock, at which the last picture ends: from the header, or by reading to the end."""
@@ -181,9 +194,11 @@ class Source:
             return (stream.duration + (stream.start_time or 0)) * self.tick
         other = self.again()
         try:
-            return other._last_end()
+            found = other._last_end()
         finally:
             other.close()
+        promised = (self.promised_end or 0) * self.tick
+        return promised if promised - found > 2 * self.usual_gap * self.tick else found
 
     def _last_end(self) -> float:
         """The end of the last picture, from the packets near the end of the file."""
@@ -207,3 +222,14 @@ class Source:
                 last, length = stamp, packet.duration or self.usual_gap
         counted = last < 0 or (self.untimed and self.format != "avi")
         return (count * self.usual_gap if counted else last + length) * self.tick, count
+
+
+def _clock(text: str) -> float | None:
+    """Seconds of a tag such as 00:01:02.500000000; None where it is none."""
+    parts = text.strip().split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    total = 3600 * hours + 60 * minutes + seconds
+    return total if 0 <= total < 1e7 else None

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from quickstep.errors import MediaError
 from quickstep.media.decoding import Decoder, Shown
 from quickstep.media.opening import Source
-from quickstep.media.walking import LATEST, Step, Walker
+from quickstep.media.walking import LATEST, WIDE, Step, Walker
 
 # Codecs whose pictures that no other leans on are marked reliably, so that leaving them out changes nothing else.
 SKIPPABLE = frozenset({"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "vp8", "vp9", "vc1", "wmv3", "msmpeg4v3"})
@@ -110,7 +110,7 @@ class Stepper:
             yield from self._finish()
             self._cold = False
         target = max((pts for pts in self._shown_times() if pts <= limit), default=None)
-        if target is None:
+        if target is None or self._doubtful(target, limit):
             yield from self._walk([place])
             return
         self._known = [pts for pts in self._known if pts >= target]
@@ -119,6 +119,14 @@ class Stepper:
         yield from self._emit(())
         while target in self._wanted and any(packet.pts == target for packet in self._held):
             yield from self._feed(self._held.popleft(), target)
+
+    def _doubtful(self, target: int, limit: int) -> bool:
+        """Whether a picture shown after `target` and by `limit` seems to be lost: a gap beside damage, or a file cut short."""
+        following = min((pts for pts in self._shown_times() if pts > limit), default=None)
+        if following is None:
+            return self.source.promises(target, limit)
+        hurt = self.decoder.damaged or self.source.read_errors > 0 or any(packet.is_corrupt for packet in self._held)
+        return hurt and following - target > WIDE * self.source.usual_gap
 
     def _shown_times(self) -> Iterator[int]:
         yield from self._known

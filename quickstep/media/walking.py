@@ -17,6 +17,9 @@ from quickstep.media.opening import Source
 
 LATEST = 2**62
 LEAD = (2.0, 10.0, 60.0)  # seconds before a damaged moment at which walking starts, then from the beginning
+WIDE = 1.9  # times the usual distance between pictures: beside damage, a gap in which some are missing
+# Codecs with packets that show nothing of their own: a picture that never comes out was not lost.
+HIDING = frozenset({"vp8", "vp9", "av1", "libdav1d", "libaom-av1", "mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv2", "wmv3", "vc1"})
 NEAR = 10.0  # seconds that are walked rather than jumped
 
 
@@ -101,7 +104,7 @@ class Walker:
             if one.whole:
                 self._before = one
         own = self._last
-        whole = own is not None and own.whole and not self._lost_between(own.pts, limit, after is None)
+        whole = own is not None and own.whole and not self._lost_between(own, limit, after)
         beyond: list[Shown] = [after] if after else []
         while not whole and beyond and not beyond[-1].whole and (one := self._pull()) is not None:
             beyond.append(one)
@@ -118,11 +121,14 @@ class Walker:
             return after
         return before
 
-    def _lost_between(self, shown: int, limit: int, at_end: bool) -> bool:
-        """Whether the file has a picture shown after `shown` and by `limit` that could not be read."""
-        if self.decoder.damaged and any(shown < pts <= limit for pts in self._known):
+    def _lost_between(self, own: Shown, limit: int, after: Shown | None) -> bool:
+        """Whether the file has a picture shown after `own` and by `limit` that could not be read."""
+        silent = self.source.codec.name in HIDING or own.frame.interlaced_frame
+        if (self.decoder.damaged or not silent) and any(own.pts < pts <= limit for pts in self._known):
             return True
-        return at_end and self.source.promises(shown, limit)
+        if after is None:
+            return self.source.promises(own.pts, limit)
+        return not after.whole and after.pts - own.pts > WIDE * self.source.usual_gap
 
     def _pull(self) -> Shown | None:
         """The next picture, or None at the end."""
