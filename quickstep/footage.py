@@ -26,10 +26,11 @@ from quickstep.progress import Progress, silent
 from quickstep.store import Store
 from quickstep.view import View
 
-VERSION = 1
+VERSION = 2
 PACE = 15.0  # pictures a second in a sketch of a short video
 SIZE = 24  # pixels across a picture
 DENSE_SECONDS = 120.0
+ASYMMETRY = 0.05  # by how much more alike two standing pictures must be for one to be the other's mirror image
 _VIEW = View(frames=1, size=SIZE, fit="stretch", resample="area")
 _BLOCK = 512  # videos whose descriptions are multiplied at once
 Result = TypeVar("Result")
@@ -45,6 +46,7 @@ class Sketch:
     pictures: int
     lost: int  # moments whose own picture was damaged
     duration: float
+    reach: float  # seconds of the last picture there is
     mean: NDArray[np.float32]  # (12, 12) what stands
     spread: NDArray[np.float32]  # (12, 12) what moves
     still: bool
@@ -138,17 +140,17 @@ def sketch(path: Path, store: Store, *, digest: str | None = None) -> Sketch:
     digest = digest or store.digest(path)
     kept = store.get(_key(digest, "summary"))
     if kept is None:
-        pictures, pace, duration, lost = _draw(path)
+        pictures, pace, duration, lost, reach = _draw(path)
         grey = pictures.astype(np.float32)
         kept = {
             "mean": likeness.smaller(grey.mean(0)[None], likeness.COARSE)[0],
             "spread": likeness.smaller(grey, likeness.COARSE).std(0),
-            "facts": np.array([pace, len(pictures), lost, duration, likeness.is_still(grey)], dtype=np.float64),
+            "facts": np.array([pace, len(pictures), lost, duration, reach, likeness.is_still(grey)], dtype=np.float64),
         }
         store.put(_key(digest, "pictures"), {"pictures": pictures})
         store.put(_key(digest, "summary"), kept)
-    pace, count, lost, duration, still = (float(fact) for fact in kept["facts"])
-    return Sketch(digest, pace, int(count), int(lost), duration, kept["mean"], kept["spread"], bool(still))
+    pace, count, lost, duration, reach, still = (float(fact) for fact in kept["facts"])
+    return Sketch(digest, pace, int(count), int(lost), duration, reach, kept["mean"], kept["spread"], bool(still))
 
 
 def pictures_of(path: Path, sketched: Sketch, store: Store) -> NDArray[np.float32]:
@@ -187,8 +189,8 @@ def _key(digest: str, what: str) -> dict[str, str | int]:
     return {"kind": f"footage-{what}", "version": VERSION, "decoding": DECODING_VERSION, "sha256": digest}
 
 
-def _draw(path: Path) -> tuple[NDArray[np.uint8], float, float, int]:
-    """The pictures (T, 24, 24) of a video, their pace, its duration, and how many moments were damaged."""
+def _draw(path: Path) -> tuple[NDArray[np.uint8], float, float, int, float]:
+    """The pictures (T, 24, 24) of a video, their pace, its duration, how many moments were damaged, and when the last picture comes."""
     with VideoReader(path) as video:
         duration = video.info.duration
         pace = PACE
@@ -204,7 +206,7 @@ def _draw(path: Path) -> tuple[NDArray[np.uint8], float, float, int]:
     steady = _at(times, frames.times, grey) if fine > pace else grey
     if fine > pace and len(steady) > 1:
         steady = (steady[0 : len(steady) // 2 * 2 : 2] + steady[1::2]) / 2
-    return np.rint(steady).astype(np.uint8), pace, duration, frames.lost
+    return np.rint(steady).astype(np.uint8), pace, duration, frames.lost, float(frames.times.max())
 
 
 def _at(times: NDArray[np.float64], shown: NDArray[np.float64], grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -263,6 +265,8 @@ def _candidates(sketches: Sequence[Sketch]) -> Iterator[tuple[int, int, bool]]:
         for mirrored, (mean, spread) in ((False, (means, spreads)), (True, (turned[0], turned[1]))):
             near = (means[rows] @ mean.T > 0.8) & ((spreads[rows] @ spread.T > 0.5) | still[rows, None])
             near &= still[rows, None] == still[None, :]
+            if mirrored:  # before a symmetric background a mirrored movement is no mirrored recording
+                near &= means[rows] @ mean.T > means[rows] @ means.T + ASYMMETRY
             found |= {
                 (int(row) + begin, int(column), mirrored) for row, column in zip(*np.nonzero(near), strict=True) if row + begin < column
             }

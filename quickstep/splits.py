@@ -118,7 +118,7 @@ def split(
         raise ManifestError(manifest.source or "manifest", "lists no video, so there is nothing to split")
     if footage is None:
         footage = survey(manifest.paths, store or Store(), look=config.compare, progress=progress)
-    ties = _ties(manifest, footage)
+    ties = ties_of(manifest, footage)
     if config.folds:
         return _in_folds(manifest, config, ties, footage)
     chosen, warnings = _assign(manifest, config, ties)
@@ -168,7 +168,7 @@ def _crossing(kind: str, keyed: Iterable[tuple[str, Segment]]) -> list[Leak]:
     return leaks
 
 
-def _ties(manifest: Manifest, footage: Footage) -> list[int]:
+def ties_of(manifest: Manifest, footage: Footage) -> list[int]:
     """The number of the unit that each segment belongs to: joined by group, file, bytes or footage."""
     parent: dict[Any, Any] = {}
 
