@@ -10,15 +10,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from quickstep.errors import ConfigError
-from quickstep.intervals import Difference, Interval, difference, holm, share
+from quickstep.intervals import Difference, Interval, between, difference, holm, percent, points, share
 from quickstep.measuring import clusters
 from quickstep.records import to_plain
-from quickstep.report import Report, Tested, between, percent, points
+from quickstep.report import Report, Tested
+
+if TYPE_CHECKING:
+    from quickstep.model import Model
+    from quickstep.store import Store
 
 Key = tuple[Any, ...]
 SURE = 0.05
@@ -91,11 +95,20 @@ class Comparison:
         return json.dumps(to_plain(self), ensure_ascii=False, allow_nan=False)
 
 
-def compare(reports: Sequence[Report | str | Path], *, against: Literal["first", "best"] = "first", seed: int = 0) -> Comparison:
-    """Hold the reports (or report.json files, or model folders that have one) against the first, or against the best."""
+def compare(
+    reports: Sequence[Report | Model | str | Path],
+    *,
+    against: Literal["first", "best"] = "first",
+    store: Store | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Hold the reports (or report.json files, or model folders that have one) against the first, or against the best.
+
+    A Model is evaluated on its own test part first.
+    """
     if len(reports) < 2:
         raise ConfigError("reports", f"comparing takes two or more, not {len(reports)}")
-    opened = [report if isinstance(report, Report) else Report.load(report) for report in reports]
+    opened = [_opened(report, store) for report in reports]
     names = _names([report.model.name for report in opened])
     keyed, notes = _keyed(opened)
     shared, more = _shared(keyed, names)
@@ -113,6 +126,16 @@ def compare(reports: Sequence[Report | str | Path], *, against: Literal["first",
     if len(duels) > 1:
         more.append(f"The p values are corrected (Holm) for {len(duels)} comparisons at once.")
     return Comparison(len(shared), len(set(groups)), standings, duels, (*notes, *more))
+
+
+def _opened(given: Report | Model | str | Path, store: Store | None) -> Report:
+    if isinstance(given, Report):
+        return given
+    if isinstance(given, (str, Path)):
+        return Report.load(given)
+    from quickstep.evaluation import evaluate
+
+    return evaluate(given, store=store, baselines=False)
 
 
 def _duel(challenger: str, reference: str, found: Difference, p: float) -> Duel:

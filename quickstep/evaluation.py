@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from quickstep import verdicts
-from quickstep.baselines import Task, beside
+from quickstep.baselines import Task, beside, shortcut
 from quickstep.errors import ConfigError, ManifestError, MediaError
 from quickstep.manifest import Manifest
 from quickstep.measuring import Measured, clusters, measure
@@ -31,6 +31,7 @@ from quickstep.report import (
     Verdict,
 )
 from quickstep.segment import Failure, Segment
+from quickstep.shortcuts import Shortcut
 from quickstep.store import Store
 from quickstep.thumbnails import strip
 
@@ -73,7 +74,7 @@ def evaluate(
     tested = tuple(_tested(prediction) for prediction in found.predictions)
     measured = measure(tested, model.labels, temperature=model.temperature, threshold=model.threshold, seed=seed)
     clock.mark("measuring")
-    beaten = _beside(model, found.predictions, store=store, progress=progress, seed=seed) if baselines else ()
+    beaten = _beside(model, found.predictions, store=store, progress=progress, seed=seed) if baselines else _Beside()
     clock.mark("baselines")
     proof = held_apart(model, chosen.segments, store=store, progress=progress)
     clock.mark("proof")
@@ -92,7 +93,7 @@ def evaluate(
         classes=measured.classes,
         confusion=measured.confusion,
         curves=measured.curves,
-        baselines=beaten,
+        baselines=beaten.baselines,
         verdicts=_verdicts(measured, tested, beaten, chosen=chosen, proof=proof, failures=found.failures),
         proof=proof,
         learning=learning(model),
@@ -142,16 +143,25 @@ def _tested(prediction: Prediction) -> Tested:
     )
 
 
-def _beside(model: Model, predictions: Sequence[Prediction], *, store: Store, progress: Progress, seed: int) -> tuple[Baseline, ...]:
+@dataclass(frozen=True)
+class _Beside:
+    """What the model was held against, and what metadata does over all segments."""
+
+    baselines: tuple[Baseline, ...] = ()
+    shortcut: Shortcut | None = None
+
+
+def _beside(model: Model, predictions: Sequence[Prediction], *, store: Store, progress: Progress, seed: int) -> _Beside:
     learnt = model.manifest.segments if model.manifest is not None else ()
     train = tuple(segment for segment in learnt if segment.split == "train")
     if not train:
         why = "the videos that the model learnt from are not where they were"
-        return tuple(Baseline(name, "", None, None, problem=why) for name in ("frame", "metadata", "majority"))
+        return _Beside(tuple(Baseline(name, "", None, None, problem=why) for name in ("frame", "metadata", "majority")))
     validation = tuple(segment for segment in learnt if segment.split == "val")
     said = tuple(prediction.label for prediction in predictions)
     task = Task(train, validation, tuple(prediction.segment for prediction in predictions), said)
-    return beside(model, task, store=store, progress=progress, seed=seed)
+    made = beside(model, task, store=store, progress=progress, seed=seed)
+    return _Beside(made, shortcut(task, store=store, seed=seed))
 
 
 def _mistakes(predictions: Sequence[Prediction], tested: Sequence[Tested], progress: Progress) -> tuple[Mistake, ...]:
@@ -169,20 +179,20 @@ def _mistakes(predictions: Sequence[Prediction], tested: Sequence[Tested], progr
 def _verdicts(
     measured: Measured,
     tested: Sequence[Tested],
-    baselines: Sequence[Baseline],
+    beaten: _Beside,
     *,
     chosen: _Chosen,
     proof: Proof,
     failures: Sequence[Failure],
 ) -> tuple[Verdict, ...]:
     figures = measured.figures
-    by_name = {baseline.name: baseline for baseline in baselines}
+    by_name = {baseline.name: baseline for baseline in beaten.baselines}
     found = verdicts.on_proof(proof) + verdicts.on_size(figures.accuracy, len(tested))
     if "majority" in by_name:
         found += verdicts.on_chance(figures, by_name["majority"], len(measured.classes))
         found += verdicts.on_frame(figures, by_name["frame"])
-        found += verdicts.on_metadata(figures, by_name["metadata"])
-    for baseline in baselines:
+        found += verdicts.on_metadata(figures, by_name["metadata"], beaten.shortcut)
+    for baseline in beaten.baselines:
         found += verdicts.on_problem(baseline)
     found += verdicts.on_classes(measured.classes)
     found += verdicts.on_certainty(measured.curves.calibrated, figures, len(tested))

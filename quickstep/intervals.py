@@ -1,4 +1,4 @@
-"""How sure a measured share is: bootstrap over groups, bounds for few or no errors, paired tests; knows no videos.
+"""How sure a measured share is: bootstrap over groups, bounds for few or no errors, paired tests; and how it is said. Knows no videos.
 
 A group (a dancer, a source video) is drawn whole or not at all, because its segments are right or wrong together.
 """
@@ -161,6 +161,25 @@ def holm(ps: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
         corrected[index] = largest
     return corrected
+
+
+def percent(value: float) -> str:
+    """A share as people read it: 100 % only where it is all, 0 % only where it is none."""
+    rounded = f"{100 * value:.0f}"
+    if 0 < value < 1 and rounded in ("0", "100"):
+        rounded = f"{min(99.9, max(0.1, 100 * value)):.1f}"
+    return f"{rounded} %"
+
+
+def between(interval: Interval) -> str:
+    """The two ends of an interval of shares."""
+    return f"{100 * interval.low:.0f}–{100 * interval.high:.0f} %"
+
+
+def points(interval: Interval) -> str:
+    """A difference of shares in percentage points with its interval."""
+    value, low, high = (f"{100 * share:+.0f}".replace("-", "−") for share in (interval.value, interval.low, interval.high))
+    return f"{value} points ({low} to {high})"
 
 
 def add_up(values: ArrayLike, units: Units) -> Floats:

@@ -6,13 +6,14 @@ The page, the markdown, the pictures, the card and the comparison are made of a 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from quickstep.errors import ModelError
-from quickstep.intervals import Difference, Interval
+from quickstep.intervals import Difference, Interval, between, percent
 from quickstep.metrics import ClassFigures, Curve, Reliability, RiskCoverage
 from quickstep.records import from_plain, to_plain
 
@@ -153,6 +154,10 @@ class Mistake:
     tested: Tested
     strip: str
 
+    def __post_init__(self) -> None:
+        if self.strip and not re.fullmatch(r"data:image/jpeg;base64,[A-Za-z0-9+/=]*", self.strip):
+            raise ValueError("a strip is a JPEG as a data URI")
+
 
 @dataclass(frozen=True)
 class Hard:
@@ -208,6 +213,18 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time
     format: int = FORMAT
 
+    def __post_init__(self) -> None:
+        size = len(self.labels)
+        square = len(self.confusion) == size and all(len(row) == size for row in self.confusion)
+        if not self.tested or not square or len(self.classes) != size:
+            raise ValueError("a report has tested segments and figures for each of its labels")
+        if any(len(one.scores) != size for one in (*self.tested, *(mistake.tested for mistake in self.mistakes))):
+            raise ValueError(f"every tested segment has {size} scores, one for each label")
+        if any(len(curve.x) != len(curve.y) for curve in (*self.curves.roc, *self.curves.pr)):
+            raise ValueError("every point of a curve has an x and a y")
+        if not self.curves.calibrated.counts or not self.curves.risk_coverage.risk:
+            raise ValueError("a report has a reliability and a risk curve")
+
     @property
     def right(self) -> int:
         return sum(tested.right for tested in self.tested)
@@ -233,7 +250,7 @@ class Report:
 
     def to_json(self) -> str:
         """The whole report as JSON; `from_json` gives an equal one."""
-        return json.dumps(to_plain(self), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return json.dumps(to_plain(self), allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes, *, where: str | Path = "report.json") -> Report:
@@ -262,25 +279,6 @@ class Report:
         except (OSError, UnicodeDecodeError) as error:
             why = "there is no report here; make one with quickstep evaluate" if isinstance(error, FileNotFoundError) else str(error)
             raise ModelError(file, why) from error
-
-
-def percent(value: float) -> str:
-    """A share as people read it: 100 % only where it is all, 0 % only where it is none."""
-    rounded = f"{100 * value:.0f}"
-    if 0 < value < 1 and rounded in ("0", "100"):
-        rounded = f"{min(99.9, max(0.1, 100 * value)):.1f}"
-    return f"{rounded} %"
-
-
-def between(interval: Interval) -> str:
-    """The two ends of an interval of shares."""
-    return f"{100 * interval.low:.0f}–{100 * interval.high:.0f} %"
-
-
-def points(interval: Interval) -> str:
-    """A difference of shares in percentage points with its interval."""
-    value, low, high = (f"{100 * share:+.0f}".replace("-", "−") for share in (interval.value, interval.low, interval.high))
-    return f"{value} points ({low} to {high})"
 
 
 def _no_number(word: str) -> None:

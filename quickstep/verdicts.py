@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from quickstep.intervals import Interval
+from quickstep.intervals import Interval, between, percent, points
 from quickstep.metrics import ClassFigures, Reliability
-from quickstep.report import Baseline, Figures, Proof, Verdict, between, percent, points
+from quickstep.report import Baseline, Figures, Proof, Verdict
+from quickstep.shortcuts import Shortcut, say
 
 LEVELS = ("warning", "caution", "note", "good")
 NEAR = 0.02  # two shares this close count as equal
@@ -52,16 +53,18 @@ def on_chance(figures: Figures, majority: Baseline, classes: int) -> list[Verdic
     """Whether the model beats always saying the commonest label."""
     if majority.accuracy is None or majority.difference is None:
         return []
-    lead, score, chance = majority.difference.interval, percent(figures.accuracy.value), percent(majority.accuracy.value)
-    if lead.low > 0:
-        return []
-    if lead.value > NEAR:
-        text = f"Too few test segments to say that this is better than chance: {score} against {chance}, {points(lead)}."
+    lead, score = majority.difference.interval, percent(figures.accuracy.value)
+    usual, best = majority.accuracy.value, max(majority.accuracy.value, figures.chance)
+    if figures.accuracy.value - best <= NEAR:
+        always = f"always {majority.about}" if usual == best else "one and the same answer for every video"
+        text = f"This is not better than chance: {always} is right on {percent(best)}, your model on {score}."
+        if figures.balanced_accuracy.low > 1 / classes:
+            text += f" It does tell the classes apart somewhat (balanced accuracy {percent(figures.balanced_accuracy.value)})."
         return [Verdict("warning", "chance", text)]
-    text = f"This is not better than chance: always {majority.about} is right on {chance}, your model on {score}."
-    if figures.balanced_accuracy.low > 1 / classes:
-        text += f" It does tell the classes apart somewhat (balanced accuracy {percent(figures.balanced_accuracy.value)})."
-    return [Verdict("warning", "chance", text)]
+    if lead.low <= 0:
+        text = f"Too few test segments to say that this is better than chance: {score} against {percent(usual)}, {points(lead)}."
+        return [Verdict("warning", "chance", text)]
+    return []
 
 
 def on_frame(figures: Figures, frame: Baseline) -> list[Verdict]:
@@ -82,8 +85,8 @@ def on_frame(figures: Figures, frame: Baseline) -> list[Verdict]:
     return [Verdict("caution", "frame", text)]
 
 
-def on_metadata(figures: Figures, metadata: Baseline) -> list[Verdict]:
-    """Whether the files give the labels away without being looked at."""
+def on_metadata(figures: Figures, metadata: Baseline, shortcut: Shortcut | None = None) -> list[Verdict]:
+    """Whether the files give the labels away without being looked at; `shortcut` was tried over all segments, so it is surer."""
     if metadata.accuracy is None or metadata.difference is None or metadata.over_majority is None:
         return []
     lead, over = metadata.difference.interval, metadata.over_majority.interval
@@ -92,6 +95,9 @@ def on_metadata(figures: Figures, metadata: Baseline) -> list[Verdict]:
     if lead.value <= NEAR and over.value > NEAR:
         how = "better than" if lead.high < 0 else "as well as"
         text = f"{what} scores {how} your model ({pair}): the files give the classes away, whatever moves in them."
+        return [Verdict("warning", "metadata", text)]
+    if shortcut is not None and shortcut.suspicious:
+        text = f"Part of the score may be a shortcut: {say(shortcut)}."
         return [Verdict("warning", "metadata", text)]
     if over.low > 0:
         chance = percent(metadata.accuracy.value - over.value)

@@ -20,6 +20,7 @@ from quickstep.measuring import measure
 from quickstep.model import Facts, Model, Opening
 from quickstep.report import Baseline, Proof, Verdict
 from quickstep.segment import Segment
+from quickstep.shortcuts import Shortcut
 from quickstep.signals import Frames
 from quickstep.store import Store
 
@@ -169,10 +170,10 @@ def levels(found: list[Verdict]) -> list[str]:
 
 def test_sentences_on_chance(figures: object) -> None:
     ahead = verdicts.on_chance(figures, made("majority", 0.2, lead=(0.5, 0.3, 0.7)), 5)
-    near = verdicts.on_chance(figures, made("majority", 0.6, lead=(0.01, -0.1, 0.1)), 5)
+    near = verdicts.on_chance(figures, made("majority", 0.77, lead=(0.01, -0.1, 0.1)), 5)
     unsure = verdicts.on_chance(figures, made("majority", 0.5, lead=(0.1, -0.1, 0.3)), 5)
     assert ahead == []
-    assert near[0].text.startswith("This is not better than chance: always saying “a” is right on 60 %")
+    assert near[0].text.startswith("This is not better than chance: always saying “a” is right on 77 %")
     assert "It does tell the classes apart somewhat" in near[0].text
     assert unsure[0].text.startswith("Too few test segments to say that this is better than chance")
     assert levels(near + unsure) == ["warning", "warning"]
@@ -194,6 +195,11 @@ def test_sentences_on_metadata(figures: object) -> None:
     better = verdicts.on_metadata(figures, made("metadata", 0.9, lead=(-0.2, -0.3, -0.1)))
     shortcut = verdicts.on_metadata(figures, made("metadata", 0.5, lead=(0.3, 0.1, 0.5)))
     unsure = verdicts.on_metadata(figures, made("metadata", 0.5, lead=(0.1, -0.1, 0.3), over=(0.1, -0.1, 0.3)))
+    alone = Shortcut(0.77, 0.53, 0.1, 0.3, 0.001, (("length", 0.7),), 189, 189)
+    spoken = verdicts.on_metadata(figures, made("metadata", 0.5, lead=(0.3, 0.1, 0.5), over=(0.1, -0.1, 0.3)), alone)
+    assert "77%" in spoken[0].text
+    assert "mostly by length" in spoken[0].text
+    assert levels(spoken) == ["warning"]
     innocent = verdicts.on_metadata(figures, made("metadata", 0.2, lead=(0.6, 0.4, 0.8), over=(0.0, -0.1, 0.1)))
     assert "the files give the classes away" in better[0].text
     assert "right on 50 % where chance is 20 %" in shortcut[0].text

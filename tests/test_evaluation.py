@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from small_sets import Change, draw
 
+from quickstep.comparison import compare
 from quickstep.errors import ConfigError, ManifestError, MediaError, ModelError
 from quickstep.evaluation import evaluate
 from quickstep.manifest import Manifest
 from quickstep.model import Model
 from quickstep.report import FORMAT, Report
-from quickstep.reporting import model_card, write_report
+from quickstep.reporting import markdown, model_card, page, write_report
 from quickstep.segment import Segment
 from quickstep.store import Store
 from quickstep.training import TrainConfig, train
@@ -209,6 +212,35 @@ def test_a_card_before_evaluation_says_that_it_is_one(model: Model) -> None:
 def test_what_is_no_report_is_one_line(bad: str) -> None:
     with pytest.raises(ModelError, match=r"report\.json: "):
         Report.from_json(bad)
+
+
+@given(st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_changed_report_is_refused_or_still_makes_a_page(report: Report, data: st.DataObject) -> None:
+    plain = json.loads(report.to_json())
+    plain["tested"] = plain["tested"][:2]
+    place, key = plain, data.draw(st.sampled_from(sorted(plain)))
+    while isinstance(place[key], (dict, list)) and place[key] and data.draw(st.booleans()):
+        place = place[key]
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+    place[key] = data.draw(st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=3) | st.just([]))
+    try:
+        changed = Report.from_json(json.dumps(plain))
+    except ModelError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        assert "<h1>" in page(changed)
+        assert markdown(changed)
+
+
+def test_a_name_that_is_no_text_survives(report: Report) -> None:
+    odd = replace(report, tested=(replace(report.tested[0], path="/videos/\udcff.mp4"), *report.tested[1:]))
+    assert Report.from_json(odd.to_json()) == odd
+    assert "mp4" in page(odd)
+
+
+def test_models_can_be_compared_too(model: Model, report: Report, store: Store) -> None:
+    assert "exactly the same" in compare([report, model], store=store).text
 
 
 def test_a_newer_report_is_refused_politely(report: Report) -> None:

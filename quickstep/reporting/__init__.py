@@ -44,7 +44,7 @@ def _put(path: Path, text: str) -> Path:
     """Written aside and renamed, so that there is never half a file."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        aside.write_text(text, encoding="utf-8", newline="\n", errors="surrogateescape")
+        aside.write_text(text, encoding="utf-8", newline="\n", errors="replace")
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from quickstep.report import Report, between, percent, points
+from quickstep.intervals import between, percent, points
+from quickstep.report import Report
 from quickstep.reporting.words import NAMES, WORDS, calibration, facts, mean_area_words, mixed_up, risk_words, stage_words, tiles, under
 
 LISTED = 50

@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
-from quickstep.report import Report, percent
+from quickstep.intervals import percent
+from quickstep.report import Report
 from quickstep.reporting.charts import shorten
 from quickstep.reporting.words import NAMES
 
