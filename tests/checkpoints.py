@@ -141,7 +141,7 @@ def save(family: str, folder: Path, *, seed: int = 0, picture: Mapping[str, Any]
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if weight.ndim > 1:
-                weight.normal_(std=0.3 if "embed" in name else 1.5 * weight[0].numel() ** -0.5)
+                weight.normal_(std=0.3 if "embed" in name else weight[0].numel() ** -0.5)
             elif "gamma" in name or "lambda" in name or "layer_scale" in name:
                 weight.fill_(1.0)
     network.eval().save_pretrained(folder, **options)

@@ -32,6 +32,7 @@ Output = Literal["projected", "pooled"]
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 
+_WORTH_IT = 256  # networks narrower than this are quick anyway, and rounding errors do not average out in them
 VERSION = 1  # of our preparation of pictures: counts up when it changes the values
 
 ENGINES: dict[str, Entry] = {
@@ -124,16 +125,15 @@ class ImageTower:
 
     @cached_property
     def precision(self) -> str:
-        """The precision used here: what was asked for; left to us, bf16 where this machine is fast in it and it is safe.
+        """What was asked for; left to us, bf16 where this machine is fast in it and a trial with these weights says that it is safe.
 
-        Safe is what was tried with these very weights on this machine. The verdict is kept in the store: only the first time
-        needs the network.
+        The trial's outcome is kept in the store: only the first time, once a machine and checkpoint, needs the network.
         """
         from quickstep.backbones.precision import SAFE_COSINE, cosine, fast_in_bf16, machine, probe  # imports torch
 
         if self._asked_precision != "auto":
             return self._asked_precision
-        if not fast_in_bf16(self.engine):
+        if _width(self.checkpoint, self.family, "pooled") < _WORTH_IT or not fast_in_bf16(self.engine):
             return "fp32"
         key = {**self.description, "engine": self.engine, "machine": machine(self.engine)}
         known = self.store.recall("bf16-cosine", key)
@@ -170,7 +170,7 @@ class ImageTower:
         return {**self.description, "precision": self.precision, "engine": self.engine, "batch": self.batch}
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
-        """One vector a frame. Frames of another size than the view's are brought to it as the checkpoint's processor would."""
+        """One vector a frame. Frames of the view's size are taken as ready; others are prepared as the checkpoint's processor would."""
         if not all(len(frames) for frames in batch):
             raise ValueError("a window without frames has no features")
         vectors = self._vectors(picture for frames in batch for picture in self._pictures(frames))

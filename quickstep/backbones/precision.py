@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-# Lower precision may turn a vector to a cosine of 0.9999 to fp32. Here it must do better, since real pictures are not the probe's.
-SAFE_COSINE = 0.99993
+# Lower precision may turn a vector to a cosine of 0.9999 to fp32. In the trial it must do better: other pictures are not the trial's.
+SAFE_COSINE = 0.99994
 
 _CPU_BATCH = 8  # one window of the default view: nothing is wasted on a single video, and larger batches gain little
 _GPU_BATCH = 64
@@ -40,13 +40,16 @@ def choose_batch(engine: str) -> int:
 
 
 def probe(count: int, size: int) -> NDArray[np.uint8]:
-    """Pictures to try a network on, (count, size, size, 3): blurred noise of several coarsenesses, the same every time."""
+    """Pictures to try a network on, (count, size, size, 3), the same every time: noise, cells, darkness, one colour, a gradient."""
     rng = np.random.default_rng(0)
     pictures = np.empty((count, size, size, 3), np.uint8)
     for index in range(count):
-        coarse = 4 << index % 4
-        cells = rng.integers(0, 256, (-(-size // coarse), -(-size // coarse), 3), np.uint8)
-        pictures[index] = cells.repeat(coarse, 0).repeat(coarse, 1)[:size, :size]
+        cell = (1, 1, 4, 1, size, 16, 8, 32)[index % 8]
+        cells = -(-size // cell)
+        picture = rng.integers(0, 40 if index % 8 == 3 else 256, (cells, cells, 3), np.uint8)
+        pictures[index] = picture.repeat(cell, 0).repeat(cell, 1)[:size, :size]
+        if index % 8 == 7:
+            pictures[index] = np.linspace(0, 255, size)[:, None]
     return pictures
 
 

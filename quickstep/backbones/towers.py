@@ -58,7 +58,12 @@ def _load(backbone: ImageTower, network: Any) -> torch.nn.Module:
     try:
         with _quiet():
             loaded, info = network.from_pretrained(
-                checkpoint.folder, config=_config(backbone), dtype=torch.float32, output_loading_info=True, local_files_only=True
+                checkpoint.folder,
+                config=_config(backbone),
+                dtype=torch.float32,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are told in `info`, and refused below by name
             )
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise WeightsError(
@@ -75,10 +80,11 @@ def _load(backbone: ImageTower, network: Any) -> torch.nn.Module:
 
 def _settle_positions(network: torch.nn.Module, size: int) -> None:
     """DINOv2 stretches its position table to each picture's size: once is enough, and translators cannot do it exactly."""
+    module: Any
     for module in network.modules():
         if type(module).__name__.startswith("Dinov2") and hasattr(module, "interpolate_pos_encoding"):
             with torch.inference_mode(False), torch.no_grad():
-                embedded: Any = module.patch_embeddings(torch.zeros(1, 3, size, size))
+                embedded = module.patch_embeddings(torch.zeros(1, 3, size, size))
                 tokens = torch.cat((embedded[:, :1], embedded), dim=1)  # the class token stands first
                 module.interpolate_pos_encoding = _Settled(module.interpolate_pos_encoding(tokens, size, size))
 
@@ -86,13 +92,14 @@ def _settle_positions(network: torch.nn.Module, size: int) -> None:
 class _Settled(torch.nn.Module):
     """The same table for every picture."""
 
+    table: torch.Tensor
+
     def __init__(self, table: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("table", table)
 
     def forward(self, *_: object) -> torch.Tensor:
-        table: torch.Tensor = self.table
-        return table
+        return self.table
 
 
 def _config(backbone: ImageTower) -> Any:
