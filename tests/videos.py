@@ -145,9 +145,10 @@ def writable(recipe: Recipe) -> bool:
 
 
 def write_numbered(
-    path: Path, recipe: Recipe, *, count: int = 40, rate: float = 25, times: Sequence[Fraction] | None = None, first: int = 0
+    path: Path, recipe: Recipe, *, count: int = 40, rate: float = 25, times: Sequence[Fraction] | None = None, noise: int = 0
 ) -> Path:
-    """Write `count` numbered pictures, `rate` a second or at the given times."""
+    """Write `count` numbered pictures, `rate` a second or at the given times; with noise they fill more of the file."""
+    rng = np.random.default_rng(0)
     width, height = recipe.size
     with av.open(str(path), "w", format=recipe.format, options=dict(recipe.container)) as container:
         stream = container.add_stream(recipe.codec, rate=Fraction(rate).limit_denominator(1001))
@@ -157,7 +158,8 @@ def write_numbered(
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(count):
-            frame = av.VideoFrame.from_ndarray(number_picture(first + number, width, height), format="rgb24")
+            picture = number_picture(number, width, height) + rng.integers(-noise, noise + 1, (height, width, 1))
+            frame = av.VideoFrame.from_ndarray(np.clip(picture, 0, 255).astype(np.uint8), format="rgb24")
             if times is not None:
                 frame.time_base = Fraction(1, 1000)
                 frame.pts = round(times[number] * 1000)

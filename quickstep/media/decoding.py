@@ -17,6 +17,11 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from quickstep.media.leaning import leans_nothing
+
+# Codecs in which each packet that is decoded gives one picture.
+SHOWING = frozenset({"h264", "hevc", "mjpeg", "prores", "ffv1", "huffyuv", "png", "dnxhd"})
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -47,6 +52,8 @@ class Decoder:
         self._keys: deque[tuple[int, int]] = deque(maxlen=64)  # order, time stamp
         self._damage: list[int] = []  # orders of packets that failed, ascending
         self._waiting: list[_Waiting] = []
+        self._due: dict[int, int] = {}  # time stamp -> order of packets whose picture has to come out
+        self._base: int | None = None  # time stamp of the keyframe started at: what is shown before it may stay inside
         self._out = -1
         self.ended = False
         self.untimed_gap: int | None = None  # ticks between pictures that have decoding times only, or none
@@ -65,6 +72,9 @@ class Decoder:
             self._top = max(self._top, pts)
             if packet.is_keyframe:
                 self._keys.append((self._order, pts))
+                self._base = pts if self._base is None else self._base
+            if self._must_show(packet, skip):
+                self._due[pts] = self._order
         if packet.is_corrupt:
             self._hurt(self._order)
         if skip != self._skipping:
@@ -78,6 +88,7 @@ class Decoder:
             return []
         self.ended = True
         shown = self._decode(None)
+        self._miss(2**62)
         rest = [self._judge(one) for one in self._waiting]
         self._waiting.clear()
         return shown + rest
@@ -89,9 +100,22 @@ class Decoder:
         self._keys.clear()
         self._damage.clear()
         self._waiting.clear()
+        self._due.clear()
+        self._base = None
         self._top = -(2**62)
         self._out = -1
         self.ended = False
+
+    def _must_show(self, packet: Packet[VideoStream], skip: bool) -> bool:
+        """Whether a packet that gives no picture is damaged for certain."""
+        if packet.is_discard or packet.pts is None or self._base is None or packet.pts < self._base or self._codec.name not in SHOWING:
+            return False
+        return not skip or leans_nothing(self._codec.name, memoryview(packet), self._codec.extradata) is False
+
+    def _miss(self, pts: int) -> None:
+        """Note what should have come out before the picture of this time stamp."""
+        for due in [due for due in self._due if due < pts]:
+            self._hurt(self._due.pop(due))
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[Shown]:
         try:
@@ -112,6 +136,10 @@ class Decoder:
         order, barrier = (self._order, pts) if self.untimed_gap else self._fed.pop(pts, (self._order, pts))
         if frame.is_corrupt:
             self._hurt(order)
+        self._due.pop(pts, None)
+        if frame.interlaced_frame:
+            self._due.clear()  # two packets may share one picture
+        self._miss(pts)
         self._waiting.append(_Waiting(pts, frame, order, barrier))
         free = [one for one in self._waiting if one.barrier <= pts]
         if free:
