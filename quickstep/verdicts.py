@@ -14,6 +14,7 @@ from quickstep.shortcuts import Shortcut, say
 
 LEVELS = ("warning", "caution", "note", "good")
 NEAR = 0.02  # two shares this close count as equal
+VAGUE = 0.8  # an interval this wide says nothing
 FEW = 30  # fewer tested segments than this cannot carry a claim
 
 
@@ -77,6 +78,9 @@ def on_frame(figures: Figures, frame: Baseline) -> list[Verdict]:
         return [Verdict("good", "frame", text)]
     if frame.over_majority.interval.value <= NEAR:
         return []
+    if lead.high - lead.low > VAGUE:
+        text = f"Too few test segments to say whether it sees more than a single frame shows ({pair}; {points(lead)})."
+        return [Verdict("caution", "frame", text)]
     if lead.value <= NEAR:
         how = "better than" if lead.high < 0 else "as well as"
         text = f"A single frame scores {how} your model ({pair}): it may be reading the stage, not the move."

@@ -188,6 +188,8 @@ def test_sentences_on_one_frame(figures: object) -> None:
     assert "A single frame scores as well as your model" in as_well[0].text
     assert as_well[0].text.endswith("it may be reading the stage, not the move.")
     assert "scores better than your model" in better[0].text
+    vague = verdicts.on_frame(figures, made("frame", 0.8, lead=(0.0, -0.6, 0.6)))
+    assert vague[0].text.startswith("Too few test segments to say whether")
     assert levels(as_well + better + unsure + ahead + nothing) == ["warning", "warning", "caution", "good"]
 
 

@@ -110,7 +110,8 @@ def _baseline_bar(baseline: Baseline, chance: Sequence[float]) -> Bar:
     lead = ""
     if baseline.difference is not None:
         gain = baseline.difference.interval
-        lead = f"{'the model leads by' if gain.value >= 0 else 'the model is behind:'} {points(gain)}"
+        how = "the model leads by" if gain.value > 0 else "the model is behind:" if gain.value < 0 else "level with the model:"
+        lead = f"{how} {points(gain)}"
     return _bar(name, baseline.about, baseline.accuracy, strong=False, marks=chance, lead=lead)
 
 

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from numpy.typing import NDArray
 
 from quickstep.intervals import percent
 from quickstep.report import Report
 from quickstep.reporting.charts import shorten
 from quickstep.reporting.words import NAMES
 
-RIGHT, WRONG, GREY = "#1f6f78", "#c2562d", "#b3ada0"
+RIGHT, WRONG, GREY, PALE = "#1f6f78", "#c2562d", "#b3ada0", "#f3f1eb"
 # Names are people's own: no dollar sign in them may start a formula, and a letter no font has is drawn as a box, without a word.
 STYLE = {
     "text.parse_math": False,
@@ -57,13 +59,17 @@ def write_plots(report: Report, folder: Path) -> tuple[Path, ...]:
 def _baselines(report: Report, figure: Any) -> None:
     rows = [(report.model.name, report.figures.accuracy)]
     rows += [(NAMES.get(b.name, b.name), b.accuracy) for b in report.baselines if b.accuracy is not None]
+    figure.set_size_inches(6.4, 0.9 + 0.55 * len(rows))
     axes = figure.subplots()
     for place, (_, interval) in enumerate(reversed(rows)):
-        axes.barh(place, interval.value, color=RIGHT if place == len(rows) - 1 else GREY, height=0.55)
-        axes.plot([interval.low, interval.high], [place, place], color="black", linewidth=1.4)
-        axes.text(1.02, place, percent(interval.value), va="center")
+        axes.barh(place, interval.value, color=RIGHT if place == len(rows) - 1 else GREY, height=0.5)
+        reach = [[interval.value - interval.low], [interval.high - interval.value]]
+        axes.errorbar([interval.value], [place], xerr=reach, color="black", linewidth=1.2, capsize=3)
+        axes.text(1.03, place, percent(interval.value), va="center")
     axes.set_yticks(range(len(rows)), [_plain(shorten(name, most=26)) for name, _ in reversed(rows)])
-    axes.set_xlim(0, 1.14)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0, 1.13)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
     axes.set_xlabel("right, with 95 % intervals")
 
 
@@ -74,17 +80,27 @@ def _confusion(report: Report, figure: Any) -> None:
     side = min(14.0, max(4.2, 1.6 + 0.42 * size))
     figure.set_size_inches(side + 0.4, side)
     axes = figure.subplots()
-    axes.imshow(shares, cmap="GnBu", vmin=0, vmax=1)
+    axes.imshow(_shades(shares))
     if size <= 25:
         for row, column in np.argwhere(counts > 0):
-            ink = "white" if shares[row, column] > 0.6 else "black"
+            ink = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=ink)
     names = [_plain(shorten(label)) for label in report.labels]
     if size <= 60:
         axes.set_xticks(range(size), names, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(size), names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     axes.set_xlabel("said")
     axes.set_ylabel("truth")
+
+
+def _shades(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Colours (C, C, 3): what is right in one, what is wrong in another, the paler the rarer."""
+    full = np.where(np.eye(len(shares), dtype=bool)[..., None], to_rgb(RIGHT), to_rgb(WRONG))
+    strength = np.where(shares > 0, 0.12 + 0.88 * shares, 0.0)[..., None]
+    blended: NDArray[np.float64] = strength * full + (1 - strength) * np.array(to_rgb(PALE))
+    return blended
 
 
 def _reliability(report: Report, figure: Any) -> None:

@@ -30,7 +30,7 @@ def under(report: Report) -> str:
     """The sentence under the headline: what was tested, of whom, and against what chance."""
     groups = report.tested_on.groups
     moves = f"{len(report.labels)} moves" if len(report.labels) != 1 else "1 move"
-    whose = f" from {groups} groups" if groups < len(report.tested) else ""
+    whose = f" from {groups} groups" if 1 < groups < len(report.tested) else " of one group" if groups == 1 < len(report.tested) else ""
     other = report.tested_on.fingerprint != report.trained_on.fingerprint
     where = f"Trained on {report.trained_on.name}, tested on {report.tested_on.name}: " if other else ""
     text = f"{moves}, {len(report.tested)} {report.things}{whose} that it did not learn from. "
