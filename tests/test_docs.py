@@ -1,0 +1,74 @@
+"""What the documents tell people to type works, in the order they tell it, on drawn dancers."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quickstep.cli import COMMANDS
+from quickstep.demo import DemoConfig, draw_dancers
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the pages assume it: DANCES/ with a folder per move, and dances.csv beside it."""
+    desk = tmp_path_factory.mktemp("desk")
+    drawn = DemoConfig(moves=("windmill", "halo", "toprock"), videos=7, dancers=7, seconds=1.2, width=160, height=120)
+    listed = draw_dancers(desk / "DANCES", drawn)
+    rows = listed.read_text(encoding="utf-8").splitlines()
+    listed.unlink()
+    (desk / "dances.csv").write_text("\n".join([rows[0], *(f"DANCES/{row}" for row in rows[1:])]) + "\n", encoding="utf-8")
+    return desk
+
+
+@pytest.mark.timeout(600)
+def test_the_quick_start_runs_as_written(desk: Path) -> None:
+    page = ROOT / "docs" / "quick-start.md"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for script in [
+        *(["bash", "-euo", "pipefail", "-c", block] for block in blocks(page, "sh")),
+        *([sys.executable, "-c", b] for b in blocks(page, "python")),
+    ]:
+        done = subprocess.run(script, cwd=desk, capture_output=True, text=True, env={**os.environ, "PATH": path})
+        assert done.returncode == 0, f"{script[-1]}\n{done.stdout}\n{done.stderr}"
+    assert (desk / "models" / "dances" / "report.html").stat().st_size > 10_000
+    assert (desk / "answers.json").read_text().startswith("{")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_only_commands_that_exist(page: Path) -> None:
+    named = set(
+        re.findall(
+            r"\bquickstep ([a-z][a-z-]+)(?= |`|$)",
+            "\n".join(re.findall(r"`[^`\n]+`|^ {4}quickstep .*$", page.read_text(encoding="utf-8"), re.M)),
+        )
+    )
+    assert named <= COMMANDS.keys()
+
+
+def test_the_readme_draws_the_tree_as_it_is() -> None:
+    tree = re.search(r"^```text\n(quickstep/\n.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    assert tree
+    drawn = set(re.findall(r"^ {2}(\w+(?:\.py|/))", tree.group(1), re.M))
+    there = {
+        f"{p.name}/" if p.is_dir() else p.name for p in (ROOT / "quickstep").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
+    assert drawn == there
