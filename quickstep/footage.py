@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from quickstep import likeness
 from quickstep.errors import MediaError, QuickstepError
@@ -26,12 +26,13 @@ from quickstep.progress import Progress, silent
 from quickstep.store import Store
 from quickstep.view import View
 
-VERSION = 2
+VERSION = 3
 PACE = 15.0  # pictures a second in a sketch of a short video
 SIZE = 24  # pixels across a picture
 DENSE_SECONDS = 120.0
 ASYMMETRY = 0.05  # by how much more alike two standing pictures must be for one to be the other's mirror image
-_VIEW = View(frames=1, size=SIZE, fit="stretch", resample="area")
+_VIEW = View(frames=1, size=2 * SIZE, fit="stretch", resample="area")  # averaged down by ourselves, exactly
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _BLOCK = 512  # videos whose descriptions are multiplied at once
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -149,8 +150,8 @@ def sketch(path: Path, store: Store, *, digest: str | None = None) -> Sketch:
         }
         store.put(_key(digest, "pictures"), {"pictures": pictures})
         store.put(_key(digest, "summary"), kept)
-    pace, count, lost, duration, reach, still = (float(fact) for fact in kept["facts"])
-    return Sketch(digest, pace, int(count), int(lost), duration, reach, kept["mean"], kept["spread"], bool(still))
+    facts = [float(fact) for fact in kept["facts"]]
+    return Sketch(digest, facts[0], int(facts[1]), int(facts[2]), facts[3], facts[4], kept["mean"], kept["spread"], bool(facts[5]))
 
 
 def pictures_of(path: Path, sketched: Sketch, store: Store) -> NDArray[np.float32]:
@@ -202,10 +203,10 @@ def _draw(path: Path) -> tuple[NDArray[np.uint8], float, float, int, float]:
         frames = video.frames(times, view=_VIEW)
     if len(frames) == 0:
         raise MediaError(path, "shows no picture")
-    grey = frames.pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)  # (T, 24, 24)
+    grey = likeness.smaller(np.asarray(frames.pixels @ _LUMA, dtype=np.float32), SIZE)  # (T, 24, 24)
     steady = _at(times, frames.times, grey) if fine > pace else grey
     if fine > pace and len(steady) > 1:
-        steady = (steady[0 : len(steady) // 2 * 2 : 2] + steady[1::2]) / 2
+        steady = (steady[0 : len(steady) // 2 * 2 : 2] + steady[1::2]) / np.float32(2)
     return np.rint(steady).astype(np.uint8), pace, duration, frames.lost, float(frames.times.max())
 
 

@@ -119,11 +119,12 @@ def _judge(one: Pictures, other: Pictures) -> tuple[bool, float]:
 
 
 def _inner(pictures: Pictures) -> Pictures:
-    """Without the rim, where a crop leaves nothing to compare, and a little coarser, so that the codec and the warp do not count."""
+    """Without the rim, where a crop leaves nothing to compare, and coarser in space and time, so that codec and warp do not count."""
     rim = pictures.shape[-1] // 12
     inside = pictures[:, rim:-rim, rim:-rim] if rim else pictures
     size = inside.shape[-1] // 2 * 2
-    return smaller(inside[:, :size, :size], size // 2)
+    coarser = smaller(inside[:, :size, :size], size // 2)
+    return (coarser[1:] + coarser[:-1]) / np.float32(2)
 
 
 def _in_time(one: Pictures, other: Pictures) -> Pictures | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -166,7 +167,8 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
         aside.write_text(text.getvalue(), encoding="utf-8", newline="")
         aside.replace(path)
     except (OSError, ValueError) as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         raise ManifestError(path, f"cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 

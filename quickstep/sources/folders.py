@@ -107,8 +107,9 @@ def _classes(folder: Path, split: str | None) -> Found:
 
 
 def _walk(folder: Path) -> tuple[list[Path], Skipped]:
-    """The videos below a folder, in order; links are followed, but no directory is entered twice."""
-    waiting, entered = [folder], set()
+    """The videos below a folder, in order; links are followed, but not upwards, and no directory is entered twice."""
+    waiting = [folder]
+    entered = {os.path.realpath(above) for above in (*folder.absolute().parents, *folder.resolve().parents)}
     videos: list[Path] = []
     skipped = Skipped()
     while waiting:

@@ -23,8 +23,8 @@ def has_header(text: str, path: Path) -> bool:
 
 
 def looks_like(text: str, path: Path) -> bool:
-    """Whether the first line is headerless `path,number` (or another label behind a file name)."""
-    return _pair_separator(text, path) is not None
+    """Whether the first line is headerless `path,number` (or another label behind a file name), told apart by more than space."""
+    return _pair_separator(text, path) in {",", ";"}
 
 
 def read_rows(text: str, path: Path, *, classes: Mapping[int, str] | None, labelled: bool) -> list[Row]:
