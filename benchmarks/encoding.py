@@ -119,7 +119,7 @@ def preparation(folder: Path, rounds: int) -> dict[str, Any]:
     processor = transformers.CLIPImageProcessorPil(**{key: value for key, value in PICTURE.items() if key != "feature_extractor_type"})
     shown = pictures(4, 1080, 1920)
     decoded = [av.VideoFrame.from_ndarray(each, format="rgb24").reformat(format="yuv420p") for each in shown]
-    seen = [frame.to_ndarray(format="rgb24") for frame in decoded]
+    seen = np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
     painter = Painter(upright_of(decoded[0], 1.0), backbone.view)
 
     def plain() -> Any:
@@ -128,7 +128,7 @@ def preparation(folder: Path, rounds: int) -> dict[str, Any]:
 
     runs: dict[str, Callable[[], Any]] = {
         "processor, frame by frame": plain,
-        "ours, on tensors (raw arrays)": lambda: normalised(bring_to(np.stack(seen), backbone.view), backbone),
+        "ours, on tensors (raw arrays)": lambda: normalised(bring_to(seen, backbone.view), backbone),
         "ours, scaled while decoding": lambda: normalised(np.stack([painter.paint(frame) for frame in decoded]), backbone),
     }
     seconds = turn_by_turn(runs, rounds)
