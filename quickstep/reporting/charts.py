@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 HUES = 8  # as many line colours as the page has
+TILED = 40  # classes: with more, a confusion shows only what occurs
 
 
 @dataclass(frozen=True)
@@ -121,15 +122,17 @@ def heat_map(counts: Sequence[Sequence[int]], labels: Sequence[str], *, shares: 
     """The confusion: a row for each truth, a column for each name given; shade is the share of the row."""
     size = len(labels)
     cell = 58 if size <= 5 else 42 if size <= 9 else 32 if size <= 15 else max(7, 480 // size)
-    named = size <= 40
+    named = size <= TILED
     gutter = max((width_of(shorten(label)) for label in labels), default=0) * 7.6 + 12 if named else 8.0
     width, height = gutter + size * cell + 46, gutter * 0.72 + size * cell + 14
-    parts = []
+    ground = Markup('<rect class="cell" x="{}" y="2" width="{}" height="{}" rx="2"/>').format(round(gutter, 1), size * cell, size * cell)
+    parts = [] if size <= TILED else [ground]
     for row, line in enumerate(counts):
         total = sum(line)
         for column, count in enumerate(line):
-            corner = (gutter + column * cell, row * cell + 2)
-            parts.append(_cell(count, total, corner, cell=cell, kind="right" if row == column else "wrong", shares=shares))
+            if count or size <= TILED:
+                corner = (gutter + column * cell, row * cell + 2)
+                parts.append(_cell(count, total, corner, cell=cell, kind="right" if row == column else "wrong", shares=shares))
     if named:
         parts += [_row_name(label, gutter - 6, row * cell + cell / 2 + 6) for row, label in enumerate(labels)]
         parts += [_column_name(label, gutter + column * cell + cell / 2, size * cell + 14) for column, label in enumerate(labels)]
@@ -141,7 +144,8 @@ def _cell(count: int, total: int, corner: tuple[float, float], *, cell: int, kin
     share = count / total if total else 0.0
     x, y = round(corner[0], 1), round(corner[1], 1)
     inner = cell - (2 if cell > 12 else 0.5)
-    parts = [Markup('<rect class="cell" x="{}" y="{}" width="{}" height="{}" rx="2"/>').format(x, y, inner, inner)]
+    tile = Markup('<rect class="cell" x="{}" y="{}" width="{}" height="{}" rx="2"/>').format(x, y, inner, inner)
+    parts = [tile] if cell >= 12 else []
     if count:
         strength = round(0.12 + 0.88 * share, 3)
         shade = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="2" fill-opacity="{}"/>')
