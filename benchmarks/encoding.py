@@ -131,7 +131,10 @@ def preparation(folder: Path, rounds: int) -> dict[str, Any]:
         "ours, on tensors (raw arrays)": lambda: normalised(bring_to(seen, backbone.view), backbone),
         "ours, scaled while decoding": lambda: normalised(np.stack([painter.paint(frame) for frame in decoded]), backbone),
     }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one thread for each of them, as decoding workers have it
     seconds = turn_by_turn(runs, rounds)
+    torch.set_num_threads(threads)
     slow, expected = seconds["processor, frame by frame"], plain()
     spread = np.array(backbone.processor.slope)[:, None, None]  # what one step of a byte is to the network
     return {
