@@ -98,7 +98,7 @@ def evaluate(
         proof=proof,
         learning=learning(model),
         mistakes=mistakes,
-        failures=tuple(Unread(str(failure.segment), str(failure.error)) for failure in found.failures),
+        failures=tuple(Unread(str(failure.segment), _why(failure)) for failure in found.failures),
         left_out=chosen.left_out,
         seconds={**{f"training: {stage}": spent for stage, spent in model.facts.seconds.items()}, **clock.seconds},
     )
@@ -199,6 +199,11 @@ def _verdicts(
     found += verdicts.on_left_out(chosen.left_out, len(tested)) + verdicts.on_failures(len(failures), len(tested))
     found += verdicts.on_interval(figures.accuracy, grouped=any(one.group is not None for one in tested))
     return verdicts.in_order([*found, *(Verdict("note", "data", note) for note in chosen.notes)])
+
+
+def _why(failure: Failure) -> str:
+    """The reason without the path, which stands beside it."""
+    return failure.error.why if isinstance(failure.error, MediaError) else str(failure.error)
 
 
 class _Clock:

@@ -126,7 +126,7 @@ def _body(about: About, report: Report | None) -> list[str]:
         lines += section("How good it is", _measured(report))
     lines += section("What it was trained on", _training(about))
     if report:
-        lines += section("Is the test fair?", fairness(report))
+        lines += section("Is the test fair?", fairness(report, counted=False))
     lines += section("Limits", [f"- {escape(line)}" for line in _limits(about, report)])
     lines += section(
         "Licence", [escape(f"The backbone {model.backbone} comes under: {model.license or 'no licence that its weights state'}.")]
@@ -161,12 +161,9 @@ def _use(name: str) -> list[str]:
 
 
 def _measured(report: Report) -> list[str]:
-    accuracy = (
-        "Accuracy",
-        spoken(report.figures.accuracy),
-        "95 % interval over groups" if report.figures.accuracy.over == "groups" else "95 % interval",
-    )
-    rows = [accuracy, *((tile.name, tile.value, tile.fine) for tile in tiles(report))]
+    accuracy = report.figures.accuracy
+    over = f"95 % interval, over {accuracy.units} {accuracy.over}"
+    rows = [("Accuracy", spoken(accuracy), over), *((tile.name, tile.value, tile.fine) for tile in tiles(report))]
     pictures = ["", "![Beside simpler ways](baselines.png)", "", "![Confusion](confusion.png)", ""]
     lines = [*table(("", "", ""), rows), *section("Beside simpler ways", baselines(report))]
     lines += [*pictures, *section("Each move", per_class(report)), "", *confusion(report)]
@@ -177,12 +174,12 @@ def _measured(report: Report) -> list[str]:
 def _training(about: About) -> list[str]:
     source = about.trained_on
     groups = f" from {source.groups} groups" if source.groups else ""
-    lines = [
-        escape(f"{source.name}: {source.segments} segments{groups} for training and validation; fingerprint {source.fingerprint[:16]}."),
-        "",
-    ]
+    many = f"{source.segments} segments{groups} for training and validation"
+    lines = [escape(f"{source.name}: {many}; fingerprint {source.fingerprint[:16]}.")]
+    if not about.counts:
+        return lines
     rows = [(row.label, str(row.train), str(row.val), str(row.test)) for row in about.counts]
-    return lines + table(("move", "train", "val", "test"), rows)
+    return [*lines, "", *table(("move", "train", "val", "test"), rows)]
 
 
 def _limits(about: About, report: Report | None) -> list[str]:

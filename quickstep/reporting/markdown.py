@@ -6,7 +6,19 @@ from collections.abc import Iterable, Sequence
 
 from quickstep.intervals import between, percent, points
 from quickstep.report import Report
-from quickstep.reporting.words import NAMES, WORDS, calibration, facts, mean_area_words, mixed_up, risk_words, stage_words, tiles, under
+from quickstep.reporting.words import (
+    NAMES,
+    WORDS,
+    calibration,
+    facts,
+    mean_area_words,
+    mixed_up,
+    risk_words,
+    short_path,
+    stage_words,
+    tiles,
+    under,
+)
 
 LISTED = 50
 
@@ -70,23 +82,24 @@ def mistakes(report: Report, *, most: int = LISTED) -> list[str]:
     wrong = sorted((tested for tested in report.tested if not tested.right), key=lambda tested: -tested.sure)
     if not wrong:
         return ["Nothing."]
-    rows = [(tested.name, tested.label, tested.said, percent(tested.sure)) for tested in wrong[:most]]
+    rows = [(short_path(tested.name), tested.label, tested.said, percent(tested.sure)) for tested in wrong[:most]]
     more = ["", f"and {len(wrong) - most} more in report.json"] if len(wrong) > most else []
     return table(("video", "is", "said", "sure"), rows) + more
 
 
-def fairness(report: Report) -> list[str]:
+def fairness(report: Report, *, counted: bool = True) -> list[str]:
     """The split's proof, the counts, and what was left out."""
     lines = [f"- {escape(line)}" for line in report.proof.lines]
     lines += [f"- **Leak**: {escape(leak)}" for leak in report.proof.leaks]
-    if report.proof.counts:
+    if report.proof.counts and counted:
         rows = [(row.label, str(row.train), str(row.val), str(row.test)) for row in report.proof.counts]
         lines += ["", *table(("move", "train", "val", "test"), rows)]
     if report.left_out:
         left = ", ".join(f"{label} ({count})" for label, count in report.left_out.items())
         lines += ["", escape(f"Left out, because the model never learnt these labels: {left}.")]
     if report.failures:
-        lines += ["", "Could not be read:", "", *(f"- {escape(failure.name)}: {escape(failure.why)}" for failure in report.failures)]
+        unread = [f"- {escape(short_path(failure.name))}: {escape(failure.why)}" for failure in report.failures]
+        lines += ["", "Could not be read:", "", *unread]
     return lines
 
 

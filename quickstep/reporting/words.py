@@ -42,8 +42,8 @@ def tiles(report: Report) -> list[Tile]:
     """The measured numbers beside the headline."""
     figures, curves = report.figures, report.curves
     shown = [
-        Tile("Balanced accuracy", percent(figures.balanced_accuracy.value), between(figures.balanced_accuracy)),
-        Tile("Macro F1", percent(figures.macro_f1.value), between(figures.macro_f1)),
+        Tile("Balanced accuracy", percent(figures.balanced_accuracy.value), f"95 % interval {between(figures.balanced_accuracy)}"),
+        Tile("Macro F1", percent(figures.macro_f1.value), f"95 % interval {between(figures.macro_f1)}"),
     ]
     for k, value in figures.top_k.items():
         if 1 < int(k) < len(report.labels):
@@ -90,10 +90,10 @@ def calibration(report: Report) -> str:
     """How far certainty and truth are apart, before and after temperature scaling."""
     before, after = report.curves.uncalibrated, report.curves.calibrated
     if report.model.temperature == 1:
-        return f"Mean gap (ECE) {percent(after.ece)}; no temperature was fitted. Dots grow with the number of {report.things}."
+        return f"Mean gap (ECE) {percent(after.ece)}; no temperature was fitted."
     return (
         f"Mean gap (ECE) {percent(before.ece)} before and {percent(after.ece)} after temperature scaling "
-        f"by {report.model.temperature:.2f}, fitted on validation. Dots grow with the number of {report.things}."
+        f"by {report.model.temperature:.2f}, fitted on validation."
     )
 
 
@@ -140,7 +140,7 @@ def facts_of(model: ModelFacts) -> list[tuple[str, Rows]]:
         ("Head", model.head),
         ("Temperature", f"{model.temperature:.3f}"),
         ("Sure from", "not known" if model.threshold is None else percent(model.threshold)),
-        *((f"View: {name}", say(value)) for name, value in model.view.items()),
+        *((f"View: {name}", "as needed" if value is None else say(value)) for name, value in model.view.items()),
     ]
     settings: Rows = [(name.replace("_", " "), say(value)) for name, value in flat(model.settings)]
     versions: Rows = sorted((name, number or "not installed") for name, number in model.versions.items())
