@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from quickstep.backbones import Backbone
     from quickstep.store import Store
 
+# What may differ from machine to machine without making other features: the same network, computed another way.
+COMPUTED = {"precision", "engine", "batch", "flow"}
 BEST, LAST, MANIFEST, HISTORY = "head.safetensors", "head-last.safetensors", "manifest.csv", "history.json"
 
 
@@ -146,6 +148,7 @@ class Model:
     manifest: Manifest | None = None  # with the splits it was trained under; None where its videos are nowhere to be found
     history: History | None = None
     folder: Path | None = None
+    cautions: tuple[str, ...] = ()  # what is computed otherwise here than where it was trained
 
     def __repr__(self) -> str:
         return f"Model({self.backbone.name} + {self.head.name}, labels: {', '.join(self.labels)})"
@@ -234,7 +237,7 @@ class Model:
         backbone = open_backbone(
             opening.name, weights=opening.weights, output=opening.output, precision=opening.precision, engine=opening.engine, store=store
         )
-        _same_backbone(folder, record, backbone)
+        cautions = _same_backbone(folder, record, backbone)
         return cls(
             labels=record.labels,
             backbone=backbone,
@@ -247,6 +250,7 @@ class Model:
             manifest=manifest,
             history=history,
             folder=folder,
+            cautions=cautions,
         )
 
 
@@ -279,11 +283,13 @@ def _head(record: _Record, files: Mapping[str, bytes]) -> Head:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    head = open_head(record.head, record.head_config)
     try:
+        head = open_head(record.head, record.head_config)
         head.load(load(files[BEST]))
-    except SafetensorError as error:
+    except (SafetensorError, LookupError) as error:
         raise ValueError(f"{BEST}: {error}") from error
+    if not 0 < record.temperature < float("inf"):
+        raise ValueError(f"its temperature is {record.temperature}")
     if len(record.labels) < 2 or len(set(record.labels)) != len(record.labels):
         raise ValueError("its labels are not at least two different ones")
     if head.classes != len(record.labels):
@@ -306,19 +312,23 @@ def _manifest(folder: Path, record: _Record, files: Mapping[str, bytes]) -> Mani
 def _history(record: _Record, files: Mapping[str, bytes], manifest: Manifest | None) -> History | None:
     if HISTORY not in files:
         return None
-    history = History.from_json(json.loads(files[HISTORY]))
+    history: History = History.from_json(json.loads(files[HISTORY]))
     if manifest is None or not record.rows:
         return history
     return history.with_segments(*(tuple(manifest.segments[row] for row in record.rows[part]) for part in ("train", "val")))
 
 
-def _same_backbone(folder: Path, record: _Record, backbone: Backbone) -> None:
-    """Refuses a backbone that would give other features than those the head was fitted on."""
+def _same_backbone(folder: Path, record: _Record, backbone: Backbone) -> tuple[str, ...]:
+    """Refuses a backbone that would give other features than those the head was fitted on; tells what is merely computed otherwise."""
     here = json.loads(json.dumps(dict(backbone.identity)))
     differing = sorted(name for name in here.keys() | record.identity.keys() if here.get(name) != record.identity.get(name))
-    if differing:
-        told = "; ".join(f"{name}: {_short(record.identity.get(name))} then, {_short(here.get(name))} now" for name in differing)
-        raise ModelError(folder, f"its head was fitted on another {backbone.name} ({told}); give it the same weights, or train again")
+    told = {name: f"{name} was {_short(record.identity.get(name))} and is {_short(here.get(name))} here" for name in differing}
+    other = [told[name] for name in differing if name not in COMPUTED]
+    if other:
+        raise ModelError(
+            folder, f"its head was fitted on another {backbone.name} ({'; '.join(other)}); give it the same weights, or train again"
+        )
+    return tuple(f"scores may differ a little from those of its report: the {each}" for each in told.values())
 
 
 def _short(value: Any) -> str:

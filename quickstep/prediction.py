@@ -74,7 +74,7 @@ def _listed(path: Path) -> list[Segment]:
 
 
 def _matching(pattern: Path) -> list[Segment]:
-    found = sorted(Path(name) for name in glob.glob(str(pattern), recursive=True))
+    found = sorted(Path(name) for name in glob.glob(str(pattern), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not found:
         raise MediaError(pattern, "nothing is called so")
     return [segment for path in found for segment in (_listed(path) if path.is_dir() else [Segment(path)])]

@@ -82,7 +82,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def _parse(folder: Path, raw: bytes) -> dict[str, Any]:
     try:
-        record = json.loads(raw.decode(), parse_constant=_no_number)
+        record: dict[str, Any] = json.loads(raw.decode(), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ModelError(folder, f"its {RECORD} is damaged; copy the folder again, or train again") from error
     written = record.get("format") if isinstance(record, dict) else None

@@ -48,7 +48,7 @@ class TrainConfig:
     optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", f"one of {', '.join(OPTIMIZERS)}")
     dropout: float = setting(0.0, "share of the numbers hidden at random while fitting")
     class_weights: bool = setting(False, "let every class count the same, however many segments it has")
-    patience: int = setting(20, "stop after so many epochs without a better validation loss")
+    patience: int = setting(20, "stop after so many epochs in a row that are measurably worse on validation")
     seed: int = setting(0, "for the split and the fit: the same seed gives the same model")
 
     def __post_init__(self) -> None:
@@ -101,44 +101,64 @@ def train(
     """
     config, store, clock = config or TrainConfig(), store or Store(), _Clock()
     _check_labels(manifest)
-    if backbone is None:
-        opening = Opening(config.backbone or USUAL_BACKBONE, _whole_path(config.weights), config.output)
-        backbone = open_for_training(config, store)
-    else:
-        opening = Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
     head = open_head(config.head, {"dropout": config.dropout})
-    drawn = None
-    if not manifest.splits or any(segment.split is None for segment in manifest.segments):
-        drawn = split(manifest, SplitConfig(seed=config.seed), store=store, progress=progress)
-        manifest = drawn.manifest
+    opening = _opening(config, backbone)
+    backbone = backbone if backbone is not None else open_for_training(config, store)
+    clock.mark("opening")
+    manifest, drawn = _with_splits(manifest, config, store=store, progress=progress)
     clock.mark("splits")
-    _check_parts(manifest)
     view = backbone.view if config.frames is None else replace(backbone.view, frames=config.frames)
     segments = [segment for segment in manifest.segments if segment.split in ("train", "val")]
     found = extract(segments, backbone, view=view, store=store, progress=progress).check(strict=strict)
     clock.mark("features")
     parts = _Parts.of(manifest, found)
-    fitting = config.fitting()
-    history = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=fitting, progress=progress)
-    clock.mark("fitting")
+    history = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=config.fitting(), progress=progress)
     temperature, threshold = _calibrate(head, parts.val)
-    clock.mark("calibration")
+    clock.mark("fitting")
     warnings = (*(drawn.warnings if drawn else ()), *_notes(parts, found))
-    facts = Facts(
+    facts = _facts(manifest, config, history, failures=found.failures, notes=warnings, seconds=clock.seconds)
+    model = Model(parts.labels, backbone, view, head, opening, temperature, threshold, facts, manifest, history)
+    return Trained(model, history, found.failures, warnings, drawn, found.computed)
+
+
+def _opening(config: TrainConfig, backbone: Backbone | None) -> Opening:
+    if backbone is not None:  # somebody's own: found again where its class lives
+        return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
+    return Opening(config.backbone or USUAL_BACKBONE, _whole_path(config.weights), config.output)
+
+
+def _with_splits(manifest: Manifest, config: TrainConfig, *, store: Store, progress: Progress) -> tuple[Manifest, SplitResult | None]:
+    """The manifest with a part for every segment, and how those it lacked were drawn."""
+    drawn = None
+    if not {"train", "val"} <= set(manifest.splits) or any(segment.split is None for segment in manifest.segments):
+        drawn = split(manifest, SplitConfig(seed=config.seed), store=store, progress=progress)
+        manifest = drawn.manifest
+    _check_parts(manifest)
+    return manifest, drawn
+
+
+def _facts(
+    manifest: Manifest,
+    config: TrainConfig,
+    history: History,
+    *,
+    failures: Sequence[Failure],
+    notes: tuple[str, ...],
+    seconds: dict[str, float],
+) -> Facts:
+    return Facts(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         quickstep=_version("quickstep"),
         source=str(manifest.source or ""),
         fingerprint=manifest.fingerprint,
         splits=_counts(manifest),
-        failures=tuple(f"{failure.segment}: {failure.error}" for failure in found.failures),
-        notes=warnings,
+        failures=tuple(f"{failure.segment}: {failure.error}" for failure in failures),
+        notes=notes,
         training=to_plain(config),
-        fitting=to_plain(fitting) | {"shrinkage": history.shrinkage},
+        fitting=to_plain(config.fitting()) | {"shrinkage": history.shrinkage},
         versions={name: _version(name) for name in LIBRARIES},
-        seconds=clock.seconds,
+        seconds=seconds,
     )
-    model = Model(parts.labels, backbone, view, head, opening, temperature, threshold, facts, manifest, history)
-    return Trained(model, history, found.failures, warnings, drawn, found.computed)
 
 
 def open_for_training(config: TrainConfig, store: Store | None = None) -> Backbone:

@@ -67,7 +67,7 @@ class FitConfig:
     batch: int | None = setting(None, "segments a step; by default from 32 to 512, growing with their number")
     class_weights: bool = setting(False, "let every class count the same, however many segments it has")
     label_smoothing: float = setting(0.0, "share of each label that is spread over all classes")
-    patience: int = setting(20, "stop after so many epochs without a lower validation loss")
+    patience: int = setting(20, "stop after so many epochs in a row that are measurably worse on validation")
     seed: int = setting(0, "the same seed gives the same model on the same machine")
 
     def __post_init__(self) -> None:
@@ -94,10 +94,11 @@ class History:
     train_accuracy: tuple[float, ...]
     val_loss: tuple[float, ...]  # empty without validation segments
     val_accuracy: tuple[float, ...]
-    best_epoch: int  # counted from 1
+    best_epoch: int  # the one that is kept, counted from 1: the last, unless an earlier one was measurably better
     stopped: str  # why it ended, in words
     wrong_train: tuple[int, ...]  # in how many epochs each training segment was wrong
     wrong_val: tuple[int, ...]
+    val_calibrated: tuple[float, ...] = ()  # the validation loss at the temperature that suits the epoch best: what chooses the epoch
     shrinkage: float | None = None  # the strength of the pull to zero that was used
     train_segments: tuple[Segment, ...] = ()
     val_segments: tuple[Segment, ...] = ()

@@ -6,8 +6,9 @@ Knows neither what the numbers mean nor which head they belong to.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +24,8 @@ from quickstep.segment import Segment
 
 MOMENTUM = 0.9
 CHUNK = 512  # segments measured at once
+LEAST_GAIN = 1e-6
+COOLING = tuple(2.0**k for k in range(-6, 4))
 
 
 class Dropout:
@@ -70,22 +73,46 @@ class Fitted:
     last: dict[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measure:
     """One look at a set of samples."""
 
     loss: float
+    calibrated: NDArray[np.float64]  # (N,) the loss of each at the temperature that suits all of them best
     wrong: NDArray[np.bool_]  # (N,)
 
     @property
     def accuracy(self) -> float:
         return 1.0 - float(self.wrong.mean())
 
+    def measurably_worse_than(self, other: Measure) -> bool:
+        """Whether the difference over the same samples is more than twice its own standard error: else it may well be luck."""
+        difference = self.calibrated - other.calibrated
+        return float(difference.mean()) > 2 * float(difference.std()) / math.sqrt(len(difference)) + LEAST_GAIN
+
 
 def fit_network(
     network: nn.Module, train: Samples, validation: Samples | None, *, fitting: FitConfig, rates: tuple[float, float], progress: Progress
 ) -> Fitted:
     """Fits the network's parameters in place; `rates` are the dropout and the learning rate to use when none is set."""
+    with _one_thread():
+        return _fit(network, train, validation, fitting, rates, progress)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Steps this small gain nothing from more threads, wait for each other on a busy machine, and would add up in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit(
+    network: nn.Module, train: Samples, validation: Samples | None, fitting: FitConfig, rates: tuple[float, float], progress: Progress
+) -> Fitted:
     dropout_rate, usual_rate = rates
     rate = fitting.learning_rate or usual_rate
     generator = torch.Generator().manual_seed(fitting.seed)
@@ -133,12 +160,21 @@ def _one_epoch(network: Any, train: Samples, optimizer: torch.optim.Optimizer, s
 def measure(network: Any, samples: Samples, weight: Tensor | None = None) -> Measure:
     """Loss and mistakes over all samples, without dropout."""
     logits = torch.cat([network(*samples.take(chosen)) for chosen in torch.split(torch.arange(len(samples)), CHUNK)])  # (N, C)
-    loss = nn.functional.cross_entropy(logits, samples.labels, weight=weight)
-    return Measure(loss.item(), (logits.argmax(dim=1) != samples.labels).numpy())
+    loss = nn.functional.cross_entropy(logits, samples.labels, weight=weight).item()
+    shares = torch.ones(len(samples)) if weight is None else weight[samples.labels]
+    shares = shares / shares.mean()
+    cooled = [shares * nn.functional.cross_entropy(logits * factor, samples.labels, reduction="none") for factor in COOLING]  # each (N,)
+    calibrated = min(cooled, key=lambda losses: losses.sum().item())
+    return Measure(loss, calibrated.double().numpy(), (logits.argmax(dim=1) != samples.labels).numpy())
 
 
 class _Watch:
-    """Follows the epochs: keeps the curves, the mistakes and the best weights, and says when patience is at its end."""
+    """Follows the epochs: keeps the curves, the mistakes and the weights that did best, and says when patience is at its end.
+
+    Judged by the calibrated loss. Not by accuracy, which on some dozen segments moves in steps that are mostly luck; nor by the bare
+    loss, which grows with over-sure scores long after their order has stopped getting worse: they are calibrated at the end anyway.
+    And the shrinkage already sees to it that running to the end does little harm, so an earlier epoch must be measurably better.
+    """
 
     def __init__(self, patience: int, train: int, validation: int) -> None:
         self.patience = patience
@@ -147,8 +183,11 @@ class _Watch:
         self.train_accuracy: list[float] = []
         self.val_loss: list[float] = []
         self.val_accuracy: list[float] = []
+        self.calibrated: list[float] = []
         self.wrong = np.zeros(train, dtype=np.int64)
         self.wrong_val = np.zeros(validation, dtype=np.int64)
+        self.worse = 0  # epochs in a row that were measurably worse than the lowest
+        self.lowest: Measure | None = None
         self.best_epoch = 0
         self.best: dict[str, Tensor] = {}
 
@@ -158,32 +197,41 @@ class _Watch:
 
     @property
     def tired(self) -> bool:
-        return self.validated and self.epochs - self.best_epoch >= self.patience
+        return self.worse >= self.patience
 
     def note(self, network: nn.Module, train: Measure, validation: Measure | None) -> None:
         self.train_loss.append(train.loss)
         self.train_accuracy.append(train.accuracy)
         self.wrong += train.wrong
-        if validation is not None:
-            self.val_loss.append(validation.loss)
-            self.val_accuracy.append(validation.accuracy)
-            self.wrong_val += validation.wrong
-        # Loss, not accuracy: on some dozen segments accuracy moves in steps that are mostly luck.
-        if validation is None or validation.loss < min(self.val_loss[:-1], default=math.inf):
-            self.best_epoch = self.epochs
-            self.best = _copy(network)
+        if validation is None:
+            return
+        self.val_loss.append(validation.loss)
+        self.val_accuracy.append(validation.accuracy)
+        self.calibrated.append(float(validation.calibrated.mean()))
+        self.wrong_val += validation.wrong
+        if self.lowest is None or validation.calibrated.mean() < self.lowest.calibrated.mean():
+            self.lowest, self.best_epoch, self.best = validation, self.epochs, _copy(network)
+        self.worse = self.worse + 1 if validation.measurably_worse_than(self.lowest) else 0
 
     def fitted(self, network: nn.Module, train: Samples, validation: Samples | None) -> Fitted:
+        last = _copy(network)
+        if not self.worse:
+            self.best_epoch, self.best = self.epochs, last
         stopped = "all epochs were run"
         if not self.validated:
-            stopped = "all epochs were run: without validation segments the number of epochs is fixed and the last one is kept"
+            stopped += ": without validation segments their number is fixed and the last one is kept"
         elif self.tired:
-            stopped = f"the validation loss had not fallen for {self.patience} epochs"
+            stopped = f"{self.patience} epochs in a row were measurably worse on validation than epoch {self.best_epoch}"
+        elif self.worse:
+            stopped += f"; epoch {self.best_epoch} was measurably better on validation than the last"
+        else:
+            stopped += "; none was measurably better on validation than the last"
         history = History(
             train_loss=tuple(self.train_loss),
             train_accuracy=tuple(self.train_accuracy),
             val_loss=tuple(self.val_loss),
             val_accuracy=tuple(self.val_accuracy),
+            val_calibrated=tuple(self.calibrated),
             best_epoch=self.best_epoch,
             stopped=stopped,
             wrong_train=tuple(self.wrong.tolist()),
@@ -191,7 +239,7 @@ class _Watch:
             train_segments=train.segments,
             val_segments=validation.segments if validation else (),
         )
-        return Fitted(history, self.best, _copy(network))
+        return Fitted(history, self.best, last)
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:

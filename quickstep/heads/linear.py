@@ -19,7 +19,7 @@ from quickstep.progress import Progress, silent
 from quickstep.settings import at_least, between, setting
 from quickstep.signals import Features
 
-RATES = {"adamw": 0.03, "adam": 0.03, "sgd": 0.5}  # for inputs whose squared length is about 1
+RATES = {"adamw": 0.05, "adam": 0.05, "sgd": 0.5}  # for inputs whose squared length is about 1
 
 
 @dataclass(frozen=True)

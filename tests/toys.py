@@ -1,0 +1,45 @@
+"""A toy backbone that reads colours, and tiny videos that it can tell apart: the whole line in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from quickstep.manifest import Manifest
+from quickstep.media import write_video
+from quickstep.segment import Segment
+from quickstep.signals import Features, Frames
+from quickstep.view import View
+
+COLOURS = {"blue": (40, 40, 180), "green": (40, 180, 40), "red": (180, 40, 40)}
+
+
+class Colours:
+    """The mean colour of each frame; `salt` stands for the weights of a real network."""
+
+    name, revision, reads, license, width, batch, parallel = "colours", "1", "frames", "MIT", 3, 8, False
+    view = View(frames=3, size=8, fit="stretch", resample="area")
+
+    def __init__(self, salt: str = "a") -> None:
+        self.identity = {"name": "colours", "weights": salt}
+
+    def embed(self, batch: Sequence[Frames]) -> list[Features]:
+        return [Features(frames.pixels.mean(axis=(1, 2), dtype=np.float32), frames.times) for frames in batch]
+
+
+def draw_colours(folder: Path, *, each: int = 8, labels: Sequence[str] = tuple(COLOURS), splits: bool = True) -> Manifest:
+    """`each` videos a label, 6 frames of 32 x 24; of eight, five to learn from, two to watch and one to test."""
+    rng = np.random.default_rng(0)
+    segments = []
+    for label in labels:
+        for number in range(each):
+            path = folder / label / f"{number}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            colour = np.clip(np.array(COLOURS[label]) + rng.integers(-30, 30, 3), 0, 255)
+            noise = rng.integers(-20, 20, (6, 24, 32, 3))
+            write_video(path, list(np.clip(colour + noise, 0, 255).astype(np.uint8)), fps=6)
+            part = "train" if number % 8 < 5 else "val" if number % 8 < 7 else "test"
+            segments.append(Segment(path, label, group=f"{label}{number}", split=part if splits else None))
+    return Manifest(tuple(segments), folder)
