@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -134,26 +135,28 @@ class Store:
     # -- looking after it ------------------------------------------------------------------------------------------------
 
     def entries(self) -> Iterator[Entry]:
-        """Every stored value with its key, in no particular order."""
+        """Every stored value with its key, in no particular order; networks that were translated for this machine too."""
         for file in (self.folder / "arrays").glob("??/*.safetensors"):
-            with contextlib.suppress(OSError, ValueError, KeyError):  # pruned meanwhile, or damaged: get() deals with that
+            with contextlib.suppress(FileNotFoundError):  # pruned meanwhile
                 stat = file.stat()
-                with file.open("rb") as handle:
-                    yield Entry(file, json.loads(_metadata(handle.read(8 + _HEADER_LIMIT))["key"]), stat.st_size, stat.st_mtime)
+                yield Entry(file, _key_of(file), stat.st_size, stat.st_mtime)
+        for folder in (self.folder / "networks").glob("*"):
+            sizes = [file.stat().st_size for file in folder.glob("*")]
+            yield Entry(folder, {"kind": "network"}, sum(sizes), folder.stat().st_mtime)
 
     def prune(self, *, unused_days: float = 0.0) -> tuple[int, int]:
         """Remove values not used for so many days (0: all) and what killed processes left; returns how many and their bytes."""
-        before, count, size = time.time() - unused_days * 86_400, 0, 0
-        for file in (self.folder / "arrays").glob("??/*"):
-            with contextlib.suppress(FileNotFoundError):
-                stat = file.stat()
-                stale = file.suffix == ".part" and time.time() - stat.st_mtime > _STALE_SECONDS
-                if stale or (file.suffix != ".part" and stat.st_mtime <= before):
-                    try:
-                        file.unlink()
-                    except OSError as error:
-                        raise StoreError(self.folder, f"the cache cannot be pruned: {_reason(error)}") from error
-                    count, size = count + 1, size + stat.st_size
+        now, count, size = time.time(), 0, 0
+        parts = [file for file in (self.folder / "arrays").glob("??/.*.part") if now - file.stat().st_mtime > _STALE_SECONDS]
+        old = [entry for entry in self.entries() if entry.used <= now - unused_days * 86_400]
+        try:
+            for file in parts:
+                file.unlink(missing_ok=True)
+            for entry in old:
+                shutil.rmtree(entry.file) if entry.file.is_dir() else entry.file.unlink(missing_ok=True)
+                count, size = count + 1, size + entry.size
+        except OSError as error:
+            raise StoreError(self.folder, f"the cache cannot be pruned: {_reason(error)}") from error
         if unused_days == 0 and (self.folder / "facts.sqlite").exists():
             self._query("delete from facts", ())
             self._query("delete from digests", ())
@@ -220,6 +223,16 @@ def _metadata(blob: bytes) -> dict[str, str]:
     length = int.from_bytes(blob[:8], "little")
     metadata: dict[str, str] = json.loads(blob[8 : 8 + length])["__metadata__"]
     return metadata
+
+
+def _key_of(file: Path) -> dict[str, Json]:
+    with file.open("rb") as handle:
+        blob = handle.read(8 + _HEADER_LIMIT)
+    try:
+        key: dict[str, Json] = json.loads(_metadata(blob)["key"])
+    except (ValueError, KeyError, TypeError):
+        return {"kind": "damaged"}
+    return key
 
 
 def _unpack(blob: bytes) -> Arrays | None:
