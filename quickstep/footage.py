@@ -26,7 +26,7 @@ from quickstep.progress import Progress, silent
 from quickstep.store import Store
 from quickstep.view import View
 
-VERSION = 3
+VERSION = 4
 PACE = 15.0  # pictures a second in a sketch of a short video
 SIZE = 24  # pixels across a picture
 DENSE_SECONDS = 120.0

@@ -156,11 +156,12 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
             raise ManifestError(path, f"a further column cannot be called {name!r}")
     rows = [_cells(segment, path.parent) for segment in manifest.segments]
     columns = [name for name in tables.KNOWN if name in ("path", "label") or any(row[name] for row in rows)]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, *extras])
+    table = [[*columns, *extras]]
     for segment, row in zip(manifest.segments, rows, strict=True):
-        writer.writerow([row[name] for name in columns] + [segment.extra.get(name, "") for name in extras])
+        table.append([row[name] for name in columns] + [segment.extra.get(name, "") for name in extras])
+    odd = any("\r" in cell for cells in table for cell in cells)  # which the csv module would leave bare
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL).writerows(table)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
