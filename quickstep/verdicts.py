@@ -14,7 +14,7 @@ from quickstep.shortcuts import Shortcut, say
 
 LEVELS = ("warning", "caution", "note", "good")
 NEAR = 0.02  # two shares this close count as equal
-VAGUE = 0.8  # an interval this wide says nothing
+VAGUE = 0.5  # a lead that may be this large cannot be denied
 FEW = 30  # fewer tested segments than this cannot carry a claim
 
 
@@ -78,12 +78,11 @@ def on_frame(figures: Figures, frame: Baseline) -> list[Verdict]:
         return [Verdict("good", "frame", text)]
     if frame.over_majority.interval.value <= NEAR:
         return []
-    if lead.high - lead.low > VAGUE:
+    if lead.value <= NEAR and lead.high > VAGUE:
         text = f"Too few test segments to say whether it sees more than a single frame shows ({pair}; {points(lead)})."
         return [Verdict("caution", "frame", text)]
     if lead.value <= NEAR:
-        how = "better than" if lead.high < 0 else "as well as"
-        text = f"A single frame scores {how} your model ({pair}): it may be reading the stage, not the move."
+        text = f"A single frame scores {_how(lead)} your model ({pair}): it may be reading the stage, not the move."
         return [Verdict("warning", "frame", text)]
     text = f"It is ahead of a single frame, but not surely ({pair}; {points(lead)}): it may be reading the stage, not the move."
     return [Verdict("caution", "frame", text)]
@@ -97,8 +96,7 @@ def on_metadata(figures: Figures, metadata: Baseline, shortcut: Shortcut | None 
     pair = _pair(metadata.accuracy, figures.accuracy)
     what = "File metadata alone (size, length, frame rate, codec)"
     if lead.value <= NEAR and over.value > NEAR:
-        how = "better than" if lead.high < 0 else "as well as"
-        text = f"{what} scores {how} your model ({pair}): the files give the classes away, whatever moves in them."
+        text = f"{what} scores {_how(lead)} your model ({pair}): the files give the classes away, whatever moves in them."
         return [Verdict("warning", "metadata", text)]
     if shortcut is not None and shortcut.suspicious:
         text = f"Part of the score may be a shortcut: {say(shortcut)}."
@@ -166,6 +164,11 @@ def on_problem(baseline: Baseline) -> list[Verdict]:
     if not baseline.problem:
         return []
     return [Verdict("caution", baseline.name, f"The {baseline.name} baseline could not be made: {baseline.problem}")]
+
+
+def _how(lead: Interval) -> str:
+    """How a baseline stands to a model that is not ahead of it."""
+    return "better than" if lead.high < 0 else "at least as well as" if lead.value < -NEAR else "as well as"
 
 
 def _pair(baseline: Interval, model: Interval) -> str:
