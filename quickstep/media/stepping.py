@@ -117,8 +117,13 @@ class Stepper:
         self._recent = [one for one in self._recent if one.pts >= target]
         self._wanted.setdefault(target, []).append(place)
         yield from self._emit(())
-        while target in self._wanted and any(packet.pts == target for packet in self._held):
-            yield from self._feed(self._held.popleft(), target)
+        if target not in self._wanted or all(packet.pts != target for packet in self._held):
+            return  # it is out already, or inside the decoder
+        fed: int | None = None
+        while self._held and fed != target:
+            packet = self._held.popleft()
+            fed = packet.pts
+            yield from self._feed(packet, target)
 
     def _doubtful(self, target: int, limit: int) -> bool:
         """Whether a picture shown after `target` and by `limit` seems to be lost: a gap beside damage, or a file cut short."""
@@ -139,7 +144,9 @@ class Stepper:
         assert pts is not None
         if not packet.is_discard and pts >= target:
             self._known.append(pts)
-        yield from self._emit(self.decoder.feed(packet, skip=self._skips and pts < target and pts not in self._wanted), target)
+        shown = self.decoder.feed(packet, skip=self._skips and pts < target and pts not in self._wanted)
+        if shown:
+            yield from self._emit(shown, target)
 
     def _emit(self, shown: Iterable[Shown], target: int = LATEST) -> Iterator[Step]:
         """Hand out the pictures that somebody waits for."""
