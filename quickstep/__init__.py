@@ -33,7 +33,7 @@ _HOMES = {
     "UnknownName": "errors",
     "View": "view",
     "WeightsError": "errors",
-    "compare": "comparison",
+    "compare": "evaluation",
     "evaluate": "evaluation",
     "extract": "features",
     "open_backbone": "backbones",

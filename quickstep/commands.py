@@ -193,7 +193,7 @@ def compare(
     out
         write the comparison as markdown too
     """
-    from quickstep.comparison import compare as hold
+    from quickstep.evaluation import compare as hold
 
     comparison = hold(models, against=against)
     print(comparison.to_json() if run.json else comparison.text)

@@ -10,9 +10,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from quickstep.intervals import difference, share
-from quickstep.measuring import clusters, measure
-from quickstep.report import (
+from quickstep.evaluation.measuring import clusters, measure
+from quickstep.evaluation.report import (
     Baseline,
     Hard,
     Learning,
@@ -25,7 +24,8 @@ from quickstep.report import (
     Tested,
     Unread,
 )
-from quickstep.verdicts import in_order, on_chance, on_classes, on_frame, on_interval, on_metadata, on_size
+from quickstep.evaluation.verdicts import in_order, on_chance, on_classes, on_frame, on_interval, on_metadata, on_size
+from quickstep.intervals import difference, share
 
 MOVES = ("halo", "moonwalk", "swipe", "toprock", "windmill")
 

@@ -16,13 +16,13 @@ PACKAGE = ROOT / "quickstep"
 
 # The floors of docs/architecture.md: a module may import what lies below it, or beside it on its own floor.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "segment", "signals", "view", "skeleton", "table", "progress", "settings"),
-    ("intervals", "media", "manifest", "footage", "splits", "audit", "shortcuts", "sources", "store", "metrics"),
+    ("errors", "segment", "signals", "view", "skeleton", "table", "progress", "settings", "records", "intervals"),
+    ("media", "manifest", "sources", "footage", "likeness", "allotment", "splits", "audit", "checks", "shortcuts", "store", "sealed"),
     ("flow", "poses"),
     ("backbones", "heads"),
     ("features",),
-    ("model",),
-    ("training", "prediction", "baselines", "evaluation", "comparison"),
+    ("calibration", "model"),
+    ("training", "prediction", "evaluation"),
     ("reporting", "demo", "doctor"),
     ("cli", "commands", "terminal", "__main__"),
 )
@@ -32,6 +32,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_OF = {
     "av": {"media"},
     "torch": {"backbones", "heads", "doctor"},
+    "cv2": {"backbones", "demo", "likeness"},
     "transformers": {"backbones"},
     "openvino": {"backbones"},
     "matplotlib": {"reporting"},

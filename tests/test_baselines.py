@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from small_sets import Change, draw
 
-from quickstep import verdicts
 from quickstep.backbones.still import Still, describe
-from quickstep.baselines import Task, beside, commonest, majority, metadata, middle_frame
+from quickstep.evaluation import verdicts
+from quickstep.evaluation.baselines import Task, beside, commonest, majority, metadata, middle_frame
+from quickstep.evaluation.measuring import measure
+from quickstep.evaluation.report import Baseline, Proof, Verdict
 from quickstep.heads import open_head
 from quickstep.intervals import Difference, Interval
 from quickstep.manifest import Manifest
-from quickstep.measuring import measure
 from quickstep.model import Facts, Model, Opening
-from quickstep.report import Baseline, Proof, Verdict
 from quickstep.segment import Segment
 from quickstep.shortcuts import Shortcut
 from quickstep.signals import Frames

@@ -9,9 +9,9 @@ from pathlib import Path
 import made_up
 import pytest
 
-from quickstep.comparison import compare
 from quickstep.errors import ConfigError, ModelError
-from quickstep.report import Report
+from quickstep.evaluation.comparison import compare
+from quickstep.evaluation.report import Report
 
 
 def made(name: str, *, wrong: range | list[int], count: int = 120, groups: int = 12) -> Report:

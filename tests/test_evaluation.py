@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_sets import Change, draw
 
-from quickstep.comparison import compare
 from quickstep.errors import ConfigError, ManifestError, MediaError, ModelError
 from quickstep.evaluation import evaluate
+from quickstep.evaluation.comparison import compare
+from quickstep.evaluation.report import FORMAT, Report
 from quickstep.manifest import Manifest
 from quickstep.model import Model
-from quickstep.report import FORMAT, Report
 from quickstep.reporting import markdown, model_card, page, write_report
 from quickstep.segment import Segment
 from quickstep.store import Store

@@ -14,8 +14,8 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from quickstep.errors import ModelError
+from quickstep.evaluation.report import Report
 from quickstep.intervals import percent
-from quickstep.report import Report
 from quickstep.reporting import markdown, model_card, page, write_report
 from quickstep.reporting.charts import heat_map, shorten, ticks
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from quickstep.errors import ModelError
+from quickstep.evaluation.report import Report
 from quickstep.model import Model
-from quickstep.report import Report
 from quickstep.reporting.card import model_card
 from quickstep.reporting.html import page
 from quickstep.reporting.markdown import markdown

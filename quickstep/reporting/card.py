@@ -11,9 +11,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from quickstep.evaluation.provenance import model_facts, part_counts, trained_on
+from quickstep.evaluation.report import ModelFacts, PartCount, Report, Source
 from quickstep.model import Model
-from quickstep.provenance import model_facts, part_counts, trained_on
-from quickstep.report import ModelFacts, PartCount, Report, Source
 from quickstep.reporting.markdown import baselines, confusion, escape, fairness, mistakes, per_class, section, table
 from quickstep.reporting.words import calibration, facts_of, risk_words, say, spoken, tiles, under
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from quickstep.evaluation.metrics import ClassFigures, Curve
+from quickstep.evaluation.report import Baseline, Report
 from quickstep.intervals import Interval, between, percent, points
-from quickstep.metrics import ClassFigures, Curve
-from quickstep.report import Baseline, Report
 from quickstep.reporting.charts import HUES, Axes, Line, chart, heat_map, interval_bar, small_bar
 from quickstep.reporting.words import (
     NAMES,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from quickstep.evaluation.report import Report
 from quickstep.intervals import between, percent, points
-from quickstep.report import Report
 from quickstep.reporting.words import (
     NAMES,
     WORDS,

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from numpy.typing import NDArray
 
+from quickstep.evaluation.report import Report
 from quickstep.intervals import percent
-from quickstep.report import Report
 from quickstep.reporting.charts import shorten
 from quickstep.reporting.words import NAMES
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from quickstep.evaluation.metrics import Curve, mean_area
+from quickstep.evaluation.report import ModelFacts, Report
 from quickstep.intervals import Interval, between, percent
-from quickstep.metrics import Curve, mean_area
-from quickstep.report import ModelFacts, Report
 
 WORDS = {"warning": "Warning", "caution": "Careful", "note": "Note", "good": "Good"}
 NAMES = {"majority": "Always the commonest", "metadata": "File metadata alone", "frame": "One middle frame"}

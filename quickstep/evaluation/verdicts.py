@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from quickstep.evaluation.metrics import ClassFigures, Reliability
+from quickstep.evaluation.report import Baseline, Figures, Proof, Verdict
 from quickstep.intervals import Interval, between, percent, points
-from quickstep.metrics import ClassFigures, Reliability
-from quickstep.report import Baseline, Figures, Proof, Verdict
 from quickstep.shortcuts import Shortcut, say
 
 LEVELS = ("warning", "caution", "note", "good")

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from quickstep.errors import ConfigError
+from quickstep.evaluation.measuring import clusters
+from quickstep.evaluation.report import Report, Tested
 from quickstep.intervals import Difference, Interval, between, difference, holm, percent, points, share
-from quickstep.measuring import clusters
 from quickstep.records import to_plain
-from quickstep.report import Report, Tested
 
 if TYPE_CHECKING:
     from quickstep.model import Model
@@ -133,7 +133,7 @@ def _opened(given: Report | Model | str | Path, store: Store | None) -> Report:
         return given
     if isinstance(given, (str, Path)):
         return Report.load(given)
-    from quickstep.evaluation import evaluate
+    from quickstep.evaluation.testing import evaluate
 
     return evaluate(given, store=store, baselines=False)
 

@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from quickstep import verdicts
-from quickstep.baselines import Task, beside, shortcut
 from quickstep.errors import ConfigError, ManifestError, MediaError
-from quickstep.manifest import Manifest
-from quickstep.measuring import Measured, clusters, measure
-from quickstep.model import Model, Prediction
-from quickstep.progress import Progress, silent
-from quickstep.provenance import held_apart, learning, model_facts, name_of, trained_on
-from quickstep.report import (
+from quickstep.evaluation import verdicts
+from quickstep.evaluation.baselines import Task, beside, shortcut
+from quickstep.evaluation.measuring import Measured, clusters, measure
+from quickstep.evaluation.provenance import held_apart, learning, model_facts, name_of, trained_on
+from quickstep.evaluation.report import (
     Baseline,
     Mistake,
     Proof,
@@ -30,10 +27,13 @@ from quickstep.report import (
     Unread,
     Verdict,
 )
+from quickstep.evaluation.thumbnails import strip
+from quickstep.manifest import Manifest
+from quickstep.model import Model, Prediction
+from quickstep.progress import Progress, silent
 from quickstep.segment import Failure, Segment
 from quickstep.shortcuts import Shortcut
 from quickstep.store import Store
-from quickstep.thumbnails import strip
 
 __all__ = ["Report", "evaluate"]
 

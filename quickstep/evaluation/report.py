@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from quickstep.errors import ModelError
+from quickstep.evaluation.metrics import ClassFigures, Curve, Reliability, RiskCoverage
 from quickstep.intervals import Difference, Interval, between, percent
-from quickstep.metrics import ClassFigures, Curve, Reliability, RiskCoverage
 from quickstep.records import from_plain, to_plain
 
 FORMAT = 1

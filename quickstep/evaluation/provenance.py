@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from quickstep.evaluation.report import Hard, Learning, ModelFacts, PartCount, Proof, Source
 from quickstep.footage import survey
 from quickstep.manifest import PARTS, Manifest
 from quickstep.model import Model
 from quickstep.progress import Progress
-from quickstep.report import Hard, Learning, ModelFacts, PartCount, Proof, Source
 from quickstep.segment import Segment
 from quickstep.splits import prove
 from quickstep.store import Store

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from quickstep.backbones import Backbone
 from quickstep.backbones.still import Still
 from quickstep.errors import MediaError, QuickstepError
+from quickstep.evaluation.report import Baseline
 from quickstep.features import Extraction, extract
 from quickstep.heads import Examples, FitConfig, Head
 from quickstep.intervals import difference, share
 from quickstep.manifest import group_of
 from quickstep.model import Model
 from quickstep.progress import Progress, silent
-from quickstep.report import Baseline
 from quickstep.segment import Segment
 from quickstep.shortcuts import MetadataClassifier, Shortcut, describe, find_shortcut, recalled_info
 from quickstep.store import Store

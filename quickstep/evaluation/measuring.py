@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickstep import metrics
-from quickstep.metrics import ClassFigures
-from quickstep.report import Curves, Figures, Tested
+from quickstep.evaluation import metrics
+from quickstep.evaluation.metrics import ClassFigures
+from quickstep.evaluation.report import Curves, Figures, Tested
 
 TOP = (1, 3, 5)
 
