@@ -26,7 +26,7 @@ from quickstep.progress import Progress, silent
 from quickstep.store import Store
 from quickstep.view import View
 
-VERSION = 4
+VERSION = 5
 PACE = 15.0  # pictures a second in a sketch of a short video
 SIZE = 24  # pixels across a picture
 DENSE_SECONDS = 120.0
@@ -50,6 +50,7 @@ class Sketch:
     reach: float  # seconds of the last picture there is
     mean: NDArray[np.float32]  # (12, 12) what stands
     spread: NDArray[np.float32]  # (12, 12) what moves
+    together: NDArray[np.float32]  # (36, 36) what moves with what, over 6 x 6 places
     still: bool
 
 
@@ -146,12 +147,24 @@ def sketch(path: Path, store: Store, *, digest: str | None = None) -> Sketch:
         kept = {
             "mean": likeness.smaller(grey.mean(0)[None], likeness.COARSE)[0],
             "spread": likeness.smaller(grey, likeness.COARSE).std(0),
+            "together": likeness.together(grey),
             "facts": np.array([pace, len(pictures), lost, duration, reach, likeness.is_still(grey)], dtype=np.float64),
         }
         store.put(_key(digest, "pictures"), {"pictures": pictures})
         store.put(_key(digest, "summary"), kept)
-    facts = [float(fact) for fact in kept["facts"]]
-    return Sketch(digest, facts[0], int(facts[1]), int(facts[2]), facts[3], facts[4], kept["mean"], kept["spread"], bool(facts[5]))
+    pace, count, lost, duration, reach, still = kept["facts"].tolist()
+    return Sketch(
+        digest=digest,
+        pace=pace,
+        pictures=int(count),
+        lost=int(lost),
+        duration=duration,
+        reach=reach,
+        mean=kept["mean"],
+        spread=kept["spread"],
+        together=kept["together"],
+        still=bool(still),
+    )
 
 
 def pictures_of(path: Path, sketched: Sketch, store: Store) -> NDArray[np.float32]:
@@ -254,24 +267,36 @@ def _thinned(pictures: NDArray[np.float32], pace: float, wanted: float) -> NDArr
 
 
 def _candidates(sketches: Sequence[Sketch]) -> Iterator[tuple[int, int, bool]]:
-    """Pairs whose standing picture and whose place of movement are alike, in order."""
+    """Pairs whose standing picture, place of movement and way of moving are alike, in order."""
     if len(sketches) < 2:
         return
-    means, spreads = (np.stack([_unit(values) for values in side]) for side in zip(*[(s.mean, s.spread) for s in sketches], strict=True))
+    means, spreads, together = (np.stack(side) for side in zip(*map(_described, sketches), strict=True))
+    mirror = np.arange(likeness.COARSE**2).reshape(likeness.COARSE, -1)[:, ::-1].reshape(-1)
+    places = np.arange(likeness.PLACES**2).reshape(likeness.PLACES, -1)[:, ::-1].reshape(-1)
+    pairs_of_places = (places[:, None] * len(places) + places[None, :]).reshape(-1)
     still = np.array([sketch.still for sketch in sketches])
-    turned = [side.reshape(-1, likeness.COARSE, likeness.COARSE)[:, :, ::-1].reshape(len(side), -1) for side in (means, spreads)]
     for begin in range(0, len(sketches), _BLOCK):
         rows = slice(begin, begin + _BLOCK)
         found: set[tuple[int, int, bool]] = set()
-        for mirrored, (mean, spread) in ((False, (means, spreads)), (True, (turned[0], turned[1]))):
-            near = (means[rows] @ mean.T > 0.8) & ((spreads[rows] @ spread.T > 0.5) | still[rows, None])
-            near &= still[rows, None] == still[None, :]
+        for mirrored in (False, True):
+            mean, spread, joint = (means, spreads, together)
+            if mirrored:
+                mean, spread, joint = means[:, mirror], spreads[:, mirror], together[:, pairs_of_places]
+            near = means[rows] @ mean.T > 0.8
             if mirrored:  # before a symmetric background a mirrored movement is no mirrored recording
                 near &= means[rows] @ mean.T > means[rows] @ means.T + ASYMMETRY
+            near &= (spreads[rows] @ spread.T > 0.5) & (together[rows] @ joint.T > 0.6) | still[rows, None]
+            near &= still[rows, None] == still[None, :]
             found |= {
                 (int(row) + begin, int(column), mirrored) for row, column in zip(*np.nonzero(near), strict=True) if row + begin < column
             }
         yield from sorted(found)
+
+
+def _described(sketched: Sketch) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """A video's standing picture, place of movement and way of moving, each as a vector of length 1."""
+    together = sketched.together.reshape(-1)
+    return _unit(sketched.mean), _unit(sketched.spread), together / np.float32(np.linalg.norm(together) + 1e-6)
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ Pictures = NDArray[np.float32]  # (T, N, N)
 Vector = NDArray[np.float64]
 
 COARSE = 12  # pixels across, for finding the moment
+PLACES = 6  # across, for what moves with what
 SHARE = 0.5  # of the shorter one must be common to both
 SHORTEST = 8  # pictures that must be common
 SURE = 0.995  # so alike that nothing else is asked
@@ -41,6 +42,12 @@ def smaller(pictures: Pictures, size: int) -> Pictures:
     factor = pictures.shape[-1] // size
     sums = sum(pictures[..., row::factor, column::factor] for row in range(factor) for column in range(factor))
     return np.asarray(sums / np.float32(factor * factor), dtype=np.float32)
+
+
+def together(pictures: Pictures) -> Pictures:
+    """What moves with what (36, 36): alike in copies, also in parts of them, and other in other takes."""
+    moving = _moving(smaller(pictures, PLACES)).reshape(len(pictures), -1)
+    return np.asarray(moving.T @ moving / np.float32(len(moving)), dtype=np.float32)
 
 
 def compare(first: Pictures, second: Pictures) -> Likeness:

@@ -6,7 +6,6 @@ Reads headers (once, then the store remembers), never pictures. `MetadataClassif
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +28,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "file size": ("bytes", "bit_rate", "bytes_a_second"),
     "codec": ("codec", "pixel_format", "container", "has_audio", "rotation"),
 }
-TREES = 100
+TREES = 60
 WORTH_SAYING = 0.08  # how far above the commonest label before it is called a shortcut
 
 
@@ -101,7 +100,7 @@ class MetadataClassifier:
         self.labels = tuple(sorted(set(labels)))
         words = {name: {row[name] for row in traits} for name in traits[0] if isinstance(traits[0][name], str)}
         self._words = {name: sorted(map(str, seen)) for name, seen in words.items()}
-        self._trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, random_state=self._seed, n_jobs=1)
+        self._trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, max_features=0.5, random_state=self._seed, n_jobs=1)
         numbers = {label: number for number, label in enumerate(self.labels)}
         self._trees.fit(self._table(traits), [numbers[label] for label in labels])
         return self
@@ -190,10 +189,10 @@ def _folds(labels: Sequence[str], groups: Sequence[object], *, seed: int) -> NDA
 
 def say(shortcut: Shortcut) -> str:
     """The shortcut in one sentence."""
-    strongest = " and ".join(name for name, accuracy in shortcut.by[:2] if accuracy - shortcut.majority >= WORTH_SAYING) or "all together"
-    times = shortcut.accuracy / shortcut.majority if shortcut.majority else math.inf
-    return (
-        f"the files' metadata alone names the label in {shortcut.accuracy:.0%} of the segments ({shortcut.majority:.0%} by always "
-        f"saying the commonest, {times:.1f} times as often), mostly by {strongest}: the classes were recorded or prepared differently, "
-        "so bring them to one size, frame rate, length and codec, or record them alike, and distrust scores until then"
-    )
+    strong = [name for name, accuracy in shortcut.by if accuracy - shortcut.majority >= WORTH_SAYING]
+    figures = f"in {shortcut.accuracy:.0%} of the segments ({shortcut.majority:.0%} by always saying the commonest)"
+    what = f"the files' metadata alone names the label {figures}, mostly by {' and '.join(strong[:2]) or 'all of it together'}"
+    if strong == ["file size"]:
+        return f"{what}: a busier picture makes a larger file, so this may be the movement itself, or classes that were encoded differently"
+    do = "bring them to one size, frame rate, length and codec, or record them alike, and distrust scores until then"
+    return f"{what}: the classes were recorded or prepared differently, so {do}"
