@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from quickstep.allotment import Unit, allot
 from quickstep.errors import ConfigError, ManifestError
-from quickstep.footage import Footage, survey
 from quickstep.manifest import PARTS, Manifest, Split, group_of
 from quickstep.progress import Progress, silent
 from quickstep.segment import Segment
 from quickstep.settings import between, setting
 from quickstep.store import Store
+
+if TYPE_CHECKING:  # opening videos is loaded when there are some to open
+    from quickstep.footage import Footage
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def split(
     if not manifest.segments:
         raise ManifestError(manifest.source or "manifest", "lists no video, so there is nothing to split")
     if footage is None:
+        from quickstep.footage import survey
+
         footage = survey(manifest.paths, store or Store(), look=config.compare, progress=progress)
     ties = ties_of(manifest, footage)
     if config.folds:
