@@ -16,9 +16,7 @@ from quickstep.table import Entry
 
 COMMANDS = {
     "train": Entry("quickstep.commands:train", "Make a model of a folder (or csv) of labelled videos."),
-    "evaluate": Entry(
-        "quickstep.commands:evaluate", "Measure a model on videos it has not seen, beside plain baselines, in a report."
-    ),
+    "evaluate": Entry("quickstep.commands:evaluate", "Measure a model on videos it has not seen, beside plain baselines, in a report."),
     "predict": Entry("quickstep.commands:predict", "Name the move in videos."),
     "compare": Entry("quickstep.commands:compare", "Say whether one model is really better than another on the same videos."),
     "scan": Entry("quickstep.commands:scan", "Look for what is wrong with a set of videos before training on it."),
@@ -30,6 +28,7 @@ COMMANDS = {
 
 app = App(
     name="quickstep",
+    suppress_keyboard_interrupt=False,  # main() ends it, with a word about what is kept
     help="Names the moves in video, in your words: a folder of labelled videos in, a classifier with honest numbers out.",
     help_epilogue="`quickstep COMMAND --help` explains a command; `quickstep --install-completion` teaches your shell the names.",
 )

@@ -70,8 +70,10 @@ def train(
     """
     from quickstep.manifest import read_manifest
     from quickstep.reporting import write_card
+    from quickstep.sealed import check_target
     from quickstep.training import train as fit
 
+    check_target(out)
     with TerminalProgress() as progress:
         trained = fit(read_manifest(data, classes=classes), config, store=run.store, progress=progress, strict=strict)
     trained.model.save(out)
@@ -114,7 +116,7 @@ def evaluate(
     from quickstep.manifest import read_manifest
     from quickstep.reporting import write_report
 
-    opened = Model.load(model, weights, store=run.store)
+    opened = _open(model, weights, run)
     with TerminalProgress() as progress:
         manifest = read_manifest(data) if data else None
         report = measure(opened, manifest, split=split, store=run.store, progress=progress)
@@ -160,7 +162,7 @@ def predict(
 
     if top < 1:
         raise ConfigError("top", f"at least 1, not {top}")
-    opened = Model.load(model, weights, store=run.store)
+    opened = _open(model, weights, run)
     with TerminalProgress() as progress:
         found = name(opened, inputs, store=run.store, progress=progress, strict=strict)
     if run.json:
@@ -277,7 +279,8 @@ def demo(
     splits, model, cache = folder / "splits.csv", folder / "model", ("--cache", folder / "cache")
     for words in (
         ("scan", dancers, *cache),
-        ("split", dancers, "-o", splits, *cache),
+        # A set this small needs a larger test part than usual: three dancers, so that the number has an interval.
+        ("split", dancers, "-o", splits, "--val", "0.2", "--test", "0.3", *cache),
         ("train", splits, "-o", model, "--backbone", "motion", *cache),
         ("evaluate", model, *cache),
         ("predict", model, folder / "new", "--top", "3", *cache),
@@ -327,6 +330,13 @@ def doctor(*, run: Annotated[Run, Flat] = DEFAULT_RUN) -> int:
     else:
         show_table(("", "state", "details", "what to do"), [(f.what, f.state, f.details, f.advice) for f in findings])
     return int(any(finding.state == "bad" for finding in findings))
+
+
+def _open(model: Path, weights: Path | None, run: Run) -> Model:
+    opened = Model.load(model, weights, store=run.store)
+    for caution in opened.cautions:
+        say(f"note: {caution}", style="yellow")
+    return opened
 
 
 def _show_predictions(found: Predictions, top: int) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from quickstep import likeness
-from quickstep.errors import MediaError, QuickstepError
+from quickstep.errors import MediaError, QuickstepError, StoreError
 from quickstep.media import DECODING_VERSION, VideoReader
 from quickstep.progress import Progress, silent
 from quickstep.store import Store
@@ -192,8 +192,8 @@ def in_parallel(
                 done += 1
                 progress(stage, done, total)
                 error = future.exception()
-                if error is not None and not isinstance(error, QuickstepError):
-                    raise error
+                if error is not None and (isinstance(error, StoreError) or not isinstance(error, QuickstepError)):
+                    raise error  # not this item's fault: the next one would meet it too
                 yield item, error if isinstance(error, QuickstepError) else future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -18,7 +18,9 @@ from quickstep.errors import ModelError, QuickstepError
 FORMAT = 1
 RECORD = "model.json"
 ASIDE = ".saving-"  # a file that is not in place yet; with that of the record, all are complete
-STALE = ("report.html", "report.json", "report.md", "README.md")  # what tells of the model that was there before
+# What tells of the model that was there before.
+_PICTURES = ("baselines", "confusion", "reliability", "risk-coverage", "roc", "pr", "learning")
+STALE = ("report.html", "report.json", "report.md", "README.md", *(f"{name}.png" for name in _PICTURES))
 
 Content = bytes | Callable[[Path], None]  # bytes, or what writes the file itself
 

@@ -41,6 +41,8 @@ class TrainConfig:
     backbone: str | None = setting(None, "what turns frames into numbers; by default clip-vit-b32; motion needs no download")
     weights: str | None = setting(None, "a local folder (or another hub name) to take the backbone's weights from")
     output: str | None = setting(None, "which of the network's outputs: projected or pooled")
+    precision: str | None = setting(None, "auto, fp32 or bf16; by default bf16 where the machine is fast in it and a trial finds it safe")
+    engine: str | None = setting(None, "what runs the network: torch or openvino (extra), the fastest on Intel processors")
     head: str = setting("linear", f"what is fitted: {', '.join(HEADS)}")
     frames: int | None = setting(None, "frames a window; by default the backbone's own number")
     epochs: int = setting(100, "passes over the training segments, at most")
@@ -104,6 +106,8 @@ def train(
     head = open_head(config.head, {"dropout": config.dropout})
     opening = _opening(config, backbone)
     backbone = backbone if backbone is not None else open_for_training(config, store)
+    # What "auto" came to here is what the model asks for everywhere: its head was fitted on those values.
+    opening = replace(opening, precision=backbone.identity.get("precision", opening.precision))
     clock.mark("opening")
     manifest, drawn = _with_splits(manifest, config, store=store, progress=progress)
     clock.mark("splits")
@@ -124,7 +128,7 @@ def train(
 def _opening(config: TrainConfig, backbone: Backbone | None) -> Opening:
     if backbone is not None:  # somebody's own: found again where its class lives
         return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
-    return Opening(config.backbone or USUAL_BACKBONE, _whole_path(config.weights), config.output)
+    return Opening(config.backbone or USUAL_BACKBONE, _whole_path(config.weights), config.output, config.precision, config.engine)
 
 
 def _with_splits(manifest: Manifest, config: TrainConfig, *, store: Store, progress: Progress) -> tuple[Manifest, SplitResult | None]:
@@ -165,7 +169,9 @@ def open_for_training(config: TrainConfig, store: Store | None = None) -> Backbo
     """The backbone that the config names, its weights at hand; where none was named, CLIP or a line that says how to go on."""
     name = config.backbone or USUAL_BACKBONE
     try:
-        backbone = open_backbone(name, weights=config.weights, output=config.output, store=store)
+        backbone = open_backbone(
+            name, weights=config.weights, output=config.output, precision=config.precision, engine=config.engine, store=store
+        )
         _ = backbone.identity  # finds the weights, or says that there are none
     except WeightsError as error:
         if config.backbone is not None or config.weights is not None:
