@@ -350,6 +350,7 @@ def _show_split(result: SplitResult, *, as_json: bool) -> None:
     table = [(share.label, *share.segments) for share in result.table]
     if as_json:
         told: dict[str, Any] = {"parts": result.parts, "table": table, "proof": result.proof.sentences, "clean": result.proof.clean}
+        told["leaks"] = [str(leak) for leak in result.proof.leaks]
         print(jsons.dumps({**told, "warnings": result.warnings}, ensure_ascii=False))
         return
     show_table(("class", *result.parts), table)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as truth
 
-from quickstep import intervals, metrics
+from quickstep import intervals
+from quickstep.evaluation import metrics
 
 
 def made_up(seed: int, *, count: int = 60, classes: int = 4, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
