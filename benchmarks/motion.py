@@ -1,0 +1,146 @@
+"""How fast and how telling the backbone `motion` is, beside one still frame of each video.
+
+    python -m benchmarks.motion [--data FOLDER] [--drawn 24] [--dancers FOLDER]
+
+Speed: seconds of video a second of one core, decoding counted. Accuracy: the linear head with its defaults, groups held out in turn,
+a sixth of the other groups for early stopping; the mean and spread over seeds, and the interval over groups of the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.tables import show
+from benchmarks.throughput import draw_videos
+from quickstep import intervals
+from quickstep.backbones.motion import Motion
+from quickstep.backbones.still import Still
+from quickstep.demo import DemoConfig, draw_dancers
+from quickstep.features import extract
+from quickstep.heads import Examples, FitConfig, open_head
+from quickstep.manifest import group_of, read_manifest
+from quickstep.media import read_windows
+from quickstep.segment import Segment
+from quickstep.signals import Features
+from quickstep.store import Store
+
+PAIRS = (
+    ("spin-left", "spin-right"),
+    ("walk", "moonwalk"),
+    ("reach-then-drop", "drop-then-reach"),
+    ("groove-fast", "groove-slow"),
+)
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Labelled segments with what each backbone makes of them."""
+
+    name: str
+    segments: Sequence[Segment]
+    features: Mapping[str, Mapping[Segment, Features]]
+
+    def of(self, name: str, labels: Sequence[str]) -> Task:
+        """The same with some of the labels only."""
+        return Task(name, [segment for segment in self.segments if segment.label in labels], self.features)
+
+
+def speed(folder: Path, size: tuple[int, int], seconds: float = 12.0) -> tuple[str, ...]:
+    """Seconds of drawn video described in a second, all in this thread."""
+    motion = Motion()
+    paths = draw_videos(folder / "x".join(map(str, size)), 3, size, seconds)
+    best = np.inf
+    for path in paths:  # the first warms up; the best is the least disturbed
+        started = time.perf_counter()
+        for window in read_windows(Segment(path), motion.view):
+            motion.embed([window])
+        best = min(best, time.perf_counter() - started)
+    return f"{size[0]}x{size[1]}", f"{seconds / best:.1f}"
+
+
+def prepared(path: Path, store: Store, name: str) -> Task:
+    """Features of all of a manifest's segments by both backbones."""
+    segments = read_manifest(path).segments
+    found = {each.name: extract(segments, each, store=store).check(strict=True).features for each in (Motion(), Still())}
+    return Task(name, segments, found)
+
+
+def held_out(task: Task, backbone: str, *, folds: int, seed: int) -> NDArray[np.bool_]:
+    """Whether each segment is named rightly by a head that has seen none of its group, (N,)."""
+    names = sorted({str(segment.label) for segment in task.segments})
+    labels = np.array([names.index(str(segment.label)) for segment in task.segments])
+    groups = np.array([group_of(segment) for segment in task.segments])
+    order = np.random.default_rng(seed).permutation(np.unique(groups))
+    right = np.zeros(len(labels), dtype=bool)
+    for held in np.array_split(order, folds):
+        rest = order[~np.isin(order, held)]
+        test, validation = np.isin(groups, held), np.isin(groups, rest[: max(1, round(len(rest) / 6))])
+
+        def examples(chosen: NDArray[np.bool_]) -> Examples:
+            mine = [task.segments[i] for i in np.flatnonzero(chosen)]
+            return Examples([task.features[backbone][segment] for segment in mine], labels[chosen], tuple(mine))
+
+        head = open_head("linear")
+        head.fit(examples(~test & ~validation), examples(validation), classes=len(names), fitting=FitConfig(seed=seed))
+        right[test] = head.scores(examples(test).features).argmax(axis=1) == labels[test]
+    return right
+
+
+def measured(task: Task) -> tuple[str, ...]:
+    """A row: videos, chance, one frame, motion and its interval."""
+    groups = [group_of(segment) for segment in task.segments]
+    labels = [segment.label for segment in task.segments]
+    folds = min(7, len(set(groups)))
+    right = {name: [held_out(task, name, folds=folds, seed=seed) for seed in SEEDS] for name in ("still", "motion")}
+    scores = {name: np.mean(each, axis=1) for name, each in right.items()}
+    interval = intervals.share(right["motion"][0], groups)
+    return (
+        task.name,
+        str(len(labels)),
+        str(len(set(groups))),
+        f"{max(labels.count(label) for label in labels) / len(labels):.2f}",
+        f"{scores['still'].mean():.3f}",
+        f"{scores['motion'].mean():.3f}",
+        f"{scores['motion'].std():.3f}",
+        intervals.between(interval),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data", help="has pushup/ and skateboard/")
+    parser.add_argument("--drawn", type=int, default=24, help="drawn videos of each move")
+    parser.add_argument("--dancers", type=Path, help="where drawn dancers are, or are to be kept")
+    args = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as kept:
+        folder = Path(kept)
+        show("motion: times real time on one core", ("size", "x"), [speed(folder, size) for size in ((320, 240), (640, 480), (1280, 720))])
+        store, tasks = Store(folder / "store"), []
+        for name in ("pushup", "skateboard"):
+            if (args.data / name / "index.csv").is_file():
+                tasks.append(prepared(args.data / name / "index.csv", store, name))
+            else:
+                print(f"{name}: left out, {args.data / name} is not here")
+        dancers: Path = args.dancers or folder / "dancers"
+        if not (dancers / "dancers.csv").is_file():
+            moves = tuple(move for pair in PAIRS for move in pair)
+            draw_dancers(dancers, DemoConfig(moves=moves, videos=args.drawn, dancers=max(4, args.drawn // 2)))
+        drawn = prepared(dancers / "dancers.csv", store, "all drawn moves")
+        tasks += [drawn, *(drawn.of(" / ".join(pair), pair) for pair in PAIRS)]
+        columns = ("what", "videos", "groups", "majority", "one frame", "motion", "spread", "95 % over groups")
+        show("accuracy with the linear head, groups held out", columns, [measured(task) for task in tasks])
+
+
+if __name__ == "__main__":
+    main()
