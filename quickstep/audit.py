@@ -55,6 +55,8 @@ class Audit:
             f"{self.segments} segments of {len(self.labels)} classes in {self.videos} videos ({self.seconds / 60:.1f} minutes), "
             f"{self.readable} readable: {told}"
         )
+        if not self.findings:
+            head = f"{head}; nothing wrong was found"
         return "\n".join([head, *(f"{one.severity:7}  {one.kind:14}  {one.sentence}" for one in self.findings)])
 
     def as_dict(self) -> dict[str, Any]:

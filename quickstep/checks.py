@@ -16,7 +16,7 @@ import numpy as np
 from quickstep.errors import QuickstepError
 from quickstep.footage import Footage, Sketch
 from quickstep.manifest import Manifest, group_of
-from quickstep.media import VideoInfo
+from quickstep.media import OVERHANG, VideoInfo
 from quickstep.segment import Segment
 from quickstep.shortcuts import Shortcut
 from quickstep.shortcuts import say as say_shortcut
@@ -167,6 +167,9 @@ def spans(known: Known) -> Iterator[Finding]:
             continue
         if segment.end is not None and segment.end > info.duration + 0.1:
             why = f"{segment} ends {segment.end - info.duration:.2f} s after the video does"
+            if segment.end > info.duration + OVERHANG:
+                yield Finding("beyond", "error", f"{why}, so it will not be used: correct its times", (segment,))
+                continue
             yield Finding("beyond", "warning", f"{why}; it is read to the end of the video: correct its times", (segment,))
         pictures = (end - segment.start) * info.fps if info.fps else FEWEST_PICTURES
         if end - segment.start < SHORTEST_SECONDS or pictures < FEWEST_PICTURES - 0.5:

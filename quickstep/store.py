@@ -34,6 +34,7 @@ _SCHEMA = """
 create table if not exists digests (path text primary key, stamp text not null, sha256 text not null) without rowid;
 create table if not exists facts (kind text, key text, value text not null, crc integer not null, primary key (kind, key)) without rowid;
 """
+_PATIENCE = 60.0  # seconds to wait for another process
 _RACY_SECONDS = 2.0  # a file written this recently may change again under the same time stamp
 _STALE_SECONDS = 86_400.0  # a temporary file this old belongs to a process that was killed
 
@@ -185,18 +186,34 @@ class Store:
         if connection is None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                connection = sqlite3.connect(self.folder / "facts.sqlite", timeout=60, isolation_level=None)
+                connection = sqlite3.connect(self.folder / "facts.sqlite", timeout=_PATIENCE, isolation_level=None)
             except (OSError, sqlite3.OperationalError) as error:
                 raise StoreError(self.folder, f"the cache cannot be opened: {_reason(error)}; {_ELSEWHERE}") from error
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = normal")
-            connection.executescript(_SCHEMA)
+            _set_up(connection)
             self._local.connection = connection
         return connection
 
 
 _ELSEWHERE = "free some space there, or name another folder with --cache or QUICKSTEP_CACHE"
 _HEADER_LIMIT = 1 << 16
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    """Create the tables where they are not; several threads and processes may be doing so at this moment.
+
+    SQLite does not wait when two connections switch the journal at once: it says "locked", so the waiting is done here.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = normal")
+            connection.executescript(_SCHEMA)
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def canonical(value: Json) -> str:

@@ -105,11 +105,11 @@ def test_spans_beyond_the_video_and_too_short(healthy: Path) -> None:
         replace(first, start=60.0),
         replace(first, start=0.5, end=9.0),
         replace(second, start=0.2, end=0.4),
-        replace(third, start=0.0, end=1.19),
+        replace(third, start=0.0, end=2.0),
     ]
     audit = look(manifest.with_segments([*spans, *rest]), healthy)
     told = {(finding.severity, finding.segments[0].start, finding.segments[0].end) for finding in audit.of("beyond")}
-    assert told == {("error", 60.0, None), ("warning", 0.5, 9.0)}
+    assert told == {("error", 60.0, None), ("error", 0.5, 9.0), ("warning", 0.0, 2.0)}
     assert [finding.segments[0].end for finding in audit.of("too-short")] == [0.4]
 
 

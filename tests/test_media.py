@@ -112,8 +112,10 @@ def test_windows_follow_each_other_and_stay_in_the_segment(written: Written) -> 
     assert [len(window) for window in windows] == [2] * len(view.moments(0.4, 1.2))
     assert windows[0].times[0] >= 0.4 - 0.04
     assert windows[-1].times[-1] < 1.2
-    past = next(read_windows(Segment(path, start=1.0, end=99.0), View(frames=3, size=48)))
+    past = next(read_windows(Segment(path, start=1.0, end=2.2), View(frames=3, size=48)))  # a label rounded up
     assert past.times[-1] <= truth.times[-1]
+    with pytest.raises(MediaError, match=r"ends at 99 s, but the video already at 1\.6"):
+        list(read_windows(Segment(path, start=1.0, end=99.0), view))
     with pytest.raises(MediaError, match=r"starts at 5 s, but the video ends at 1\.6"):
         list(read_windows(Segment(path, start=5.0), view))
 

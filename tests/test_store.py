@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +172,19 @@ def test_several_processes_share_a_store(store: Store) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", WRITER, store.folder, str(i), "60"]) for i in range(3)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
     assert all((store.get({"number": n})["values"] == n).all() for n in range(60))
+
+
+def test_many_threads_may_open_a_new_store_at_once(tmp_path: Path) -> None:
+    for round_ in range(15):
+        store, together = Store(tmp_path / str(round_)), threading.Barrier(12)
+
+        def use(number: int, store: Store = store, together: threading.Barrier = together) -> int:
+            together.wait()
+            store.remember("fact", {"number": number}, number)
+            return store.recall("fact", {"number": number})
+
+        with ThreadPoolExecutor(12) as pool:
+            assert list(pool.map(use, range(12))) == list(range(12))
 
 
 def test_a_kill_at_any_moment_leaves_only_whole_values(store: Store) -> None:

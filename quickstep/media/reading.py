@@ -26,6 +26,8 @@ from quickstep.segment import Segment
 from quickstep.signals import Frames
 from quickstep.view import View
 
+OVERHANG = 1.0  # seconds by which a segment may outlast its video: labels are often rounded up; more is a mistake
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -126,7 +128,7 @@ class VideoReader:
     def _limit(self, seconds: float) -> int:
         """The time stamp of a moment; a hair is added so that a time that came from a time stamp finds it again."""
         ticks = min(max(seconds, 0.0) / self._source.tick, 2.0**60)
-        return self._stepper_().zero + int(ticks + 1e-4)
+        return self._stepper_().zero + int(ticks * (1 + 1e-12) + 1e-9)
 
     def _stepper_(self) -> Stepper:
         if self._stepper is None:
@@ -178,6 +180,8 @@ def read_windows(segment: Segment, view: View, *, threads: int = 1) -> Iterator[
         duration = video.info.duration
         if segment.start >= duration:
             raise MediaError(segment.path, f"the segment starts at {segment.start:g} s, but the video ends at {duration:.3f} s")
+        if segment.end is not None and segment.end > duration + OVERHANG:
+            raise MediaError(segment.path, f"the segment ends at {segment.end:g} s, but the video already at {duration:.3f} s")
         end = duration if segment.end is None else min(segment.end, duration)
         yield from video.windows(view.moments(segment.start, end), view=view)
 
