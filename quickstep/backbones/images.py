@@ -44,8 +44,8 @@ ENGINES: dict[str, Entry] = {
 class Engine(Protocol):
     """Runs one network on batches of one fixed shape."""
 
-    def __call__(self, pixels: Pixels) -> Vectors:
-        """(B, H, W, 3) -> (B, D)"""
+    def __call__(self, batches: Iterable[Pixels]) -> Iterator[Vectors]:
+        """(B, H, W, 3) -> (B, D), for each batch, in order."""
 
 
 @dataclass(frozen=True)
@@ -138,17 +138,22 @@ class ImageTower:
         key = {**self.description, "engine": self.engine, "machine": machine(self.engine)}
         known = self.store.recall("bf16-cosine", key)
         if not isinstance(known, float):
-            pictures = probe(self.batch, self.view.size)
-            known = cosine(self._made("torch", "fp32")(pictures), self._made(self.engine, "bf16")(pictures))
+            pictures = probe(self.together, self.view.size)
+            known = cosine(next(self._made("torch", "fp32")([pictures])), next(self._made(self.engine, "bf16")([pictures])))
             self.store.remember("bf16-cosine", key, known)
         return "bf16" if known >= SAFE_COSINE else "fp32"
 
     @cached_property
-    def batch(self) -> int:
-        """The one number of frames the network is run on at once."""
+    def together(self) -> int:
+        """The one number of frames the network is run on."""
         from quickstep.backbones.precision import choose_batch  # imports torch
 
         return choose_batch(self.engine)
+
+    @property
+    def batch(self) -> int:
+        """Enough frames for every core to have some runs of its own."""
+        return 4 * self.together
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -167,7 +172,7 @@ class ImageTower:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything that decides the values."""
-        return {**self.description, "precision": self.precision, "engine": self.engine, "batch": self.batch}
+        return {**self.description, "precision": self.precision, "engine": self.engine, "batch": self.together}
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
         """One vector a frame. Frames of the view's size are taken as ready; others are prepared as the checkpoint's processor would."""
@@ -195,13 +200,18 @@ class ImageTower:
         How a matrix product rounds depends on its shape, but not on what stands in its other rows: so a frame's vector is the
         same bits in whatever company it comes. (Another number of threads or another machine may round otherwise.)
         """
-        rest = iter(pictures)
-        room = np.zeros((self.batch, self.view.size, self.view.size, 3), np.uint8)
-        while some := list(islice(rest, self.batch)):
+        counts: list[int] = []
+        with self._lock:
+            for vectors in self._network(self._filled(iter(pictures), counts)):
+                yield vectors[: counts.pop(0)]
+
+    def _filled(self, pictures: Iterator[Pixels], counts: list[int]) -> Iterator[Pixels]:
+        """Pictures in batches of the one shape; how many of each are real goes into `counts`."""
+        while some := list(islice(pictures, self.together)):
+            room = np.zeros((self.together, self.view.size, self.view.size, 3), np.uint8)
             room[: len(some)] = some
-            room[len(some) :] = 0
-            with self._lock:
-                yield self._network(room)[: len(some)]
+            counts.append(len(some))
+            yield room
 
     @cached_property
     def _network(self) -> Engine:

@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +35,15 @@ class OpenVinoEngine:
         core = openvino.Core()
         self._compiled = core.compile_model(core.read_model(_translated(backbone)), "CPU", settings)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, H, W, 3) -> (B, D)"""
-        vectors: NDArray[np.float32] = np.array(self._compiled(np.ascontiguousarray(pixels))[0], np.float32)
-        return vectors
+    def __call__(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """(B, H, W, 3) -> (B, D), for each batch."""
+        for pixels in batches:
+            yield np.array(self._compiled(np.ascontiguousarray(pixels))[0], np.float32)
 
 
 def _translated(backbone: ImageTower) -> Path:
     """The network in OpenVINO's form, made once; written aside and renamed, so that a killed or second process finds all or nothing."""
-    key = {**backbone.description, "batch": backbone.batch, "library": openvino.__version__, "translation": _TRANSLATION}
+    key = {**backbone.description, "batch": backbone.together, "library": openvino.__version__, "translation": _TRANSLATION}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     folder = backbone.store.folder / "networks" / name
     if not (folder / "network.xml").is_file():
@@ -60,7 +61,7 @@ def _translate(backbone: ImageTower, file: Path) -> None:
     from quickstep.backbones.towers import load_tower  # imports transformers, which a kept network does not need
 
     tower = load_tower(backbone)
-    example = torch.zeros((backbone.batch, backbone.view.size, backbone.view.size, 3), dtype=torch.uint8)
+    example = torch.zeros((backbone.together, backbone.view.size, backbone.view.size, 3), dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of branches on shapes, which are fixed here
         network: Any = openvino.convert_model(tower, example_input=example, input=list(example.shape))
