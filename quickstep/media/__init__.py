@@ -16,7 +16,17 @@ import av
 from quickstep.media.reading import OVERHANG, VideoInfo, VideoReader, probe, read_frames, read_windows
 from quickstep.media.writing import write_video
 
-__all__ = ["DECODING_VERSION", "OVERHANG", "VideoInfo", "VideoReader", "ffmpeg_version", "probe", "read_frames", "read_windows", "write_video"]
+__all__ = [
+    "DECODING_VERSION",
+    "OVERHANG",
+    "VideoInfo",
+    "VideoReader",
+    "ffmpeg_version",
+    "probe",
+    "read_frames",
+    "read_windows",
+    "write_video",
+]
 
 # A part of every cache key: raise it whenever the same moments of the same file give other pixels than before.
 DECODING_VERSION = 1
