@@ -45,12 +45,14 @@ class TrainConfig:
     engine: str | None = setting(None, "what runs the network: torch or openvino (extra), the fastest on Intel processors")
     head: str = setting("linear", f"what is fitted: {', '.join(HEADS)}")
     frames: int | None = setting(None, "frames a window; by default the backbone's own number")
-    epochs: int = setting(100, "passes over the training segments, at most")
+    epochs: int | None = setting(None, "passes over the training segments, at most; by default 100, more where they are few")
     learning_rate: float | None = setting(None, "size of the first steps; by default what suits the optimizer")
     optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", f"one of {', '.join(OPTIMIZERS)}")
     dropout: float = setting(0.0, "share of the numbers hidden at random while fitting")
     class_weights: bool = setting(False, "let every class count the same, however many segments it has")
-    patience: int = setting(20, "stop after so many epochs in a row that are measurably worse on validation")
+    patience: int | None = setting(
+        None, "stop after so many epochs in a row that are measurably worse on validation; by default a fifth of all"
+    )
     seed: int = setting(0, "for the split and the fit: the same seed gives the same model")
 
     def __post_init__(self) -> None:

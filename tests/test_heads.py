@@ -254,7 +254,7 @@ def test_noise_is_pulled_harder_than_truth() -> None:
     labels = np.arange(60) % 2
     noise = rng.normal(0, 1, (60, 100)) / 10
     telling = noise + np.where(labels[:, None] == 0, 0.2, -0.2)
-    strong, weak = (choose_shrinkage(inputs, labels, range(60), classes=2) for inputs in (noise, telling))
+    strong, weak = (choose_shrinkage(inputs, labels, range(60), classes=2).strength for inputs in (noise, telling))
     assert strong > weak
     assert strong in STRENGTHS
 

@@ -5,6 +5,7 @@ Imports no network library: a head's own file loads when its name is looked up. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol
@@ -27,6 +28,7 @@ HEADS: dict[str, Entry] = {
     ),
 }
 
+STEPS = 800  # that a fit takes at least, where it is not said otherwise
 OPTIMIZERS = ("adamw", "adam", "sgd")
 
 
@@ -60,22 +62,34 @@ class Examples:
 class FitConfig:
     """How the one loop fits any head; the defaults need no tuning on 30 to some thousand segments."""
 
-    epochs: int = setting(100, "passes over the training segments, at most")
+    epochs: int | None = setting(None, "passes over the training segments, at most; by default 100, more where they are few")
     learning_rate: float | None = setting(None, "size of the first steps; by default what suits the optimizer and the features' width")
     optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", "adamw, adam or sgd (with momentum)")
     weight_decay: float = setting(0.0, "the optimizer's own weight decay, on top of the head's shrinkage")
     batch: int | None = setting(None, "segments a step; by default from 32 to 512, growing with their number")
     class_weights: bool = setting(False, "let every class count the same, however many segments it has")
     label_smoothing: float = setting(0.0, "share of each label that is spread over all classes")
-    patience: int = setting(20, "stop after so many epochs in a row that are measurably worse on validation")
+    patience: int | None = setting(
+        None, "stop after so many epochs in a row that are measurably worse on validation; by default a fifth of all"
+    )
     seed: int = setting(0, "the same seed gives the same model on the same machine")
 
+    def passes(self, segments: int) -> int:
+        """How many epochs there are at most: a few segments are few steps an epoch, and a fit takes its number of steps."""
+        return self.epochs or max(100, math.ceil(STEPS / math.ceil(segments / self.step(segments))))
+
+    def step(self, segments: int) -> int:
+        """How many segments there are in one step."""
+        return self.batch or min(512, max(32, segments // 16))
+
     def __post_init__(self) -> None:
-        between("epochs", self.epochs, 1, 1_000_000)
+        if self.epochs is not None:
+            between("epochs", self.epochs, 1, 1_000_000)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         at_least("weight_decay", self.weight_decay, 0)
         between("label_smoothing", self.label_smoothing, 0, 0.99)
-        at_least("patience", self.patience, 1)
+        if self.patience is not None:
+            at_least("patience", self.patience, 1)
         between("seed", self.seed, 0, 2**63 - 1)
         if self.batch is not None:
             at_least("batch", self.batch, 1)

@@ -68,7 +68,7 @@ class AttentionHead:
         shown = _samples(scale, train)
         if self.config.shrinkage is None:
             first = _looked(network, shown)  # (N, L * D)
-            network.shrinkage = choose_shrinkage(first, train.labels, train.groups, classes=classes, seed=fitting.seed)
+            network.shrinkage = choose_shrinkage(first, train.labels, train.groups, classes=classes, seed=fitting.seed).strength
         fitted = fit_network(
             network,
             shown,

@@ -119,17 +119,18 @@ def _fit(
     optimizer = _optimizer(network, fitting, rate)
     weight = _class_weight(train.labels, network, fitting)
     dropout = Dropout(dropout_rate, generator)
-    watch = _Watch(fitting.patience, len(train), len(validation) if validation else 0)
-    while watch.epochs < fitting.epochs and not watch.tired:
+    epochs = fitting.passes(len(train))
+    watch = _Watch(fitting.patience or max(20, epochs // 5), len(train), len(validation) if validation else 0)
+    while watch.epochs < epochs and not watch.tired:
         for group in optimizer.param_groups:
-            group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * watch.epochs / fitting.epochs))
+            group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * watch.epochs / epochs))
         _one_epoch(network, train, optimizer, _Step(fitting, weight, dropout, generator))
         watch.note(network, measure(network, train, weight), measure(network, validation, weight) if validation else None)
         if not math.isfinite(watch.train_loss[-1]):
             raise _diverged(watch.epochs, rate)
-        progress("fitting", watch.epochs, fitting.epochs)
-    if watch.epochs < fitting.epochs:
-        progress("fitting", fitting.epochs, fitting.epochs)
+        progress("fitting", watch.epochs, epochs)
+    if watch.epochs < epochs:
+        progress("fitting", epochs, epochs)
     return watch.fitted(network, train, validation)
 
 
@@ -142,13 +143,10 @@ class _Step:
     dropout: Dropout
     generator: torch.Generator
 
-    def batch(self, count: int) -> int:
-        return self.fitting.batch or min(512, max(32, count // 16))
-
 
 def _one_epoch(network: Any, train: Samples, optimizer: torch.optim.Optimizer, step: _Step) -> None:
     order = torch.randperm(len(train), generator=step.generator)
-    for chosen in torch.split(order, step.batch(len(train))):
+    for chosen in torch.split(order, step.fitting.step(len(train))):
         logits = network(*train.take(chosen), dropout=step.dropout)  # (B, C)
         loss = nn.functional.cross_entropy(logits, train.labels[chosen], weight=step.weight, label_smoothing=step.fitting.label_smoothing)
         optimizer.zero_grad()

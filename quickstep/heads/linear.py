@@ -56,10 +56,8 @@ class LinearHead:
     ) -> History:
         """Pools once, standardises by the training segments alone, and fits the layer."""
         inputs = pooled(train.features)  # (N, D)
-        scale = Standardiser.of(inputs)
-        network = _Linear(inputs.shape[1], classes, self.config.shrinkage or 0.0)
-        if self.config.shrinkage is None:
-            network.shrinkage = choose_shrinkage(scale(inputs), train.labels, train.groups, classes=classes, seed=fitting.seed)
+        scale, shrinkage = self._scaled(inputs, train, classes, fitting.seed)
+        network = _Linear(inputs.shape[1], classes, shrinkage)
         fitted = fit_network(
             network,
             _samples(scale(inputs), train),
@@ -69,7 +67,17 @@ class LinearHead:
             progress=progress,
         )
         self._weights, self._last = (scale.arrays | as_arrays(state) for state in (fitted.best, fitted.last))
-        return replace(fitted.history, shrinkage=network.shrinkage)
+        return replace(fitted.history, shrinkage=shrinkage)
+
+    def _scaled(self, inputs: NDArray[np.float64], train: Examples, classes: int, seed: int) -> tuple[Standardiser, float]:
+        """How the numbers are standardised and how strongly weights are pulled to zero: what tells most of held-back groups."""
+        plain = Standardiser.of(inputs)
+        if self.config.shrinkage is not None:
+            return plain, self.config.shrinkage
+        scales = (plain, Standardiser.of(inputs, soft=True))
+        choices = [choose_shrinkage(scale(inputs), train.labels, train.groups, classes=classes, seed=seed) for scale in scales]
+        better = int(choices[1].clearly_better_than(choices[0]))
+        return scales[better], choices[better].strength
 
     def scores(self, features: Sequence[Features]) -> NDArray[np.float64]:
         """Logits (N, C), in double precision, a segment at a time so that none depends on its neighbours."""
@@ -109,18 +117,24 @@ class _Linear(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Standardiser:
-    """Brings every number to mean 0 and the whole to a squared length of about 1, so that one learning rate suits any width."""
+    """Brings every number to mean 0 and the whole to a squared length of about 1, so that one learning rate suits any width.
+
+    With `soft`, each is divided by its own spread and the usual (median) spread together: then numbers that hardly vary, and are often
+    mostly noise, are not blown up until they weigh as much as the others.
+    """
 
     mean: NDArray[np.float32]  # (D,)
     scale: NDArray[np.float32]  # (D,)
 
     @classmethod
-    def of(cls, inputs: NDArray[np.float64]) -> Standardiser:
+    def of(cls, inputs: NDArray[np.float64], *, soft: bool = False) -> Standardiser:
         mean, deviation = inputs.mean(axis=0), inputs.std(axis=0)
-        # A number that never changes in training says nothing: what is left of it is rounding, not to be blown up.
+        # A number that never changes in training says nothing: what is left of it is rounding.
         moving = deviation > 1e-6 * np.maximum(np.abs(mean), np.abs(inputs).max(initial=0.0) * 1e-3)
-        scale = np.where(moving, 1 / np.where(moving, deviation, 1.0), 0.0) / np.sqrt(max(1, moving.sum()))
-        return cls(mean.astype(np.float32), scale.astype(np.float32))
+        usual = float(np.median(deviation[moving])) if soft and moving.any() else 0.0
+        scale = np.where(moving, 1 / np.hypot(np.where(moving, deviation, 1.0), usual), 0.0)
+        length = float(np.sqrt(((deviation * scale) ** 2).sum()))
+        return cls(mean.astype(np.float32), (scale / (length or 1.0)).astype(np.float32))
 
     def __call__(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
         return (inputs - self.mean.astype(np.float64)) * self.scale.astype(np.float64)

@@ -7,6 +7,7 @@ a head does on new videos. Here it is made on held-back groups, with an exact an
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,22 @@ TEMPERATURES = np.geomspace(0.05, 5.0, 25)
 Array = NDArray[np.float64]
 
 
-def choose_shrinkage(inputs: Array, labels: NDArray[np.int64], groups: Sequence[Hashable], *, classes: int, seed: int = 0) -> float:
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A strength, and how surprising each held-back segment's true label was under it (empty where none could be held back)."""
+
+    strength: float
+    surprise: Array  # (N,)
+
+    def clearly_better_than(self, other: Choice) -> bool:
+        """Whether the labels are less surprising by more than the standard error of the difference: else it is the luck of the folds."""
+        if len(self.surprise) == 0:
+            return False
+        gain = other.surprise - self.surprise
+        return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
+
+
+def choose_shrinkage(inputs: Array, labels: NDArray[np.int64], groups: Sequence[Hashable], *, classes: int, seed: int = 0) -> Choice:
     """The strength of those in STRENGTHS whose scores for held-back groups are the most telling; inputs are (N, D)."""
     rng, total = np.random.default_rng(seed), len(inputs)
     if total > MOST:
@@ -33,15 +49,18 @@ def choose_shrinkage(inputs: Array, labels: NDArray[np.int64], groups: Sequence[
         inputs, labels, groups = inputs[kept], labels[kept], [groups[i] for i in kept]
     folds = deal(labels, groups, rng)
     if folds.max() < 1:
-        return float(USUAL)
+        return Choice(USUAL, np.zeros(0))
     inputs = _rotate(inputs)
     logits = np.zeros((len(STRENGTHS), len(inputs), classes))
     with threadpool_limits(1, "blas"):  # products this small only wait for each other
         for fold in range(folds.max() + 1):
             held = folds == fold
             logits[:, held] = _path(inputs[~held], labels[~held], inputs[held], classes)
-    best = float(STRENGTHS[int(np.argmin([_surprise(each, labels) for each in logits]))])
-    return best * len(inputs) / total  # the pull stands beside a mean over segments: it weighs less the more there are
+    surprises = [_surprise(each, labels) for each in logits]
+    best = int(np.argmin([each.mean() for each in surprises]))
+    return Choice(
+        float(STRENGTHS[best]) * len(inputs) / total, surprises[best]
+    )  # the pull stands beside a mean over segments: it weighs less the more there are
 
 
 def deal(labels: NDArray[np.int64], groups: Sequence[Hashable], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -101,7 +120,8 @@ def _loss(flat: Array, inputs: Array, truth: Array, strength: float) -> tuple[fl
     return loss, gradient.ravel()
 
 
-def _surprise(logits: Array, labels: NDArray[np.int64]) -> float:
-    """The mean log-loss at the temperature that suits best: scores are calibrated later anyway, only their direction counts."""
+def _surprise(logits: Array, labels: NDArray[np.int64]) -> Array:
+    """The log-loss of each (N,) at the temperature that suits best: scores are calibrated later anyway, only their direction counts."""
     rows = np.arange(len(labels))
-    return min(float(-log_softmax(logits / temperature, axis=1)[rows, labels].mean()) for temperature in TEMPERATURES)
+    losses = [np.asarray(-log_softmax(logits / temperature, axis=1)[rows, labels]) for temperature in TEMPERATURES]
+    return min(losses, key=lambda each: float(each.mean()))
