@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.tables import show
 
 EPOCHS = 10
+REAL = Path(__file__).parents[2] / "shared" / "data" / "pushup"
 
 
 def draw_videos(folder: Path, count: int, size: tuple[int, int], seconds: float) -> list[Path]:
@@ -201,7 +202,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=1, help="runs of each way, in turn; the best counts")
-    parser.add_argument("--real", type=Path, nargs="*", help="videos of one's own instead of drawn ones")
+    parser.add_argument("--real", type=Path, nargs="*", help="videos of one's own (default: some of the shared ones, where they are)")
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -210,9 +211,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         weights = save_checkpoint(Path(folder) / "weights")
-        if options.real:
-            _compare("real videos", options.real, weights, options)
-        for size in [] if options.real else options.size or ["320x240", "1920x1080"]:
+        real = options.real if options.real is not None else sorted(REAL.glob("correct/*.mp4"))[: options.videos]
+        if real:
+            _compare(f"{len(real)} real videos", real, weights, options)
+        for size in options.size or ["320x240", "1920x1080"]:
             width, height = map(int, size.split("x"))
             videos = draw_videos(Path(folder) / size, options.videos, (width, height), options.seconds)
             _compare(f"{len(videos)} videos of {options.seconds:g} s at {size}", videos, weights, options)

@@ -108,8 +108,9 @@ def train(
     head = open_head(config.head, {"dropout": config.dropout})
     opening = _opening(config, backbone)
     backbone = backbone if backbone is not None else open_for_training(config, store)
-    # What "auto" came to here is what the model asks for everywhere: its head was fitted on those values.
-    opening = replace(opening, precision=backbone.identity.get("precision", opening.precision))
+    # What was left open and how it was settled here is what the model asks for everywhere: its head was fitted on those values.
+    settled = {name: backbone.identity.get(name, getattr(opening, name)) for name in ("precision", "engine")}
+    opening = replace(opening, **settled)
     clock.mark("opening")
     manifest, drawn = _with_splits(manifest, config, store=store, progress=progress)
     clock.mark("splits")
