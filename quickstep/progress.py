@@ -1,7 +1,8 @@
-"""How long work tells what it is doing: a function that is called, and the one that stays silent."""
+"""How long work tells what it is doing: a function that is called, the one that stays silent, and a clock for its stages."""
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 
@@ -13,3 +14,17 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int) -> None:
     """The default: says nothing."""
+
+
+class Clock:
+    """Time per stage, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def mark(self, stage: str) -> None:
+        """The stage that began at the mark before ends here."""
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._since, 3)
+        self._since = now

@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from quickstep.errors import MediaError, StoreError
 
@@ -80,8 +82,6 @@ class Store:
 
     def put(self, key: Mapping[str, Json], arrays: Mapping[str, NDArray[Any]]) -> None:
         """Keep arrays under a key."""
-        from safetensors.numpy import save
-
         packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         blob = save(packed, metadata={"key": canonical(key), "sha256": _checksum(packed)})
         file = self._file(key)
@@ -254,9 +254,6 @@ def _key_of(file: Path) -> dict[str, Json]:
 
 def _unpack(blob: bytes) -> Arrays | None:
     """The arrays of a stored file, or None if a bit of it is not as it was written."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     try:
         arrays: Arrays = load(blob)
         return arrays if _metadata(blob)["sha256"] == _checksum(arrays) else None

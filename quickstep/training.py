@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from quickstep.features import Extraction, extract
 from quickstep.heads import HEADS, OPTIMIZERS, Examples, FitConfig, Head, History, open_head
 from quickstep.manifest import PARTS, Manifest
 from quickstep.model import Facts, Model, Opening
-from quickstep.progress import Progress, silent
+from quickstep.progress import Clock, Progress, silent
 from quickstep.records import to_plain
 from quickstep.segment import Failure, Segment
 from quickstep.settings import between, setting
@@ -103,7 +102,7 @@ def train(
 
     `backbone` is an instance to use in place of the config's name.
     """
-    config, store, clock = config or TrainConfig(), store or Store(), _Clock()
+    config, store, clock = config or TrainConfig(), store or Store(), Clock()
     _check_labels(manifest)
     head = open_head(config.head, {"dropout": config.dropout})
     opening = _opening(config, backbone)
@@ -184,19 +183,6 @@ def open_for_training(config: TrainConfig, store: Store | None = None) -> Backbo
             "name `--backbone motion`, which needs none, or say where they are with `--weights FOLDER`"
         ) from error
     return backbone
-
-
-class _Clock:
-    """Time per stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def mark(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = round(now - self._since, 3)
-        self._since = now
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ The scores are `Model.predict`'s own. Validation is not touched: what was fitted
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from quickstep.evaluation.report import (
 from quickstep.evaluation.thumbnails import strip
 from quickstep.manifest import Manifest
 from quickstep.model import Model, Prediction
-from quickstep.progress import Progress, silent
+from quickstep.progress import Clock, Progress, silent
 from quickstep.segment import Failure, Segment
 from quickstep.shortcuts import Shortcut
 from quickstep.store import Store
@@ -63,7 +62,7 @@ def evaluate(
     seed: int = 0,
 ) -> Report:
     """Measure a model on one part of a manifest: by default the test part of the one it was trained under."""
-    store, clock = store or Store(), _Clock()
+    store, clock = store or Store(), Clock()
     chosen = _choose(model, manifest, split)
     found = model.predict(chosen.segments, store=store, progress=progress, strict=strict)
     clock.mark("predicting")
@@ -204,19 +203,6 @@ def _verdicts(
 def _why(failure: Failure) -> str:
     """The reason without the path, which stands beside it."""
     return failure.error.why if isinstance(failure.error, MediaError) else str(failure.error)
-
-
-class _Clock:
-    """Time per stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def mark(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = round(now - self._since, 3)
-        self._since = now
 
 
 def _version(name: str) -> str:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quickstep.heads import Examples, FitConfig, History
+from quickstep.heads.arrays import Fittable, Standardiser, as_arrays, check_weights, fitting_width, flat
 from quickstep.heads.fitting import Dropout, Samples, fit_network
-from quickstep.heads.linear import Standardiser, as_arrays, check_weights, fitting_width, flat
 from quickstep.heads.shrinkage import choose_shrinkage
 from quickstep.progress import Progress, silent
 from quickstep.settings import at_least, between, setting
@@ -43,21 +43,15 @@ class AttentionConfig:
             at_least("shrinkage", self.shrinkage, 0)
 
 
-class AttentionHead:
+class AttentionHead(Fittable):
     """Attentive pooling over time that keeps order, and a linear layer."""
 
     Config = AttentionConfig
     name = "attention"
 
     def __init__(self, config: AttentionConfig | None = None) -> None:
+        super().__init__()
         self.config = config or AttentionConfig()
-        self._weights: dict[str, NDArray[Any]] = {}
-        self._last: dict[str, NDArray[Any]] | None = None
-
-    @property
-    def classes(self) -> int:
-        """How many classes it tells apart."""
-        return len(self._weights["bias"]) if self._weights else 0
 
     def fit(
         self, train: Examples, validation: Examples | None = None, *, classes: int, fitting: FitConfig, progress: Progress = silent
@@ -91,12 +85,6 @@ class AttentionHead:
             values, positions, mask = _pad([_moments(scale, each)], dtype=torch.float64)
             rows.append(network(values, positions, mask)[0].numpy())
         return np.stack(rows) if rows else np.zeros((0, self.classes))
-
-    def weights(self) -> dict[str, NDArray[Any]]:
-        return dict(self._weights)
-
-    def last_weights(self) -> dict[str, NDArray[Any]] | None:
-        return dict(self._last) if self._last is not None else None
 
     def load(self, weights: Mapping[str, NDArray[Any]]) -> None:
         width, classes, looks = np.size(weights.get("mean", ())), np.size(weights.get("bias", ())), self.config.looks
