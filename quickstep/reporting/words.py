@@ -34,7 +34,7 @@ def under(report: Report) -> str:
     other = report.tested_on.fingerprint != report.trained_on.fingerprint
     where = f"Trained on {report.trained_on.name}, tested on {report.tested_on.name}: " if other else ""
     text = f"{moves}, {len(report.tested)} {report.things}{whose} that it did not learn from. "
-    text += f"Always naming the commonest would be right on {percent(report.figures.chance)}."
+    text += f"The commonest of them makes up {percent(report.figures.chance)}."
     return where + text
 
 
