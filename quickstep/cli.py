@@ -14,16 +14,22 @@ from cyclopts import App
 from quickstep.errors import QuickstepError
 from quickstep.table import Entry
 
+_ROOM = "quickstep.commands"
+
 COMMANDS = {
-    "train": Entry("quickstep.commands:train", "Make a model of a folder (or csv) of labelled videos."),
-    "evaluate": Entry("quickstep.commands:evaluate", "Measure a model on videos it has not seen, beside plain baselines, in a report."),
-    "predict": Entry("quickstep.commands:predict", "Name the move in videos."),
-    "compare": Entry("quickstep.commands:compare", "Say whether one model is really better than another on the same videos."),
-    "scan": Entry("quickstep.commands:scan", "Look for what is wrong with a set of videos before training on it."),
-    "split": Entry("quickstep.commands:split", "Divide a set into train, val and test (or folds) so that nothing leaks, with the proof."),
-    "demo": Entry("quickstep.commands:demo", "Draw dancers and do all of it on them, offline."),
-    "cache": Entry("quickstep.commands:cache", "Show what is kept of earlier computations, and prune it."),
-    "doctor": Entry("quickstep.commands:doctor", "Say what is installed, what is missing and what to do about it."),
+    "train": Entry(f"{_ROOM}.models:train", "Make a model of a folder (or csv) of labelled videos."),
+    "evaluate": Entry(
+        f"{_ROOM}.models:evaluate", "Measure a model on videos it has not seen, beside plain baselines, in a report."
+    ),
+    "predict": Entry(f"{_ROOM}.models:predict", "Name the move in videos."),
+    "compare": Entry(f"{_ROOM}.models:compare", "Say whether one model is really better than another on the same videos."),
+    "scan": Entry(f"{_ROOM}.sets:scan", "Look for what is wrong with a set of videos before training on it."),
+    "split": Entry(
+        f"{_ROOM}.sets:split", "Divide a set into train, val and test (or folds) so that nothing leaks, with the proof."
+    ),
+    "demo": Entry(f"{_ROOM}.house:demo", "Draw dancers and do all of it on them, offline."),
+    "cache": Entry(f"{_ROOM}.house:cache", "Show what is kept of earlier computations, and prune it."),
+    "doctor": Entry(f"{_ROOM}.house:doctor", "Say what is installed, what is missing and what to do about it."),
 }
 
 app = App(

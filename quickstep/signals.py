@@ -1,11 +1,14 @@
-"""What is seen and what is made of it: Frames (pixels in time) and Features (vectors in time); no file, no network.
+"""What is seen and what is made of it: Frames (pixels in time), Features (vectors in time), Texts (words as vectors).
+
+Knows no file and no network.
 
 `Flow`, `Poses` and `Audio` will stand here too when something reads them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +56,42 @@ class Features:
 
     def __repr__(self) -> str:
         return f"Features({'x'.join(map(str, self.values.shape))}, {_span(self.times)})"
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """How a network holds words against what it sees: a score is `scale * cosine + bias`.
+
+    `prompting` are the weights with which X-CLIP lets the video rewrite the words first; its features are then (T, 1 + P, D): the
+    video's vector, and the P parts of the picture that do the rewriting.
+    """
+
+    scale: float = 1.0
+    bias: float = 0.0
+    prompting: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Texts:
+    """What a backbone's text side makes of the words for some classes."""
+
+    vectors: NDArray[np.float32]  # (S, D), one a sentence
+    owners: NDArray[np.int64]  # (S,): the class that each sentence is about
+    matching: Matching = Matching()
+
+    def __post_init__(self) -> None:
+        if self.vectors.dtype != np.float32 or self.vectors.ndim != 2 or self.owners.shape != self.vectors.shape[:1]:
+            raise ValueError(f"vectors {self.vectors.dtype} {self.vectors.shape} have owners {self.owners.shape}")
+        if len(self.owners) == 0 or set(self.owners.tolist()) != set(range(self.classes)):
+            raise ValueError("every class has at least one sentence")
+
+    @property
+    def classes(self) -> int:
+        """C: how many classes there are."""
+        return int(self.owners.max()) + 1
+
+    def __repr__(self) -> str:
+        return f"Texts({len(self.owners)} sentences of {self.classes} classes, {self.vectors.shape[1]} numbers each)"
 
 
 def _span(times: NDArray[np.float64]) -> str:

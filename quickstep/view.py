@@ -24,7 +24,8 @@ class View:
 
     Without `fps`, `frames` moments spread evenly over each of `windows` equal parts of the segment. With `fps`, each window is
     `frames` moments at that pace, and `windows=None` means as many as cover the segment. A segment too short for its
-    window shows its last frame again: never a black one.
+    window shows its last frame again: never a black one. `hop` (with `fps`, without `windows`) starts a window every so many seconds
+    instead, overlapping ones where it is shorter than a window; the last one ends where the segment ends.
 
     `fit="crop"`: the short edge becomes `edge` (by default `size`), then the central size x size is kept. `"stretch"`: size x
     size whatever the shape. `"whole"`: the short edge becomes `size` (never enlarged), nothing is cut off.
@@ -37,6 +38,7 @@ class View:
     fit: Fit = "crop"
     edge: int | None = None
     resample: Resample = "bicubic"
+    hop: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.frames <= 4096:
@@ -49,6 +51,8 @@ class View:
             raise ConfigError("windows", "covering windows need a pace: set fps too")
         if self.windows is not None and not 1 <= self.windows <= 10_000:
             raise ConfigError("windows", f"from 1 to 10000 windows, not {self.windows}")
+        if self.hop is not None and not (self.fps is not None and self.windows is None and 0 < self.hop < math.inf):
+            raise ConfigError("hop", f"a time above 0 between windows that have a pace (fps) and no fixed number, not {self.hop}")
         if self.edge is not None and self.edge < self.size:
             raise ConfigError("edge", f"the short edge before cropping is at least the size ({self.size}), not {self.edge}")
 
@@ -62,6 +66,11 @@ class View:
             assert self.windows is not None
             length = (end - start) / self.windows
             starts = start + length * np.arange(self.windows)
+        elif self.hop is not None:
+            length = self.frames / self.fps
+            slack = max(0.0, end - start - length)
+            count = math.ceil(slack / self.hop - 1e-6) + 1
+            starts = start + np.minimum(self.hop * np.arange(count), slack)
         else:
             length = self.frames / self.fps
             count = self.windows or max(1, math.ceil((end - start) / length - 1e-6))

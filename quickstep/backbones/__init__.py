@@ -8,10 +8,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
 
 from quickstep.errors import ConfigError, UnknownName
-from quickstep.signals import Features, Frames
+from quickstep.signals import Features, Frames, Matching
 from quickstep.store import Store
 from quickstep.table import Entry, look_up
 from quickstep.view import View
@@ -60,6 +63,17 @@ class Backbone(Protocol):
         """The features of each window, the same whatever else is in the batch."""
 
 
+class TextBackbone(Backbone, Protocol):
+    """A backbone whose vectors live beside those of words."""
+
+    def embed_text(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """One vector a sentence, (N, D), in the space of `embed`; of any length."""
+
+    @property
+    def matching(self) -> Matching:
+        """How the network itself holds words against what it sees."""
+
+
 _CLIP = "quickstep.backbones.images:ImageTower"
 
 BACKBONES: dict[str, Entry] = {
@@ -69,6 +83,8 @@ BACKBONES: dict[str, Entry] = {
     "clip-vit-l14": Entry(_CLIP, "CLIP ViT-L/14, 768 numbers a frame: the strongest CLIP, about 18x the work"),
     "hf-image:NAME": Entry(_CLIP, "any CLIP, SigLIP, SigLIP 2, DINOv2 or DINOv3 image tower, by hub name or local folder"),
 }
+
+TEXT_BACKBONES = tuple(name for name in BACKBONES if name != "motion")
 
 
 def open_backbone(
@@ -97,6 +113,18 @@ def open_backbone(
             raise ConfigError(option, f"the backbone {name!r} has nothing to choose here; leave it out")
     known = {"name": name, "store": store, **options}
     return target(**{key: value for key, value in known.items() if key in taken and value is not None})  # type: ignore[no-any-return]
+
+
+def reads_words(backbone: Backbone) -> TypeGuard[TextBackbone]:
+    """Whether it can hold words against what it sees, as it was opened."""
+    return hasattr(backbone, "embed_text") and getattr(backbone, "has_text", True)
+
+
+def with_words(backbone: Backbone) -> TextBackbone:
+    """Itself; where it cannot read words, a line that says which backbones can."""
+    if not reads_words(backbone):
+        raise UnknownName("backbone with a text side", backbone.name, TEXT_BACKBONES)
+    return backbone
 
 
 def weights_at_hand(name: str) -> bool:

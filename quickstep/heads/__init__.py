@@ -18,7 +18,7 @@ from quickstep.progress import Progress, silent
 from quickstep.records import from_plain, to_plain
 from quickstep.segment import Segment
 from quickstep.settings import at_least, between, one_of, setting
-from quickstep.signals import Features
+from quickstep.signals import Features, Texts
 from quickstep.table import Entry, look_up
 
 HEADS: dict[str, Entry] = {
@@ -39,6 +39,7 @@ class Examples:
     features: Sequence[Features]
     labels: NDArray[np.int64]  # (N,)
     segments: tuple[Segment, ...] = ()
+    texts: Texts | None = None  # what words say of the classes, for heads that read them
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
@@ -146,7 +147,10 @@ class History:
 
 
 class Head(Protocol):
-    """Turns features into scores; what we fit. Its config is a frozen dataclass; its weights are plain arrays."""
+    """Turns features into scores; what we fit. Its config is a frozen dataclass; its weights are plain arrays.
+
+    One that says `reads_texts = True` is shown `Examples.texts` too.
+    """
 
     name: str
 

@@ -1,0 +1,193 @@
+"""The commands about one model: make it, measure it, use it, hold it against others."""
+
+from __future__ import annotations
+
+import csv as table
+import json as jsons
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from quickstep.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, open_model
+from quickstep.errors import ConfigError
+from quickstep.model import Predictions
+from quickstep.terminal import TerminalProgress, say, show_table
+from quickstep.training import TrainConfig
+
+DEFAULT_TRAIN = TrainConfig()
+
+
+def train(
+    data: Path,
+    /,
+    *,
+    out: Annotated[Path, Out],
+    classes: Path | None = None,
+    strict: Annotated[bool, Flag] = False,
+    config: Annotated[TrainConfig, Flat] = DEFAULT_TRAIN,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Make a model of a folder (or csv) of labelled videos.
+
+    Parameters
+    ----------
+    data
+        a folder with one folder of videos per class, or a csv with the columns path,label[,start,end,group,split]
+    out
+        the folder of the model
+    classes
+        a file that names the class numbers of the list
+    strict
+        stop at the first video that cannot be used, instead of listing it
+    """
+    from quickstep.manifest import read_manifest
+    from quickstep.reporting import write_card
+    from quickstep.sealed import check_target
+    from quickstep.training import train as fit
+
+    check_target(out)
+    with TerminalProgress() as progress:
+        trained = fit(read_manifest(data, classes=classes), config, store=run.store, progress=progress, strict=strict)
+    trained.model.save(out)
+    write_card(trained.model, out)
+    for failure in trained.failures:
+        say(f"left out: {failure}", style="yellow")
+    for warning in trained.warnings:
+        say(f"note: {warning}", style="yellow")
+    if run.json:
+        print(jsons.dumps({"model": str(out), **asdict(trained.model.facts)}, ensure_ascii=False))
+    say(f"{trained.model} is in {out}; measure it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
+
+
+def evaluate(
+    model: Path,
+    /,
+    *,
+    data: Path | None = None,
+    split: Literal["train", "val", "test", "all"] = "test",
+    out: Annotated[Path | None, Out] = None,
+    weights: Path | None = None,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Measure a model on videos it has not seen, beside plain baselines; writes report.html, report.json, report.md and pictures.
+
+    Parameters
+    ----------
+    model
+        the folder of the model
+    data
+        other labelled videos to test on (default: the test part of what it was trained on)
+    split
+        the part to test on
+    out
+        where the report goes (default: into the folder of the model)
+    weights
+        where the backbone's weights are now, if they moved
+    """
+    from quickstep.evaluation import evaluate as measure
+    from quickstep.manifest import read_manifest
+    from quickstep.reporting import write_report
+
+    opened = open_model(model, weights, run)
+    with TerminalProgress() as progress:
+        manifest = read_manifest(data) if data else None
+        report = measure(opened, manifest, split=split, store=run.store, progress=progress)
+    folder = out or (model / f"on-{data.stem}" if data else model)
+    page = write_report(report, folder)
+    for sentence in report.summary:
+        say(sentence)
+    if run.json:
+        print(report.to_json())
+    say(f"the report: {page}", style="bold")
+
+
+def predict(
+    model: Path,
+    inputs: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)],
+    /,
+    *,
+    top: int = 1,
+    csv: Annotated[bool, Flag] = False,
+    strict: Annotated[bool, Flag] = False,
+    weights: Path | None = None,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> int:
+    """Name the move in videos.
+
+    Parameters
+    ----------
+    model
+        the folder of the model
+    inputs
+        videos, folders, globs, csv lists, or - for paths on standard input
+    top
+        how many labels to show
+    csv
+        print csv with every score
+    strict
+        stop at the first video that cannot be read
+    weights
+        where the backbone's weights are now, if they moved
+    """
+    from quickstep.prediction import predict as name
+    from quickstep.prediction import to_json, to_rows
+
+    if top < 1:
+        raise ConfigError("top", f"at least 1, not {top}")
+    opened = open_model(model, weights, run)
+    with TerminalProgress() as progress:
+        found = name(opened, inputs, store=run.store, progress=progress, strict=strict)
+    if run.json:
+        print(jsons.dumps(to_json(found), ensure_ascii=False, indent=1))
+    elif csv:
+        _print_csv(to_rows(found))
+    else:
+        _show_predictions(found, top)
+    for failure in found.failures:
+        say(f"not named: {failure}", style="yellow")
+    return 0 if found.predictions else 1
+
+
+def compare(
+    models: tuple[Path, ...],
+    /,
+    *,
+    against: Literal["first", "best"] = "first",
+    out: Annotated[Path | None, Out] = None,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Say whether one model is really better than another on the same videos.
+
+    Parameters
+    ----------
+    models
+        folders of evaluated models, or their report.json files
+    against
+        hold the others against the first or the best
+    out
+        write the comparison as markdown too
+    """
+    from quickstep.evaluation import compare as hold
+
+    comparison = hold(models, against=against)
+    print(comparison.to_json() if run.json else comparison.text)
+    if out:
+        out.write_text(comparison.markdown, encoding="utf-8")
+
+
+def _show_predictions(found: Predictions, top: int) -> None:
+    """One row a segment; the further labels of `--top` stand beside the first."""
+    rows = [(each.segment, *(f"{label} {score:.3f}" for label, score in each.top(top)), each.reading) for each in found.predictions]
+    if rows:
+        show_table(("segment", "label", *("" for _ in rows[0][2:-1]), "reading"), rows)
+
+
+def _print_csv(rows: Sequence[dict[str, str]]) -> None:
+    writer = table.DictWriter(sys.stdout, rows[0].keys() if rows else ["path"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
