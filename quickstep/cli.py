@@ -18,15 +18,12 @@ _ROOM = "quickstep.commands"
 
 COMMANDS = {
     "train": Entry(f"{_ROOM}.models:train", "Make a model of a folder (or csv) of labelled videos."),
-    "evaluate": Entry(
-        f"{_ROOM}.models:evaluate", "Measure a model on videos it has not seen, beside plain baselines, in a report."
-    ),
+    "evaluate": Entry(f"{_ROOM}.models:evaluate", "Measure a model on videos it has not seen, beside plain baselines, in a report."),
     "predict": Entry(f"{_ROOM}.models:predict", "Name the move in videos."),
+    "zero-shot": Entry(f"{_ROOM}.models:zero_shot", "Make a model of words alone: no labelled video is needed."),
     "compare": Entry(f"{_ROOM}.models:compare", "Say whether one model is really better than another on the same videos."),
     "scan": Entry(f"{_ROOM}.sets:scan", "Look for what is wrong with a set of videos before training on it."),
-    "split": Entry(
-        f"{_ROOM}.sets:split", "Divide a set into train, val and test (or folds) so that nothing leaks, with the proof."
-    ),
+    "split": Entry(f"{_ROOM}.sets:split", "Divide a set into train, val and test (or folds) so that nothing leaks, with the proof."),
     "demo": Entry(f"{_ROOM}.house:demo", "Draw dancers and do all of it on them, offline."),
     "cache": Entry(f"{_ROOM}.house:cache", "Show what is kept of earlier computations, and prune it."),
     "doctor": Entry(f"{_ROOM}.house:doctor", "Say what is installed, what is missing and what to do about it."),

@@ -106,6 +106,7 @@ class Facts:
     splits: dict[str, dict[str, int]] = field(default_factory=dict)  # part -> label -> segments, as the manifest has them
     failures: tuple[str, ...] = ()  # segments of train and val that could not be used, and why
     notes: tuple[str, ...] = ()  # what the trainer should know
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)  # label -> the sentences that a head read for it
     training: dict[str, Any] = field(default_factory=dict)  # the settings of train
     fitting: dict[str, Any] = field(default_factory=dict)  # those of the loop, with what stood for "by default"
     versions: dict[str, str] = field(default_factory=dict)

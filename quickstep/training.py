@@ -14,7 +14,7 @@ import numpy as np
 
 from quickstep.backbones import open_backbone
 from quickstep.calibration import fit_temperature, probabilities, sure_from
-from quickstep.errors import ManifestError, WeightsError
+from quickstep.errors import ConfigError, ManifestError, WeightsError
 from quickstep.features import Extraction, extract
 from quickstep.heads import HEADS, OPTIMIZERS, Examples, FitConfig, Head, History, open_head
 from quickstep.manifest import PARTS, Manifest
@@ -23,8 +23,11 @@ from quickstep.progress import Clock, Progress, silent
 from quickstep.records import to_plain
 from quickstep.segment import Failure, Segment
 from quickstep.settings import between, setting
+from quickstep.signals import Texts
 from quickstep.splits import SplitConfig, SplitResult, split
 from quickstep.store import Store
+from quickstep.texts import texts_of
+from quickstep.wording import Wording, check_templates, read_wording
 
 if TYPE_CHECKING:
     from quickstep.backbones import Backbone
@@ -43,6 +46,8 @@ class TrainConfig:
     precision: str | None = setting(None, "auto, fp32 or bf16; by default bf16 where the machine is fast in it and a trial finds it safe")
     engine: str | None = setting(None, "what runs the network: torch or openvino (extra), the fastest on Intel processors")
     head: str = setting("linear", f"what is fitted: {', '.join(HEADS)}")
+    template: tuple[str, ...] = setting((), "for heads that read words: 'a video of {}' (the label goes into {}); several, or ensemble")
+    words: str | None = setting(None, "for heads that read words: a file of `label: a sentence; another`")
     frames: int | None = setting(None, "frames a window; by default the backbone's own number")
     epochs: int | None = setting(None, "passes over the training segments, at most; by default 100, more where they are few")
     learning_rate: float | None = setting(None, "size of the first steps; by default what suits the optimizer")
@@ -58,6 +63,7 @@ class TrainConfig:
         between("dropout", self.dropout, 0, 0.95)
         if self.frames is not None:
             between("frames", self.frames, 1, 4096)
+        check_templates(self.template)
         self.fitting()
 
     def fitting(self) -> FitConfig:
@@ -104,12 +110,13 @@ def train(
     """
     config, store, clock = config or TrainConfig(), store or Store(), Clock()
     _check_labels(manifest)
-    head = open_head(config.head, {"dropout": config.dropout})
-    opening = _opening(config, backbone)
-    backbone = backbone if backbone is not None else open_for_training(config, store)
+    head = open_head(config.head, {"dropout": config.dropout} if config.dropout else {})
+    wording = _wording(manifest, config, head)
+    opening = opening_of(config, backbone)
+    backbone = backbone if backbone is not None else open_for_training(config, store, parts=getattr(head, "reads_parts", False))
+    texts = texts_of(backbone, wording, store=store) if wording else None
     # What was left open and how it was settled here is what the model asks for everywhere: its head was fitted on those values.
-    settled = {name: backbone.identity.get(name, getattr(opening, name)) for name in ("precision", "engine")}
-    opening = replace(opening, **settled)
+    opening = settled(opening, backbone)
     clock.mark("opening")
     manifest, drawn = _with_splits(manifest, config, store=store, progress=progress)
     clock.mark("splits")
@@ -117,17 +124,35 @@ def train(
     segments = [segment for segment in manifest.segments if segment.split in ("train", "val")]
     found = extract(segments, backbone, view=view, store=store, progress=progress).check(strict=strict)
     clock.mark("features")
-    parts = _Parts.of(manifest, found)
+    parts = _Parts.of(manifest, found, texts)
     history = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=config.fitting(), progress=progress)
     temperature, threshold = _calibrate(head, parts.val)
     clock.mark("fitting")
     warnings = (*(drawn.warnings if drawn else ()), *_notes(parts, found))
     facts = _facts(manifest, config, history, failures=found.failures, notes=warnings, seconds=clock.seconds)
+    facts = replace(facts, words=wording.by_label if wording else {})
     model = Model(parts.labels, backbone, view, head, opening, temperature, threshold, facts, manifest, history)
     return Trained(model, history, found.failures, warnings, drawn, found.computed)
 
 
-def _opening(config: TrainConfig, backbone: Backbone | None) -> Opening:
+def settled(opening: Opening, backbone: Backbone) -> Opening:
+    """The opening with what was left open in it as it was settled here."""
+    known = {name: backbone.identity.get(name, getattr(opening, name)) for name in ("output", "precision", "engine")}
+    return replace(opening, **known)
+
+
+def _wording(manifest: Manifest, config: TrainConfig, head: Head) -> Wording | None:
+    """What the labels mean in words, for a head that reads them."""
+    if getattr(head, "reads_texts", False):
+        return read_wording(manifest.labels, templates=config.template, words=config.words)
+    for name in ("template", "words"):
+        if getattr(config, name):
+            raise ConfigError(name, f"the head {config.head!r} reads no words; leave it out, or take --head prompts or few-shot")
+    return None
+
+
+def opening_of(config: TrainConfig, backbone: Backbone | None) -> Opening:
+    """How the backbone is opened again: by its name, or where the class of an instance lives."""
     if backbone is not None:  # somebody's own: found again where its class lives
         return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
     return Opening(config.backbone or USUAL_BACKBONE, _whole_path(config.weights), config.output, config.precision, config.engine)
@@ -154,7 +179,7 @@ def _facts(
 ) -> Facts:
     return Facts(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        quickstep=_version("quickstep"),
+        quickstep=library_version("quickstep"),
         source=str(manifest.source or ""),
         fingerprint=manifest.fingerprint,
         splits=_counts(manifest),
@@ -162,18 +187,30 @@ def _facts(
         notes=notes,
         training=to_plain(config),
         fitting=to_plain(config.fitting()) | {"shrinkage": history.shrinkage},
-        versions={name: _version(name) for name in LIBRARIES},
+        versions=versions(),
         seconds=seconds,
     )
 
 
-def open_for_training(config: TrainConfig, store: Store | None = None) -> Backbone:
-    """The backbone that the config names, its weights at hand; where none was named, CLIP or a line that says how to go on."""
+def open_for_training(config: TrainConfig, store: Store | None = None, *, parts: bool = False) -> Backbone:
+    """The backbone that the config names, its weights at hand; where none was named, CLIP or a line that says how to go on.
+
+    With `parts`, one that lets what is seen rewrite the words (X-CLIP) gives what that needs.
+    """
     name = config.backbone or USUAL_BACKBONE
     try:
         backbone = open_backbone(
             name, weights=config.weights, output=config.output, precision=config.precision, engine=config.engine, store=store
         )
+        if parts and getattr(backbone, "prompted_output", None):
+            backbone = open_backbone(
+                name,
+                weights=config.weights,
+                output=backbone.prompted_output,  # type: ignore[attr-defined]
+                precision=config.precision,
+                engine=config.engine,
+                store=store,
+            )
         _ = backbone.identity  # finds the weights, or says that there are none
     except WeightsError as error:
         if config.backbone is not None or config.weights is not None:
@@ -194,7 +231,7 @@ class _Parts:
     val: Examples | None
 
     @classmethod
-    def of(cls, manifest: Manifest, found: Extraction) -> _Parts:
+    def of(cls, manifest: Manifest, found: Extraction, texts: Texts | None = None) -> _Parts:
         labels = manifest.part("train").labels
         number = {label: index for index, label in enumerate(labels)}
         shown: dict[str, list[Segment]] = {"train": [], "val": []}
@@ -210,7 +247,7 @@ class _Parts:
 
         def examples(segments: Sequence[Segment]) -> Examples:
             classes = np.array([number[str(segment.label)] for segment in segments], dtype=np.int64)
-            return Examples([found.features[segment] for segment in segments], classes, tuple(segments))
+            return Examples([found.features[segment] for segment in segments], classes, tuple(segments), texts)
 
         return cls(labels, examples(shown["train"]), examples(shown["val"]) if shown["val"] else None)
 
@@ -283,7 +320,13 @@ def _whole_path(weights: str | None) -> str | None:
     return str(Path(weights).expanduser().absolute()) if weights is not None and Path(weights).expanduser().exists() else weights
 
 
-def _version(name: str) -> str:
+def versions() -> dict[str, str]:
+    """What a model's values were made with."""
+    return {name: library_version(name) for name in LIBRARIES}
+
+
+def library_version(name: str) -> str:
+    """The installed version, "" where there is none."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("flow", "poses"),
     ("backbones", "heads"),
-    ("features",),
+    ("features", "texts"),
     ("calibration", "model"),
     ("training", "prediction", "evaluation", "zeroshot", "shots", "growing"),
     ("reporting", "demo", "doctor", "library"),

@@ -7,7 +7,7 @@ import json as jsons
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,11 +15,13 @@ from cyclopts import Parameter
 
 from quickstep.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, open_model
 from quickstep.errors import ConfigError
-from quickstep.model import Predictions
+from quickstep.model import Model, Predictions
 from quickstep.terminal import TerminalProgress, say, show_table
 from quickstep.training import TrainConfig
+from quickstep.zeroshot import ZeroShotConfig
 
 DEFAULT_TRAIN = TrainConfig()
+DEFAULT_WORDS = ZeroShotConfig()
 
 
 def train(
@@ -107,22 +109,22 @@ def evaluate(
 
 
 def predict(
-    model: Path,
-    inputs: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)],
+    model: str,
+    inputs: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)] = (),
     /,
     *,
     top: int = 1,
     csv: Annotated[bool, Flag] = False,
     strict: Annotated[bool, Flag] = False,
-    weights: Path | None = None,
+    words: Annotated[ZeroShotConfig, Flat] = DEFAULT_WORDS,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> int:
-    """Name the move in videos.
+    """Name the move in videos: with a model, or with --labels and no model at all.
 
     Parameters
     ----------
     model
-        the folder of the model
+        the folder of the model; with --labels, the first of the inputs
     inputs
         videos, folders, globs, csv lists, or - for paths on standard input
     top
@@ -131,19 +133,17 @@ def predict(
         print csv with every score
     strict
         stop at the first video that cannot be read
-    weights
-        where the backbone's weights are now, if they moved
     """
     from quickstep.prediction import predict as name
     from quickstep.prediction import to_json, to_rows
 
     if top < 1:
         raise ConfigError("top", f"at least 1, not {top}")
-    opened = open_model(model, weights, run)
+    opened, inputs = _with_model(model, inputs, words, run)
     with TerminalProgress() as progress:
         found = name(opened, inputs, store=run.store, progress=progress, strict=strict)
     if run.json:
-        print(jsons.dumps(to_json(found), ensure_ascii=False, indent=1))
+        print(jsons.dumps(to_json(found, top=top if words.labels else None), ensure_ascii=False, indent=1))
     elif csv:
         _print_csv(to_rows(found))
     else:
@@ -151,6 +151,46 @@ def predict(
     for failure in found.failures:
         say(f"not named: {failure}", style="yellow")
     return 0 if found.predictions else 1
+
+
+def zero_shot(
+    *,
+    out: Annotated[Path, Out],
+    words: Annotated[ZeroShotConfig, Flat] = DEFAULT_WORDS,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Make a model of words alone: no labelled video is needed.
+
+    Parameters
+    ----------
+    out
+        the folder of the model
+    """
+    from quickstep.reporting import write_card
+    from quickstep.sealed import check_target
+    from quickstep.zeroshot import zero_shot as make
+
+    check_target(out)
+    model = make(words, store=run.store)
+    model.save(out)
+    write_card(model, out)
+    if run.json:
+        print(jsons.dumps({"model": str(out), **asdict(model.facts)}, ensure_ascii=False))
+    folder = shlex.quote(str(out))
+    say(f"{model.backbone.name} reads {len(model.labels)} labels; the model is in {folder}", style="bold")
+    say(f"use it: quickstep predict {folder} VIDEO; measure it: quickstep evaluate {folder} --data LABELLED_VIDEOS")
+
+
+def _with_model(model: str, inputs: tuple[str, ...], words: ZeroShotConfig, run: Run) -> tuple[Model, tuple[str, ...]]:
+    """The model of a folder, or the one that words make; and what is to be named."""
+    if words.labels:
+        from quickstep.zeroshot import zero_shot as make
+
+        return make(words, store=run.store), (model, *inputs)
+    for field in fields(words):
+        if field.name != "weights" and getattr(words, field.name) != getattr(DEFAULT_WORDS, field.name):
+            raise ConfigError(field.name, "belongs to --labels, where words make the model; a model's folder has its own")
+    return open_model(Path(model), Path(words.weights) if words.weights else None, run), inputs
 
 
 def compare(

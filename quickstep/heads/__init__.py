@@ -26,6 +26,7 @@ HEADS: dict[str, Entry] = {
     "linear": Entry(
         "quickstep.heads.linear:LinearHead", "the mean over time and one linear layer: quick, steady, hard to beat on few videos"
     ),
+    "prompts": Entry("quickstep.heads.prompts:PromptsHead", "words alone, for backbones that read them: nothing is fitted"),
 }
 
 STEPS = 800  # that a fit takes at least, where it is not said otherwise

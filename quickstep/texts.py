@@ -1,0 +1,40 @@
+"""texts_of: words -> Texts, what a backbone's text side makes of the labels' sentences, through the store. Knows no head and no video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.backbones import Backbone, with_words
+from quickstep.errors import ConfigError
+from quickstep.signals import Texts
+from quickstep.store import Store
+from quickstep.wording import Wording
+
+MOST_AT_ONCE = 256  # sentences
+
+
+def texts_of(backbone: Backbone, wording: Wording, *, store: Store | None = None) -> Texts:
+    """The vectors of every label's sentences, and how the backbone holds them against what it sees."""
+    sentences = [sentence for each in wording.sentences for sentence in each]
+    owners = np.repeat(np.arange(len(wording.labels)), [len(each) for each in wording.sentences])
+    return Texts(sentence_vectors(backbone, sentences, store=store), owners, with_words(backbone).matching)
+
+
+def sentence_vectors(backbone: Backbone, sentences: Sequence[str], *, store: Store | None = None) -> NDArray[np.float32]:
+    """One vector a sentence, (N, D); what was read once is not read again."""
+    if not all(sentence.strip() for sentence in sentences) or not len(sentences):
+        raise ConfigError("query", "there is nothing to read; say what to look for, in words")
+    reader, store = with_words(backbone), store or Store()
+    parts = []
+    for start in range(0, len(sentences), MOST_AT_ONCE):
+        some = [" ".join(sentence.split()) for sentence in sentences[start : start + MOST_AT_ONCE]]
+        key = {"kind": "texts", "backbone": dict(backbone.identity), "sentences": some}
+        found = store.get(key)
+        if found is None:
+            found = {"vectors": np.asarray(reader.embed_text(some), dtype=np.float32)}
+            store.put(key, found)
+        parts.append(found["vectors"])
+    return np.concatenate(parts)
