@@ -9,7 +9,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from quickstep.errors import QuickstepError
 from quickstep.table import Entry
@@ -31,6 +31,7 @@ COMMANDS = {
 
 app = App(
     name="quickstep",
+    default_parameter=Parameter(negative_iterable=()),  # an empty list is said by leaving it out
     suppress_keyboard_interrupt=False,  # main() ends it, with a word about what is kept
     help="Names the moves in video, in your words: a folder of labelled videos in, a classifier with honest numbers out.",
     help_epilogue="`quickstep COMMAND --help` explains a command; `quickstep --install-completion` teaches your shell the names.",

@@ -1,9 +1,11 @@
-"""zero_shot: labels in words -> a Model that names them in videos, without one labelled video; saved, measured and served like any other."""
+"""zero_shot: labels in words -> a Model that names them without one labelled video; saved, measured and served like any other."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+import numpy as np
 
 from quickstep.backbones import Backbone
 from quickstep.heads import Examples, FitConfig, open_head
@@ -38,7 +40,7 @@ class ZeroShotConfig:
 
 def zero_shot(config: ZeroShotConfig, *, backbone: Backbone | None = None, store: Store | None = None) -> Model:
     """The model that those words make; `backbone` is an instance to use in place of the config's name."""
-    wording = read_wording(config.labels, templates=config.template)
+    wording = read_wording(config.labels or "", templates=config.template)
     looking = TrainConfig(
         backbone=config.backbone, weights=config.weights, precision=config.precision, engine=config.engine, frames=config.frames
     )
@@ -47,7 +49,7 @@ def zero_shot(config: ZeroShotConfig, *, backbone: Backbone | None = None, store
     view = backbone.view if config.frames is None else replace(backbone.view, frames=config.frames)
     head = open_head("prompts")
     texts = texts_of(backbone, wording, store=store)
-    head.fit(Examples([], [], texts=texts), classes=len(wording.labels), fitting=FitConfig())
+    head.fit(Examples([], np.zeros(0, np.int64), texts=texts), classes=len(wording.labels), fitting=FitConfig())
     facts = Facts(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         quickstep=library_version("quickstep"),

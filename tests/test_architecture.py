@@ -45,10 +45,13 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Libraries that are slow to import or not always there: each only in the rooms that are about it.
 ROOMS_OF = {
     "av": {"media"},
-    "torch": {"backbones", "heads", "doctor"},
-    "cv2": {"backbones", "demo", "likeness"},
-    "transformers": {"backbones"},
+    "torch": {"backbones", "heads", "poses", "doctor"},
+    "cv2": {"backbones", "demo", "likeness", "poses"},
+    "transformers": {"backbones", "poses"},
     "openvino": {"backbones"},
+    "mediapipe": {"poses"},
+    "rtmlib": {"poses"},
+    "onnxruntime": {"poses"},
     "lancedb": {"library"},
     "pyarrow": {"library"},
     "matplotlib": {"reporting"},
