@@ -8,7 +8,8 @@
     ├── WeightsError              pretrained weights absent, broken or unsuitable also OSError
     ├── ModelError(folder)        a model folder that is not whole or not ours    also ValueError
     ├── ConfigError(field)        a setting out of its range                      also ValueError
-    └── StoreError(folder)        the cache cannot be read or written             also OSError
+    ├── StoreError(folder)        the cache cannot be read or written             also OSError
+    └── LibraryError(place)       a library that is none, not ours, or unwritable also ValueError
 
 Each message is one line that says what is wrong, where, and what to do. The command line prints it and exits 1.
 """
@@ -99,4 +100,13 @@ class StoreError(QuickstepError, OSError):
     def __init__(self, folder: str | Path, why: str) -> None:
         super().__init__(f"{folder}: {why}")
         self.folder = Path(folder)
+        self.why = why
+
+
+class LibraryError(QuickstepError, ValueError):
+    """A library that is none, was made by another backbone or a newer quickstep, or cannot be read or written."""
+
+    def __init__(self, place: str | Path, why: str) -> None:
+        super().__init__(f"{place}: {why}")
+        self.place = str(place)
         self.why = why

@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from quickstep.backbones import Backbone
     from quickstep.view import View
 
+Watch = Callable[[Segment, Frames], None]
 MOST_LOST = 0.5  # a segment more of whose moments than this cannot be read is a failure, not a guess
 
 
@@ -56,8 +57,13 @@ def extract(
     store: Store | None = None,
     workers: int | None = None,
     progress: Progress = silent,
+    watch: Watch | None = None,
 ) -> Extraction:
-    """Features of every segment, from the store where they are known, else computed and kept."""
+    """Features of every segment, from the store where they are known, else computed and kept.
+
+    `watch` is shown each window of pictures as it is decoded, window by window from one thread a segment: for whoever wants a
+    thumbnail of what is looked at anyway.
+    """
     started = time.perf_counter()
     view, store = view or backbone.view, store or Store()
     spans = {segment.span: segment for segment in segments}  # a span listed twice is looked at once
@@ -77,7 +83,7 @@ def extract(
             known[span] = found
     done = len(known) + len(errors)
     progress("features", done, len(spans))
-    for job, result in _compute(missing, backbone, view, workers=workers or os.cpu_count() or 1):
+    for job, result in _compute(missing, backbone, view, workers=workers or os.cpu_count() or 1, watch=watch):
         if isinstance(result, QuickstepError):
             errors[job.segment.span] = result
         else:
@@ -122,7 +128,9 @@ def _share_lost(arrays: Arrays) -> float:
 _Item = Frames | Features | BaseException | None  # a window, what was made of it, what went wrong, or: that was the last
 
 
-def _compute(jobs: Sequence[_Job], backbone: Backbone, view: View, *, workers: int) -> Iterator[tuple[_Job, Arrays | QuickstepError]]:
+def _compute(
+    jobs: Sequence[_Job], backbone: Backbone, view: View, *, workers: int, watch: Watch | None
+) -> Iterator[tuple[_Job, Arrays | QuickstepError]]:
     """The features of each job, as they are finished.
 
     Workers decode window by window into a short queue; windows of several videos are embedded together. A backbone that says
@@ -142,6 +150,8 @@ def _compute(jobs: Sequence[_Job], backbone: Backbone, view: View, *, workers: i
         for number in todo:  # next() on a range iterator is atomic, so each job is taken once
             try:
                 for frames in read_windows(jobs[number].segment, view):
+                    if watch is not None:
+                        watch(jobs[number].segment, frames)
                     hand_over(number, backbone.embed([frames])[0] if backbone.parallel else frames, (frames.lost, len(frames)))
                     if stop.is_set():
                         return
