@@ -154,6 +154,11 @@ class Model:
     def __repr__(self) -> str:
         return f"Model({self.backbone.name} + {self.head.name}, labels: {', '.join(self.labels)})"
 
+    @property
+    def words_alone(self) -> bool:
+        """Whether it was made of words, without one labelled video."""
+        return bool(self.facts.words) and not self.facts.splits
+
     def scores(self, features: Sequence[Features]) -> NDArray[np.float64]:
         """Probabilities (N, C), calibrated; each row depends on its own features alone, to the bit."""
         return probabilities(self.head.scores(features), self.temperature)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quickstep.manifest import Manifest
 from quickstep.media import write_video
 from quickstep.segment import Segment
-from quickstep.signals import Features, Frames
+from quickstep.signals import Features, Frames, Matching
 from quickstep.view import View
 
 COLOURS = {"blue": (40, 40, 180), "green": (40, 180, 40), "red": (180, 40, 40)}
@@ -43,3 +44,17 @@ def draw_colours(folder: Path, *, each: int = 8, labels: Sequence[str] = tuple(C
             part = "train" if number % 8 < 5 else "val" if number % 8 < 7 else "test"
             segments.append(Segment(path, label, group=f"{label}{number}", split=part if splits else None))
     return Manifest(tuple(segments), folder)
+
+
+class Words(Colours):
+    """Reads the names of colours too: a sentence's vector is the mean of the colours it names, and grey where it names none."""
+
+    name = "words"
+    matching = Matching(scale=40.0, bias=-3.0)
+
+    def __init__(self, salt: str = "a") -> None:
+        self.identity = {"name": "words", "weights": salt}
+
+    def embed_text(self, words: Sequence[str]) -> NDArray[np.float32]:
+        named = [[COLOURS[word] for word in sentence.lower().split() if word in COLOURS] for sentence in words]
+        return np.array([np.mean(colours, axis=0) if colours else (100, 100, 100) for colours in named], dtype=np.float32)

@@ -14,20 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.backbones import Backbone
+from quickstep.backbones import Backbone, reads_words
 from quickstep.backbones.still import Still
-from quickstep.errors import MediaError, QuickstepError
+from quickstep.errors import ConfigError, MediaError, QuickstepError
 from quickstep.evaluation.report import Baseline
 from quickstep.features import Extraction, extract
-from quickstep.heads import Examples, FitConfig, Head
+from quickstep.heads import Examples, FitConfig, Head, open_head
 from quickstep.intervals import difference, share
 from quickstep.manifest import group_of
 from quickstep.model import Model
 from quickstep.progress import Progress, silent
 from quickstep.segment import Segment
 from quickstep.shortcuts import MetadataClassifier, Shortcut, describe, find_shortcut, recalled_info
+from quickstep.signals import Texts
 from quickstep.store import Store
+from quickstep.texts import texts_of
 from quickstep.view import View
+from quickstep.wording import Wording
 
 Ints = NDArray[np.int64]
 
@@ -75,8 +78,9 @@ def beside(model: Model, task: Task, *, store: Store, progress: Progress = silen
 
 def majority(task: Task) -> Answers:
     """Always the label that training has most of; of equally common ones the first by name."""
-    label = commonest(task.train)
-    return Answers((label,) * len(task.tested), f"saying “{label}”")
+    label = commonest(task.train or task.tested)
+    told = "" if task.train else ", the commonest of the test itself, as there is no training"
+    return Answers((label,) * len(task.tested), f"saying “{label}”{told}")
 
 
 def commonest(segments: Sequence[Segment]) -> str:
@@ -90,6 +94,8 @@ def commonest(segments: Sequence[Segment]) -> str:
 def metadata(task: Task, *, store: Store, seed: int = 0) -> Answers:
     """What trees make of the files' headers, and of how long a segment is."""
     about = "size, length, frame rate, codec; no picture looked at"
+    if not task.train:
+        raise ConfigError("data", "there is nothing to fit on: the model learnt from words, not from videos")
     traits = _traits((*task.train, *task.tested), store)
     train, tested = ([segment for segment in part if segment in traits] for part in (task.train, task.tested))
     if len({segment.label for segment in train}) < 2:
@@ -121,11 +127,22 @@ def middle_frame(model: Model, task: Task, *, store: Store, progress: Progress =
 
     Which of the two is decided on validation: a backbone that looks at motion alone would make one frame seem worse than it is.
     """
-    view = replace(model.view, frames=1, fps=None, windows=1)
+    view = replace(model.view, frames=1, fps=None, windows=1, hop=None)
+    if model.words_alone:
+        return _by_words(model, task, view, store=store, progress=progress)
     looker = _Looker(model, task, store, progress)
     own, plain = looker.look(model.backbone, view), looker.look(Still(), Still.view)
     chosen, by = (own, model.backbone.name) if own.surprise <= plain.surprise else (plain, "a plain description of pictures")
     return Answers(chosen.said, f"the middle frame of each video, seen by {by}")
+
+
+def _by_words(model: Model, task: Task, view: View, *, store: Store, progress: Progress) -> Answers:
+    """What the words alone say of one frame."""
+    found = extract(task.tested, model.backbone, view=view, store=store, progress=progress).features
+    seen = [segment for segment in task.tested if segment in found]
+    named = model.scores([found[segment] for segment in seen]).argmax(axis=1) if seen else []
+    answers = {segment: model.labels[index] for segment, index in zip(seen, named)}
+    return Answers(tuple(answers.get(segment) for segment in task.tested), "the same words, on the middle frame of each video")
 
 
 @dataclass(frozen=True)
@@ -149,11 +166,11 @@ class _Looker:
         """Extract, fit on train, stop by validation, answer for what was tested."""
         task = self.task
         found = extract([*task.train, *task.validation, *task.tested], backbone, view=view, store=self.store, progress=self.progress)
-        train, validation = self._examples(task.train, found), self._examples(task.validation, found)
+        texts = self._texts(backbone)
+        train, validation = (self._examples(part, found, texts) for part in (task.train, task.validation))
         if len(set(train.labels.tolist())) < 2:
             raise MediaError(task.train[0].path, f"of {len(task.train)} training segments too few could be read to fit on")
-        kind: Any = type(self.model.head)
-        head: Head = kind(self.model.head.config)
+        head = self._head(backbone)
         history = head.fit(train, validation if len(validation) else None, classes=len(self.model.labels), fitting=_fitting(self.model))
         seen = [segment for segment in task.tested if segment in found.features]
         named = head.scores([found.features[segment] for segment in seen]).argmax(axis=1) if seen else []
@@ -161,10 +178,25 @@ class _Looker:
         surprise = min(history.val_loss or history.train_loss)
         return _Looked(tuple(answers.get(segment) for segment in task.tested), surprise)
 
-    def _examples(self, segments: Sequence[Segment], found: Extraction) -> Examples:
+    def _head(self, backbone: Backbone) -> Head:
+        """The model's kind of head; a linear one where its own reads words and the backbone does not."""
+        if getattr(self.model.head, "reads_texts", False) and not reads_words(backbone):
+            return open_head("linear")
+        kind: Any = type(self.model.head)
+        head: Head = kind(self.model.head.config)
+        return head
+
+    def _texts(self, backbone: Backbone) -> Texts | None:
+        words = self.model.facts.words
+        if not words or not reads_words(backbone):
+            return None
+        return texts_of(backbone, Wording(self.model.labels, tuple(words[label] for label in self.model.labels)), store=self.store)
+
+    def _examples(self, segments: Sequence[Segment], found: Extraction, texts: Texts | None) -> Examples:
         place = {label: index for index, label in enumerate(self.model.labels)}
         seen = [segment for segment in segments if segment in found.features and segment.label in place]
-        return Examples([found.features[s] for s in seen], np.array([place[str(s.label)] for s in seen], dtype=np.int64), tuple(seen))
+        labels = np.array([place[str(segment.label)] for segment in seen], dtype=np.int64)
+        return Examples([found.features[segment] for segment in seen], labels, tuple(seen), texts)
 
 
 def _fitting(model: Model) -> FitConfig:

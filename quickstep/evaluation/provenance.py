@@ -33,6 +33,7 @@ def model_facts(model: Model) -> ModelFacts:
         view=asdict(model.view),
         settings={**facts.training, **facts.fitting},
         versions=dict(facts.versions),
+        words=dict(facts.words),
     )
 
 
@@ -90,6 +91,8 @@ def held_apart(model: Model, tested: Sequence[Segment], *, store: Store, progres
     spans = {segment.span for segment in tested}
     together = Manifest(tuple(segment for segment in learnt if segment.span not in spans) + _as_test(tested))
     counts = part_counts(model, together)
+    if model.words_alone:
+        return Proof(counts, ("the model was made of words alone, so it has seen none of the tested videos",))
     if not learnt:
         return Proof(counts, ("what the model learnt from is not here, so nothing could be compared",), known=False)
     found = prove(together, survey(together.paths, store, progress=progress))

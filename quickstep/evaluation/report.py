@@ -121,6 +121,7 @@ class ModelFacts:
     view: dict[str, Any]
     settings: dict[str, Any]
     versions: dict[str, str]
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)  # label -> the sentences that were read for it
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -33,6 +33,7 @@ from quickstep.progress import Clock, Progress, silent
 from quickstep.segment import Failure, Segment
 from quickstep.shortcuts import Shortcut
 from quickstep.store import Store
+from quickstep.wording import same
 
 __all__ = ["Report", "evaluate"]
 
@@ -119,6 +120,7 @@ def _choose(model: Model, manifest: Manifest | None, split: str) -> _Chosen:
     labelled = [segment for segment in part if segment.label is not None]
     if len(labelled) < len(part):
         notes.append(f"{len(part) - len(labelled)} segments have no label and were left out.")
+    labelled = [_spelt(segment, model.labels) for segment in labelled]
     known = [segment for segment in labelled if segment.label in model.labels]
     unknown = Counter(str(segment.label) for segment in labelled if segment.label not in model.labels)
     if not known:
@@ -127,6 +129,14 @@ def _choose(model: Model, manifest: Manifest | None, split: str) -> _Chosen:
         raise ManifestError(base.source or "manifest", why)
     name = trained_on(model).name if base.fingerprint == model.facts.fingerprint else name_of(base)
     return _Chosen(base, tuple(known), dict(sorted(unknown.items())), name, tuple(notes))
+
+
+def _spelt(segment: Segment, labels: tuple[str, ...]) -> Segment:
+    """The segment, its label as the model spells it: a folder head_spin is the label "head spin"."""
+    if segment.label in labels:
+        return segment
+    alike = [label for label in labels if same(label) == same(str(segment.label))]
+    return replace(segment, label=alike[0]) if len(alike) == 1 else segment
 
 
 def _tested(prediction: Prediction) -> Tested:
@@ -153,14 +163,14 @@ class _Beside:
 def _beside(model: Model, predictions: Sequence[Prediction], *, store: Store, progress: Progress, seed: int) -> _Beside:
     learnt = model.manifest.segments if model.manifest is not None else ()
     train = tuple(segment for segment in learnt if segment.split == "train")
-    if not train:
+    if not train and not model.words_alone:
         why = "the videos that the model learnt from are not where they were"
         return _Beside(tuple(Baseline(name, "", None, None, problem=why) for name in ("frame", "metadata", "majority")))
     validation = tuple(segment for segment in learnt if segment.split == "val")
     said = tuple(prediction.label for prediction in predictions)
     task = Task(train, validation, tuple(prediction.segment for prediction in predictions), said)
     made = beside(model, task, store=store, progress=progress, seed=seed)
-    return _Beside(made, shortcut(task, store=store, seed=seed))
+    return _Beside(made, shortcut(task, store=store, seed=seed) if train else None)
 
 
 def _mistakes(predictions: Sequence[Prediction], tested: Sequence[Tested], progress: Progress) -> tuple[Mistake, ...]:

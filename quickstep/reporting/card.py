@@ -139,10 +139,17 @@ def _body(about: About, report: Report | None) -> list[str]:
 
 def _what_it_is(about: About) -> str:
     labels = ", ".join(about.labels[:30]) + (f" and {len(about.labels) - 30} more" if len(about.labels) > 30 else "")
+    head = f"a {about.model.head} head fitted on labelled videos turns these into probabilities"
+    if _words_alone(about):
+        head = "and the words below, read by the same network, turn these into probabilities; no labelled video was needed"
     return escape(
         f"Names the move in a video, one of {len(about.labels)}: {labels}. The backbone {about.model.backbone} turns frames into "
-        f"numbers, a {about.model.head} head fitted on labelled videos turns these into probabilities."
+        f"numbers, {head}."
     )
+
+
+def _words_alone(about: About) -> bool:
+    return bool(about.model.words) and not about.trained_on.segments
 
 
 def _use(name: str) -> list[str]:
@@ -173,6 +180,8 @@ def _measured(report: Report) -> list[str]:
 
 def _training(about: About) -> list[str]:
     source = about.trained_on
+    if _words_alone(about):
+        return ["On no video: its labels are words."]
     groups = f" from {source.groups} groups" if source.groups else ""
     many = f"{source.segments} segments{groups} for training and validation"
     lines = [escape(f"{source.name}: {many}; fingerprint {source.fingerprint[:16]}.")]
@@ -190,5 +199,6 @@ def _limits(about: About, report: Report | None) -> list[str]:
     lines.append(f"It always names one of its {len(about.labels)} moves, also where a video shows none of them.")
     if about.model.threshold is None:
         lines.append("From which certainty on its answers can be relied on is not known.")
-    lines.append("It was tried on people, places and cameras like those of its own videos; others may fare worse.")
+    if not _words_alone(about):
+        lines.append("It was tried on people, places and cameras like those of its own videos; others may fare worse.")
     return lines

@@ -127,12 +127,12 @@ def facts(report: Report) -> list[tuple[str, Rows]]:
         ("Tested on", f"{tested.name}, {report.split}: {tested.segments} segments, {tested.groups} groups"),
         ("its fingerprint", tested.fingerprint[:16]),
     ]
-    model, settings, versions = facts_of(report.model)
-    return [model, settings, ("Data", data), versions]
+    model, words, settings, versions = facts_of(report.model)
+    return [model, settings, ("Data", data), versions, *([words] if words[1] else [])]
 
 
 def facts_of(model: ModelFacts) -> list[tuple[str, Rows]]:
-    """What a model is, the settings it was fitted with, and the versions of what fitted it."""
+    """What a model is, the words it reads, the settings it was fitted with, and the versions of what fitted it."""
     about: Rows = [
         ("Model", model.name),
         ("Backbone", f"{model.backbone} {model.revision}".strip()),
@@ -144,7 +144,8 @@ def facts_of(model: ModelFacts) -> list[tuple[str, Rows]]:
     ]
     settings: Rows = [(name.replace("_", " "), say(value)) for name, value in flat(model.settings)]
     versions: Rows = sorted((name, number or "not installed") for name, number in model.versions.items())
-    return [("Model", about), ("Settings", settings), ("Versions", versions)]
+    words: Rows = [(label, "; ".join(sentences)) for label, sentences in model.words.items()]
+    return [("Model", about), ("Words", words), ("Settings", settings), ("Versions", versions)]
 
 
 def flat(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
