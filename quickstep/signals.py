@@ -1,17 +1,19 @@
-"""What is seen and what is made of it: Frames (pixels in time), Features (vectors in time), Texts (words as vectors).
+"""What is seen and what is made of it: Frames (pixels in time), Poses (bodies in time), Features (vectors in time), Texts (words).
 
 Knows no file and no network.
 
-`Flow`, `Poses` and `Audio` will stand here too when something reads them.
+`Flow` and `Audio` will stand here too when something reads them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from quickstep.skeleton import Skeleton
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,6 +38,59 @@ class Frames:
 
     def __repr__(self) -> str:
         return f"Frames({'x'.join(map(str, self.pixels.shape))}, {_span(self.times)}, lost={self.lost})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Poses:
+    """Where the joints of some people are, at some moments.
+
+    2D in pixels of the upright picture, 3D in metres or the file's own unit. A joint that is not seen has score 0 and NaN coordinates; a
+    person who is not there at a moment has only such joints.
+    """
+
+    joints: NDArray[np.float32]  # (T, P, K, C): x, y[, z], score
+    times: NDArray[np.float64]  # (T,) seconds, ascending
+    skeleton: Skeleton
+    people: tuple[int, ...]  # P numbers by which the people are called
+    size: tuple[int, int] | None = None  # width and height of the picture, where known
+
+    def __post_init__(self) -> None:
+        shape = self.joints.shape
+        if self.joints.dtype != np.float32 or len(shape) != 4 or shape[2:] != (len(self.skeleton), self.skeleton.dimensions + 1):
+            raise ValueError(f"poses of {self.skeleton} are float32 (T, P, K, C), not {self.joints.dtype} {shape}")
+        if self.times.shape != shape[:1] or len(self.people) != shape[1] or len(set(self.people)) != shape[1]:
+            raise ValueError(f"joints {shape} have times {self.times.shape} and people {self.people}")
+        if len(self.times) > 1 and not (np.diff(self.times) > 0).all():
+            raise ValueError("the times of poses ascend")
+        unseen = ~(self.joints[..., -1] > 0) | ~np.isfinite(self.joints[..., :-1]).all(axis=-1)  # (T, P, K)
+        if unseen.any():
+            joints = np.where(unseen[..., None], np.float32(np.nan), self.joints)
+            joints[..., -1] = np.where(unseen, 0, self.joints[..., -1])
+            object.__setattr__(self, "joints", joints)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Which joints are seen, (T, P, K)."""
+        return self.joints[..., -1] > 0
+
+    def person(self, number: int) -> Poses:
+        """Only the person of that number; KeyError where there is none."""
+        if number not in self.people:
+            raise KeyError(number)
+        place = self.people.index(number)
+        return replace(self, joints=self.joints[:, place : place + 1], people=(number,))
+
+    def span(self, start: float, end: float | None = None) -> Poses:
+        """Only the moments from `start` on and before `end`."""
+        inside = (self.times >= start) & (self.times < (np.inf if end is None else end))
+        return replace(self, joints=self.joints[inside], times=self.times[inside])
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.joints.shape))
+        return f"Poses({shape}, {self.skeleton.name}, {_span(self.times)}, people: {', '.join(map(str, self.people)) or 'none'})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -19,6 +19,7 @@ from quickstep.records import from_plain, to_plain
 from quickstep.segment import Segment
 from quickstep.settings import at_least, between, one_of, setting
 from quickstep.signals import Features, Texts
+from quickstep.skeleton import Skeleton
 from quickstep.table import Entry, look_up
 
 HEADS: dict[str, Entry] = {
@@ -41,6 +42,7 @@ class Examples:
     labels: NDArray[np.int64]  # (N,)
     segments: tuple[Segment, ...] = ()
     texts: Texts | None = None  # what words say of the classes, for heads that read them
+    skeleton: Skeleton | None = None  # whose joints the features (T, K, C) are, for heads that read them
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
@@ -150,7 +152,8 @@ class History:
 class Head(Protocol):
     """Turns features into scores; what we fit. Its config is a frozen dataclass; its weights are plain arrays.
 
-    One that says `reads_texts = True` is shown `Examples.texts` too.
+    One that says `reads_texts = True` is shown `Examples.texts` too; one that says `reads_joints = True` takes features (T, K, C) alone,
+    and is shown `Examples.skeleton`.
     """
 
     name: str
