@@ -23,6 +23,12 @@ def texts_of(backbone: Backbone, wording: Wording, *, store: Store | None = None
     return Texts(sentence_vectors(backbone, sentences, store=store), owners, with_words(backbone).matching)
 
 
+def suited(wording: Wording, backbone: Backbone, *, templates: Sequence[str]) -> Wording:
+    """The wording in the templates asked for, or in those that the backbone was taught with."""
+    taught: Sequence[str] = getattr(backbone, "templates", ())
+    return wording if templates or not taught else wording.put_into(taught)
+
+
 def sentence_vectors(backbone: Backbone, sentences: Sequence[str], *, store: Store | None = None) -> NDArray[np.float32]:
     """One vector a sentence, (N, D); what was read once is not read again."""
     if not all(sentence.strip() for sentence in sentences) or not len(sentences):

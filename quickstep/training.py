@@ -26,7 +26,7 @@ from quickstep.settings import between, setting
 from quickstep.signals import Texts
 from quickstep.splits import SplitConfig, SplitResult, split
 from quickstep.store import Store
-from quickstep.texts import texts_of
+from quickstep.texts import suited, texts_of
 from quickstep.wording import Wording, check_templates, read_wording
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def train(
     wording = _wording(manifest, config, head)
     opening = opening_of(config, backbone)
     backbone = backbone if backbone is not None else open_for_training(config, store, parts=getattr(head, "reads_parts", False))
+    wording = suited(wording, backbone, templates=config.template) if wording else None
     texts = texts_of(backbone, wording, store=store) if wording else None
     # What was left open and how it was settled here is what the model asks for everywhere: its head was fitted on those values.
     opening = settled(opening, backbone)

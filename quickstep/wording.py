@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Wording:
 
     labels: tuple[str, ...]
     sentences: tuple[tuple[str, ...], ...]
+    described: frozenset[str] = frozenset()  # labels whose sentences somebody wrote, in no template
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.sentences) or not all(self.sentences):
@@ -49,6 +50,13 @@ class Wording:
     def by_label(self) -> dict[str, tuple[str, ...]]:
         """Label -> its sentences."""
         return dict(zip(self.labels, self.sentences))
+
+    def put_into(self, templates: Sequence[str]) -> Wording:
+        """The same labels in other templates; what somebody wrote for a label stays."""
+        filled = check_templates(templates)
+        told = self.by_label
+        sentences = (told[label] if label in self.described else _filled(label, filled) for label in self.labels)
+        return replace(self, sentences=tuple(sentences))
 
 
 def read_wording(labels: str | Path | Sequence[str], *, templates: Sequence[str] = (), words: str | Path | None = None) -> Wording:
@@ -61,11 +69,13 @@ def read_wording(labels: str | Path | Sequence[str], *, templates: Sequence[str]
     _check_count(described, labels)
     if words is not None:
         described |= _descriptions(Path(words), described)
-    filled = check_templates(templates) or USUAL_TEMPLATES
-    sentences = tuple(
-        given or tuple(dict.fromkeys(template.replace(PLACE, spoken(label)) for template in filled)) for label, given in described.items()
-    )
-    return Wording(tuple(described), sentences)
+    written = frozenset(label for label, sentences in described.items() if sentences)
+    wording = Wording(tuple(described), tuple(sentences or (label,) for label, sentences in described.items()), written)
+    return wording.put_into(templates or USUAL_TEMPLATES)
+
+
+def _filled(label: str, templates: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(template.replace(PLACE, spoken(label)) for template in templates))
 
 
 def check_templates(templates: Sequence[str]) -> tuple[str, ...]:

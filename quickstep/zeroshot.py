@@ -13,7 +13,7 @@ from quickstep.model import Facts, Model
 from quickstep.records import to_plain
 from quickstep.settings import between, setting
 from quickstep.store import Store
-from quickstep.texts import texts_of
+from quickstep.texts import suited, texts_of
 from quickstep.training import TrainConfig, library_version, open_for_training, opening_of, settled, versions
 from quickstep.wording import check_templates, read_wording
 
@@ -48,6 +48,7 @@ def zero_shot(config: ZeroShotConfig, *, backbone: Backbone | None = None, store
     backbone = backbone if backbone is not None else open_for_training(looking, store, parts=True)
     view = backbone.view if config.frames is None else replace(backbone.view, frames=config.frames)
     head = open_head("prompts")
+    wording = suited(wording, backbone, templates=config.template)
     texts = texts_of(backbone, wording, store=store)
     head.fit(Examples([], np.zeros(0, np.int64), texts=texts), classes=len(wording.labels), fitting=FitConfig())
     facts = Facts(

@@ -16,6 +16,7 @@ def test_a_list_becomes_sentences() -> None:
     assert read_wording("windmill, head_spin,BabyCrawling") == Wording(
         ("windmill", "head_spin", "BabyCrawling"), (("a video of windmill",), ("a video of head spin",), ("a video of baby crawling",))
     )
+    assert read_wording("windmill,halo").put_into(["{}"]).sentences == (("windmill",), ("halo",))
 
 
 def test_templates_make_an_ensemble() -> None:
@@ -35,6 +36,7 @@ def test_a_file_may_describe_its_labels(tmp_path: Path) -> None:
     assert wording.sentences[0] == ("The dancer rolls over the back.", "The legs make a V", "they never touch.")
     assert wording.sentences[1] == ("head spin on stage",)
     assert read_wording(str(file), templates=["{} on stage"]) == wording
+    assert wording.put_into(["{}"]).sentences == (wording.sentences[0], ("head spin",))
 
 
 def test_descriptions_find_their_labels_whatever_the_spelling(tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ def _windows(segment: object, model: Model) -> object:
     return read_windows(segment, model.view)  # type: ignore[arg-type]
 
 
+def test_a_backbone_may_have_been_taught_with_other_templates(colours: toys.Manifest) -> None:
+    class Taught(toys.Words):
+        templates = ("{} only",)
+
+    assert zero_shot(ZeroShotConfig(labels="red,blue"), backbone=Taught()).facts.words["red"] == ("red only",)
+    assert zero_shot(ZeroShotConfig(labels="red,blue", template=("{}",)), backbone=Taught()).facts.words["red"] == ("red",)
+
+
 def test_several_sentences_point_where_they_point_together(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("warm: red; red and green\ncold: blue\n")
     model = zero_shot(ZeroShotConfig(labels=str(tmp_path / "labels.txt")), backbone=toys.Words())
@@ -111,18 +119,25 @@ def test_an_empty_sentence_is_no_query() -> None:
             sentence_vectors(toys.Words(), words)
 
 
+def run(*words: str | Path) -> int:
+    """The exit code of the command line."""
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    return int(end.value.code or 0)
+
+
 def test_the_command_line_names_by_words(tmp_path: Path, colours: toys.Manifest, capsys: pytest.CaptureFixture[str]) -> None:
     video = str(colours.segments[-1].path)
-    assert main(["predict", video, "--backbone", NAMED, "--labels", "blue,green,red", "--json"]) == 0
+    assert run("predict", video, "--backbone", NAMED, "--labels", "blue,green,red", "--json") == 0
     told = json.loads(capsys.readouterr().out)["predictions"][0]
     assert told["label"] == "red"
-    assert main(["zero-shot", "-o", str(tmp_path / "words"), "--backbone", NAMED, "--labels", "blue,green,red"]) == 0
-    assert main(["predict", str(tmp_path / "words"), video, "--json"]) == 0
+    assert run("zero-shot", "-o", tmp_path / "words", "--backbone", NAMED, "--labels", "blue,green,red") == 0
+    assert run("predict", tmp_path / "words", video, "--json") == 0
     again = json.loads(capsys.readouterr().out)["predictions"][0]
     assert again["scores"] == pytest.approx(told["scores"] | again["scores"])
     assert again["score"] == told["score"]
     write_manifest(colours, tmp_path / "set.csv")
-    assert main(["evaluate", str(tmp_path / "words"), "--data", str(tmp_path / "set.csv"), "--split", "all"]) == 0
+    assert run("evaluate", tmp_path / "words", "--data", tmp_path / "set.csv", "--split", "all") == 0
     assert "100 %" in capsys.readouterr().err
 
 
@@ -137,7 +152,7 @@ def test_the_command_line_names_by_words(tmp_path: Path, colours: toys.Manifest,
     ],
 )
 def test_wrong_words_get_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words) == 1
+    assert run(*words) == 1
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1
     assert said in told[0]

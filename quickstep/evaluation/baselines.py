@@ -213,7 +213,7 @@ def _measured(name: str, answers: Answers, task: Task, *, seed: int) -> Baseline
     tested = [segment for segment, seen in zip(task.tested, both) if seen]
     groups = [group_of(segment) for segment in tested]
     right = np.array([said == segment.label for said, segment in zip(answers.said, task.tested)])[both]
-    usual = commonest(task.train)
+    usual = commonest(task.train or task.tested)
     always = np.array([segment.label == usual for segment in tested])
     missed = len(both) - int(both.sum())
     return Baseline(
