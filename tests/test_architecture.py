@@ -16,7 +16,7 @@ PACKAGE = ROOT / "quickstep"
 
 # The floors of docs/architecture.md: a module may import what lies below it, or beside it on its own floor.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "segment", "signals", "view", "skeleton", "table", "progress", "settings", "records", "intervals"),
+    ("errors", "segment", "signals", "view", "skeleton", "anatomy", "table", "progress", "settings", "records", "intervals"),
     (
         "media",
         "manifest",
