@@ -1,6 +1,6 @@
 """Frozen dataclasses to plain JSON and back, strictly; knows no dataclass by name.
 
-Understood: str, int, float, bool, None, Path, tuples and dicts of those, dataclasses of those, and `X | None`. A number that is
+Understood: str, int, float, bool, None, Path, Literal, tuples and dicts of those, dataclasses of those, and `X | None`. A number that is
 none (NaN, infinity) is refused on the way out, because JSON has no word for it.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -43,6 +43,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _read_either(kind, value, where)
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise _wrong(f"one of {', '.join(map(str, get_args(kind)))}", value, where)
+        return value
     if origin is tuple:
         return _read_tuple(get_args(kind), value, where)
     if origin in (dict, Mapping):

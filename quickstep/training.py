@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,12 +48,16 @@ class TrainConfig:
     head: str = setting("linear", f"what is fitted: {', '.join(HEADS)}")
     template: tuple[str, ...] = setting((), "for heads that read words: 'a video of {}' (the label goes into {}); several, or ensemble")
     words: str | None = setting(None, "for heads that read words: a file of `label: a sentence; another`")
+    head_settings: dict[str, bool | int | float | str] = field(
+        default_factory=dict, metadata={"help": "what else the head lets one choose, as in --head-settings.hidden 20"}
+    )
     frames: int | None = setting(None, "frames a window; by default the backbone's own number")
     epochs: int | None = setting(None, "passes over the training segments, at most; by default 100, more where they are few")
     learning_rate: float | None = setting(None, "size of the first steps; by default what suits the optimizer")
     optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", f"one of {', '.join(OPTIMIZERS)}")
     dropout: float = setting(0.0, "share of the numbers hidden at random while fitting")
     class_weights: bool = setting(False, "let every class count the same, however many segments it has")
+    batch: int | None = setting(None, "segments a step; by default from 32 to 512, growing with their number")
     patience: int | None = setting(
         None, "stop after so many epochs in a row that are measurably worse on validation; by default a fifth of all"
     )
@@ -73,6 +77,7 @@ class TrainConfig:
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
             class_weights=self.class_weights,
+            batch=self.batch,
             patience=self.patience,
             seed=self.seed,
         )
@@ -110,7 +115,7 @@ def train(
     """
     config, store, clock = config or TrainConfig(), store or Store(), Clock()
     _check_labels(manifest)
-    head = open_head(config.head, {"dropout": config.dropout} if config.dropout else {})
+    head = open_head(config.head, ({"dropout": config.dropout} if config.dropout else {}) | config.head_settings)
     wording = _wording(manifest, config, head)
     opening = opening_of(config, backbone)
     backbone = backbone if backbone is not None else open_for_training(config, store, parts=getattr(head, "reads_parts", False))

@@ -15,10 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from quickstep.errors import ConfigError, UnknownName
-from quickstep.heads import HEADS, Examples, FitConfig, Head, History, open_head
+from quickstep.heads import Examples, FitConfig, Head, History, open_head
 from quickstep.heads.shrinkage import STRENGTHS, choose_shrinkage, deal
 from quickstep.segment import Segment
 from quickstep.signals import Features
+
+LOOPED = ("attention", "linear")  # the heads that the loop fits on vectors in time; the others have tests of their own
 
 
 def blobs(count: int, *, width: int = 24, classes: int = 3, lead: float = 0.6, seed: int = 0) -> Examples:
@@ -57,7 +59,7 @@ def fit(name: str, train: Examples, val: Examples | None = None, *, classes: int
     return head, head.fit(train, val, classes=classes, fitting=FitConfig(**settings))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", sorted(HEADS))
+@pytest.mark.parametrize("name", LOOPED)
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_classes_are_told_apart_with_every_optimizer(name: str, optimizer: str) -> None:
     head, history = fit(name, blobs(60), blobs(20, seed=1), optimizer=optimizer, epochs=60)
@@ -84,7 +86,7 @@ def test_only_attention_tells_first_this_then_that_from_the_reverse() -> None:
     assert linear <= 0.65
 
 
-@pytest.mark.parametrize("name", sorted(HEADS))
+@pytest.mark.parametrize("name", LOOPED)
 def test_the_same_seed_gives_the_same_bytes_and_leaves_torchs_own_chance_alone(name: str) -> None:
     before = torch.get_rng_state()
     twice = []
@@ -104,7 +106,7 @@ def test_the_same_seed_gives_the_same_bytes_and_leaves_torchs_own_chance_alone(n
     assert any((other_seed.weights()[n] != array).any() for n, array in twice[0][1].items())
 
 
-@pytest.mark.parametrize("name", sorted(HEADS))
+@pytest.mark.parametrize("name", LOOPED)
 def test_scores_depend_on_nothing_but_the_segment_and_the_weights(name: str) -> None:
     head, _ = fit(name, blobs(40), blobs(12, seed=1), epochs=8)
     shown = blobs(30, seed=3).features
@@ -117,7 +119,7 @@ def test_scores_depend_on_nothing_but_the_segment_and_the_weights(name: str) -> 
     assert head.scores([]).shape == (0, 3)
 
 
-@pytest.mark.parametrize("name", sorted(HEADS))
+@pytest.mark.parametrize("name", LOOPED)
 def test_padding_in_a_batch_changes_nothing(name: str) -> None:
     """The loop sees padded batches, scoring sees one segment: both must agree on how often each was wrong."""
     train = blobs(40, lead=0.2)
@@ -195,19 +197,19 @@ def test_a_loss_that_bursts_says_what_to_lower() -> None:
 def test_features_that_are_no_numbers_are_refused() -> None:
     train = blobs(12)
     train.features[3].values[0, 0] = np.nan
-    for name in HEADS:
+    for name in LOOPED:
         with pytest.raises(ConfigError, match="not finite"):
             fit(name, train, None, epochs=1)
 
 
 def test_features_of_another_width_are_refused() -> None:
-    for name in HEADS:
+    for name in LOOPED:
         head, _ = fit(name, blobs(12), None, epochs=1)
         with pytest.raises(ConfigError, match="25 numbers a moment where this head was fitted on 24"):
             head.scores(blobs(3, width=25).features)
 
 
-@pytest.mark.parametrize("name", sorted(HEADS))
+@pytest.mark.parametrize("name", LOOPED)
 def test_weights_that_are_not_this_heads_are_refused(name: str) -> None:
     head, _ = fit(name, blobs(12), None, epochs=1)
     good = head.weights()
@@ -225,7 +227,7 @@ def test_weights_that_are_not_this_heads_are_refused(name: str) -> None:
 
 
 def test_wrong_names_and_settings_are_answered_with_the_right_ones() -> None:
-    with pytest.raises(UnknownName, match="attention, linear"):
+    with pytest.raises(UnknownName, match=r"attention.* linear"):
         open_head("liner")
     with pytest.raises(ConfigError, match="dropout, shrinkage"):
         open_head("linear", {"drop": 0.1})

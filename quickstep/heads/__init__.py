@@ -192,5 +192,10 @@ def open_head(name: str, config: Mapping[str, Any] | None = None) -> Head:
     for setting_name in config or {}:
         if setting_name not in known:
             raise ConfigError(setting_name, f"the head {name!r} has no such setting; it has: {', '.join(sorted(known))}")
-    head: Head = head_class(head_class.Config(**(config or {})))
+    try:
+        head: Head = head_class(from_plain(head_class.Config, dict(config or {}), where=f"the head {name!r}"))
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError("head-settings", str(error)) from error
     return head
