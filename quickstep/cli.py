@@ -9,7 +9,8 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from cyclopts import App, Parameter
+from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts.config import Dict
 
 from quickstep.errors import QuickstepError
 from quickstep.table import Entry
@@ -29,8 +30,21 @@ COMMANDS = {
     "doctor": Entry(f"{_ROOM}.house:doctor", "Say what is installed, what is missing and what to do about it."),
 }
 
+
+
+def _recipe(command: App, names: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fills in what the named recipe says of options that were left out."""
+    named = next((argument.tokens[0].value for argument in arguments if argument.name == "--recipe" and argument.tokens), None)
+    if named is not None:
+        from quickstep.recipes import read_recipe
+
+        settings = {key.replace("_", "-"): value for key, value in read_recipe(named).items()}
+        Dict(settings, use_commands_as_keys=False, source=f"the recipe {named}")(command, names, arguments)
+
+
 app = App(
     name="quickstep",
+    config=_recipe,
     default_parameter=Parameter(negative_iterable=()),  # an empty list is said by leaving it out
     suppress_keyboard_interrupt=False,  # main() ends it, with a word about what is kept
     help="Names the moves in video, in your words: a folder of labelled videos in, a classifier with honest numbers out.",

@@ -71,8 +71,12 @@ def _read_either(kind: Any, value: Any, where: str) -> Any:
     if value is None and types.NoneType in choices:
         return None
     rest = [choice for choice in choices if choice is not types.NoneType]
+    if len(rest) > 1 and all(choice in (bool, int, float, str) for choice in rest):
+        if type(value) not in rest:
+            raise _wrong(" or ".join(choice.__name__ for choice in rest), value, where)
+        return value
     if len(rest) != 1:
-        raise TypeError(f"{where}: only X | None can be read, not {kind}")
+        raise TypeError(f"{where}: only X | None, or a choice of plain values, can be read, not {kind}")
     return _read(rest[0], value, where)
 
 

@@ -48,7 +48,7 @@ class TrainConfig:
     head: str = setting("linear", f"what is fitted: {', '.join(HEADS)}")
     template: tuple[str, ...] = setting((), "for heads that read words: 'a video of {}' (the label goes into {}); several, or ensemble")
     words: str | None = setting(None, "for heads that read words: a file of `label: a sentence; another`")
-    head_settings: dict[str, bool | int | float | str] = field(
+    head_settings: dict[str, float | str] = field(
         default_factory=dict, metadata={"help": "what else the head lets one choose, as in --head-settings.hidden 20"}
     )
     frames: int | None = setting(None, "frames a window; by default the backbone's own number")

@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("features", "texts"),
     ("calibration", "model"),
     ("training", "prediction", "evaluation", "zeroshot", "shots", "growing"),
-    ("reporting", "demo", "doctor", "library"),
+    ("reporting", "demo", "doctor", "library", "recipes"),
     ("cli", "commands", "terminal", "__main__"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -29,6 +29,7 @@ def train(
     /,
     *,
     out: Annotated[Path, Out],
+    recipe: str | None = None,  # noqa: ARG001 - the command line has filled it in already
     classes: Path | None = None,
     strict: Annotated[bool, Flag] = False,
     config: Annotated[TrainConfig, Flat] = DEFAULT_TRAIN,
@@ -42,6 +43,8 @@ def train(
         a folder with one folder of videos per class, or a csv with the columns path,label[,start,end,group,split]
     out
         the folder of the model
+    recipe
+        named settings (or a toml file of your own) for what is not said here
     classes
         a file that names the class numbers of the list
     strict

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,14 +188,24 @@ class Head(Protocol):
 def open_head(name: str, config: Mapping[str, Any] | None = None) -> Head:
     """A head that is not fitted yet, by its name in HEADS or as "their.module:Class"."""
     head_class = look_up("head", name, HEADS)
-    known = {field.name for field in fields(head_class.Config)}
+    hints = get_type_hints(head_class.Config)
     for setting_name in config or {}:
-        if setting_name not in known:
-            raise ConfigError(setting_name, f"the head {name!r} has no such setting; it has: {', '.join(sorted(known))}")
+        if setting_name not in hints:
+            raise ConfigError(setting_name, f"the head {name!r} has no such setting; it has: {', '.join(sorted(hints))}")
+    settings = {key: _as_meant(value, str(hints[key])) for key, value in (config or {}).items()}
     try:
-        head: Head = head_class(from_plain(head_class.Config, dict(config or {}), where=f"the head {name!r}"))
+        head: Head = head_class(from_plain(head_class.Config, settings, where=f"the head {name!r}"))
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError("head-settings", str(error)) from error
     return head
+
+
+def _as_meant(value: Any, hint: str) -> Any:
+    """A value as the command line gives it, in the type that its setting has: 20.0 is a number of things, "yes" a decision."""
+    if isinstance(value, float) and value.is_integer() and "float" not in hint:
+        return int(value)
+    if isinstance(value, str) and "bool" in hint:
+        return {"true": True, "yes": True, "false": False, "no": False}.get(value.lower(), value)
+    return value
