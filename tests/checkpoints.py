@@ -1,4 +1,4 @@
-"""Small random checkpoints in the real format, as their publishers save them: one of each family of image towers."""
+"""Small random checkpoints in the real format, as their publishers save them: one of each family, with the tokenizer of those that read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import small_words
 import torch
 import transformers
 
@@ -73,12 +74,14 @@ DINOV3_PICTURE = {
     "rescale_factor": 1 / 255,
     "size": {"height": SIZE, "width": SIZE},
 }
-_TEXT = {**SMALL, "vocab_size": 99, "max_position_embeddings": 16}
+LONGEST = 16  # tokens a sentence
+_TEXT = {**SMALL, "max_position_embeddings": LONGEST}
+_CLIP_TEXT = {**_TEXT, "vocab_size": len(small_words.clip_vocabulary()[0]), "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
 
 
 def clip() -> Any:
     vision = {**SMALL, "image_size": SIZE, "patch_size": 8}
-    return transformers.CLIPModel(transformers.CLIPConfig(text_config=_TEXT, vision_config=vision, projection_dim=24))
+    return transformers.CLIPModel(transformers.CLIPConfig(text_config=_CLIP_TEXT, vision_config=vision, projection_dim=24))
 
 
 def clip_vision() -> Any:
@@ -90,9 +93,14 @@ def clip_vision_projected() -> Any:
     return transformers.CLIPVisionModelWithProjection(config)
 
 
-def siglip() -> Any:
+def siglip(vocabulary: int = 64) -> Any:
     vision = {**SMALL, "image_size": SIZE, "patch_size": 8}
-    return transformers.SiglipModel(transformers.SiglipConfig(text_config=_TEXT, vision_config=vision))
+    text = {**_TEXT, "vocab_size": vocabulary, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 1}
+    return transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=vision))
+
+
+def siglip2() -> Any:
+    return siglip(len(small_words.gemma_vocabulary()[0]))
 
 
 def siglip_vision() -> Any:
@@ -125,16 +133,23 @@ FAMILIES: dict[str, Family] = {
     "clip-vision-projected": (clip_vision_projected, CLIP_PICTURE),
     "siglip": (siglip, SIGLIP_PICTURE),
     "siglip-vision": (siglip_vision, SIGLIP_PICTURE),
-    "siglip2": (siglip, SIGLIP2_PICTURE),
+    "siglip2": (siglip2, SIGLIP2_PICTURE),
     "dinov2": (dinov2, DINOV2_PICTURE),
     "dinov2-registers": (dinov2_registers, DINOV2_PICTURE),
     "dinov3-vit": (dinov3_vit, DINOV3_PICTURE),
     "dinov3-convnext": (dinov3_convnext, DINOV3_PICTURE),
 }
 
+READERS: dict[str, Callable[..., None]] = {  # those whose words stand beside what they see
+    "clip": small_words.write_clip,
+    "clip-old-config": small_words.write_old_clip,
+    "siglip": small_words.write_siglip,
+    "siglip2": small_words.write_siglip2,
+}
+
 
 def save(family: str, folder: Path, *, seed: int = 0, picture: Mapping[str, Any] | None = None, **options: Any) -> Path:
-    """Write a checkpoint of a family; weights are large enough that its vectors tell pictures apart."""
+    """Write a checkpoint of a family; weights are large enough that its vectors tell pictures (and sentences) apart."""
     make, usual = FAMILIES[family]
     torch.manual_seed(seed)
     network = make()
@@ -146,4 +161,6 @@ def save(family: str, folder: Path, *, seed: int = 0, picture: Mapping[str, Any]
                 weight.fill_(1.0)
     network.eval().save_pretrained(folder, **options)
     (folder / "preprocessor_config.json").write_text(json.dumps(dict(picture or usual)))
+    if family in READERS:
+        READERS[family](folder, longest=LONGEST)
     return folder

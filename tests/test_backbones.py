@@ -202,9 +202,9 @@ def test_openvino_gives_the_same_vectors_in_every_family(saved: dict[str, Path],
 
 
 def test_precision_left_to_us_follows_the_trial_and_is_remembered(saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from quickstep.backbones import images, precision
+    from quickstep.backbones import precision, pretrained
 
-    monkeypatch.setattr(images, "_WORTH_IT", 0)
+    monkeypatch.setattr(pretrained, "_WORTH_IT", 0)
     monkeypatch.setattr(precision, "fast_in_bf16", lambda engine: True)
     tried = []
 
@@ -336,4 +336,5 @@ def test_names_and_options_that_do_not_fit() -> None:
     assert weights_at_hand("motion")
     ready = open_backbone("motion")
     assert open_backbone(ready) is ready
-    assert set(BACKBONES) == {"motion", "clip-vit-b32", "clip-vit-b16", "clip-vit-l14", "hf-image:NAME"}
+    clip, siglip = {"clip-vit-b32", "clip-vit-b16", "clip-vit-l14"}, {"siglip2-b16", "siglip2-l16"}
+    assert set(BACKBONES) == {"motion", *clip, *siglip, "hf-image:NAME"}

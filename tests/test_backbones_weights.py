@@ -42,6 +42,12 @@ def embed(folder: Path) -> Any:
     return open_backbone(f"hf-image:{folder}").embed([PICTURE])[0].values
 
 
+def open_folder(folder: Path) -> ImageTower:
+    backbone = open_backbone(f"hf-image:{folder}")
+    assert isinstance(backbone, ImageTower)
+    return backbone
+
+
 def change_tensors(folder: Path, change: Any) -> None:
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
@@ -204,6 +210,32 @@ def test_weights_are_fetched_once_verified_and_kept(hub: type[_Hub], clip: Path)
     assert hub.asked == [], "what is kept is not asked for again"
 
 
+def test_a_fetched_checkpoint_reads_as_the_local_one(hub: type[_Hub], clip: Path) -> None:
+    words = ["a windmill", "a halo"]
+    expected = open_folder(clip).embed_text(words)
+    backbone = open_backbone("hf-image:some/clip")
+    assert isinstance(backbone, ImageTower)
+    assert np.array_equal(backbone.embed_text(words), expected)
+
+
+def test_a_tokenizer_left_behind_is_fetched_when_words_are_read(hub: type[_Hub], clip: Path, tmp_path: Path) -> None:
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    for file in hub.folder.glob("tokenizer*"):
+        file.rename(aside / file.name)
+    backbone = open_backbone("hf-image:some/clip")
+    assert isinstance(backbone, ImageTower)
+    with pytest.raises(WeightsError, match="no tokenizer"):
+        backbone.embed_text(["a windmill"])
+    hub.refuse = (500, "")
+    with pytest.raises(WeightsError, match=r"the tokenizer of some/clip is not on this machine and the hub cannot be reached"):
+        backbone.embed_text(["a windmill"])
+    hub.refuse = None
+    for file in aside.iterdir():
+        file.rename(hub.folder / file.name)
+    assert np.array_equal(backbone.embed_text(["a windmill"]), open_folder(clip).embed_text(["a windmill"]))
+
+
 def test_a_fetched_file_that_is_not_what_was_promised_is_refused(hub: type[_Hub]) -> None:
     hub.lie = True
     with pytest.raises(WeightsError, match="damaged"):
@@ -243,7 +275,7 @@ def test_no_network_is_said_within_seconds(how: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", how == "offline")
-    monkeypatch.setattr("quickstep.backbones.weights._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("quickstep.backbones.hub._ANSWER_SECONDS", 0.5)
     started = time.monotonic()
     with pytest.raises(WeightsError, match=r"openai/clip-vit-base-patch32.*--weights FOLDER.*--backbone motion"):
         open_backbone("clip-vit-b32")

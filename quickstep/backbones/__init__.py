@@ -81,7 +81,9 @@ BACKBONES: dict[str, Entry] = {
     "clip-vit-b32": Entry(_CLIP, "CLIP ViT-B/32, 512 numbers a frame: the fastest CLIP"),
     "clip-vit-b16": Entry(_CLIP, "CLIP ViT-B/16, 512 numbers a frame: sees finer detail, about 4x the work"),
     "clip-vit-l14": Entry(_CLIP, "CLIP ViT-L/14, 768 numbers a frame: the strongest CLIP, about 18x the work"),
-    "hf-image:NAME": Entry(_CLIP, "any CLIP, SigLIP, SigLIP 2, DINOv2 or DINOv3 image tower, by hub name or local folder"),
+    "siglip2-b16": Entry(_CLIP, "SigLIP 2 B/16, 768 numbers a frame: reads many languages, about 4x the work"),
+    "siglip2-l16": Entry(_CLIP, "SigLIP 2 L/16, 1024 numbers a frame: reads many languages, about 20x the work"),
+    "hf-image:NAME": Entry(_CLIP, "any CLIP, SigLIP, SigLIP 2 (these read words too), DINOv2 or DINOv3, by hub name or local folder"),
 }
 
 TEXT_BACKBONES = tuple(name for name in BACKBONES if name != "motion")

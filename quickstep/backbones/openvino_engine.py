@@ -1,4 +1,4 @@
-"""OpenVinoEngine: runs an image tower with OpenVINO, the fastest on CPUs (extra `openvino`).
+"""OpenVinoEngine: runs a network with OpenVINO, the fastest on CPUs (extra `openvino`).
 
 Translating a network takes some seconds, so that the result is kept beside the computed features; knows no checkpoint's layout.
 """
@@ -22,26 +22,26 @@ from numpy.typing import NDArray
 from quickstep.errors import StoreError
 
 if TYPE_CHECKING:
-    from quickstep.backbones.images import ImageTower
+    from quickstep.backbones.pretrained import Pretrained
 
 _TRANSLATION = 1  # counts up when the translation changes
 
 
 class OpenVinoEngine:
-    """One tower, translated and compiled for batches of one shape."""
+    """One network, translated and compiled for batches of one shape."""
 
-    def __init__(self, backbone: ImageTower, precision: str) -> None:
+    def __init__(self, backbone: Pretrained, precision: str) -> None:
         settings = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
         core = openvino.Core()
         self._compiled = core.compile_model(core.read_model(_translated(backbone)), "CPU", settings)
 
     def __call__(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """(B, H, W, 3) -> (B, D), for each batch."""
+        """uint8 (B, ...) -> (B, ...), for each batch."""
         for pixels in batches:
             yield np.array(self._compiled(np.ascontiguousarray(pixels))[0], np.float32)
 
 
-def _translated(backbone: ImageTower) -> Path:
+def _translated(backbone: Pretrained) -> Path:
     """The network in OpenVINO's form, made once; written aside and renamed, so that a killed or second process finds all or nothing."""
     key = {**backbone.description, "batch": backbone.together, "library": openvino.__version__, "translation": _TRANSLATION}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
@@ -57,11 +57,9 @@ def _translated(backbone: ImageTower) -> Path:
     return folder / "network.xml"
 
 
-def _translate(backbone: ImageTower, file: Path) -> None:
-    from quickstep.backbones.towers import load_tower  # imports transformers, which a kept network does not need
-
-    tower = load_tower(backbone)
-    example = torch.zeros((backbone.together, backbone.view.size, backbone.view.size, 3), dtype=torch.uint8)
+def _translate(backbone: Pretrained, file: Path) -> None:
+    tower = backbone.load()  # imports transformers, which a kept network does not need
+    example = torch.zeros((backbone.together, *backbone.unit), dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of branches on shapes, which are fixed here
         network: Any = openvino.convert_model(tower, example_input=example, input=list(example.shape))

@@ -1,4 +1,4 @@
-"""TorchEngine: runs an image tower with torch, on the GPU where there is one, in fp32 or with products in bf16.
+"""TorchEngine: runs a network with torch, on the GPU where there is one, in fp32 or with products in bf16.
 
 Knows no checkpoint's layout.
 """
@@ -17,42 +17,40 @@ import torch
 from numpy.typing import NDArray
 
 from quickstep.backbones.precision import device_for
-from quickstep.backbones.towers import Tower, load_tower
 
 if TYPE_CHECKING:
-    from quickstep.backbones.images import ImageTower
+    from quickstep.backbones.pretrained import Pretrained
 
 
 class TorchEngine:
-    """One tower, ready to run on batches of one shape.
+    """One network, ready to run on batches of one shape.
 
     On a CPU several batches run side by side, each on one thread. Splitting one batch over all threads would be as fast on an idle
     machine, but its threads wait for each other after every layer: let one core have anything else to do (decoding, say) and it is ten
     times slower.
     """
 
-    def __init__(self, backbone: ImageTower, precision: str) -> None:
+    def __init__(self, backbone: Pretrained, precision: str) -> None:
         self.device = device_for("torch")
         self.lower = precision == "bf16"
         self.side_by_side = (os.cpu_count() or 1) if self.device == "cpu" else 1
         self._pool = ThreadPoolExecutor(self.side_by_side, thread_name_prefix="encode")
-        self.tower = load_tower(backbone).to(self.device)
+        self.tower = backbone.load().to(self.device)
         if self.lower:
             _products_in_bf16(self.tower)
 
     def __call__(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """(B, H, W, 3) -> (B, D), for each batch."""
+        """uint8 (B, ...) -> (B, ...), for each batch."""
         if self.device != "cpu":
             yield from map(self._encode, batches)
             return
         rest = iter(batches)
-        with _one_thread_each():
+        with one_thread_each():
             while some := list(islice(rest, 4 * self.side_by_side)):
                 yield from self._pool.map(self._encode_alone, some)
 
     def _encode_alone(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if torch.get_num_threads() != 1:
-            torch.set_num_threads(1)  # each thread has a number of its own, taken when it first asks
+        take_one_thread()
         return self._encode(pixels)
 
     def _encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -61,8 +59,15 @@ class TorchEngine:
         return vectors
 
 
+def take_one_thread() -> None:
+    """Have this thread compute on its own."""
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)  # each thread has a number of its own, taken when it first asks
+
+
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
+    """Have threads that start inside compute on their own, as they do by `take_one_thread`."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -71,7 +76,7 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _products_in_bf16(tower: Tower) -> None:
+def _products_in_bf16(tower: torch.nn.Module) -> None:
     """Keep the weights of the large products in bf16, everything that sums up (residuals, norms) in fp32.
 
     As fast as all in bf16, and about five times nearer to fp32: the sums run through every layer, and rounding them adds up.

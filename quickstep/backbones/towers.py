@@ -1,81 +1,58 @@
-"""Tower: an image tower of transformers with our preparation of pictures in front, loaded strictly from a checkpoint.
-
-The only file that imports transformers. Bytes go in, one vector a picture comes out.
-"""
+"""Tower: an image tower of transformers with our preparation of pictures in front. Bytes go in, one vector a picture comes out."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
-from safetensors import SafetensorError
 
-from quickstep.errors import WeightsError
+from quickstep.backbones.loading import load_config, load_network
 
 if TYPE_CHECKING:
     from quickstep.backbones.images import ImageTower
 
-# What a checkpoint may hold besides its image tower: the other half, the heads of other tasks, counters that older versions saved.
+# What a checkpoint may hold besides its image tower: the other half, and the heads of other tasks.
 _OTHER_PARTS = ("text_model.", "text_projection.", "logit_scale", "logit_bias", "classifier.")
-_COUNTERS = ("position_ids",)
+
+
+class Prepared(torch.nn.Module):
+    """Bytes with the colours last -> what a network is used to see: value * slope + offset, the colours before height and width."""
+
+    slope: torch.Tensor
+    offset: torch.Tensor
+
+    def __init__(self, slope: tuple[float, ...], offset: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("slope", torch.tensor(slope, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("offset", torch.tensor(offset, dtype=torch.float32).view(1, 3, 1, 1))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.permute(0, 3, 1, 2).float() * self.slope + self.offset  # (B, 3, H, W)
 
 
 class Tower(torch.nn.Module):
     """uint8 (B, H, W, 3) -> float32 (B, D)"""
 
-    slope: torch.Tensor
-    offset: torch.Tensor
-
-    def __init__(self, network: torch.nn.Module, field: str, slope: tuple[float, ...], offset: tuple[float, ...]) -> None:
+    def __init__(self, prepared: Prepared, network: torch.nn.Module, field: str) -> None:
         super().__init__()
+        self.prepared = prepared
         self.network = network
         self.field = field
-        self.register_buffer("slope", torch.tensor(slope, dtype=torch.float32).view(1, 3, 1, 1))
-        self.register_buffer("offset", torch.tensor(offset, dtype=torch.float32).view(1, 3, 1, 1))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        values = pixels.permute(0, 3, 1, 2).float() * self.slope + self.offset  # (B, 3, H, W)
-        vectors: torch.Tensor = getattr(self.network(pixel_values=values), self.field)
+        vectors: torch.Tensor = getattr(self.network(pixel_values=self.prepared(pixels)), self.field)
         return vectors.float()
 
 
 def load_tower(backbone: ImageTower) -> Tower:
     """The backbone's network in fp32 on the CPU; weights that are missing, left over or of another shape are refused."""
     projected = backbone.output == "projected" and backbone.family.projected is not None
-    name = backbone.family.projected if projected else backbone.family.pooled
-    network = _load(backbone, getattr(transformers, str(name)))
+    name = str(backbone.family.projected if projected else backbone.family.pooled)
+    besides = _OTHER_PARTS if projected else (*_OTHER_PARTS, "visual_projection.")
+    network = load_network(backbone.checkpoint, name, config=_config(backbone), besides=besides)
     _settle_positions(network, backbone.view.size)
-    field = "image_embeds" if str(name).endswith("WithProjection") else "pooler_output"
-    return Tower(network, field, backbone.processor.slope, backbone.processor.offset).eval().requires_grad_(False)
-
-
-def _load(backbone: ImageTower, network: Any) -> torch.nn.Module:
-    checkpoint = backbone.checkpoint
-    try:
-        with _quiet():
-            loaded, info = network.from_pretrained(
-                checkpoint.folder,
-                config=_config(backbone),
-                dtype=torch.float32,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are told in `info`, and refused below by name
-            )
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise WeightsError(
-            f"{checkpoint.source} cannot be loaded, its files may be broken ({_first_line(error)}): fetch or copy it again"
-        ) from error
-    missing = sorted(info["missing_keys"])
-    left_over = sorted(key for key in info["unexpected_keys"] if not _belongs_elsewhere(key, backbone.output))
-    other_shape = sorted(str(each[0] if isinstance(each, tuple) else each) for each in info["mismatched_keys"])
-    for keys, what in ((missing, "lacks"), (other_shape, "has of another shape"), (left_over, "has besides what its config describes:")):
-        if keys:
-            raise WeightsError(f"{checkpoint.source} {what} {_few(keys)}: its config and its weights do not belong together")
-    return loaded  # type: ignore[no-any-return]
+    field = "image_embeds" if name.endswith("WithProjection") else "pooler_output"
+    return Tower(Prepared(backbone.processor.slope, backbone.processor.offset), network, field).eval().requires_grad_(False)
 
 
 def _settle_positions(network: torch.nn.Module, size: int) -> None:
@@ -104,38 +81,10 @@ class _Settled(torch.nn.Module):
 
 def _config(backbone: ImageTower) -> Any:
     """The image tower's own config; the width of a projection stands beside it in the config of both towers."""
-    config = transformers.AutoConfig.from_pretrained(backbone.checkpoint.folder, local_files_only=True)
+    config = load_config(backbone.checkpoint)
     if not backbone.family.nested:
         return config
     tower = config.vision_config
     if hasattr(tower, "projection_dim"):
         tower.projection_dim = config.projection_dim
     return tower
-
-
-def _belongs_elsewhere(key: str, output: str) -> bool:
-    others = (*_OTHER_PARTS, "visual_projection.") if output == "pooled" else _OTHER_PARTS
-    return key.startswith(others) or key.endswith(_COUNTERS)
-
-
-def _few(keys: list[str]) -> str:
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Its progress bars and tables of left-over weights say less than our one line."""
-    logging = transformers.utils.logging
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()

@@ -1,6 +1,6 @@
 """Checkpoint: the files of a pretrained network, found in a local folder or fetched once from a hub by revision.
 
-The only file that talks to a hub. Knows the layout of checkpoint folders and reads names and sizes, never values; which network
+Knows the layout of checkpoint folders and reads names and sizes, never values; which network
 they fill is another file's business.
 """
 
@@ -8,32 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from safetensors import SafetensorError, safe_open
 
+from quickstep.backbones import hub
+from quickstep.backbones.hub import WAYS_ON
 from quickstep.errors import StoreError, WeightsError
 from quickstep.store import Store
 
-WAYS_ON = "give a local folder of weights (--weights FOLDER), or use --backbone motion, which needs none"
-
-_ANSWER_SECONDS = 5.0  # a hub that has not answered by then is called unreachable
 _SMALL = ("config.json", "preprocessor_config.json", "processor_config.json", "README.md")
+_WORDS = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "tokenizer.model",
+    "tokenizer.json",
+)
+_TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",), ("tokenizer.model",))  # one of these is whole
 _WHOLE = ("model.safetensors", "pytorch_model.bin")  # the better one first
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -51,6 +50,8 @@ PUBLISHED = {
     "clip-vit-b32": Published("openai/clip-vit-base-patch32", "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268", "MIT"),
     "clip-vit-b16": Published("openai/clip-vit-base-patch16", "57c216476eefef5ab752ec549e440a49ae4ae5f3", "MIT"),
     "clip-vit-l14": Published("openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41", "MIT"),
+    "siglip2-b16": Published("google/siglip2-base-patch16-224", "main", "Apache-2.0"),
+    "siglip2-l16": Published("google/siglip2-large-patch16-256", "main", "Apache-2.0"),
 }
 
 
@@ -81,6 +82,15 @@ class Checkpoint:
                 raise WeightsError(f"{file} is damaged (its sha256 is not the hub's): delete {file.resolve()} to fetch it again")
         return found
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether what reads sentences lies beside the weights."""
+        return any(all((self.folder / name).is_file() for name in names) for names in _TOKENIZERS)
+
+    def tokenizer_digests(self) -> dict[str, str]:
+        """The sha256 of each file that decides what a sentence is to the network."""
+        return {name: _sha256(self.folder / name) for name in sorted(_WORDS) if (self.folder / name).is_file()}
+
     def tensor_names(self) -> frozenset[str] | None:
         """The names of the tensors, where the file format tells them without loading; a file cut short is refused."""
         if any(file.suffix != ".safetensors" for file in self.weights):
@@ -107,6 +117,18 @@ def find_checkpoint(where: str | Path, *, revision: str | None = None) -> Checkp
     revision = asked or revision or "main"
     kept = _kept(repository, revision)
     return read_folder(kept or _fetch(repository, revision), source=repository, from_hub=True)
+
+
+def fetch_tokenizer(checkpoint: Checkpoint) -> None:
+    """See to it that what reads sentences lies beside the weights: a hub's checkpoint may have been kept when only pictures were asked."""
+    if checkpoint.revision is not None and not checkpoint.has_tokenizer:
+        with hub.told(checkpoint.source, checkpoint.revision, "tokenizer"):
+            hub.download(checkpoint.source, checkpoint.revision, lambda there, _: [name for name in _WORDS if name in there])
+    if not checkpoint.has_tokenizer:
+        raise WeightsError(
+            f"{checkpoint.source} has no tokenizer (tokenizer.json, or vocab.json and merges.txt), so that it sees pictures but "
+            "cannot read words: add the checkpoint's own"
+        )
 
 
 def at_hand(name: str) -> bool:
@@ -188,71 +210,36 @@ def _looks_like_a_path(where: str) -> bool:
     return where.startswith((".", "/", "~")) or "\\" in where or where.count("/") > 1 or where.endswith("/")
 
 
-# -- the hub -------------------------------------------------------------------------------------------------------------------
+# -- what comes from a hub ------------------------------------------------------------------------------------------------------
 
 
 def _kept(repository: str, revision: str) -> Path | None:
     """The folder in the hub's cache that holds a whole checkpoint of this revision."""
+    folder = hub.kept(repository, revision)
     try:
-        config = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision)
-    except (HFValidationError, OSError):
-        return None
-    if not isinstance(config, str):
-        return None
-    try:
-        read_folder(Path(config).parent, source=repository)
+        return folder and read_folder(folder, source=repository).folder
     except WeightsError:
         return None
-    return Path(config).parent
 
 
 def _fetch(repository: str, revision: str) -> Path:
     """Fetch what is missing of a checkpoint, small files first, so that the weights' presence means complete."""
-    endpoint = os.environ.get("HF_ENDPOINT") or None
-    try:
-        hub = huggingface_hub.HfApi(endpoint=endpoint)
-        info = hub.model_info(repository, revision=revision, timeout=_ANSWER_SECONDS)  # fails at once where nobody answers
-        there = {file.rfilename for file in info.siblings or ()}
-        commit = info.sha or revision
-        files = [name for name in _SMALL if name in there] + _wanted(repository, commit, there, endpoint)
-        for name in files:
-            # by the name asked for: the cache then remembers which commit a branch meant
-            asked = revision if name == "config.json" else commit
-            path = huggingface_hub.hf_hub_download(repository, name, revision=asked, endpoint=endpoint, etag_timeout=_ANSWER_SECONDS)
-    except (HfHubHTTPError, HFValidationError, EntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise WeightsError(_why(repository, revision, error)) from error
-    except Exception as error:  # the hub's client lets its network library's errors through, and changes that library
-        if isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "requests", "urllib3"):
-            raise WeightsError(_why(repository, revision, error)) from error
-        raise
-    if not files:
+
+    def files(there: set[str], commit: str) -> list[str]:
+        return [name for name in (*_SMALL, *_WORDS) if name in there] + _wanted(repository, commit, there)
+
+    with hub.told(repository, revision, "weights"):
+        path = hub.download(repository, revision, files)
+    if path is None:
         raise WeightsError(f"{repository} is no checkpoint: it has no config.json; {WAYS_ON}")
-    return Path(path).parent
+    return path.parent
 
 
-def _wanted(repository: str, commit: str, there: set[str], endpoint: str | None) -> list[str]:
+def _wanted(repository: str, commit: str, there: set[str]) -> list[str]:
     for name in _WHOLE:
         index = f"{name}.index.json"
         if name in there:
             return [name]
         if index in there:
-            kept = huggingface_hub.hf_hub_download(repository, index, revision=commit, endpoint=endpoint, etag_timeout=_ANSWER_SECONDS)
-            return sorted(set(_weight_map(Path(kept), repository).values()))
+            return sorted(set(_weight_map(hub.download_one(repository, index, commit), repository).values()))
     raise WeightsError(f"{repository} has no weights that can be read here (model.safetensors or pytorch_model.bin); {WAYS_ON}")
-
-
-def _why(repository: str, revision: str, error: Exception) -> str:
-    """One line: what went wrong, and how to go on."""
-    if isinstance(error, GatedRepoError):
-        what = f"{repository} is gated: accept its terms on its page and log in (hf auth login), or {WAYS_ON}"
-    elif isinstance(error, RevisionNotFoundError):
-        what = f"{repository} has no revision {revision!r}; leave it out for the newest"
-    elif isinstance(error, (RepositoryNotFoundError, HFValidationError)):
-        what = f"there is no checkpoint {repository!r} on the hub, or it is private: check the name, or {WAYS_ON}"
-    elif isinstance(error, OfflineModeIsEnabled):
-        what = f"the weights of {repository} are not on this machine, and the hub is switched off (HF_HUB_OFFLINE): {WAYS_ON}"
-    elif getattr(error, "errno", None) in (13, 28, 30):  # not allowed, full, read-only
-        what = f"the weights of {repository} cannot be kept: {error}; free some space or point HF_HOME elsewhere"
-    else:
-        what = f"the weights of {repository} are not on this machine and the hub cannot be reached ({error}): {WAYS_ON}"
-    return what

@@ -1,0 +1,91 @@
+"""The hub: files of a checkpoint, fetched once by revision and kept; what goes wrong on the way is said in one line.
+
+The only file that talks to a hub; knows no checkpoint's layout.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from quickstep.errors import WeightsError
+
+WAYS_ON = "give a local folder of weights (--weights FOLDER), or use --backbone motion, which needs none"
+
+_ANSWER_SECONDS = 5.0  # a hub that has not answered by then is called unreachable
+
+
+def kept(repository: str, revision: str) -> Path | None:
+    """The folder in the hub's cache that holds this revision's config.json, and what else was fetched of it."""
+    try:
+        config = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision)
+    except (HFValidationError, OSError):
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def download(repository: str, revision: str, choose: Callable[[set[str], str], list[str]]) -> Path | None:
+    """Fetch the files that `choose` takes of those there are at a commit; the last one's path."""
+    path, hub = None, huggingface_hub.HfApi(endpoint=_endpoint())
+    info = hub.model_info(repository, revision=revision, timeout=_ANSWER_SECONDS)  # fails at once where nobody answers
+    commit = info.sha or revision
+    for name in choose({file.rfilename for file in info.siblings or ()}, commit):
+        # by the name asked for: the cache then remembers which commit a branch meant
+        path = download_one(repository, name, revision if name == "config.json" else commit)
+    return path
+
+
+def download_one(repository: str, name: str, revision: str) -> Path:
+    """Fetch a file, unless it is kept."""
+    return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision, endpoint=_endpoint(), etag_timeout=_ANSWER_SECONDS))
+
+
+@contextmanager
+def told(repository: str, revision: str, what: str) -> Iterator[None]:
+    """What the hub and the network between say, in one line."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except (HfHubHTTPError, HFValidationError, EntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise WeightsError(_why(repository, revision, error, what)) from error
+    except Exception as error:  # the hub's client lets its network library's errors through, and changes that library
+        if isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "requests", "urllib3"):
+            raise WeightsError(_why(repository, revision, error, what)) from error
+        raise
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _why(repository: str, revision: str, error: Exception, what: str) -> str:
+    """One line: what went wrong, and how to go on."""
+    verb = "are" if what.endswith("s") else "is"
+    here = f"the {what} of {repository} {verb} not on this machine"
+    if isinstance(error, GatedRepoError):
+        why = f"{repository} is gated: accept its terms on its page and log in (hf auth login), or {WAYS_ON}"
+    elif isinstance(error, RevisionNotFoundError):
+        why = f"{repository} has no revision {revision!r}; leave it out for the newest"
+    elif isinstance(error, (RepositoryNotFoundError, HFValidationError)):
+        why = f"there is no checkpoint {repository!r} on the hub, or it is private: check the name, or {WAYS_ON}"
+    elif isinstance(error, OfflineModeIsEnabled):
+        why = f"{here}, and the hub is switched off (HF_HUB_OFFLINE): {WAYS_ON}"
+    elif getattr(error, "errno", None) in (13, 28, 30):  # not allowed, full, read-only
+        why = f"the {what} of {repository} cannot be kept: {error}; free some space or point HF_HOME elsewhere"
+    else:
+        why = f"{here} and the hub cannot be reached ({error}): {WAYS_ON}"
+    return why

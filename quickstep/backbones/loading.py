@@ -1,0 +1,107 @@
+"""Loading of networks and tokenizers, strictly: a checkpoint that is not exactly what its config says is refused in one line.
+
+The only file that imports transformers; knows no picture, no sentence and no head.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from quickstep.backbones.weights import Checkpoint, fetch_tokenizer
+from quickstep.errors import WeightsError
+
+_COUNTERS = ("position_ids",)  # counters that older versions saved
+
+
+def load_network(checkpoint: Checkpoint, kind: str, *, config: Any = None, besides: tuple[str, ...] = ()) -> torch.nn.Module:
+    """The network of that class in fp32 on the CPU; weights that are missing, of another shape or left over are refused by name.
+
+    `besides` are the beginnings of weights that the checkpoint may hold for other networks.
+    """
+    with _told(checkpoint):
+        loaded, info = getattr(transformers, kind).from_pretrained(
+            checkpoint.folder,
+            config=load_config(checkpoint) if config is None else config,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told in `info`, and refused below by name
+        )
+    _check(checkpoint, info, besides)
+    return loaded.eval().requires_grad_(False)  # type: ignore[no-any-return]
+
+
+def load_config(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's config as its own class."""
+    with _told(checkpoint):
+        return transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """What turns sentences into numbers, from the checkpoint's own files; made up by nobody where they are missing."""
+    fetch_tokenizer(checkpoint)
+    try:
+        with _quiet():
+            return transformers.AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+    except ImportError as error:
+        raise WeightsError(
+            f"the tokenizer of {checkpoint.source} needs a library that is not installed ({_first_line(error)}): "
+            "pip install sentencepiece protobuf"
+        ) from error
+    except Exception as error:  # the library of tokenizers raises bare exceptions
+        raise WeightsError(
+            f"the tokenizer of {checkpoint.source} cannot be loaded, its files may be broken ({_first_line(error)}): fetch or copy it again"
+        ) from error
+
+
+def _check(checkpoint: Checkpoint, info: Mapping[str, Collection[Any]], besides: tuple[str, ...]) -> None:
+    missing = sorted(info["missing_keys"])
+    left_over = sorted(key for key in info["unexpected_keys"] if not key.startswith(besides) and not key.endswith(_COUNTERS))
+    other_shape = sorted(str(each[0] if isinstance(each, tuple) else each) for each in info["mismatched_keys"])
+    for keys, what in ((missing, "lacks"), (other_shape, "has of another shape"), (left_over, "has besides what its config describes:")):
+        if keys:
+            raise WeightsError(f"{checkpoint.source} {what} {_few(keys)}: its config and its weights do not belong together")
+
+
+def _few(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+
+
+@contextmanager
+def _told(checkpoint: Checkpoint) -> Iterator[None]:
+    """What goes wrong inside is said in one line."""
+    try:
+        with _quiet():
+            yield
+    except WeightsError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise WeightsError(
+            f"{checkpoint.source} cannot be loaded, its files may be broken ({_first_line(error)}): fetch or copy it again"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Its progress bars and tables of left-over weights say less than our one line."""
+    logging = transformers.utils.logging
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
