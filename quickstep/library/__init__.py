@@ -1,1 +1,61 @@
-"""The library: windows of many videos on disk, found by words, by example, by name or by what is known of them."""
+"""The library: windows of many videos on disk, found by words, by example, by name or by what is known of them.
+
+    schema      what a library says of itself, and the columns of its one table
+    opening     Library: open, create, lock, commit; what LanceDB and the disk say is translated here
+    windows     a video -> its windows: spans, vectors, thumbnails
+    metadata    what a csv knows of the videos, with types
+    indexing    videos -> rows; what is unchanged, moved, changed or gone
+    vectors     the nearest vectors, exact or through an index
+    asking      words or an example -> a vector
+    cutoff      from which score on something was really found
+    moments     windows -> moments, spread over videos
+    searching   all of it together: Found
+    copies      the same footage in several videos
+    retrieval   how well searching works, measured
+    tags        names of the moves per video, for other programs
+    sheet       moments as one picture
+
+LanceDB and pyarrow are imported in this room only, and only when one of these names is used.
+"""
+
+import os
+from importlib import import_module
+from typing import Any
+
+from quickstep.errors import MissingExtra
+
+os.environ.setdefault("LANCEDB_LOG", "error")  # read once, when LanceDB is imported: its warnings are about its own future
+
+_HOMES = {
+    "Duplicates": "copies",
+    "Found": "searching",
+    "IndexConfig": "settings",
+    "Indexed": "indexing",
+    "Library": "opening",
+    "Moment": "moments",
+    "Retrieval": "retrieval",
+    "SearchConfig": "settings",
+    "duplicates": "copies",
+    "evaluate_retrieval": "retrieval",
+    "export_tags": "tags",
+    "index": "indexing",
+    "search": "searching",
+    "write_sheet": "sheet",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'quickstep.library' has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"quickstep.library.{_HOMES[name]}"), name)
+    except ImportError as error:
+        if (error.name or "").split(".")[0] in ("lancedb", "pyarrow"):
+            raise MissingExtra("search", "a library") from error
+        raise
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

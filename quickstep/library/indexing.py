@@ -1,0 +1,278 @@
+"""index: videos -> rows of a library; only what is new or changed is looked at, and each video is there whole or not at all.
+
+Several processes may index into one library: each takes videos that no other has in hand, and what one has finished the others skip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from quickstep.backbones import Backbone, open_backbone
+from quickstep.errors import ConfigError, QuickstepError
+from quickstep.footage import in_parallel
+from quickstep.library import changing
+from quickstep.library.filling import Filler
+from quickstep.library.metadata import Metadata, full, gather_metadata, read_metadata
+from quickstep.library.opening import SLOTS, Library, check_same, exists, lock_of, place_of
+from quickstep.library.planning import plan, videos_of
+from quickstep.library.schema import Card
+from quickstep.library.settings import USUAL_BACKBONE, USUAL_PACE, USUAL_WINDOW, IndexConfig
+from quickstep.library.vectors import ensure_index
+from quickstep.library.windows import Slicing, slicing_for
+from quickstep.model import Model, Opening
+from quickstep.prediction import gather
+from quickstep.progress import Progress, silent
+from quickstep.records import to_plain
+from quickstep.segment import Failure, Segment
+from quickstep.store import Store
+
+BATCH = 8  # videos a commit
+TIDY_EVERY = 64  # commits
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What an indexing did."""
+
+    library: str
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    moved: tuple[tuple[str, str], ...] = ()  # from, to
+    copied: tuple[tuple[str, str], ...] = ()  # the same bytes in a further place
+    returned: tuple[str, ...] = ()
+    unchanged: int = 0
+    gone: tuple[str, ...] = ()  # marked by this run
+    pruned: int = 0  # videos dropped
+    named: int = 0  # videos that were there and got names
+    windows: int = 0  # in the library now
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass
+class _Tally:
+    """What has been done so far."""
+
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    elsewhere: int = 0  # done by another process meanwhile
+
+
+def index(
+    uri: str | Path,
+    inputs: Iterable[Segment | str | Path],
+    config: IndexConfig | None = None,
+    *,
+    backbone: Backbone | None = None,
+    model: Model | None = None,
+    prune: bool = False,
+    store: Store | None = None,
+    progress: Progress = silent,
+    strict: bool = False,
+) -> Indexed:
+    """Bring a library up to date with some videos, and make it where there is none.
+
+    `backbone` and `model` are instances to use in place of the config's names. `prune` drops the videos whose files are gone.
+    """
+    started = time.perf_counter()
+    config, store, inputs = config or IndexConfig(), store or Store(), list(inputs)
+    segments, failures = gather(inputs) if inputs or not prune else ([], [])
+    if failures and (strict or not segments):
+        raise failures[0].error
+    if model is None and config.model is not None:
+        model = Model.load(config.model, store=store)
+    library, opened = _open(uri, config, backbone, store, may_create=bool(segments))
+    tally = _Tally(failures=failures)
+    listed = read_metadata(config.metadata) if config.metadata is not None else []
+    metadata = gather_metadata([*listed, *segments], library.schema)
+    changing.add_columns(library, metadata)
+    digests = _digests(segments, store, progress, tally)
+    todo = plan(videos_of(library), digests)
+    filler = Filler(library, opened, _slicing(library.card), model, metadata, store)
+    fresh = [*todo.fresh, *changing.take_over(library, todo.taken, todo.moved, digests)]
+    _fill(filler, fresh, digests, progress=progress, tally=tally)
+    twins = changing.take_over(library, todo.twins, (), digests)  # left over where the first of the same bytes could not be read
+    _fill(filler, twins, digests, progress=progress, tally=tally)
+    changing.mark(library, todo.gone, gone=True)
+    changing.mark(library, todo.back, gone=False)
+    changing.tell(library, metadata)
+    named = filler.name_the_rest(progress) if model is not None else 0
+    if strict and tally.failures:
+        raise tally.failures[0].error
+    pruned = changing.prune(library) if prune else 0
+    _settle(library, progress)
+    return Indexed(
+        library.uri,
+        added=tuple(tally.added),
+        changed=tuple(tally.changed),
+        moved=tuple((todo.taken[path], path) for path in sorted(todo.moved) if path not in fresh),
+        copied=tuple((old, path) for path, old in {**todo.taken, **todo.twins}.items() if path not in {*todo.moved, *fresh, *twins}),
+        returned=todo.back,
+        unchanged=len(todo.unchanged) + tally.elsewhere,
+        gone=todo.gone,
+        pruned=pruned,
+        named=named,
+        windows=library.count(),
+        failures=tuple(tally.failures),
+        notes=(*_notes(segments), *tally.notes),
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def _open(uri: str | Path, config: IndexConfig, backbone: Backbone | None, store: Store, *, may_create: bool) -> tuple[Library, Backbone]:
+    """The library and the backbone that made it, or makes it now."""
+    if exists(place_of(uri)) or not may_create:
+        library = Library.open(uri)
+        _check_settings(library, config)
+        if backbone is None:
+            asked = config.backbone
+            backbone = library.backbone(weights=config.weights, store=store) if asked in (None, library.card.opening.name) else None
+            backbone = backbone or _named_backbone(config, store)
+        check_same(library, backbone)
+        return library, backbone
+    opening = _opening(config, backbone)
+    backbone = backbone or _named_backbone(config, store)
+    window = config.window or USUAL_WINDOW
+    hop = config.hop or window / 2
+    if hop > window:
+        raise ConfigError("hop", f"at most the window ({window:g} s), or parts of the video are never seen; not {hop:g}")
+    slicing = slicing_for(backbone, window=window, hop=hop, pace=config.pace or USUAL_PACE)
+    card = Card(
+        opening=opening,
+        identity=dict(to_plain(dict(backbone.identity))),
+        width=backbone.width,
+        window=window,
+        hop=hop,
+        view=to_plain(slicing.view),
+        single_frames=slicing.single_frames,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        quickstep=_own_version(),
+    )
+    library = Library.create(uri, card)
+    check_same(library, backbone)
+    return library, backbone
+
+
+def _named_backbone(config: IndexConfig, store: Store) -> Backbone:
+    name = config.backbone or USUAL_BACKBONE
+    return open_backbone(name, weights=config.weights, precision=config.precision, engine=config.engine, store=store)
+
+
+def _opening(config: IndexConfig, backbone: Backbone | None) -> Opening:
+    if backbone is not None:  # somebody's own: found again where its class lives
+        return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
+    weights = str(Path(config.weights).absolute()) if config.weights and Path(config.weights).exists() else config.weights
+    return Opening(config.backbone or USUAL_BACKBONE, weights, None, config.precision, config.engine)
+
+
+def _check_settings(library: Library, config: IndexConfig) -> None:
+    """A library keeps to the windows it was begun with."""
+    card = library.card
+    pace = card.looking.fps
+    for name, here in (("window", card.window), ("hop", card.hop), ("pace", pace if card.single_frames else None)):
+        asked = getattr(config, name)
+        if asked is not None and here is not None and abs(asked - here) > 1e-9:
+            raise ConfigError(name, f"this library was begun with {here:g}, and all its windows are; leave it out, or begin a new library")
+
+
+def _slicing(card: Card) -> Slicing:
+    return Slicing(card.window, card.hop, card.looking, card.single_frames)
+
+
+def _digests(segments: Sequence[Segment], store: Store, progress: Progress, tally: _Tally) -> dict[str, str]:
+    """The sha256 of each video; one that cannot be read is a failure."""
+    paths = list(dict.fromkeys(full(segment.path) for segment in segments))
+    found: dict[str, str] = {}
+    for path, digest in in_parallel(store.digest, paths, "reading", workers=None, progress=progress):
+        if isinstance(digest, QuickstepError):
+            tally.failures.append(Failure(Segment(Path(path)), digest))
+        else:
+            found[path] = digest
+    return {path: found[path] for path in paths if path in found}
+
+
+def _fill(filler: Filler, fresh: Sequence[str], digests: Mapping[str, str], *, progress: Progress, tally: _Tally) -> None:
+    """Look at videos, some at a time; what another process has in hand is left to it and asked for again at the end."""
+    waiting, done, total, commits = list(fresh), 0, len(fresh), 0
+    if not waiting:
+        return
+    progress("indexing", 0, total)
+    patient = False
+    while waiting:
+        with _claimed(filler.library.uri, waiting, digests, wait=patient) as mine:
+            waiting = [path for path in waiting if path not in mine]
+            there = videos_of(filler.library, mine)
+            known = {path for path in mine if path in there and there[path].digest == digests[path]}
+            tally.elsewhere += len(known)
+            changed = [path for path in mine if path in there and path not in known]
+            told = _part_of(progress, done + len(known), total)
+            made, failures = filler.fill([path for path in mine if path not in known], digests, told)
+            tally.changed += [path for path in made if path in changed]
+            tally.added += [path for path in made if path not in changed]
+            tally.failures += failures
+            tally.notes += filler.notes()
+            lost = {str(failure.segment.path) for failure in failures}
+            changing.mark(filler.library, [path for path in changed if path in lost], gone=True)  # its windows are of what was there before
+        done += len(mine)
+        commits += bool(made)
+        if mine:
+            progress("indexing", done, total)
+        patient = not mine  # nothing is left but what others have in hand
+        if commits and commits % TIDY_EVERY == 0:
+            filler.library.tidy()
+
+
+def _part_of(progress: Progress, before: int, whole: int) -> Progress:
+    """What tells of one batch, as a part of all videos."""
+
+    def told(stage: str, done: int, total: int) -> None:  # noqa: ARG001 - as Progress has it
+        progress("indexing", min(before + done, whole - 1), whole)  # the last one is done when it is committed
+
+    return told
+
+
+@contextlib.contextmanager
+def _claimed(uri: str, paths: Sequence[str], digests: Mapping[str, str], *, wait: bool) -> Iterator[list[str]]:
+    """Hold up to a batch of videos that no other process has in hand; with `wait`, one for which it is waited."""
+    with contextlib.ExitStack() as stack:
+        held: dict[int, bool] = {}
+        mine: list[str] = []
+        for path in paths:
+            slot = int(digests[path][:8], 16) % SLOTS
+            if slot not in held:
+                held[slot] = stack.enter_context(lock_of(uri, f"video-{slot:03d}", wait=wait))
+            if held[slot]:
+                mine.append(path)
+            if len(mine) == (1 if wait else BATCH):
+                break
+        yield mine
+
+
+def _settle(library: Library, progress: Progress) -> None:
+    """Join small files and build or renew the index, where the size asks for it."""
+    changing.tidy_where_due(library)
+    library.commit(lambda table: ensure_index(table, progress=progress))
+
+
+def _notes(segments: Sequence[Segment]) -> list[str]:
+    spans = sum(1 for segment in segments if segment.start or segment.end is not None)
+    return [f"{spans} rows name a part of a video; a library holds whole videos, so the whole was indexed"] if spans else []
+
+
+def _own_version() -> str:
+    try:
+        return version("quickstep")
+    except PackageNotFoundError:
+        return ""
+
+
+__all__ = ["IndexConfig", "Indexed", "Metadata", "index"]
