@@ -24,7 +24,8 @@ from quickstep.errors import ConfigError, UnknownName
 class Skeleton:
     """Names of the joints, in the order of a file's columns; the bones between them; left and right.
 
-    `missing="zero"` says that a joint at the very origin was not seen; `fps` is the pace of files that say none themselves.
+    `missing="zero"` says that a joint at the very origin was not seen, "nan" that only NaN says so, "guess" leaves it to the reader.
+    `fps` is the pace of files that say none themselves.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Skeleton:
     edges: tuple[tuple[int, int], ...] = ()
     mirrored: tuple[tuple[int, int], ...] = ()
     dimensions: int = 2
-    missing: str = "nan"
+    missing: str = "guess"
     fps: float | None = None
 
     def __post_init__(self) -> None:
@@ -124,8 +125,8 @@ def _check(skeleton: Skeleton) -> None:
         raise wrong(f"two joints are called {twice[0]!r}")
     if skeleton.dimensions not in (2, 3):
         raise wrong(f"dimensions is 2 or 3, not {skeleton.dimensions}")
-    if skeleton.missing not in ("nan", "zero"):
-        raise wrong(f"missing is 'nan' or 'zero', not {skeleton.missing!r}")
+    if skeleton.missing not in ("guess", "nan", "zero"):
+        raise wrong(f"missing is 'zero' or 'nan', not {skeleton.missing!r}")
     if skeleton.fps is not None and not 0 < skeleton.fps <= 1000:
         raise wrong(f"fps is above 0 and at most 1000, not {skeleton.fps}")
     for what, pairs in (("edge", skeleton.edges), ("mirrored pair", skeleton.mirrored)):
@@ -271,7 +272,7 @@ def from_json(data: Any, *, where: str = "the skeleton") -> Skeleton:
             usual_edges(joints) if edges is None else _pairs(edges, joints, "edge", wrong),
             usual_mirrored(joints) if mirrored is None else _pairs(mirrored, joints, "mirrored pair", wrong),
             dimensions,
-            str(data.get("missing") or "nan"),
+            str(data.get("missing") or "guess"),
             None if fps is None else float(fps),
         )
     except ConfigError as error:
