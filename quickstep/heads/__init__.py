@@ -24,10 +24,12 @@ from quickstep.table import Entry, look_up
 
 HEADS: dict[str, Entry] = {
     "attention": Entry("quickstep.heads.attention:AttentionHead", "looks at each stretch of time by itself: keeps the order of things"),
+    "few-shot": Entry("quickstep.heads.few_shot:FewShotHead", "begins with words and lets 0 to 16 segments a class move it"),
     "linear": Entry(
         "quickstep.heads.linear:LinearHead", "the mean over time and one linear layer: quick, steady, hard to beat on few videos"
     ),
     "prompts": Entry("quickstep.heads.prompts:PromptsHead", "words alone, for backbones that read them: nothing is fitted"),
+    "prototypes": Entry("quickstep.heads.prototypes:PrototypesHead", "what is typical of each class: from one segment a class on, no words"),
 }
 
 STEPS = 800  # that a fit takes at least, where it is not said otherwise

@@ -1,0 +1,47 @@
+"""How much each of several opinions counts: opinions about held-back segments -> one weight each. Knows not what an opinion rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+PULL = 1.0  # of the logarithm of a weight to the usual one: outweighed by some dozens of segments
+WIDEST = 12.0  # e to this, at most, is what a weight may be away from the usual one
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def from_mean(logits: Array) -> Array:
+    """The logits with the mean of each row taken away, which says nothing."""
+    return np.asarray(logits - logits.mean(axis=-1, keepdims=True))
+
+
+def strength(logits: Array) -> float:
+    """How far a row's logits usually stand apart."""
+    return float(np.sqrt(np.mean(from_mean(logits) ** 2))) if logits.size else 0.0
+
+
+def blend(opinions: Sequence[Array], labels: Ints, usual: Sequence[float]) -> tuple[Array, Array]:
+    """The weights (E,) of opinions, (N, C) logits each, that make the labels least surprising, and each segment's surprise (N,).
+
+    `usual` are the weights to begin with; one of zero stays so.
+    """
+    stack, start = np.stack([from_mean(each) for each in opinions]), np.asarray(usual, dtype=np.float64)
+    rows, truth = np.arange(len(labels)), np.eye(stack.shape[2])[labels]
+
+    def surprise(logarithms: Array) -> tuple[float, Array]:
+        weights = start * np.exp(logarithms)
+        logits = np.tensordot(weights, stack, axes=1)
+        off = softmax(logits, axis=1) - truth
+        loss = -float(log_softmax(logits, axis=1)[rows, labels].sum()) + PULL / 2 * float((logarithms**2).sum())
+        return loss, weights * np.einsum("nc,enc->e", off, stack) + PULL * logarithms
+
+    bounds = [(-WIDEST, WIDEST)] * len(start)
+    found = minimize(surprise, np.zeros(len(start)), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}).x
+    weights = start * np.exp(found)
+    return weights, np.asarray(-log_softmax(np.tensordot(weights, stack, axes=1), axis=1)[rows, labels])
