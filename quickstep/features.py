@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from quickstep.backbones import check_view
 from quickstep.errors import MediaError, QuickstepError
 from quickstep.media import DECODING_VERSION, read_windows
 from quickstep.progress import Progress, silent
@@ -66,6 +67,7 @@ def extract(
     """
     started = time.perf_counter()
     view, store = view or backbone.view, store or Store()
+    check_view(backbone, view)
     spans = {segment.span: segment for segment in segments}  # a span listed twice is looked at once
     known: dict[tuple[object, ...], Arrays] = {}
     errors: dict[tuple[object, ...], QuickstepError] = {}

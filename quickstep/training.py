@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from quickstep.backbones import open_backbone
+from quickstep.backbones import open_backbone, view_for
 from quickstep.calibration import fit_temperature, probabilities, sure_from
 from quickstep.errors import ConfigError, ManifestError, WeightsError
 from quickstep.features import Extraction, extract
@@ -119,6 +119,7 @@ def train(
     wording = _wording(manifest, config, head)
     opening = opening_of(config, backbone)
     backbone = backbone if backbone is not None else open_for_training(config, store, parts=getattr(head, "reads_parts", False))
+    view = view_for(backbone, frames=config.frames)
     wording = suited(wording, backbone, templates=config.template) if wording else None
     texts = texts_of(backbone, wording, store=store) if wording else None
     # What was left open and how it was settled here is what the model asks for everywhere: its head was fitted on those values.
@@ -126,7 +127,6 @@ def train(
     clock.mark("opening")
     manifest, drawn = _with_splits(manifest, config, store=store, progress=progress)
     clock.mark("splits")
-    view = backbone.view if config.frames is None else replace(backbone.view, frames=config.frames)
     segments = [segment for segment in manifest.segments if segment.split in ("train", "val")]
     found = extract(segments, backbone, view=view, store=store, progress=progress).check(strict=strict)
     clock.mark("features")

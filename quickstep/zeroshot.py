@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
-from quickstep.backbones import Backbone
+from quickstep.backbones import Backbone, view_for
 from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.model import Facts, Model
 from quickstep.records import to_plain
@@ -46,7 +46,7 @@ def zero_shot(config: ZeroShotConfig, *, backbone: Backbone | None = None, store
     )
     opening, store = opening_of(looking, backbone), store or Store()
     backbone = backbone if backbone is not None else open_for_training(looking, store, parts=True)
-    view = backbone.view if config.frames is None else replace(backbone.view, frames=config.frames)
+    view = view_for(backbone, frames=config.frames)
     head = open_head("prompts")
     wording = suited(wording, backbone, templates=config.template)
     texts = texts_of(backbone, wording, store=store)

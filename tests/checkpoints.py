@@ -54,6 +54,26 @@ SIGLIP_PICTURE = {
     "size": {"height": SIZE, "width": SIZE},
 }
 SIGLIP2_PICTURE = {**SIGLIP_PICTURE, "resample": 2}  # as the fixed-size SigLIP 2 checkpoints have it
+XCLIP_PICTURE = {  # as the published X-CLIP checkpoints have it, at their 224 pixels without crop_size
+    "crop_size": SIZE,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "feature_extractor_type": "VideoMAEFeatureExtractor",
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+    "processor_class": "XCLIPProcessor",
+    "resample": 2,
+    "size": SIZE,
+}
+NEWER_XCLIP_PICTURE = {  # as transformers saves it today
+    **CROPPED,
+    "image_processor_type": "VideoMAEImageProcessor",
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+    "resample": 2,
+}
+NEWER_XCLIP_FILE = {"image_processor": NEWER_XCLIP_PICTURE, "processor_class": "XCLIPProcessor"}
 DINOV2_PICTURE = {
     **CROPPED,
     "image_processor_type": "BitImageProcessor",
@@ -124,6 +144,17 @@ def dinov3_convnext() -> Any:
     return transformers.DINOv3ConvNextModel(transformers.DINOv3ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 2, 1]))
 
 
+def xclip(frames: int = 8) -> Any:
+    vision = {**SMALL, "image_size": SIZE, "patch_size": 8, "num_frames": frames}
+    vision |= {f"mit_{name}": value for name, value in {**SMALL, "num_hidden_layers": 1, "hidden_size": 24}.items()}
+    prompting = {"projection_dim": 24, "prompt_layers": 2, "prompt_num_attention_heads": 4, "prompt_alpha": 0.5}
+    return transformers.XCLIPModel(transformers.XCLIPConfig(text_config=_CLIP_TEXT, vision_config=vision, **prompting))
+
+
+def xclip_zero_shot() -> Any:
+    return xclip(frames=32)
+
+
 Family = tuple[Callable[[], Any], Mapping[str, Any]]
 
 FAMILIES: dict[str, Family] = {
@@ -147,10 +178,17 @@ READERS: dict[str, Callable[..., None]] = {  # those whose words stand beside wh
     "siglip2": small_words.write_siglip2,
 }
 
+WINDOWS: dict[str, Family] = {  # those that see a window of frames at once
+    "xclip": (xclip, XCLIP_PICTURE),
+    "xclip-newer-config": (xclip, NEWER_XCLIP_FILE),
+    "xclip-zero-shot": (xclip_zero_shot, XCLIP_PICTURE),
+}
+READERS |= dict.fromkeys(WINDOWS, small_words.write_old_clip)
+
 
 def save(family: str, folder: Path, *, seed: int = 0, picture: Mapping[str, Any] | None = None, **options: Any) -> Path:
     """Write a checkpoint of a family; weights are large enough that its vectors tell pictures (and sentences) apart."""
-    make, usual = FAMILIES[family]
+    make, usual = {**FAMILIES, **WINDOWS}[family]
     torch.manual_seed(seed)
     network = make()
     with torch.no_grad():
@@ -160,7 +198,8 @@ def save(family: str, folder: Path, *, seed: int = 0, picture: Mapping[str, Any]
             elif "gamma" in name or "lambda" in name or "layer_scale" in name:
                 weight.fill_(1.0)
     network.eval().save_pretrained(folder, **options)
-    (folder / "preprocessor_config.json").write_text(json.dumps(dict(picture or usual)))
+    file = "processor_config.json" if "image_processor" in (picture or usual) else "preprocessor_config.json"
+    (folder / file).write_text(json.dumps(dict(picture or usual)))
     if family in READERS:
         READERS[family](folder, longest=LONGEST)
     return folder

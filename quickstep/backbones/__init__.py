@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
@@ -75,6 +76,7 @@ class TextBackbone(Backbone, Protocol):
 
 
 _CLIP = "quickstep.backbones.images:ImageTower"
+_XCLIP = "quickstep.backbones.xclip:XClip"
 
 BACKBONES: dict[str, Entry] = {
     "motion": Entry("quickstep.backbones.motion:Motion", "how things move and look; needs no download"),
@@ -83,10 +85,15 @@ BACKBONES: dict[str, Entry] = {
     "clip-vit-l14": Entry(_CLIP, "CLIP ViT-L/14, 768 numbers a frame: the strongest CLIP, about 18x the work"),
     "siglip2-b16": Entry(_CLIP, "SigLIP 2 B/16, 768 numbers a frame: reads many languages, about 4x the work"),
     "siglip2-l16": Entry(_CLIP, "SigLIP 2 L/16, 1024 numbers a frame: reads many languages, about 20x the work"),
+    "xclip-b32": Entry(_XCLIP, "X-CLIP B/32, 512 numbers a window of 8 frames; made for Kinetics-400, its words follow the video"),
+    "xclip-b16": Entry(_XCLIP, "X-CLIP B/16, the same with finer detail, about 4x the work"),
+    "xclip-b16-zero-shot": Entry(_XCLIP, "X-CLIP B/16 with windows of 32 frames, made for labels it has never seen"),
+    "xclip-l14": Entry(_XCLIP, "X-CLIP L/14, 768 numbers a window of 8 frames: the strongest X-CLIP, about 18x the work"),
     "hf-image:NAME": Entry(_CLIP, "any CLIP, SigLIP, SigLIP 2 (these read words too), DINOv2 or DINOv3, by hub name or local folder"),
+    "hf-xclip:NAME": Entry(_XCLIP, "any X-CLIP, by hub name or local folder"),
 }
 
-TEXT_BACKBONES = tuple(name for name in BACKBONES if name != "motion")
+TEXT_BACKBONES = tuple(name for name, entry in BACKBONES.items() if entry.target in (_CLIP, _XCLIP))
 
 
 def open_backbone(
@@ -100,7 +107,7 @@ def open_backbone(
 ) -> Backbone:
     """The backbone of that name, ready to describe itself; its network loads with the first `embed`.
 
-    `weights` is a local folder (or another hub name) to take the checkpoint from, `output` "projected" or "pooled",
+    `weights` is a local folder (or another hub name) to take the checkpoint from, `output` "projected", "pooled" or "prompted",
     `precision` "auto", "fp32" or "bf16", `engine` "torch" or "openvino". `store` remembers the digests of weight files.
     """
     if not isinstance(name, str):
@@ -129,11 +136,25 @@ def with_words(backbone: Backbone) -> TextBackbone:
     return backbone
 
 
+def view_for(backbone: Backbone, *, frames: int | None = None) -> View:
+    """The backbone's own view, with another number of frames a window where it takes one."""
+    view = backbone.view if frames is None else replace(backbone.view, frames=frames)
+    check_view(backbone, view)
+    return view
+
+
+def check_view(backbone: Backbone, view: View) -> None:
+    """Refuse, before anything is decoded, a view through which the backbone cannot look: it says which it can."""
+    check = getattr(backbone, "check_view", None)
+    if check is not None:
+        check(view)
+
+
 def weights_at_hand(name: str) -> bool:
     """Whether a backbone can be used without any network: it needs no weights, or they are on this machine."""
     if name not in BACKBONES and ":" not in name:
         raise UnknownName("backbone", name, BACKBONES)
-    if BACKBONES.get(_row(name)) is None or BACKBONES[_row(name)].target != _CLIP:
+    if _row(name) not in TEXT_BACKBONES:  # they are those of published checkpoints
         return True
     from quickstep.backbones.weights import at_hand
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quickstep.backbones.pretrained import Pretrained
+from quickstep.backbones.pretrained import Pretrained, check_size
 from quickstep.backbones.processor import Processor, read_processor
 from quickstep.backbones.weights import Checkpoint
 from quickstep.errors import WeightsError
@@ -125,8 +125,7 @@ def _family(checkpoint: Checkpoint) -> Family:
 
 
 def _tower_config(checkpoint: Checkpoint, family: Family) -> dict[str, Any]:
-    config = checkpoint.config.get("vision_config", {}) if family.nested else checkpoint.config
-    return {**_DEFAULTS, **config} if isinstance(config, dict) else dict(_DEFAULTS)
+    return {**_DEFAULTS, **(checkpoint.half("vision_config") if family.nested else checkpoint.config)}
 
 
 def _output(checkpoint: Checkpoint, family: Family, asked: str | None) -> str:
@@ -171,8 +170,5 @@ def _width(checkpoint: Checkpoint, family: Family, output: str) -> int:
 
 
 def _check_size(checkpoint: Checkpoint, family: Family, processor: Processor) -> None:
-    takes = _tower_config(checkpoint, family)["image_size"]
-    if family.fixed_size and takes != processor.view.size:
-        raise WeightsError(
-            f"{checkpoint.source} contradicts itself: pictures are prepared at {processor.view.size} pixels, and its network takes {takes}"
-        )
+    if family.fixed_size:
+        check_size(checkpoint, processor, _tower_config(checkpoint, family)["image_size"])

@@ -48,7 +48,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     """What turns sentences into numbers, from the checkpoint's own files; made up by nobody where they are missing."""
     fetch_tokenizer(checkpoint)
     try:
-        with _quiet():
+        with quiet():
             return transformers.AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
     except ImportError as error:
         raise WeightsError(
@@ -82,7 +82,7 @@ def _first_line(error: BaseException) -> str:
 def _told(checkpoint: Checkpoint) -> Iterator[None]:
     """What goes wrong inside is said in one line."""
     try:
-        with _quiet():
+        with quiet():
             yield
     except WeightsError:
         raise
@@ -93,7 +93,7 @@ def _told(checkpoint: Checkpoint) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Its progress bars and tables of left-over weights say less than our one line."""
     logging = transformers.utils.logging
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

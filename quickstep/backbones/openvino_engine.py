@@ -58,9 +58,11 @@ def _translated(backbone: Pretrained) -> Path:
 
 
 def _translate(backbone: Pretrained, file: Path) -> None:
-    tower = backbone.load()  # imports transformers, which a kept network does not need
+    from quickstep.backbones.loading import quiet  # imports transformers, which a kept network does not need
+
+    tower = backbone.load()
     example = torch.zeros((backbone.together, *backbone.unit), dtype=torch.uint8)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")  # tracing warns of branches on shapes, which are fixed here
         network: Any = openvino.convert_model(tower, example_input=example, input=list(example.shape))
     openvino.save_model(network, file, compress_to_fp16=False)

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.backbones.processor import Processor
-from quickstep.backbones.weights import PUBLISHED, find_checkpoint
-from quickstep.errors import UnknownName
+from quickstep.backbones.weights import PUBLISHED, Checkpoint, find_checkpoint
+from quickstep.errors import UnknownName, WeightsError
 from quickstep.settings import one_of
 from quickstep.signals import Frames, Matching
 from quickstep.store import Store
@@ -58,6 +58,7 @@ class Pretrained(ABC):
 
     reads = "frames"
     parallel = False  # the network uses all cores by itself
+    exact = False  # whether pictures that come at another size are scaled to the last bit as by the checkpoint's own processor
     output: str
     processor: Processor
 
@@ -177,7 +178,7 @@ class Pretrained(ABC):
             return frames.pixels
         from quickstep.backbones.pixels import bring_to  # imports torch
 
-        return bring_to(frames.pixels, self.view)
+        return bring_to(frames.pixels, self.view, exact=self.exact)
 
     def vectors(self, things: Iterable[Pixels]) -> Iterator[Vectors]:
         """Runs the network on batches of one shape only, the last one filled up with black.
@@ -231,7 +232,7 @@ class Pretrained(ABC):
     @property
     def matching(self) -> Matching:
         """How the network itself holds words against what it sees."""
-        return self._text.matching()
+        return self._text.matching(prompting=self.output == "prompted")
 
     @property
     def _text(self) -> TextSide:
@@ -247,6 +248,14 @@ class Pretrained(ABC):
             raise UnknownName("backbone with a text side", self.name, TEXT_BACKBONES)
         assert self.description  # reads every weight file once
         return TextSide(self.checkpoint, self.text_kind)
+
+
+def check_size(checkpoint: Checkpoint, processor: Processor, takes: Any) -> None:
+    """Refuse a checkpoint whose pictures are prepared at another size than its network takes."""
+    if takes != processor.view.size:
+        raise WeightsError(
+            f"{checkpoint.source} contradicts itself: pictures are prepared at {processor.view.size} pixels, and its network takes {takes}"
+        )
 
 
 def _rows(values: Vectors) -> Vectors:

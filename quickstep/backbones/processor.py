@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from quickstep.errors import WeightsError
@@ -27,6 +27,7 @@ _SILENT: dict[str, dict[str, Any]] = {
     "CLIP": {**_CROPPED, "image_mean": _CLIP_MEAN, "image_std": _CLIP_STD},
     "Bit": {**_CROPPED, "image_mean": _CLIP_MEAN, "image_std": _CLIP_STD},
     "Siglip": {**_SQUARE, "resample": 3, "image_mean": _HALF, "image_std": _HALF},
+    "VideoMAE": {**_CROPPED, "resample": 2, "image_mean": _HALF, "image_std": _HALF},
     "ViT": {**_SQUARE, "resample": 2, "image_mean": _HALF, "image_std": _HALF},
     "DINOv3ViT": {**_SQUARE, "resample": 2, "image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD},
 }
@@ -52,7 +53,7 @@ class Processor:
         return tuple(-m / s for m, s in zip(self.mean, self.std, strict=True))
 
 
-def read_processor(config: Mapping[str, Any], source: str) -> Processor:
+def read_processor(config: Mapping[str, Any], source: str, *, frames: int = FRAMES) -> Processor:
     """The processor a checkpoint's config describes; what cannot be honoured is refused, never approximated."""
     kind = _kind(config, source)
     given = {key: value for key, value in config.items() if value is not None}
@@ -64,6 +65,8 @@ def read_processor(config: Mapping[str, Any], source: str) -> Processor:
         **_SILENT[kind],
         **given,
     }
+    if kind == "VideoMAE" and isinstance(said["size"], int) and "crop_size" not in given:
+        said["crop_size"] = said["size"]  # the older files of X-CLIP say one number for both
     if said.get("do_pad"):
         raise _refuse(source, "it pads its pictures")
     factor = _number(said["rescale_factor"], "rescale_factor", source) if said["do_rescale"] else 1.0
@@ -72,7 +75,8 @@ def read_processor(config: Mapping[str, Any], source: str) -> Processor:
         mean, std = _three(said["image_mean"], "image_mean", source), _three(said["image_std"], "image_std", source)
     if not all(std):
         raise _refuse(source, "its image_std has a zero")
-    return Processor(_view(said, square_by_default=False, source=source), factor, mean, std)
+    view = _view(said, square_by_default=False, source=source)
+    return Processor(replace(view, frames=frames), factor, mean, std)
 
 
 def _kind(config: Mapping[str, Any], source: str) -> str:

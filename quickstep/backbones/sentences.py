@@ -65,10 +65,12 @@ class TextSide:
         projection = getattr(self.network, "text_projection", None)
         return int((projection if projection is not None else self.network.text_model.head).weight.shape[0])
 
-    def matching(self) -> Matching:
-        """The network's own temperature and bias, and what X-CLIP rewrites words with."""
+    def matching(self, *, prompting: bool = False) -> Matching:
+        """The network's own temperature and bias; with `prompting` what X-CLIP rewrites words with, too."""
         bias = getattr(self.network, "logit_bias", None)
-        return Matching(float(self.network.logit_scale.exp()), 0.0 if bias is None else float(bias))
+        return Matching(
+            float(self.network.logit_scale.exp()), 0.0 if bias is None else float(bias), _prompting(self.network) if prompting else {}
+        )
 
     def _read_alone(self, tokens: dict[str, torch.Tensor]) -> NDArray[np.float32]:
         take_one_thread()
@@ -99,3 +101,16 @@ class TextSide:
             )
         # A tokenizer that gives no mask has a network that was trained to look at the filling too.
         return {name: made[name].to(self.device) for name in ("input_ids", "attention_mask") if name in made}
+
+
+def _prompting(network: Any) -> dict[str, NDArray[np.float32]]:
+    """What X-CLIP rewrites words with: its weights by their names in the checkpoint, and what its config says, by the names there."""
+    config = network.config
+    said = {
+        "prompt_num_attention_heads": config.prompt_num_attention_heads,
+        f"prompt_hidden_act.{config.prompt_hidden_act}": 1,
+        "vision_config.layer_norm_eps": config.vision_config.layer_norm_eps,
+        "text_config.layer_norm_eps": config.text_config.layer_norm_eps,
+    }
+    weights = {f"prompts_generator.{name}": weight.cpu().numpy() for name, weight in network.prompts_generator.state_dict().items()}
+    return {**weights, **{name: np.array(value, np.float32) for name, value in said.items()}}

@@ -52,6 +52,10 @@ PUBLISHED = {
     "clip-vit-l14": Published("openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41", "MIT"),
     "siglip2-b16": Published("google/siglip2-base-patch16-224", "main", "Apache-2.0"),
     "siglip2-l16": Published("google/siglip2-large-patch16-256", "main", "Apache-2.0"),
+    "xclip-b32": Published("microsoft/xclip-base-patch32", "main", "MIT"),
+    "xclip-b16": Published("microsoft/xclip-base-patch16", "main", "MIT"),
+    "xclip-b16-zero-shot": Published("microsoft/xclip-base-patch16-zero-shot", "main", "MIT"),
+    "xclip-l14": Published("microsoft/xclip-large-patch14", "main", "MIT"),
 }
 
 
@@ -81,6 +85,14 @@ class Checkpoint:
             if _SHA256.fullmatch(promised) and promised != found[file.name]:
                 raise WeightsError(f"{file} is damaged (its sha256 is not the hub's): delete {file.resolve()} to fetch it again")
         return found
+
+    def half(self, name: str) -> Mapping[str, Any]:
+        """What the config says of one half ("vision_config"); older ones say it again beside it, and that is what counts."""
+        for key in (f"{name}_dict", name):
+            said = self.config.get(key)
+            if isinstance(said, dict):
+                return said
+        return {}
 
     @property
     def has_tokenizer(self) -> bool:

@@ -1,0 +1,116 @@
+"""XClip: pretrained networks that see a whole window of frames at once and hold it against words; one vector a window. Knows no torch.
+
+X-CLIP lets the video rewrite the words before they are held against it. With `output="prompted"` its features carry what does the
+rewriting: the video's vector, then the parts of the picture, (1 + P, D) a window; `matching.prompting` carries how. Otherwise vectors and
+words are held against each other as they are, which is quicker and less than the network can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from quickstep.backbones.pretrained import Pretrained, check_size
+from quickstep.backbones.processor import read_processor
+from quickstep.backbones.weights import Checkpoint
+from quickstep.errors import ConfigError, WeightsError
+from quickstep.settings import one_of
+from quickstep.signals import Features, Frames
+from quickstep.store import Store
+from quickstep.view import View
+
+if TYPE_CHECKING:
+    import torch
+
+# What transformers assumes where a config is silent.
+_VISION = {"hidden_size": 768, "image_size": 224, "patch_size": 32, "num_frames": 8}
+_PROJECTION = 512
+
+
+class XClip(Pretrained):
+    """An X-CLIP checkpoint: `xclip-b32`, or `hf-xclip:NAME_OR_FOLDER`."""
+
+    exact = True
+    prompted_output = "prompted"  # the output with what rewrites words beside the video's vector
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        weights: str | Path | None = None,
+        output: str | None = None,
+        precision: str = "auto",
+        engine: str = "torch",
+        store: Store | None = None,
+    ) -> None:
+        one_of("output", output or "projected", ("projected", "prompted"))
+        super().__init__(name, weights, precision=precision, engine=engine, store=store)
+        self.output = output or "projected"
+        self._vision = _vision(self.checkpoint)
+        self.processor = read_processor(self.checkpoint.processor, self.checkpoint.source, frames=self._vision["num_frames"])
+        check_size(self.checkpoint, self.processor, self._vision["image_size"])
+
+    @property
+    def view(self) -> View:
+        """As many frames as the checkpoint was made for, spread over the segment, at its own size."""
+        return self.processor.view
+
+    @property
+    def width(self) -> int:
+        """D: how many numbers a vector has."""
+        return int(self.checkpoint.config.get("projection_dim") or _PROJECTION)
+
+    @property
+    def inner_width(self) -> int:
+        """How wide the network itself is."""
+        return int(self._vision["hidden_size"])
+
+    @property
+    def unit(self) -> tuple[int, int, int, int]:
+        """A window."""
+        return self.view.frames, self.view.size, self.view.size, 3
+
+    @property
+    def text_kind(self) -> str:
+        """The class of transformers that reads sentences: an X-CLIP always does."""
+        return "XCLIPModel"
+
+    def check_view(self, view: View) -> None:
+        """Refuse windows of any other number of frames than the network's."""
+        self._check_frames(view.frames)
+
+    def load(self) -> torch.nn.Module:
+        """The half that sees, in fp32 on the CPU."""
+        from quickstep.backbones.windows import load_window_tower  # imports torch and transformers
+
+        return load_window_tower(self)
+
+    def embed(self, batch: Sequence[Frames]) -> list[Features]:
+        """One vector a window (and the picture's parts, where they are asked for), at the middle of its time."""
+        for frames in batch:
+            self._check_frames(len(frames))
+        vectors = self.vectors(self.prepared(frames) for frames in batch)
+        values = [row[None].copy() for some in vectors for row in (some if self.output == "prompted" else some[:, 0])]
+        return [Features(value, np.array([(frames.times[0] + frames.times[-1]) / 2])) for value, frames in zip(values, batch, strict=True)]
+
+    def _check_frames(self, count: int) -> None:
+        if count != self.view.frames:
+            raise ConfigError("frames", f"{self.name} looks at windows of exactly {self.view.frames} frames, not {count}; leave it out")
+
+
+def _vision(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the config says of the half that sees."""
+    kind = str(checkpoint.config.get("model_type"))
+    if kind != "xclip":
+        hint = "; open it as hf-image:NAME" if kind in {"clip", "siglip"} else ""
+        raise WeightsError(f"{checkpoint.source} is a {kind!r} network, and X-CLIP is wanted here ('xclip'){hint}")
+    vision = {**_VISION, **checkpoint.half("vision_config")}
+    wrong = [name for name in _VISION if not isinstance(vision[name], int) or vision[name] < 1]
+    if wrong:
+        raise WeightsError(
+            f"{checkpoint.source}: its config says {wrong[0]} {vision[wrong[0]]!r}, which is no number that can be used here"
+        )
+    return vision
