@@ -8,17 +8,18 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from quickstep.backbones import Backbone, open_backbone
 from quickstep.errors import ConfigError, QuickstepError
 from quickstep.footage import in_parallel
 from quickstep.library import changing
 from quickstep.library.filling import Filler
-from quickstep.library.metadata import Metadata, full, gather_metadata, read_metadata
+from quickstep.library.metadata import full, gather_metadata, read_metadata
 from quickstep.library.opening import SLOTS, Library, check_same, exists, lock_of, place_of
 from quickstep.library.planning import plan, videos_of
 from quickstep.library.schema import Card
@@ -54,6 +55,32 @@ class Indexed:
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether any of the videos is in the library now."""
+        return bool(self.unchanged or self.added or self.changed or self.moved or self.copied or self.returned)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        plain: dict[str, Any] = to_plain({field.name: getattr(self, field.name) for field in fields(self) if field.name != "failures"})
+        return {**plain, "failures": [{"path": str(each.segment.path), "error": str(each.error)} for each in self.failures]}
+
+    def __str__(self) -> str:
+        counts = {
+            "new": len(self.added),
+            "changed": len(self.changed),
+            "moved": len(self.moved),
+            "copies of known ones": len(self.copied),
+            "back": len(self.returned),
+            "unchanged": self.unchanged,
+            "named": self.named,
+            "gone": len(self.gone),
+            "dropped": self.pruned,
+            "left out": len(self.failures),
+        }
+        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
+        return f"{told}; {self.windows} windows in {self.library}"
 
 
 @dataclass
@@ -273,6 +300,3 @@ def _own_version() -> str:
         return version("quickstep")
     except PackageNotFoundError:
         return ""
-
-
-__all__ = ["IndexConfig", "Indexed", "Metadata", "index"]

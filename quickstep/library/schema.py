@@ -78,13 +78,12 @@ def schema_of(card: Card) -> pa.Schema:
     return pa.schema(fields, metadata=card.packed())
 
 
-def vectors_of(table: pa.Table, column: str = "vector") -> NDArray[np.float32]:
+def vectors_of(rows: pa.Table | pa.RecordBatch) -> NDArray[np.float32]:
     """The vectors of some rows, (N, D)."""
-    values = table.column(column).combine_chunks()
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-    flat: NDArray[np.float32] = values.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(table), -1) if len(table) else np.empty((0, values.type.list_size), np.float32)
+    column = rows.column("vector")
+    parts = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    flat = [part.flatten().to_numpy(zero_copy_only=False) for part in parts]
+    return np.concatenate([np.empty(0, np.float32), *flat]).reshape(-1, column.type.list_size)
 
 
 def to_vectors(vectors: NDArray[np.float32]) -> pa.Array:
