@@ -120,7 +120,8 @@ class ImageTower(Pretrained):
 def _family(checkpoint: Checkpoint) -> Family:
     kind = str(checkpoint.config.get("model_type"))
     if kind not in FAMILIES:
-        raise WeightsError(f"{checkpoint.source} is a {kind!r} network; image towers that can be used: {', '.join(sorted(FAMILIES))}")
+        hint = "; open it as hf-xclip:NAME" if kind == "xclip" else ""
+        raise WeightsError(f"{checkpoint.source} is a {kind!r} network{hint}; image towers that can be used: {', '.join(sorted(FAMILIES))}")
     return FAMILIES[kind]
 
 
