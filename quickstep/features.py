@@ -20,6 +20,8 @@ import numpy as np
 from quickstep.backbones import check_view
 from quickstep.errors import MediaError, QuickstepError
 from quickstep.media import DECODING_VERSION, read_windows
+from quickstep.people import Looker, reads_poses
+from quickstep.poses.files import is_pose_name
 from quickstep.progress import Progress, silent
 from quickstep.segment import Failure, Segment
 from quickstep.signals import Features, Frames
@@ -68,13 +70,14 @@ def extract(
     started = time.perf_counter()
     view, store = view or backbone.view, store or Store()
     check_view(backbone, view)
+    people = Looker.of(backbone, view, store) if reads_poses(backbone) else None
     spans = {segment.span: segment for segment in segments}  # a span listed twice is looked at once
     known: dict[tuple[object, ...], Arrays] = {}
     errors: dict[tuple[object, ...], QuickstepError] = {}
     missing: list[_Job] = []
     for span, segment in spans.items():
         try:
-            key = _key(segment, view, backbone, store)
+            key = people.key(segment) if people else _key(segment, view, backbone, store)
             found = store.get(key)
         except MediaError as error:
             errors[span] = error
@@ -85,7 +88,11 @@ def extract(
             known[span] = found
     done = len(known) + len(errors)
     progress("features", done, len(spans))
-    for job, result in _compute(missing, backbone, view, workers=workers or os.cpu_count() or 1, watch=watch):
+    for job, result in (
+        ((missing[number], result) for number, result in people.compute([job.segment for job in missing], progress))
+        if people
+        else _compute(missing, backbone, view, workers=workers or os.cpu_count() or 1, watch=watch)
+    ):
         if isinstance(result, QuickstepError):
             errors[job.segment.span] = result
         else:
@@ -112,6 +119,8 @@ class _Job:
 
 def _key(segment: Segment, view: View, backbone: Backbone, store: Store) -> dict[str, Json]:
     """Everything that decides a segment's features; the file's bytes, never its name."""
+    if is_pose_name(segment.path):
+        raise MediaError(segment.path, f"holds poses, and the backbone {backbone.name!r} looks at pictures: take --backbone joints")
     return {
         "kind": "features",
         "video": store.digest(segment.path),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -93,6 +93,7 @@ class Opening:
     output: str | None = None
     precision: str | None = None
     engine: str | None = None
+    poses: dict[str, Any] = field(default_factory=dict)  # the settings of a backbone that reads poses
 
 
 @dataclass(frozen=True)
@@ -240,9 +241,7 @@ class Model:
         head = _part(folder, lambda: _head(record, files))
         manifest = _manifest(folder, record, files)
         history = _part(folder, lambda: _history(record, files, manifest))
-        backbone = open_backbone(
-            opening.name, weights=opening.weights, output=opening.output, precision=opening.precision, engine=opening.engine, store=store
-        )
+        backbone = _opened(opening, store)
         cautions = _same_backbone(folder, record, backbone)
         return cls(
             labels=record.labels,
@@ -282,7 +281,19 @@ def _named(head: Head) -> str:
 
 
 def _moved(opening: Opening, weights: str | Path) -> Opening:
-    return Opening(opening.name, str(weights), opening.output, opening.precision, opening.engine)
+    return replace(opening, weights=str(weights))
+
+
+def _opened(opening: Opening, store: Store | None) -> Backbone:
+    return open_backbone(
+        opening.name,
+        weights=opening.weights,
+        output=opening.output,
+        precision=opening.precision,
+        engine=opening.engine,
+        poses=opening.poses,
+        store=store,
+    )
 
 
 def _head(record: _Record, files: Mapping[str, bytes]) -> Head:

@@ -14,7 +14,8 @@ from quickstep.errors import QuickstepError
 class Segment:
     """A span of a video, in half-open seconds of presentation time: start <= t < end.
 
-    `group` is the dancer or the source video: a split never divides one. `extra` keeps a manifest's further columns.
+    `group` is the dancer or the source video: a split never divides one. `extra` keeps a manifest's further columns. Instead of a video the
+    path may mean poses: a file of them, or one sequence of a file (`set.pkl#jump-07`).
     """
 
     path: Path
@@ -24,6 +25,7 @@ class Segment:
     group: str | None = None
     split: str | None = None  # "train", "val" or "test"
     extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+    person: int | None = None  # which of the people in it; None: the dancer
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))
@@ -31,16 +33,18 @@ class Segment:
             raise ValueError(f"a segment starts at a number of seconds from 0 on, not at {self.start}")
         if self.end is not None and not (math.isfinite(self.end) and self.end > self.start):
             raise ValueError(f"a segment ends after its start ({self.start} s), not at {self.end}")
+        if self.person is not None and self.person < 0:
+            raise ValueError(f"a person has a number from 0 on, not {self.person}")
 
     @property
-    def span(self) -> tuple[Path, float, float | None]:
+    def span(self) -> tuple[Path, float, float | None, int | None]:
         """What is looked at, whatever it is called: the identity under which scores of two models are paired."""
-        return (self.path, self.start, self.end)
+        return (self.path, self.start, self.end, self.person)
 
     def __str__(self) -> str:
-        if self.start == 0 and self.end is None:
-            return str(self.path)
-        return f"{self.path} @ {self.start:g}-{'end' if self.end is None else f'{self.end:g}'} s"
+        whole = self.start == 0 and self.end is None
+        when = "" if whole else f" @ {self.start:g}-{'end' if self.end is None else f'{self.end:g}'} s"
+        return f"{self.path}{when}" if self.person is None else f"{self.path}{when}, person {self.person}"
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,14 @@ from quickstep.features import Extraction, extract
 from quickstep.heads import HEADS, OPTIMIZERS, Examples, FitConfig, Head, History, open_head
 from quickstep.manifest import PARTS, Manifest
 from quickstep.model import Facts, Model, Opening
+from quickstep.people import all_poses, settle
+from quickstep.poses.settings import PoseConfig
 from quickstep.progress import Clock, Progress, silent
 from quickstep.records import to_plain
 from quickstep.segment import Failure, Segment
 from quickstep.settings import between, setting
 from quickstep.signals import Texts
+from quickstep.skeleton import Skeleton
 from quickstep.splits import SplitConfig, SplitResult, split
 from quickstep.store import Store
 from quickstep.texts import suited, texts_of
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from quickstep.backbones import Backbone
 
 USUAL_BACKBONE = "clip-vit-b32"
+USUAL_FOR_POSES = "joints"  # where a set holds files of poses instead of videos
 LIBRARIES = ("numpy", "torch", "transformers", "av", "opencv-contrib-python-headless", "scikit-learn", "scipy", "safetensors")
 
 
@@ -105,20 +109,27 @@ def train(
     config: TrainConfig | None = None,
     *,
     backbone: Backbone | None = None,
+    poses: PoseConfig | None = None,
     store: Store | None = None,
     progress: Progress = silent,
     strict: bool = False,
 ) -> Trained:
     """Fit a head on the train part, stop and calibrate by the val part; splits that the manifest lacks are drawn first.
 
-    `backbone` is an instance to use in place of the config's name.
+    `backbone` is an instance to use in place of the config's name; `poses` says which poses one that reads them is shown.
     """
     config, store, clock = config or TrainConfig(), store or Store(), Clock()
+    if config.backbone is None and all_poses(manifest.paths):
+        config = replace(config, backbone=USUAL_FOR_POSES)
     _check_labels(manifest)
     head = open_head(config.head, ({"dropout": config.dropout} if config.dropout else {}) | config.head_settings)
     wording = _wording(manifest, config, head)
     opening = opening_of(config, backbone)
-    backbone = backbone if backbone is not None else open_for_training(config, store, parts=getattr(head, "reads_parts", False))
+    if backbone is None:
+        backbone = open_for_training(config, store, parts=getattr(head, "reads_parts", False), poses=poses)
+    _check_joints(head, backbone)
+    whose = settle(backbone, manifest.paths, store=store)
+    backbone = whose.backbone
     view = view_for(backbone, frames=config.frames)
     wording = suited(wording, backbone, templates=config.template) if wording else None
     texts = texts_of(backbone, wording, store=store) if wording else None
@@ -130,11 +141,11 @@ def train(
     segments = [segment for segment in manifest.segments if segment.split in ("train", "val")]
     found = extract(segments, backbone, view=view, store=store, progress=progress).check(strict=strict)
     clock.mark("features")
-    parts = _Parts.of(manifest, found, texts)
+    parts = _Parts.of(manifest, found, texts=texts, skeleton=whose.skeleton)
     history = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=config.fitting(), progress=progress)
     temperature, threshold = _calibrate(head, parts.val)
     clock.mark("fitting")
-    warnings = (*(drawn.warnings if drawn else ()), *_notes(parts, found))
+    warnings = (*(drawn.warnings if drawn else ()), *whose.notes, *_notes(parts, found))
     facts = _facts(manifest, config, history, failures=found.failures, notes=warnings, seconds=clock.seconds)
     facts = replace(facts, words=wording.by_label if wording else {})
     model = Model(parts.labels, backbone, view, head, opening, temperature, threshold, facts, manifest, history)
@@ -144,7 +155,7 @@ def train(
 def settled(opening: Opening, backbone: Backbone) -> Opening:
     """The opening with what was left open in it as it was settled here."""
     known = {name: backbone.identity.get(name, getattr(opening, name)) for name in ("output", "precision", "engine")}
-    return replace(opening, **known)
+    return replace(opening, **known, poses=dict(getattr(backbone, "options", {})))
 
 
 def _wording(manifest: Manifest, config: TrainConfig, head: Head) -> Wording | None:
@@ -162,6 +173,12 @@ def opening_of(config: TrainConfig, backbone: Backbone | None) -> Opening:
     if backbone is not None:  # somebody's own: found again where its class lives
         return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
     return Opening(config.backbone or USUAL_BACKBONE, _whole_path(config.weights), config.output, config.precision, config.engine)
+
+
+def _check_joints(head: Head, backbone: Backbone) -> None:
+    """A head that knows bodies is shown joints, nothing else."""
+    if getattr(head, "reads_joints", False) and not getattr(backbone, "gives_joints", False):
+        raise ConfigError("head", f"{head.name!r} reads joints, and the backbone {backbone.name!r} gives none: take --backbone joints")
 
 
 def _with_splits(manifest: Manifest, config: TrainConfig, *, store: Store, progress: Progress) -> tuple[Manifest, SplitResult | None]:
@@ -198,7 +215,7 @@ def _facts(
     )
 
 
-def open_for_training(config: TrainConfig, store: Store | None = None, *, parts: bool = False) -> Backbone:
+def open_for_training(config: TrainConfig, store: Store | None = None, *, parts: bool = False, poses: PoseConfig | None = None) -> Backbone:
     """The backbone that the config names, its weights at hand; where none was named, CLIP or a line that says how to go on.
 
     With `parts`, one that lets what is seen rewrite the words (X-CLIP) gives what that needs.
@@ -206,7 +223,13 @@ def open_for_training(config: TrainConfig, store: Store | None = None, *, parts:
     name = config.backbone or USUAL_BACKBONE
     try:
         backbone = open_backbone(
-            name, weights=config.weights, output=config.output, precision=config.precision, engine=config.engine, store=store
+            name,
+            weights=config.weights,
+            output=config.output,
+            precision=config.precision,
+            engine=config.engine,
+            poses=poses.to_options() if poses else None,
+            store=store,
         )
         if parts and getattr(backbone, "prompted_output", None):
             backbone = open_backbone(
@@ -237,7 +260,7 @@ class _Parts:
     val: Examples | None
 
     @classmethod
-    def of(cls, manifest: Manifest, found: Extraction, texts: Texts | None = None) -> _Parts:
+    def of(cls, manifest: Manifest, found: Extraction, *, texts: Texts | None = None, skeleton: Skeleton | None = None) -> _Parts:
         labels = manifest.part("train").labels
         number = {label: index for index, label in enumerate(labels)}
         shown: dict[str, list[Segment]] = {"train": [], "val": []}
@@ -253,7 +276,7 @@ class _Parts:
 
         def examples(segments: Sequence[Segment]) -> Examples:
             classes = np.array([number[str(segment.label)] for segment in segments], dtype=np.int64)
-            return Examples([found.features[segment] for segment in segments], classes, tuple(segments), texts)
+            return Examples([found.features[segment] for segment in segments], classes, tuple(segments), texts, skeleton)
 
         return cls(labels, examples(shown["train"]), examples(shown["val"]) if shown["val"] else None)
 

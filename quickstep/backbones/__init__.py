@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.errors import ConfigError, UnknownName
-from quickstep.signals import Features, Frames, Matching
+from quickstep.poses.settings import PoseConfig
+from quickstep.signals import Features, Frames, Matching, Poses
+from quickstep.skeleton import Skeleton
 from quickstep.store import Store
 from quickstep.table import Entry, look_up
 from quickstep.view import View
@@ -34,7 +36,7 @@ class Backbone(Protocol):
 
     @property
     def reads(self) -> str:
-        """The signal it looks at: "frames"."""
+        """The signal it looks at: "frames" or "poses"."""
 
     @property
     def view(self) -> View:
@@ -64,6 +66,34 @@ class Backbone(Protocol):
         """The features of each window, the same whatever else is in the batch."""
 
 
+class PoseBackbone(Protocol):
+    """A backbone that is shown people instead of pictures (`reads = "poses"`), with all else that a Backbone has."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
+
+    @property
+    def config(self) -> PoseConfig:
+        """Which poses it wants: what finds them, of whom, with which joints."""
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Whose joints it gives or measures."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What opens it again as it is, as JSON; `with_options` takes the same."""
+
+    def with_options(self, options: Mapping[str, Any]) -> PoseBackbone:
+        """The same backbone with other settings."""
+
+    def embed(self, batch: Sequence[Poses]) -> list[Features]:
+        """The features of each: one person's poses at the moments of a view."""
+
+
 class TextBackbone(Backbone, Protocol):
     """A backbone whose vectors live beside those of words."""
 
@@ -80,6 +110,7 @@ _XCLIP = "quickstep.backbones.xclip:XClip"
 
 BACKBONES: dict[str, Entry] = {
     "motion": Entry("quickstep.backbones.motion:Motion", "how things move and look; needs no download"),
+    "joints": Entry("quickstep.backbones.joints:Joints", "the dancer's joints, in body lengths; of videos, or of files of poses"),
     "clip-vit-b32": Entry(_CLIP, "CLIP ViT-B/32, 512 numbers a frame: the fastest CLIP"),
     "clip-vit-b16": Entry(_CLIP, "CLIP ViT-B/16, 512 numbers a frame: sees finer detail, about 4x the work"),
     "clip-vit-l14": Entry(_CLIP, "CLIP ViT-L/14, 768 numbers a frame: the strongest CLIP, about 18x the work"),
@@ -103,12 +134,14 @@ def open_backbone(
     output: str | None = None,
     precision: str | None = None,
     engine: str | None = None,
+    poses: Mapping[str, Any] | None = None,
     store: Store | None = None,
 ) -> Backbone:
     """The backbone of that name, ready to describe itself; its network loads with the first `embed`.
 
     `weights` is a local folder (or another hub name) to take the checkpoint from, `output` "projected", "pooled" or "prompted",
-    `precision` "auto", "fp32" or "bf16", `engine` "torch" or "openvino". `store` remembers the digests of weight files.
+    `precision` "auto", "fp32" or "bf16", `engine` "torch" or "openvino", `poses` the settings of one that reads poses.
+    `store` remembers the digests of weight files.
     """
     if not isinstance(name, str):
         return name
@@ -117,10 +150,13 @@ def open_backbone(
         return target  # type: ignore[no-any-return]  # somebody's ready instance
     options = {"weights": weights, "output": output, "precision": precision, "engine": engine}
     taken = inspect.signature(target).parameters
+    for option in poses or {}:
+        if "options" not in taken:
+            raise ConfigError(option, f"belongs to backbones that read poses, which {name!r} does not: take --backbone joints")
     for option, value in options.items():
         if value is not None and option not in taken:
             raise ConfigError(option, f"the backbone {name!r} has nothing to choose here; leave it out")
-    known = {"name": name, "store": store, **options}
+    known = {"name": name, "store": store, "options": poses or None, **options}
     return target(**{key: value for key, value in known.items() if key in taken and value is not None})  # type: ignore[no-any-return]
 
 

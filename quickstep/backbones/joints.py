@@ -5,20 +5,22 @@ Knows no estimator and no file: it is given poses at the moments of its view.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.errors import ConfigError, QuickstepError
+from quickstep.poses import open_estimator
 from quickstep.poses.sampling import body_length, body_middle
-from quickstep.poses.settings import PoseConfig
-from quickstep.records import from_plain
+from quickstep.poses.settings import VIDEOS, PoseConfig
 from quickstep.signals import Features, Poses
 from quickstep.skeleton import Skeleton, convert, read_skeleton
+from quickstep.store import Store
 from quickstep.view import View
 
 MOMENTS = 64  # spread over a segment, where the view does not say otherwise
@@ -33,17 +35,25 @@ class Joints:
 
     license = "none: it has no weights"
     reads = "poses"
+    gives_joints = True
     revision = "1"
     batch = 1
     parallel = True
     view = View(frames=MOMENTS)
 
-    def __init__(self, name: str = "joints", *, options: Mapping[str, Any] | None = None) -> None:
-        self.name = name
-        try:
-            self.config = from_plain(PoseConfig, dict(options or {}), where="the settings of poses")
-        except ValueError as error:
-            raise error if isinstance(error, QuickstepError) else ConfigError("backbone", str(error)) from error
+    def __init__(
+        self,
+        name: str = "joints",
+        *,
+        weights: str | Path | None = None,
+        options: Mapping[str, Any] | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self.name, self._store = name, store
+        self.config = PoseConfig.from_options(options or {})
+        self.videos = bool((options or {}).get(VIDEOS))
+        if weights is not None:
+            self.config = replace(self.config, pose_model=str(weights))
 
     @cached_property
     def skeleton(self) -> Skeleton:
@@ -58,10 +68,24 @@ class Joints:
         return len(self.skeleton) * (self.skeleton.dimensions + 1)
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """What opens it again as it is."""
+        return self.config.to_options() | ({VIDEOS: True} if self.videos else {})
+
+    def with_options(self, options: Mapping[str, Any]) -> Joints:
+        """The same with other settings."""
+        return Joints(self.name, options=options, store=self._store)
+
+    @cached_property
     def identity(self) -> Mapping[str, Any]:
-        """Everything that decides its values, but for what finds the joints, which the poses' own key names."""
-        skeleton = json.loads(json.dumps(self.skeleton.to_json())) if self.config.skeleton is not None else None
-        return {"name": "joints", "revision": self.revision, "skeleton": skeleton, "pose_fps": self.config.pose_fps}
+        """Everything that decides its values; of files of poses alone nothing finds them, so nothing is asked who it is."""
+        skeleton = self.skeleton.to_json() if self.config.skeleton is not None else None
+        told = {"name": "joints", "revision": self.revision, "skeleton": skeleton, "pose_fps": self.config.pose_fps}
+        if not self.videos:
+            return told
+        config = self.config
+        estimator = open_estimator(config.estimator, model=config.pose_model, people=config.people, store=self._store)
+        return told | {"estimator": dict(estimator.identity)}
 
     def embed(self, batch: Sequence[Poses]) -> list[Features]:
         """The joints of each: one person's poses at the view's moments."""

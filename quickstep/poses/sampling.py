@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from quickstep.signals import Poses
 
+# A part of every cache key: raise it whenever the same poses at the same moments come out otherwise.
+SAMPLING_VERSION = 1
 FILLED = 0.5  # what is left of the score of a joint that was filled in
 FEWEST_JOINTS = 3  # seen at a moment for a person to count as seen
 ENOUGH = 0.2  # share of the moments at which the hips must be seen for their median to stand for all

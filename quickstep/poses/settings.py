@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from quickstep.errors import ConfigError
-from quickstep.records import to_plain
+from quickstep.records import from_plain, to_plain
 from quickstep.settings import between, setting
 
+VIDEOS = "videos"  # beside the settings in a model: that some of what it learnt from was video, so that its estimator counts
 USUAL_FPS = 25.0  # the pace at which videos are looked at, and that of pose files which say none
 
 
@@ -46,3 +48,8 @@ class PoseConfig:
         """What differs from the defaults, in JSON's own types: what a model keeps of it."""
         usual = to_plain(PoseConfig())
         return {name: value for name, value in to_plain(self).items() if value != usual[name]}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> PoseConfig:
+        """The reverse of `to_options`; what else a backbone keeps beside it is its own."""
+        return from_plain(cls, {name: value for name, value in options.items() if name != VIDEOS}, where="the settings of poses")

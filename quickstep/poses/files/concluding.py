@@ -61,9 +61,7 @@ def _with_scores(path: Path, raw: Raw, skeleton: Skeleton | None, notes: list[st
         scored = possible and not (skeleton is not None and skeleton.dimensions == 3)
         if skeleton is None or (not possible and skeleton.dimensions == 2):
             what = "a score" if scored else "depth"
-            notes.append(
-                f"the third number of a joint ({low:.3g} to {high:.3g}) was taken for {what}; a skeleton with dimensions says otherwise"
-            )
+            notes.append(f"the third number of a joint was taken for {what}; dimensions in the skeleton say otherwise")
     elif scored is None:
         scored = channels == 4
     if not scored:
@@ -116,7 +114,7 @@ def _without_unseen(values: NDArray[np.float32], *, zero: bool, missing: str, no
         low = float(places[seen].min(initial=0.0))
         zero = low >= 0
         if zero:
-            notes.append(f'{int(origin.sum())} joints at 0, 0 were taken for not seen; "missing": "nan" in the skeleton says otherwise')
+            notes.append('joints at 0, 0 were taken for not seen; "missing": "nan" in the skeleton says otherwise')
         seen &= ~(origin & absent[..., None])
     if zero or missing == "zero":
         seen &= ~origin
@@ -132,5 +130,5 @@ def _times(path: Path, raw: Raw, skeleton: Skeleton, fps: float | None, notes: l
         return raw.times
     pace = raw.fps or fps or skeleton.fps
     if pace is None:
-        notes.append(f"its pace is not told: {USUAL_FPS:g} frames a second were taken; say it with --pose-fps")
+        notes.append(f"its pace is not told: {USUAL_FPS:g} frames a second are taken; say it with --pose-fps")
     return np.arange(len(raw.values)) / (pace or USUAL_FPS)

@@ -1,0 +1,209 @@
+"""find_poses: the bodies in a video or in a file of poses, joined over time, through the store; and which of them is meant.
+
+A video is looked at by time, decoded while the estimator works, and looked at once: the poses of the whole of it are kept. Knows
+estimators by their contract alone.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.errors import MediaError
+from quickstep.media import DECODING_VERSION, VideoInfo, VideoReader
+from quickstep.poses import PoseEstimator, open_estimator
+from quickstep.poses.files import READING_VERSION, digest_of, is_pose_file, read_poses
+from quickstep.poses.settings import PoseConfig
+from quickstep.progress import Progress, silent
+from quickstep.signals import Frames, Poses
+from quickstep.skeleton import Skeleton, convert, from_json, read_skeleton
+from quickstep.store import Json, Store
+from quickstep.view import View
+
+VERSION = 1
+EDGE = 720  # pixels of the short edge of what an estimator is shown; a larger picture slows it and tells it nothing
+AHEAD = 4  # batches that are decoded before they are asked for
+
+
+def find_poses(path: str | Path, config: PoseConfig | None = None, *, store: Store | None = None, progress: Progress = silent) -> Poses:
+    """The poses in a video, or in a file of poses, in the skeleton that the config asks for."""
+    return Finder(config or PoseConfig(), store or Store()).find(path, progress=progress)
+
+
+class Finder:
+    """Finds poses in many videos with one estimator, which is opened when the first video needs it."""
+
+    def __init__(self, config: PoseConfig, store: Store) -> None:
+        self.config, self.store = config, store
+        self._estimator: PoseEstimator | None = None
+        self._alone = threading.Lock()
+
+    @property
+    def skeleton(self) -> Skeleton | None:
+        """The skeleton that is asked for; None: that of each file, or of the estimator."""
+        return None if self.config.skeleton is None else read_skeleton(self.config.skeleton)
+
+    @property
+    def estimator(self) -> PoseEstimator:
+        """What finds the bodies in videos."""
+        if self._estimator is None:
+            config = self.config
+            self._estimator = open_estimator(config.estimator, model=config.pose_model, people=config.people, store=self.store)
+        return self._estimator
+
+    def key(self, path: str | Path) -> dict[str, Json]:
+        """Everything that decides the poses of a path."""
+        if is_pose_file(path):
+            return {"file": digest_of(path, self.store), "reading": READING_VERSION, "fps": self.config.pose_fps}
+        return {
+            "video": self.store.digest(path),
+            "decoding": DECODING_VERSION,
+            "looking": [VERSION, EDGE, self.config.fps, self.config.people],
+            "tracking": _tracks().TRACKING_VERSION,
+            "estimator": dict(self.estimator.identity),
+        }
+
+    def find(self, path: str | Path, *, progress: Progress = silent) -> Poses:
+        """The poses of a path, its people joined over time."""
+        if is_pose_file(path):
+            return read_poses(path, skeleton=self.skeleton, fps=self.config.pose_fps)
+        key = {"kind": "poses", **self.key(path)}
+        with self._alone:  # an estimator follows one video at a time
+            kept = self.store.get(key)
+            if kept is None:
+                kept = _packed(self._look(Path(path), progress))
+                self.store.put(key, kept)
+        return in_skeleton(_unpacked(kept), self.skeleton, path)
+
+    def _look(self, path: Path, progress: Progress) -> Poses:
+        """Decode, estimate and track a video."""
+        estimator = self.estimator
+        estimator.start()
+        found: list[Poses] = []
+        scale, size, last = 1.0, (0, 0), -1.0
+        for info, frames, share in _decoded(path, self.config.fps, max(1, min(estimator.batch, 64))):
+            new = _distinct(frames, after=last)
+            if len(new):
+                last = float(new.times[-1])
+                found.append(estimator.estimate(new))
+                size, scale = (info.width, info.height), info.width / new.pixels.shape[2]
+            progress("poses", round(100 * share), 100)
+        if not found:
+            raise MediaError(path, "shows no picture")
+        tracked: Poses = _tracks().track(_as_one(found, size, scale))
+        return tracked
+
+
+def the_person(poses: Poses, person: int | None, path: str | Path) -> Poses:
+    """One person of the poses: the one of that number, or the dancer."""
+    if not poses.people or not poses.seen.any():
+        raise MediaError(path, "nobody is seen in it")
+    if person is not None and person not in poses.people:
+        raise MediaError(path, f"has no person {person}; its people are: {', '.join(map(str, poses.people))}")
+    if person is None:
+        person = poses.people[0] if len(poses.people) == 1 else _tracks().the_dancer(poses)
+    return poses.person(person)
+
+
+def in_skeleton(poses: Poses, skeleton: Skeleton | None, path: str | Path) -> Poses:
+    """The poses with the joints of another skeleton."""
+    if skeleton is None or skeleton.joints == poses.skeleton.joints:
+        return poses
+    if skeleton.dimensions != poses.skeleton.dimensions:
+        raise MediaError(path, f"its poses have {poses.skeleton.dimensions} dimensions, and {skeleton.name!r} has {skeleton.dimensions}")
+    return replace(poses, joints=convert(poses.joints, poses.skeleton, skeleton), skeleton=skeleton)
+
+
+_Item = tuple[VideoInfo, Frames, float] | BaseException | None
+
+
+def _decoded(path: Path, fps: float, batch: int) -> Iterator[tuple[VideoInfo, Frames, float]]:
+    """A video's frames at a pace, some at a time, with how much of it they end; decoded in a thread, a little ahead."""
+    ahead: queue.Queue[_Item] = queue.Queue(maxsize=AHEAD)
+    stop = threading.Event()
+
+    def hand_over(item: _Item) -> None:
+        while not stop.is_set():
+            try:
+                ahead.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            with VideoReader(path, threads=2) as video:
+                info = video.info
+                times = np.arange(max(1, int(info.duration * fps + 1e-6))) / fps
+                rows = [times[at : at + batch] for at in range(0, len(times), batch)]
+                for number, frames in enumerate(video.windows(rows, view=View(frames=1, size=EDGE, fit="whole")), start=1):
+                    hand_over((info, frames, number / len(rows)))
+                    if stop.is_set():
+                        return
+            hand_over(None)
+        except BaseException as error:  # whatever it is, the caller decides: it must not die with its thread
+            hand_over(error)
+
+    thread = threading.Thread(target=work, name="decode-poses", daemon=True)
+    thread.start()
+    try:
+        while (item := ahead.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _distinct(frames: Frames, *, after: float) -> Frames:
+    """Each picture once, at its own time; none that was shown before."""
+    times, places = np.unique(frames.times, return_index=True)
+    new = times > after
+    return Frames(frames.pixels[places[new]], times[new])
+
+
+def _as_one(parts: list[Poses], size: tuple[int, int], scale: float) -> Poses:
+    """The poses of all parts, in pixels of the whole picture; slots that a part lacks are empty."""
+    slots = max(len(part.people) for part in parts)
+    first = parts[0]
+    joints = []
+    for part in parts:
+        lacking = slots - len(part.people)
+        whole = np.pad(part.joints, ((0, 0), (0, lacking), (0, 0), (0, 0)), constant_values=np.nan)
+        whole[..., : first.skeleton.dimensions] *= scale if first.skeleton.dimensions == 2 else 1.0
+        joints.append(whole)
+    times = np.concatenate([part.times for part in parts])
+    return Poses(np.concatenate(joints), times, first.skeleton, tuple(range(slots)), size)
+
+
+def _packed(poses: Poses) -> dict[str, NDArray[Any]]:
+    text = json.dumps(poses.skeleton.to_json()).encode()
+    return {
+        "joints": poses.joints,
+        "times": poses.times,
+        "people": np.array(poses.people, dtype=np.int64),
+        "size": np.array(poses.size or (0, 0), dtype=np.int64),
+        "skeleton": np.frombuffer(text, dtype=np.uint8),
+    }
+
+
+def _unpacked(kept: Mapping[str, NDArray[Any]]) -> Poses:
+    width, height = kept["size"].tolist()
+    skeleton = from_json(json.loads(kept["skeleton"].tobytes().decode()))
+    return Poses(kept["joints"], kept["times"], skeleton, tuple(kept["people"].tolist()), (width, height) if width else None)
+
+
+def _tracks() -> Any:
+    """The room that joins people over time; it loads when something is looked at, not before."""
+    from quickstep.poses import tracks
+
+    return tracks
