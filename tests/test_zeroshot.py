@@ -7,18 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import transformers
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tests.toys as toys
 from quickstep.cli import main
 from quickstep.errors import ConfigError, UnknownName
 from quickstep.evaluation import evaluate
+from quickstep.features import extract
 from quickstep.manifest import write_manifest
 from quickstep.model import Model
 from quickstep.reporting import model_card
 from quickstep.texts import sentence_vectors
 from quickstep.training import TrainConfig, train
 from quickstep.zeroshot import ZeroShotConfig, zero_shot
+from tests import checkpoints
 
 NAMED = "tests.toys:Words"
 CONFIG = ZeroShotConfig(labels="blue,green,red", template=("a {} thing",))
@@ -98,6 +102,37 @@ def test_train_with_prompts_takes_the_labels_as_words(colours: toys.Manifest) ->
     assert trained.model.facts.words == {"blue": ("blue",), "green": ("green",), "red": ("red",)}
     assert trained.history.val_accuracy == (1.0,)
     assert trained.model.temperature != 1.0  # calibrated on validation, as any model
+
+
+@pytest.mark.parametrize(("family", "name"), [("xclip", "hf-xclip"), ("clip", "hf-image"), ("siglip2", "hf-image")])
+def test_a_models_logits_are_those_of_transformers(tmp_path: Path, colours: toys.Manifest, family: str, name: str) -> None:
+    """The same frames and words through the reference network: X-CLIP's own path, CLIP's and SigLIP's mean over frames."""
+    folder = checkpoints.save(family, tmp_path / family)
+    labels = ("halo", "windmill", "head spin", "a green dance")
+    config = ZeroShotConfig(labels=",".join(labels), template=("{}",), backbone=f"{name}:{folder}", precision="fp32")
+    model = zero_shot(config)
+    model.save(tmp_path / "model")
+    segments = colours.segments[::5]
+    features = extract(segments, model.backbone, view=model.view).features
+    ours = Model.load(tmp_path / "model").head.scores([features[segment] for segment in segments])
+    network = transformers.AutoModel.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    length = (
+        {"padding": "max_length", "max_length": network.config.text_config.max_position_embeddings}
+        if family == "siglip2"
+        else {"padding": True}
+    )
+    words = tokenizer(list(labels), return_tensors="pt", **length)
+    for segment, row in zip(segments, ours):
+        seen = next(iter(_windows(segment, model))).pixels  # type: ignore[attr-defined]
+        processor = model.backbone.processor  # type: ignore[attr-defined]
+        pixels = torch.from_numpy(seen).permute(0, 3, 1, 2).float() * torch.tensor(processor.slope).view(1, 3, 1, 1)
+        pixels = pixels + torch.tensor(processor.offset).view(1, 3, 1, 1)
+        with torch.no_grad():
+            told = network(pixel_values=pixels[None] if family == "xclip" else pixels, **words)
+        theirs = told.logits_per_video[0] if family == "xclip" else told.logits_per_image.mean(dim=0)
+        assert_allclose(row, theirs.numpy(), atol=1e-4)
+        assert np.ptp(row) > 0.01
 
 
 @pytest.mark.parametrize("head", ["linear"])

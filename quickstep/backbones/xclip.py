@@ -35,6 +35,7 @@ class XClip(Pretrained):
 
     exact = True
     prompted_output = "prompted"  # the output with what rewrites words beside the video's vector
+    templates = ("{}",)  # it was taught with bare labels
 
     def __init__(
         self,
