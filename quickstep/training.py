@@ -141,12 +141,12 @@ def train(
     segments = [segment for segment in manifest.segments if segment.split in ("train", "val")]
     found = extract(segments, backbone, view=view, store=store, progress=progress).check(strict=strict)
     clock.mark("features")
-    parts = _Parts.of(manifest, found, texts=texts, skeleton=whose.skeleton)
+    parts = Parts.of(manifest, found, texts=texts, skeleton=whose.skeleton)
     history = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=config.fitting(), progress=progress)
-    temperature, threshold = _calibrate(head, parts.val)
+    temperature, threshold = calibrate(head, parts.val)
     clock.mark("fitting")
     warnings = (*(drawn.warnings if drawn else ()), *whose.notes, *_notes(parts, found))
-    facts = _facts(manifest, config, history, failures=found.failures, notes=warnings, seconds=clock.seconds)
+    facts = facts_of(manifest, config, history, failures=found.failures, notes=warnings, seconds=clock.seconds)
     facts = replace(facts, words=wording.by_label if wording else {})
     model = Model(parts.labels, backbone, view, head, opening, temperature, threshold, facts, manifest, history)
     return Trained(model, history, found.failures, warnings, drawn, found.computed)
@@ -191,7 +191,7 @@ def _with_splits(manifest: Manifest, config: TrainConfig, *, store: Store, progr
     return manifest, drawn
 
 
-def _facts(
+def facts_of(
     manifest: Manifest,
     config: TrainConfig,
     history: History,
@@ -200,6 +200,7 @@ def _facts(
     notes: tuple[str, ...],
     seconds: dict[str, float],
 ) -> Facts:
+    """How a model came to be."""
     return Facts(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         quickstep=library_version("quickstep"),
@@ -252,7 +253,7 @@ def open_for_training(config: TrainConfig, store: Store | None = None, *, parts:
 
 
 @dataclass(frozen=True, eq=False)
-class _Parts:
+class Parts:
     """What the head is shown."""
 
     labels: tuple[str, ...]
@@ -260,7 +261,7 @@ class _Parts:
     val: Examples | None
 
     @classmethod
-    def of(cls, manifest: Manifest, found: Extraction, *, texts: Texts | None = None, skeleton: Skeleton | None = None) -> _Parts:
+    def of(cls, manifest: Manifest, found: Extraction, *, texts: Texts | None = None, skeleton: Skeleton | None = None) -> Parts:
         labels = manifest.part("train").labels
         number = {label: index for index, label in enumerate(labels)}
         shown: dict[str, list[Segment]] = {"train": [], "val": []}
@@ -281,7 +282,8 @@ class _Parts:
         return cls(labels, examples(shown["train"]), examples(shown["val"]) if shown["val"] else None)
 
 
-def _calibrate(head: Head, val: Examples | None) -> tuple[float, float | None]:
+def calibrate(head: Head, val: Examples | None) -> tuple[float, float | None]:
+    """The temperature, and from which score on answers can be relied on, as validation has it."""
     if val is None:
         return 1.0, None
     logits = head.scores(val.features)
@@ -315,7 +317,7 @@ def _check_parts(manifest: Manifest) -> None:
         )
 
 
-def _notes(parts: _Parts, found: Extraction) -> list[str]:
+def _notes(parts: Parts, found: Extraction) -> list[str]:
     """What the trainer should know."""
     notes = []
     if found.failures:
