@@ -1,48 +1,54 @@
 """The vectors of a table: the nearest to one vector, exact while there are few, through an index when there are many.
 
-Knows LanceDB and nothing of videos, words or backbones: a table has a column `vector` and whatever else its owner keeps. A vector
-index gives up a little recall for speed, and how much depends on the data. So the index is tried on rows of its own against an
-exact scan as soon as it is built, and what reached the recall asked for is remembered in the table: `nearest` uses that.
+Knows LanceDB and nothing of videos, words or backbones: a table has a column `vector` and whatever else its owner keeps. The index
+gives up a little recall for speed; what `nearest` gives back was compared exactly all the same, and how far it must look for that
+was tried when the index was built (probing).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from lancedb.index import IvfRq
-from numpy.typing import ArrayLike, NDArray
+from lancedb.index import Bitmap, BTree, IvfRq
+from numpy.typing import ArrayLike
 
 from quickstep.errors import ConfigError, QuickstepError
+from quickstep.library.opening import translated
+from quickstep.library.probing import (
+    COLUMN,
+    DISTANCE,
+    ROW,
+    Effort,
+    Rows,
+    Tuning,
+    Vectors,
+    by_codes,
+    remember,
+    remembered,
+    try_out,
+)
+from quickstep.library.schema import vectors_of
 from quickstep.progress import Progress, silent
 
-COLUMN = "vector"
-DISTANCE = "_distance"  # the cosine distance: 1 - cosine
-ROW = "_rowid"
 INDEX = "vector_idx"
 EXACT_ROWS = 20_000  # below it every row is looked at: exact, and no slower than an index
-STALE_SHARE = 0.1  # rows the index does not know, as a share of those it does, before it takes them in
-TUNING = b"quickstep.search"
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """How hard to search, and what that reached when it was tried."""
-
-    probes: int
-    refine: int
-    recall: float = 1.0
-    rows: int = 0
+FEW = 1_000  # rows that pass a filter, and are compared one by one sooner than the index is asked
+PARTITION = 4096  # rows, about
+BITS = 3  # a number of a vector in its code; with fewer, vectors without order cannot be told apart
+GROWTH = 2.0  # times the rows the index was built for, before it is built anew
+NEW_ROWS = 1_000  # rows, or this share of all, unknown to the index, before it takes them in
+NEW_SHARE = 0.005
+FEW_VALUES = 200  # different ones among a sample of a column's, for the kind of index that likes them few
+_CHANGED = 3  # times that a search begins again because the table was rewritten under it
 
 
 def nearest(
     table: Any, vector: ArrayLike, *, limit: int = 10, where: str | None = None, columns: Sequence[str] | None = None, exact: bool = False
 ) -> pa.Table:
-    """The rows whose vectors are the most like `vector`, best first, of those that fulfil `where` (SQL on the columns).
+    """The rows whose vectors are the most like `vector`, best first, of those of which `where` (SQL on the columns) is true.
 
     The columns asked for (by default all but the vector) and `_distance`, the cosine distance; fewer rows than `limit` where there
     are no more. `exact` looks at every row, whatever index there is.
@@ -50,14 +56,21 @@ def nearest(
     if limit < 1:
         raise ConfigError("limit", f"at least 1, not {limit}")
     schema: pa.Schema = table.schema
+    query = _query_vector(vector, schema)
     names = [name for name in schema.names if name != COLUMN] if columns is None else list(columns)
-    query = table.search(_query_vector(vector, schema), vector_column_name=COLUMN).distance_type("cosine").limit(limit)
-    if where:
-        query = query.where(where, prefilter=True)
-    tuning = None if exact else _remembered(schema)
-    query = query.bypass_vector_index() if tuning is None else _tuned(query, tuning)
-    found = _run(query.select([ROW, DISTANCE]), schema)
-    return _with_columns(table, found, names)
+    tuning = None if exact else remembered(schema)
+    eligible = _count(table, where)
+    with translated(_place(table), "cannot be read"):
+        effort = tuning.effort(limit * table.count_rows() / eligible) if tuning and eligible else None
+        if effort is None or limit > eligible / 20:  # so much of the table that codes would save nothing
+            return _flat(table, query, where, limit).select([*names, DISTANCE]).to_arrow()
+        for _ in range(_CHANGED):
+            rows = _candidates(table, query, effort, where, eligible / table.count_rows())
+            found = _compared(table, query, rows, limit)
+            whole = _with_columns(table, found, names)
+            if len(whole) == min(limit, len(rows)):
+                return whole
+        return _flat(table, query, where, limit).select([*names, DISTANCE]).to_arrow()
 
 
 def ensure_index(table: Any, *, progress: Progress = silent) -> None:
@@ -65,25 +78,40 @@ def ensure_index(table: Any, *, progress: Progress = silent) -> None:
     rows = table.count_rows()
     if rows < EXACT_ROWS:
         return
-    tuning = _remembered(table.schema)
-    if tuning is None or rows > 4 * tuning.rows:
+    tuning = remembered(table.schema)
+    stats = table.index_stats(INDEX)
+    if tuning is None or stats is None or rows > GROWTH * tuning.rows:
         build_index(table, progress=progress)
-    elif _unindexed(table) > STALE_SHARE * rows:
-        table.optimize()
+    elif stats.num_unindexed_rows > max(NEW_ROWS, NEW_SHARE * rows):
+        with translated(_place(table), "cannot be written"):
+            _index_columns(table)
+            table.optimize()
 
 
-def build_index(table: Any, *, progress: Progress = silent) -> None:
-    """Build the vector index anew from all rows, whatever their number, and find out how hard it must be searched."""
-    progress("index", 0, 2)
-    table.create_index(COLUMN, config=IvfRq(distance_type="cosine", num_bits=4), name=INDEX, replace=True)
-    progress("index", 1, 2)
-    tuning = Tuning(probes=50, refine=5, recall=1.0, rows=table.count_rows())
-    text = json.dumps(asdict(tuning))
-    table.update_field_metadata({"path": COLUMN, "metadata": {TUNING.decode(): text}})
-    progress("index", 2, 2)
+def build_index(table: Any, *, progress: Progress = silent, seed: int = 0) -> None:
+    """Build the index anew from all rows, whatever their number, and try out how hard it must be searched."""
+    rows = table.count_rows()
+    if rows == 0:
+        raise QuickstepError("an empty library needs no index; index some videos first")
+    with translated(_place(table), "cannot be written"):
+        progress("index", 0, 3)
+        if table.stats()["fragment_stats"]["num_fragments"] > 1:
+            table.optimize()  # rows that lie together are fetched faster
+        progress("index", 1, 3)
+        _index_columns(table)
+        partitions = max(1, round(rows / PARTITION))
+        table.create_index(COLUMN, config=IvfRq(distance_type="cosine", num_bits=BITS, num_partitions=partitions), name=INDEX, replace=True)
+        progress("index", 2, 3)
+        remember(table, try_out(table, partitions, seed=seed, progress=progress))
+        progress("index", 3, 3)
 
 
-def _query_vector(vector: ArrayLike, schema: pa.Schema) -> NDArray[np.float32]:
+def tuning_of(table: Any) -> Tuning | None:
+    """How hard the index is searched, and what recall that reached when it was tried; None without an index."""
+    return remembered(table.schema)
+
+
+def _query_vector(vector: ArrayLike, schema: pa.Schema) -> Vectors:
     """The query as float32 (D,), refused if it is not what the table holds."""
     array = np.asarray(vector, dtype=np.float32).ravel()
     width = schema.field(COLUMN).type.list_size
@@ -94,38 +122,72 @@ def _query_vector(vector: ArrayLike, schema: pa.Schema) -> NDArray[np.float32]:
     return array
 
 
-def _tuned(query: Any, tuning: Tuning) -> Any:
-    return query.nprobes(tuning.probes).maximum_nprobes(0).refine_factor(tuning.refine)
-
-
-def _run(query: Any, schema: pa.Schema) -> pa.Table:
+def _count(table: Any, where: str | None) -> int:
+    """How many rows pass; a filter that cannot be read is refused here, for all that follows."""
     try:
-        return query.to_arrow()
+        return int(table.count_rows(where))
     except ValueError as error:
-        first = str(error).splitlines()[0].removeprefix("Invalid input, ")
-        columns = ", ".join(name for name in schema.names if name != COLUMN)
-        raise ConfigError("where", f"{first}; the columns are {columns}") from error
+        if where is None:
+            raise
+        reason = str(error).strip().splitlines()[0].removeprefix("Invalid input, ").split(", /")[0].split(" Valid fields are")[0]
+        columns = ", ".join(field.name for field in table.schema if field.name != COLUMN and not pa.types.is_binary(field.type))
+        raise ConfigError("where", f"{reason[:200]}; the columns are {columns}") from error
 
 
-def _with_columns(table: Any, found: pa.Table, names: Sequence[str]) -> pa.Table:
-    """The rows found with their columns, read only now: a payload is read for the few that are given back, not for candidates."""
-    rows: list[int] = found[ROW].to_pylist()
-    payload = table.take_row_ids(rows).select(list(names)).with_row_id().to_arrow() if rows else _empty(table.schema, names)
-    place = {row: i for i, row in enumerate(payload[ROW].to_pylist())}  # they come in the table's order
-    ordered = payload.take(pa.array([place[row] for row in rows], pa.int64())).drop_columns([ROW])
-    return ordered.append_column(DISTANCE, found[DISTANCE])
+def _flat(table: Any, query: Vectors, where: str | None, limit: int) -> Any:
+    """A look at every row that passes."""
+    search = table.search(query, vector_column_name=COLUMN).distance_type("cosine").limit(limit).bypass_vector_index()
+    return search if where is None else search.where(where, prefilter=True)
 
 
-def _empty(schema: pa.Schema, names: Sequence[str]) -> pa.Table:
-    return pa.schema([*(schema.field(name) for name in names), pa.field(ROW, pa.uint64())]).empty_table()
+def _candidates(table: Any, query: Vectors, effort: Effort, where: str | None, share: float) -> Rows:
+    """Rows to compare exactly, among them the nearest of those that pass.
+
+    To skip rows while looking at codes costs more than to look at all of them and drop what does not pass, as long as enough does.
+    It does not where the filter and the question contradict each other: then the filter goes first.
+    """
+    if where is None:
+        return by_codes(table, query, effort)
+    if share * table.count_rows() <= FEW:
+        rows: Rows = table.search().where(where).limit(None).select([]).with_row_id(True).to_arrow()[ROW].to_numpy()
+        return rows
+    found = by_codes(table, query, effort, where=where)
+    return found if len(found) >= 0.5 * share * effort.candidates else by_codes(table, query, effort, where=where, first=True)
 
 
-def _remembered(schema: pa.Schema) -> Tuning | None:
-    """The tuning kept in the table, which is there if and only if an index is."""
-    text = (schema.field(COLUMN).metadata or {}).get(TUNING)
-    return Tuning(**json.loads(text)) if text else None
+def _compared(table: Any, query: Vectors, rows: Rows, limit: int) -> list[tuple[int, float]]:
+    """The nearest of some rows with their distances, best first."""
+    fetched = table.take_row_ids(rows.tolist()).select([COLUMN]).with_row_id().to_arrow()
+    vectors = vectors_of(fetched)
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1) * np.linalg.norm(query), 1e-12)
+    distances = 1.0 - vectors @ query / lengths
+    best = np.argsort(distances, kind="stable")[:limit]
+    return list(zip(fetched[ROW].to_numpy()[best].tolist(), distances[best].tolist(), strict=True))
 
 
-def _unindexed(table: Any) -> int:
-    stats = table.index_stats(INDEX)
-    return int(stats.num_unindexed_rows) if stats else 0
+def _with_columns(table: Any, found: list[tuple[int, float]], names: Sequence[str]) -> pa.Table:
+    """The rows found with their columns, which are read only now: no thumbnail is fetched for a mere candidate."""
+    payload = table.take_row_ids([row for row, _ in found]).select(list(names)).with_row_id().to_arrow()
+    place = {row: number for number, row in enumerate(payload[ROW].to_pylist())}  # they come in the table's order
+    there = [(place[row], distance) for row, distance in found if row in place]
+    ordered = payload.take(pa.array([number for number, _ in there], pa.int64())).drop_columns([ROW])
+    return ordered.append_column(DISTANCE, pa.array([distance for _, distance in there], pa.float32()))
+
+
+def _index_columns(table: Any) -> None:
+    """Let filters on columns of plain values be answered without a look at every row."""
+    have = {name for index in table.list_indices() for name in index.columns}
+    rows = table.count_rows()
+    for field in table.schema:
+        kind = field.type
+        plain = pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_primitive(kind)
+        if not plain or field.name in have or not field.name.isidentifier():
+            continue
+        places = np.unique(np.linspace(0, rows - 1, min(rows, 10 * FEW_VALUES)).astype(int)).tolist()
+        values = table.take_offsets(places).select([field.name]).to_arrow()[field.name]
+        config = Bitmap() if len(values.unique()) <= FEW_VALUES else BTree()
+        table.create_index(field.name, config=config, name=f"{field.name}_idx")
+
+
+def _place(table: Any) -> str:
+    return str(table.uri)
