@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json as jsons
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from quickstep.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run
+from cyclopts import Parameter
+
+from quickstep.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, open_model
 from quickstep.shots import CurveConfig
 from quickstep.terminal import TerminalProgress, say, show_table
 
@@ -55,3 +59,59 @@ def learning_curve(
     for note in curve.notes:
         say(f"note: {note}", style="yellow")
     say(f"the curve: {shlex.quote(str(picture))}", style="bold")
+
+
+def add_class(
+    model: Path,
+    name: str,
+    videos: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)] = (),
+    /,
+    *,
+    out: Annotated[Path | None, Out] = None,
+    strict: Annotated[bool, Flag] = False,
+    weights: Path | None = None,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Add a class to a finished model in seconds, and say what that did to the others.
+
+    Parameters
+    ----------
+    model
+        the folder of the model
+    name
+        the new class; for a model that reads words also 'name: a sentence; another'
+    videos
+        videos of it, folders, globs or csv lists; a model made of words alone needs none
+    out
+        where the new model goes (default: in place of the old one, when all of it is written)
+    strict
+        stop at the first video that cannot be used, instead of listing it
+    weights
+        where the backbone's weights are now, if they moved
+    """
+    from quickstep.growing import add_class as add
+    from quickstep.growing import set_reports_aside
+    from quickstep.reporting import write_card
+    from quickstep.sealed import check_target
+
+    target = check_target(out or model)
+    opened = open_model(model, weights, run)
+    with TerminalProgress() as progress:
+        added = add(opened, name, videos, store=run.store, progress=progress, strict=strict)
+    grown = replace(added.model, folder=target)
+    grown.save(target)
+    aside = set_reports_aside(target)
+    write_card(grown, target)
+    if run.json:
+        print(jsons.dumps({"model": str(target), **added.to_json()}, ensure_ascii=False, indent=1))
+    else:
+        rows = [(one.label, one.count, f"{one.before:.2f}", f"{one.after:.2f}", one.taken) for one in added.effects.recalls]
+        if rows:
+            show_table(("class", "held out", "recall before", "after", f"now called {added.name}"), rows)
+        for sentence in added.sentences:
+            print(sentence)
+    for failure in added.failures:
+        say(f"left out: {failure}", style="yellow")
+    for note in (*added.notes, *aside):
+        say(f"note: {note}", style="yellow")
+    say(f"{grown} is in {target}; measure it: quickstep evaluate {shlex.quote(str(target))}", style="bold")
