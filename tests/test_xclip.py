@@ -22,6 +22,7 @@ from quickstep.backbones import TEXT_BACKBONES, open_backbone, reads_words, view
 from quickstep.backbones.pixels import bring_to
 from quickstep.backbones.pretrained import Pretrained
 from quickstep.backbones.processor import read_processor
+from quickstep.backbones.standing import on_one_frame
 from quickstep.backbones.xclip import XClip
 from quickstep.errors import ConfigError, WeightsError
 from quickstep.features import extract
@@ -346,6 +347,31 @@ def test_weights_that_do_not_fit_are_named(copied: Path, change: dict[str, Any],
     for ask in (lambda: backbone.embed(windows(1, 8)), lambda: backbone.embed_text(["halo"]), lambda: backbone.matching):
         with pytest.raises(WeightsError, match=says):
             ask()
+
+
+@pytest.mark.parametrize("kept", [0, 1000, -1])
+def test_weights_cut_short_are_noticed_at_once(copied: Path, kept: int) -> None:
+    file = copied / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(WeightsError, match="broken or cut short"):
+        open_folder(copied)
+
+
+def test_one_frame_stands_for_a_window_where_nothing_moves(saved: dict[str, Path]) -> None:
+    backbone, one = open_folder(saved["xclip"]), View(frames=1, size=32)
+    standing = on_one_frame(backbone, one)
+    (shown,) = windows(1, 8, 32, 32)
+    frame = Frames(shown.pixels[3:4], shown.times[3:4])
+    (found,) = standing.embed([frame])
+    held = Frames(np.repeat(frame.pixels, 8, axis=0), np.repeat(frame.times, 8))
+    assert np.array_equal(found.values, backbone.embed([held])[0].values)
+    assert found.times.tolist() == frame.times.tolist()
+    assert standing.identity != backbone.identity
+    assert reads_words(standing)
+    view_for(standing, frames=1)
+    with pytest.raises(ConfigError, match="one frame"):
+        view_for(standing, frames=8)
+    assert on_one_frame(backbone, View(frames=8)) is backbone
 
 
 def test_checkpoints_that_are_something_else(saved: dict[str, Path], copied: Path, tmp_path: Path) -> None:

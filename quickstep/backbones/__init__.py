@@ -168,8 +168,15 @@ def reads_words(backbone: Backbone) -> TypeGuard[TextBackbone]:
 def with_words(backbone: Backbone) -> TextBackbone:
     """Itself; where it cannot read words, a line that says which backbones can."""
     if not reads_words(backbone):
-        raise UnknownName("backbone with a text side", backbone.name, TEXT_BACKBONES)
+        raise without_words(backbone.name)
     return backbone
+
+
+def without_words(name: str) -> UnknownName:
+    """What to say of a backbone that cannot read: which can."""
+    error = UnknownName("backbone with a text side", name, TEXT_BACKBONES)
+    error.message = f"there is no text side to the backbone {name!r}, so that it cannot read words; these can: {', '.join(error.choices)}"
+    return error
 
 
 def view_for(backbone: Backbone, *, frames: int | None = None) -> View:

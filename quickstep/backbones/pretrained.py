@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from quickstep.backbones.processor import Processor
 from quickstep.backbones.weights import PUBLISHED, Checkpoint, find_checkpoint
-from quickstep.errors import UnknownName, WeightsError
+from quickstep.errors import WeightsError
 from quickstep.settings import one_of
 from quickstep.signals import Frames, Matching
 from quickstep.store import Store
@@ -241,11 +241,11 @@ class Pretrained(ABC):
 
     @cached_property
     def _loaded_text(self) -> TextSide:
-        from quickstep.backbones import TEXT_BACKBONES
+        from quickstep.backbones import without_words
         from quickstep.backbones.sentences import TextSide  # imports torch
 
         if self.text_kind is None:
-            raise UnknownName("backbone with a text side", self.name, TEXT_BACKBONES)
+            raise without_words(self.name)
         assert self.description  # reads every weight file once
         return TextSide(self.checkpoint, self.text_kind)
 

@@ -53,6 +53,7 @@ class XClip(Pretrained):
         self._vision = _vision(self.checkpoint)
         self.processor = read_processor(self.checkpoint.processor, self.checkpoint.source, frames=self._vision["num_frames"])
         check_size(self.checkpoint, self.processor, self._vision["image_size"])
+        self.checkpoint.tensor_names()  # a file cut short is noticed here
 
     @property
     def view(self) -> View:

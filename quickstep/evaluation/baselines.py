@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.backbones import Backbone, reads_words
+from quickstep.backbones.standing import on_one_frame
 from quickstep.backbones.still import Still
 from quickstep.errors import ConfigError, MediaError, QuickstepError
 from quickstep.evaluation.report import Baseline
@@ -131,14 +132,14 @@ def middle_frame(model: Model, task: Task, *, store: Store, progress: Progress =
     if model.words_alone:
         return _by_words(model, task, view, store=store, progress=progress)
     looker = _Looker(model, task, store, progress)
-    own, plain = looker.look(model.backbone, view), looker.look(Still(), Still.view)
+    own, plain = looker.look(on_one_frame(model.backbone, view), view), looker.look(Still(), Still.view)
     chosen, by = (own, model.backbone.name) if own.surprise <= plain.surprise else (plain, "a plain description of pictures")
     return Answers(chosen.said, f"the middle frame of each video, seen by {by}")
 
 
 def _by_words(model: Model, task: Task, view: View, *, store: Store, progress: Progress) -> Answers:
     """What the words alone say of one frame."""
-    found = extract(task.tested, model.backbone, view=view, store=store, progress=progress).features
+    found = extract(task.tested, on_one_frame(model.backbone, view), view=view, store=store, progress=progress).features
     seen = [segment for segment in task.tested if segment in found]
     named = model.scores([found[segment] for segment in seen]).argmax(axis=1) if seen else []
     answers = {segment: model.labels[index] for segment, index in zip(seen, named)}
