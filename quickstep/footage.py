@@ -22,8 +22,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # c
 from quickstep import likeness
 from quickstep.errors import MediaError, QuickstepError, StoreError
 from quickstep.media import DECODING_VERSION, VideoReader
+from quickstep.poses import alike
+from quickstep.poses.files import PoseFile, digest_of, is_pose_file, read_file
 from quickstep.progress import Progress, silent
-from quickstep.store import Store
+from quickstep.store import Json, Store
 from quickstep.view import View
 
 VERSION = 5
@@ -52,6 +54,7 @@ class Sketch:
     spread: NDArray[np.float32]  # (12, 12) what moves
     together: NDArray[np.float32]  # (36, 36) what moves with what, over 6 x 6 places
     still: bool
+    span: tuple[float, float] | None = None  # the part of the video that it is of; None: the whole
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Footage:
     sketches: dict[Path, Sketch] = field(default_factory=dict)
     matches: tuple[Match, ...] = ()
     failures: dict[Path, QuickstepError] = field(default_factory=dict)
+    people: dict[Path, PoseFile] = field(default_factory=dict)  # of files of poses, instead of pictures
 
     @property
     def copies(self) -> tuple[tuple[Path, ...], ...]:
@@ -112,12 +116,14 @@ def survey(paths: Sequence[Path], store: Store, *, look: bool = True, workers: i
     paths = list(dict.fromkeys(Path(path) for path in paths))
     digests: dict[Path, str] = {}
     failures: dict[Path, QuickstepError] = {}
-    for path, digest in in_parallel(store.digest, paths, "reading", workers=workers, progress=progress):
+    for path, digest in in_parallel(lambda path: digest_of(path, store), paths, "reading", workers=workers, progress=progress):
         (failures if isinstance(digest, QuickstepError) else digests)[path] = digest  # type: ignore[assignment]
     digests = {path: digests[path] for path in paths if path in digests}
     if not look:
         return Footage(digests, failures=failures)
-    distinct = {digest: path for path, digest in reversed(digests.items())}
+    people, twins = _same_people([path for path in digests if is_pose_file(path)], progress)
+    failures |= {path: error for path, error in people.items() if isinstance(error, QuickstepError)}
+    distinct = {digest: path for path, digest in reversed(digests.items()) if path not in people}
     of_digest: dict[str, Sketch] = {}
 
     def work(path: Path) -> Sketch:
@@ -134,15 +140,33 @@ def survey(paths: Sequence[Path], store: Store, *, look: bool = True, workers: i
     firsts = {digest: path for digest, path in distinct.items() if digest in of_digest}
     ordered = [path for path in paths if firsts.get(digests.get(path, "")) == path]
     matches = tuple(_matches(ordered, [sketches[path] for path in ordered], store, progress))
-    return Footage(digests, sketches, matches, failures)
+    moving = {path: one for path, one in people.items() if not isinstance(one, QuickstepError)}
+    return Footage(digests, sketches, (*twins, *matches), failures, moving)
 
 
-def sketch(path: Path, store: Store, *, digest: str | None = None) -> Sketch:
-    """The sketch of a video, from the store or from the video."""
+def _same_people(paths: Sequence[Path], progress: Progress) -> tuple[dict[Path, PoseFile | QuickstepError], list[Match]]:
+    """What files of poses hold, and which of them are one recording, as their joints say."""
+    people: dict[Path, PoseFile | QuickstepError] = {}
+    courses: list[alike.Course | None] = []
+    for number, path in enumerate(paths):
+        progress("looking", number, len(paths))
+        try:
+            found = read_file(path)
+            people[path] = found
+            courses.append(alike.course(found.poses))
+        except MediaError as error:
+            people[path] = error
+            courses.append(None)
+    twins = [Match(paths[one.first], paths[one.second], 1.0 - one.distance, one.lag, one.mirrored) for one in alike.same(courses)]
+    return people, twins
+
+
+def sketch(path: Path, store: Store, *, digest: str | None = None, span: tuple[float, float] | None = None) -> Sketch:
+    """The sketch of a video, or of a span of it, from the store or from the video."""
     digest = digest or store.digest(path)
-    kept = store.get(_key(digest, "summary"))
+    kept = store.get(_key(digest, "summary", span))
     if kept is None:
-        pictures, pace, duration, lost, reach = _draw(path)
+        pictures, pace, duration, lost, reach = _draw(path, span)
         grey = pictures.astype(np.float32)
         kept = {
             "mean": likeness.smaller(grey.mean(0)[None], likeness.COARSE)[0],
@@ -150,8 +174,8 @@ def sketch(path: Path, store: Store, *, digest: str | None = None) -> Sketch:
             "together": likeness.together(grey),
             "facts": np.array([pace, len(pictures), lost, duration, reach, likeness.is_still(grey)], dtype=np.float64),
         }
-        store.put(_key(digest, "pictures"), {"pictures": pictures})
-        store.put(_key(digest, "summary"), kept)
+        store.put(_key(digest, "pictures", span), {"pictures": pictures})
+        store.put(_key(digest, "summary", span), kept)
     pace, count, lost, duration, reach, still = kept["facts"].tolist()
     return Sketch(
         digest=digest,
@@ -164,13 +188,14 @@ def sketch(path: Path, store: Store, *, digest: str | None = None) -> Sketch:
         spread=kept["spread"],
         together=kept["together"],
         still=bool(still),
+        span=span,
     )
 
 
 def pictures_of(path: Path, sketched: Sketch, store: Store) -> NDArray[np.float32]:
     """The pictures (T, 24, 24) of a sketch."""
-    kept = store.get(_key(sketched.digest, "pictures"))
-    pictures = kept["pictures"] if kept is not None else _draw(path)[0]
+    kept = store.get(_key(sketched.digest, "pictures", sketched.span))
+    pictures = kept["pictures"] if kept is not None else _draw(path, sketched.span)[0]
     return pictures.astype(np.float32)
 
 
@@ -199,20 +224,21 @@ def in_parallel(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _key(digest: str, what: str) -> dict[str, str | int]:
-    return {"kind": f"footage-{what}", "version": VERSION, "decoding": DECODING_VERSION, "sha256": digest}
+def _key(digest: str, what: str, span: tuple[float, float] | None) -> dict[str, Json]:
+    key: dict[str, Json] = {"kind": f"footage-{what}", "version": VERSION, "decoding": DECODING_VERSION, "sha256": digest}
+    return key if span is None else {**key, "span": list(span)}
 
 
-def _draw(path: Path) -> tuple[NDArray[np.uint8], float, float, int, float]:
+def _draw(path: Path, span: tuple[float, float] | None) -> tuple[NDArray[np.uint8], float, float, int, float]:
     """The pictures (T, 24, 24) of a video, their pace, its duration, how many moments were damaged, and when the last picture comes."""
     with VideoReader(path) as video:
-        duration = video.info.duration
+        first, duration = (0.0, video.info.duration) if span is None else (span[0], span[1] - span[0])
         pace = PACE
         most = DENSE_SECONDS * PACE if duration <= DENSE_SECONDS else 512
         while duration * pace > most:
             pace /= 2
         fine = 2 * pace if pace == PACE else pace  # twice as many, averaged by twos: what moves fast blurs instead of flickering
-        times = np.arange(max(1, int(duration * fine + 1e-6))) / fine
+        times = first + np.arange(max(1, int(duration * fine + 1e-6))) / fine
         frames = video.frames(times, view=_VIEW)
     if len(frames) == 0:
         raise MediaError(path, "shows no picture")
@@ -238,7 +264,7 @@ def _at(times: NDArray[np.float64], shown: NDArray[np.float64], grey: NDArray[np
 
 def _matches(paths: Sequence[Path], sketches: Sequence[Sketch], store: Store, progress: Progress) -> Iterator[Match]:
     """Every pair that is one footage, mirrored ones included."""
-    pairs = list(_candidates(sketches))
+    pairs = list(candidates(sketches))
 
     @lru_cache(maxsize=512)
     def pictures(index: int) -> NDArray[np.float32]:
@@ -266,8 +292,8 @@ def _thinned(pictures: NDArray[np.float32], pace: float, wanted: float) -> NDArr
     return pictures[:: max(1, round(pace / wanted))]
 
 
-def _candidates(sketches: Sequence[Sketch]) -> Iterator[tuple[int, int, bool]]:
-    """Pairs whose standing picture, place of movement and way of moving are alike, in order."""
+def candidates(sketches: Sequence[Sketch], *, slack: float = 0.0) -> Iterator[tuple[int, int, bool]]:
+    """Pairs whose standing picture, place of movement and way of moving are alike, in order; with `slack`, a little less alike."""
     if len(sketches) < 2:
         return
     means, spreads, together = (np.stack(side) for side in zip(*map(_described, sketches), strict=True))
@@ -282,10 +308,10 @@ def _candidates(sketches: Sequence[Sketch]) -> Iterator[tuple[int, int, bool]]:
             mean, spread, joint = (means, spreads, together)
             if mirrored:
                 mean, spread, joint = means[:, mirror], spreads[:, mirror], together[:, pairs_of_places]
-            near = means[rows] @ mean.T > 0.8
+            near = means[rows] @ mean.T > 0.8 - slack
             if mirrored:  # before a symmetric background a mirrored movement is no mirrored recording
                 near &= means[rows] @ mean.T > means[rows] @ means.T + ASYMMETRY
-            near &= (spreads[rows] @ spread.T > 0.5) & (together[rows] @ joint.T > 0.6) | still[rows, None]
+            near &= (spreads[rows] @ spread.T > 0.5 - slack) & (together[rows] @ joint.T > 0.6 - slack) | still[rows, None]
             near &= still[rows, None] == still[None, :]
             found |= {
                 (int(row) + begin, int(column), mirrored) for row, column in zip(*np.nonzero(near), strict=True) if row + begin < column

@@ -68,6 +68,19 @@ def compare(first: Pictures, second: Pictures) -> Likeness:
     return best
 
 
+def look_closer(first: Pictures, second: Pictures) -> tuple[bool, float]:
+    """Whether two sequences of larger pictures, the same moments of both, are one recording's; and how alike they are.
+
+    The finer the pictures, the more exactly one is laid over the other: that tells where small ones leave it open.
+    """
+    laid = _lay_over(first.mean(0), second.mean(0), rounds=25)
+    size = first.shape[-1] // 4
+    one, other = smaller(first, size), smaller(_warp(second, laid), size)
+    if is_still(one) or is_still(other):
+        return False, 0.0
+    return _judge(_moving(_inner(one)), _moving(_inner(other)))
+
+
 def same_still(first: Pictures, second: Pictures) -> bool:
     """Whether two videos in which nothing moves show one picture: to the pixel, for there is nothing else to tell them by."""
     one, other = first.mean(0), second.mean(0)
