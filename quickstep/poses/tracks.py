@@ -1,7 +1,7 @@
 """track: bodies found frame by frame -> people over time; and which of them is the dancer.
 
-A Kalman filter of constant velocity says where each person's box will be; the Hungarian method gives each found body to the person whose box
-and joints it fits best. Everything counts in seconds and body lengths, so that frame rate and picture size do not matter. Knows no pictures.
+A Kalman filter of constant velocity says where each person's box will be; the Hungarian method gives each found body to the person
+whose box and joints it fits best. Everything counts in seconds and body lengths, so that frame rate and picture size do not matter.
 """
 
 from __future__ import annotations
@@ -266,15 +266,16 @@ _STRIDE = 0.4  # seconds over which movement is measured: shaking joints hardly 
 
 
 def _importance(poses: Poses) -> NDArray[np.float64]:
-    """How much each person counts, (P,): the share of time seen, the size in the picture, the movement in body lengths, the joints' scores."""
+    """How much each person counts, (P,): by the share of time seen, the size in the picture, the movement, the joints' scores."""
     if not len(poses) or not poses.people:
         return np.zeros(len(poses.people))
     seen = poses.seen  # (T, P, K)
     there = seen.sum(axis=2) >= min(FEWEST, seen.shape[2])
-    flat = np.where(seen[..., None], poses.joints[..., :-1], np.nan)
-    reach = np.nanmax(flat, axis=2, initial=-np.inf, where=~np.isnan(flat)) - np.nanmin(flat, axis=2, initial=np.inf, where=~np.isnan(flat))
-    longest = np.where(there, np.where(np.isfinite(reach), reach, 0).max(axis=-1, initial=0), 0)  # (T, P)
-    sizes = np.array([np.median(one[here]) if here.any() else 0.0 for one, here in zip(longest.T, there.T, strict=True)])
+    here, flat = seen[..., None], poses.joints[..., :-1]
+    high = np.where(here, flat, -np.inf).max(axis=2, initial=-np.inf)
+    low = np.where(here, flat, np.inf).min(axis=2, initial=np.inf)
+    longest = np.where(there, (high - low).max(axis=-1), 0)  # (T, P)
+    sizes = np.array([np.median(one[now]) if now.any() else 0.0 for one, now in zip(longest.T, there.T, strict=True)])
     scores = np.where(seen, poses.joints[..., -1], 0).sum(axis=(0, 2)) / np.maximum(seen.sum(axis=(0, 2)), 1)
     movement = _movement(poses, np.maximum(sizes, 1e-9))
     relative = [values / max(values.max(), 1e-9) for values in (there.mean(axis=0), sizes, movement, scores)]

@@ -1,0 +1,330 @@
+"""MediaPipe: BlazePose through the Tasks API: 33 joints of some people, in the picture and in metres.
+
+The network itself searches a picture at 224 pixels and follows one body well. So people are searched for in the whole picture and in closer
+tiles of it, now and then; each one found is followed by a network of its own in a region around the body. Knows no file of videos.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.errors import ConfigError
+from quickstep.poses.downloads import fetch
+from quickstep.poses.landmarker import JOINTS, VERSION, Body, Landmarker, Model, read_model
+from quickstep.poses.regions import Region, around, tiles, whole, wider
+from quickstep.signals import Frames, Poses
+from quickstep.skeleton import Skeleton, read_skeleton
+from quickstep.store import Store
+
+WAY_ON = "give a model file (--pose-model FILE or QUICKSTEP_POSE_MODEL)"
+
+# The published models: the address and the sha256 of version 1 of each.
+_ADDRESS = "https://storage.googleapis.com/mediapipe-models/pose_landmarker/pose_landmarker_{0}/float16/1/pose_landmarker_{0}.task"
+MODELS = {
+    "lite": "59929e1d1ee95287735ddd833b19cf4ac46d29bc7afddbbf6753c459690d574a",
+    "full": "5134a3aad27a58b93da0088d431f366da362b44e3ccfbe3462b3827a839011b1",
+    "heavy": "64437af838a65d18e5ba7a0d39b465540069bc8aae8308de3e318aad31fcbc7b",
+}
+
+_REVISION = 1  # raise it whenever the same frames give other joints than before
+_MOST = 8  # people: each is followed by a network of its own, of about 100 MB
+_PATIENCE = 0.5  # seconds for which a lost person is looked for where they were
+_SEARCH = (1.0, 8.0)  # seconds between searches for further people: at first, and after many that found nobody new
+_SURE = 0.5  # mean score of shoulders and hips below which a body found in a search is none
+_CORE = (11, 12, 23, 24)  # shoulders and hips
+_CUT = 0.01  # of a tile's side: a body nearer to its edge is cut off there
+_COVERED = 0.5  # of the smaller of two boxes
+_SAME = 0.35  # of the body's longer side: joints nearer than this on average are the same person's
+
+
+@dataclass(eq=False)
+class _Follower:
+    """One person and the network that follows them."""
+
+    network: Landmarker
+    region: Region | None = None  # None: it follows nobody
+    body: Body | None = None  # as seen in the current frame, in pixels of the picture
+    since: float = 0.0  # when it was given this person
+    lost: float | None = None  # since when the person is not seen
+
+    def just_lost(self, time: float) -> bool:
+        """Whether it lost, in this frame, somebody whom it had followed for a while."""
+        return self.lost == time and self.lost - self.since > _PATIENCE
+
+
+@dataclass(eq=False)
+class _State:
+    """What is known of the video at hand."""
+
+    followers: list[_Follower] = field(default_factory=list)
+    searched: float = -10.0  # when people were last searched for everywhere
+    due: float = 0.0  # when they will be next
+    pause: float = _SEARCH[0]
+    turn: int = 0  # whose turn it is among the tiles while nobody is seen
+
+
+class MediaPipe:
+    """The estimator; `space` says whether `estimate` gives joints in the picture or in metres."""
+
+    name = "mediapipe"
+    batch = 16
+    license = "Apache-2.0"
+
+    def __init__(
+        self,
+        *,
+        model: str | Path | None = None,
+        people: int = 4,
+        space: Literal["picture", "world"] = "picture",
+        store: Store | None = None,
+    ) -> None:
+        if not 1 <= people <= _MOST:
+            raise ConfigError("people", f"from 1 to {_MOST} with mediapipe, not {people}; vitpose and rtmpose find more")
+        self.people = people
+        self.space = space
+        self.world_skeleton = read_skeleton("blazepose-33-3d")
+        self.picture_skeleton = read_skeleton("blazepose-33")
+        self._asked = model
+        self._store = store or Store()
+        self._read: Model | None = None
+        self._finder: Landmarker | None = None
+        self._spare: list[Landmarker] = []
+        self._state = _State()
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The 33 joints, flat or in space."""
+        return self.world_skeleton if self.space == "world" else self.picture_skeleton
+
+    @property
+    def model(self) -> Model:
+        """The model file; downloaded where none is given and none was kept."""
+        if self._read is None:
+            self._read = read_model(_find_model(self._asked, self._store))
+        return self._read
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Everything that decides its values."""
+        return {
+            "name": self.name,
+            "revision": _REVISION,
+            "library": VERSION,
+            "model": self.model.sha256,
+            "people": self.people,
+            "space": self.space,
+        }
+
+    def start(self) -> None:
+        """A new video begins."""
+        for follower in self._state.followers:
+            follower.network.begin()
+            self._spare.append(follower.network)
+        self._state = _State()
+
+    def estimate(self, frames: Frames) -> Poses:
+        """The people in each frame, in the space that was chosen."""
+        picture, world = self.estimate_both(frames)
+        return world if self.space == "world" else picture
+
+    def estimate_both(self, frames: Frames) -> tuple[Poses, Poses]:
+        """The people in each frame, in pixels of the picture and in metres; the same place in both arrays is the same person."""
+        flat = np.full((len(frames), self.people, JOINTS, 3), np.nan, np.float32)
+        metres = np.full((len(frames), self.people, JOINTS, 4), np.nan, np.float32)
+        flat[..., -1] = metres[..., -1] = 0
+        for number, (pixels, time) in enumerate(zip(frames.pixels, frames.times, strict=True)):
+            self._watch(pixels, float(time))
+            for place, follower in enumerate(self._state.followers):
+                if follower.body is not None:
+                    flat[number, place], metres[number, place] = follower.body.joints, follower.body.world
+        people = tuple(range(self.people))
+        size = (frames.pixels.shape[2], frames.pixels.shape[1])
+        return (
+            Poses(flat, frames.times, self.picture_skeleton, people, size),
+            Poses(metres, frames.times, self.world_skeleton, people, size),
+        )
+
+    def close(self) -> None:
+        """Free the networks."""
+        for network in (*(follower.network for follower in self._state.followers), *self._spare, self._finder):
+            if network is not None:
+                network.close()
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._spare, self._finder, self._pool, self._state = [], None, None, _State()
+
+    def _watch(self, pixels: NDArray[np.uint8], time: float) -> None:
+        """Follow everybody into this frame; search for people where it is time to."""
+        state = self._state
+        busy = [follower for follower in state.followers if follower.region is not None]
+        if len(busy) > 1:
+            list(self._threads().map(lambda follower: _follow(follower, pixels, time), busy))
+        elif busy:
+            _follow(busy[0], pixels, time)
+        _drop_doubles(busy)
+        if any(follower.just_lost(time) for follower in busy):
+            state.due = min(state.due, max(time, state.searched + _SEARCH[0] / 2))
+        if time >= state.due and len(self._seen()) < self.people:
+            self._search(pixels, time, thoroughly=True)
+        elif not self._seen():
+            self._search(pixels, time, thoroughly=False)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(min(self.people, os.cpu_count() or 1), thread_name_prefix="pose")
+        return self._pool
+
+    def _search(self, pixels: NDArray[np.uint8], time: float, *, thoroughly: bool) -> None:
+        """Look for people who are not followed: in the whole picture, and in all its tiles or in the one whose turn it is."""
+        state, size = self._state, (pixels.shape[1], pixels.shape[0])
+        if self._finder is None:
+            self._finder = Landmarker(self.model, follows=False, people=max(2, self.people))
+        new = self._adopt_all(self._bodies(whole(size), pixels), time, size)
+        if self.people > 1 or not self._seen():
+            parts = tiles(size)
+            if not thoroughly and parts:
+                state.turn += 1
+                parts = [parts[state.turn % len(parts)]]
+            close = [body for part in parts for body in self._bodies(part, pixels) if _inside(body, part, size)]
+            new += self._adopt_all([body for body in close if not self._hidden(body)], time, size)
+        if thoroughly:
+            state.pause = _SEARCH[0] if new else min(2 * state.pause, _SEARCH[1])
+            state.searched, state.due = time, time + state.pause
+
+    def _bodies(self, part: Region, pixels: NDArray[np.uint8]) -> list[Body]:
+        """The bodies in a part of the picture that are surely some."""
+        assert self._finder is not None
+        found = [Body(part.place(body.joints), body.world) for body in self._finder.look(part.cut(pixels))]
+        return [body for body in found if body.joints[_CORE, 2].mean() > _SURE]
+
+    def _hidden(self, body: Body) -> bool:
+        """Whether a body found in a tile lies mostly on somebody who is seen: then it is a part of them, seen too closely."""
+        return any(_covered(box_of(body.joints), box_of(other.joints)) > _COVERED for other in self._seen())
+
+    def _adopt_all(self, bodies: list[Body], time: float, size: tuple[int, int]) -> int:
+        """Have those who are not followed yet followed, the largest first; returns how many."""
+        new = 0
+        for body in sorted(bodies, key=_weight, reverse=True):
+            if not any(_same(body, other) for other in self._seen()):
+                new += self._adopt(body, time, size)
+        return new
+
+    def _seen(self) -> list[Body]:
+        return [follower.body for follower in self._state.followers if follower.body is not None]
+
+    def _adopt(self, body: Body, time: float, size: tuple[int, int]) -> bool:
+        """Have somebody who was found followed from the next frame on, by a network that is free or has lost its person."""
+        state = self._state
+        free = [follower for follower in state.followers if follower.body is None]
+        follower = min(free, key=lambda each: each.region is not None, default=None)
+        if follower is None:
+            if len(state.followers) >= self.people:
+                return False
+            network = self._spare.pop() if self._spare else Landmarker(self.model, follows=True)
+            follower = _Follower(network)
+            state.followers.append(follower)
+        elif follower.region is not None:
+            follower.network.forget()
+        follower.region, follower.body = around(box_of(body.joints), size), body
+        follower.since, follower.lost = time, None
+        return True
+
+
+def _find_model(asked: str | Path | None, store: Store) -> Path:
+    """The file that is meant: the one given, the setting's, or the published one of that name."""
+    wanted = str(asked or os.environ.get("QUICKSTEP_POSE_MODEL") or "full")
+    name = wanted.strip().casefold()
+    if name in MODELS:
+        return fetch(_ADDRESS.format(name), sha256=MODELS[name], store=store, way_on=WAY_ON)
+    file = Path(wanted).expanduser()
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "does not exist"
+        raise ConfigError("pose_model", f"{wanted} {what}; give a pose_landmarker_*.task file, or one of {', '.join(MODELS)}")
+    return file
+
+
+def _follow(follower: _Follower, pixels: NDArray[np.uint8], time: float) -> None:
+    """Look for a follower's person in this frame."""
+    assert follower.region is not None
+    size = (pixels.shape[1], pixels.shape[0])
+    if follower.lost is not None and time - follower.lost > _PATIENCE:
+        follower.network.forget()
+        follower.region = follower.lost = None
+        return
+    square = follower.region.cut(pixels)
+    found = follower.network.look(square, time) or follower.network.look_again(square)
+    if not found:
+        follower.body = None
+        if follower.lost is None:
+            follower.lost = time
+        follower.region = wider(follower.region, size)
+        return
+    body = Body(follower.region.place(found[0].joints), found[0].world)
+    follower.body, follower.lost = body, None
+    box = box_of(body.joints)
+    if not follower.region.holds(box, size):
+        moved = around(box, size)
+        if moved != follower.region:
+            follower.network.forget()
+            follower.region = moved
+
+
+def _drop_doubles(followers: list[_Follower]) -> None:
+    """Where two follow one person, only the surer one goes on."""
+    seen = sorted((each for each in followers if each.body is not None), key=lambda each: -_weight(each.body))
+    for place, follower in enumerate(seen):
+        if any(other.body is not None and _same(follower.body, other.body) for other in seen[:place]):
+            follower.network.forget()
+            follower.region = follower.body = follower.lost = None
+
+
+def box_of(joints: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The left, top, right and bottom of joints (K, C)."""
+    return np.concatenate([joints[:, :2].min(axis=0), joints[:, :2].max(axis=0)])
+
+
+def _same(one: Body | None, other: Body | None) -> bool:
+    """Whether two bodies in one frame are one person, by where their surer joints are."""
+    if one is None or other is None:
+        return False
+    weights = one.joints[:, 2] * other.joints[:, 2] + 1e-3
+    apart = np.linalg.norm(one.joints[:, :2] - other.joints[:, :2], axis=1)
+    boxes = box_of(one.joints), box_of(other.joints)
+    longer = max(float(max(box[2] - box[0], box[3] - box[1])) for box in boxes)
+    return float((apart * weights).sum() / weights.sum()) < _SAME * longer / 2
+
+
+def _covered(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Which share of the smaller of two boxes lies in the other."""
+    shared = np.prod(np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0))
+    smaller = min(np.prod(one[2:] - one[:2]), np.prod(other[2:] - other[:2]))
+    return float(shared / max(smaller, 1e-6))
+
+
+def _inside(body: Body, part: Region, size: tuple[int, int]) -> bool:
+    """Whether a body stands whole in a tile, or is cut off only where the picture is."""
+    box, reach = box_of(body.joints), _CUT * part.side
+    ends = part.left + part.side, part.top + part.side
+    return bool(
+        (box[0] > part.left + reach or part.left <= 0)
+        and (box[1] > part.top + reach or part.top <= 0)
+        and (box[2] < ends[0] - reach or ends[0] >= size[0])
+        and (box[3] < ends[1] - reach or ends[1] >= size[1])
+    )
+
+
+def _weight(body: Body | None) -> float:
+    """How much somebody counts: by size and sureness."""
+    if body is None:
+        return 0.0
+    box = box_of(body.joints)
+    return float((box[2] - box[0]) * (box[3] - box[1]) * body.joints[:, 2].mean())
