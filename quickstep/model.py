@@ -190,10 +190,10 @@ class Model:
         """Writes the folder; an earlier model there is replaced when all of the new one is on disk, and not before."""
         from safetensors.numpy import save
 
-        files: dict[str, sealed.Content] = {BEST: save(self.head.weights())}
+        files: dict[str, sealed.Content] = {BEST: save(_whole(self.head.weights()))}
         last = self.head.last_weights()
         if last is not None:
-            files[LAST] = save(last)
+            files[LAST] = save(_whole(last))
         if self.manifest is not None:
             files[MANIFEST] = self._write_manifest
         if self.history is not None:
@@ -269,6 +269,11 @@ def _part(folder: Path, read: Any) -> Any:
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         why = error.args[0] if isinstance(error, KeyError) else error
         raise ModelError(folder, f"does not fit together ({why}); it was written by another quickstep, or changed") from error
+
+
+def _whole(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays in the order of memory in which they are written: any other would be written garbled, without a word."""
+    return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
 def _named(head: Head) -> str:

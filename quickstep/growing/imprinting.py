@@ -47,7 +47,7 @@ def imprinted(head: Head, config: Mapping[str, Any], features: Sequence[Features
     bias = min(-float(np.quantile(lead, 1 - LET_THROUGH)), float(old["bias"].max()))
     arrays = {**old, "weight": np.insert(old["weight"], place, row, axis=1), "bias": np.insert(old["bias"], place, bias)}
     grown = open_head(head.name, config)
-    grown.load({name: value.astype(np.float32) for name, value in arrays.items()})
+    grown.load({name: np.ascontiguousarray(value, dtype=np.float32) for name, value in arrays.items()})
     return grown
 
 

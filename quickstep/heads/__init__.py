@@ -29,7 +29,7 @@ HEADS: dict[str, Entry] = {
         "quickstep.heads.linear:LinearHead", "the mean over time and one linear layer: quick, steady, hard to beat on few videos"
     ),
     "prompts": Entry("quickstep.heads.prompts:PromptsHead", "words alone, for backbones that read them: nothing is fitted"),
-    "prototypes": Entry("quickstep.heads.prototypes:PrototypesHead", "what is typical of each class: from one segment a class on, no words"),
+    "prototypes": Entry("quickstep.heads.prototypes:PrototypesHead", "what is typical of each class: from one segment on, no words"),
 }
 
 STEPS = 800  # that a fit takes at least, where it is not said otherwise

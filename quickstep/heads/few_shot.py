@@ -48,7 +48,7 @@ class FewShotHead(Fittable):
         if train.texts is None or train.texts.classes != classes:
             raise ConfigError("head", "few-shot begins with words; it needs a backbone that reads them (prototypes needs none)")
         arrays, roundness = _solved(train, train.texts, classes, fitting.seed)
-        self._weights = {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()}
+        self._weights = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}  # as files need them
         progress("fitting", 1, 1)
         return told_at_once(self, train, validation, shrinkage=roundness)
 

@@ -44,7 +44,7 @@ class PrototypesHead(Fittable):
         mean = inputs.mean(axis=0).astype(np.float32)
         solution = solve(Shown(inputs - mean, deviation, train.labels, train.groups, classes), seed=fitting.seed)
         arrays = {"mean": mean, "weight": solution.weight, "bias": solution.bias - solution.bias.mean()}
-        self._weights = {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()}
+        self._weights = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}  # as files need them
         progress("fitting", 1, 1)
         return told_at_once(self, train, validation, shrinkage=solution.roundness)
 
