@@ -25,8 +25,9 @@ from quickstep.backbones import Backbone
 from quickstep.library.asking import texts_to_vectors
 from quickstep.library.opening import Library
 from quickstep.library.phrases import PHRASES
+from quickstep.library.probing import DISTANCE
 from quickstep.library.schema import quoted, vectors_of
-from quickstep.library.vectors import DISTANCE, nearest
+from quickstep.library.vectors import nearest
 from quickstep.library.windows import Slicing, Vectors
 from quickstep.store import Store, hash_of
 
@@ -100,7 +101,8 @@ def bell_threshold(scores: NDArray[np.float64], windows: int, rate: float) -> fl
     """What the best of so many windows passes with this probability, if they scored as the lower half of these do."""
     tenth, median = np.quantile(scores, [0.1, 0.5])
     spread = max(float(median - tenth), 1e-6) / -float(stats.norm.ppf(0.1))
-    return float(median + spread * stats.norm.isf(rate / max(1, windows)))
+    certain = max(3, len(scores) // 4)  # two quantiles of few scores know little of the bell: then its tail is Student's
+    return float(median + spread * stats.t.isf(rate / max(1, windows), certain))
 
 
 def best_scores(library: Library, queries: Vectors, where: str, *, apart: Sequence[str] | None = None) -> NDArray[np.float64]:

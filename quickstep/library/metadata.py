@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,8 +62,10 @@ def gather_metadata(segments: Sequence[Segment], there: pa.Schema | None) -> Met
 
 
 def full(path: str | Path) -> str:
-    """The one spelling of a video's path."""
-    return str(Path(path).expanduser().absolute())
+    """The one spelling of a video's path: in full, links as they are."""
+    given = Path(path).expanduser()
+    spelled = os.path.abspath(given)  # noqa: PTH100 - resolves no links
+    return spelled if os.path.lexists(spelled) or not os.path.lexists(given) else os.path.realpath(given)
 
 
 def _named(name: str) -> str:

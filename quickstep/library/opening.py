@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import tempfile
 import time
@@ -166,7 +167,7 @@ def place_of(uri: str | Path) -> str:
     text = str(uri)
     if not text.strip():
         raise LibraryError("the library", "has no name; name a folder, or object storage by its URI")
-    return text if is_remote(text) else str(Path(text).expanduser().absolute())
+    return text if is_remote(text) else os.path.abspath(Path(text).expanduser())  # noqa: PTH100 - resolves no links
 
 
 def is_remote(uri: str) -> bool:

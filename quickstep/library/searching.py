@@ -17,9 +17,10 @@ from quickstep.library.asking import example_to_vector, words_to_vector
 from quickstep.library.cutoff import Cutoff
 from quickstep.library.moments import Moment, Scored, merge, ranked, spread
 from quickstep.library.opening import Library, check_same
+from quickstep.library.probing import DISTANCE
 from quickstep.library.schema import OWN, among, described, quoted, vectors_of
 from quickstep.library.settings import SearchConfig
-from quickstep.library.vectors import DISTANCE, nearest
+from quickstep.library.vectors import nearest
 from quickstep.library.windows import Vectors
 from quickstep.store import Store
 
