@@ -37,7 +37,7 @@ def sentence_vectors(backbone: Backbone, sentences: Sequence[str], *, store: Sto
     parts = []
     for start in range(0, len(sentences), MOST_AT_ONCE):
         some = [" ".join(sentence.split()) for sentence in sentences[start : start + MOST_AT_ONCE]]
-        key = {"kind": "texts", "backbone": dict(backbone.identity), "sentences": some}
+        key = {"kind": "texts", "backbone": dict(getattr(reader, "text_identity", reader.identity)), "sentences": some}
         found = store.get(key)
         if found is None:
             found = {"vectors": np.asarray(reader.embed_text(some), dtype=np.float32)}

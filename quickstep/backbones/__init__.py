@@ -95,7 +95,10 @@ class PoseBackbone(Protocol):
 
 
 class TextBackbone(Backbone, Protocol):
-    """A backbone whose vectors live beside those of words."""
+    """A backbone whose vectors live beside those of words.
+
+    What else than its `identity` decides the words' vectors (a tokenizer) it tells as `text_identity`.
+    """
 
     def embed_text(self, words: Sequence[str]) -> NDArray[np.float32]:
         """One vector a sentence, (N, D), in the space of `embed`; of any length."""

@@ -219,28 +219,30 @@ class Pretrained(ABC):
     def embed_text(self, words: Sequence[str]) -> Vectors:
         """One vector a sentence, (N, D), as the network gives it, not normalised.
 
-        Always in fp32 and each sentence by itself, so that a vector is the same bits whatever else is asked. Sentences longer than the
+        Always in fp32, and a vector is the same bits whatever else is asked. Sentences longer than the
         network has places for are cut, as the checkpoint's own tokenizer cuts them.
         """
-        return self._text.embed(words)
+        with self._reading:  # a tokenizer serves one at a time
+            return self._text.embed(words)
 
     @property
     def text_identity(self) -> dict[str, Any]:
         """Everything that decides the vectors of words."""
-        return {"weights": self.checkpoint.digests(self.store), "reads": self.checkpoint.tokenizer_digests(), "version": TEXT_VERSION}
+        return {
+            "weights": self.checkpoint.digests(self.store),
+            "config": _short_hash(self.checkpoint.config),
+            "tokenizer": self.checkpoint.tokenizer_digests(),
+            "version": TEXT_VERSION,
+        }
 
     @property
     def matching(self) -> Matching:
         """How the network itself holds words against what it sees."""
-        return self._text.matching(prompting=self.output == "prompted")
-
-    @property
-    def _text(self) -> TextSide:
         with self._reading:
-            return self._loaded_text
+            return self._text.matching(prompting=self.output == "prompted")
 
     @cached_property
-    def _loaded_text(self) -> TextSide:
+    def _text(self) -> TextSide:
         from quickstep.backbones import without_words
         from quickstep.backbones.sentences import TextSide  # imports torch
 

@@ -1,4 +1,4 @@
-"""TextSide: the half of a CLIP, SigLIP or X-CLIP network that reads; one sentence at a time, so that none depends on the others.
+"""TextSide: the half of a CLIP, SigLIP or X-CLIP network that reads, in such a way that no sentence depends on the others.
 
 Knows no picture and no label: sentences go in as they stand, and vectors come out as the network gives them, not normalised.
 """
@@ -6,7 +6,7 @@ Knows no picture and no label: sentences go in as they stand, and vectors come o
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 # SigLIP reads its last place, whatever stands there: every sentence is filled up to the length it was trained with.
 _FILLED_UP = {"SiglipModel"}
+_TOGETHER = 8  # short sentences are read together: most of the work is to fetch the weights
 _OTHER_HEADS = ("classifier.",)
 _ENDLESS = 10**6  # a tokenizer that was not told how long a sentence may be says a number beyond all sense
+
+Tokens = dict[str, NDArray[np.int64]]  # of one sentence
 
 
 class TextSide:
@@ -35,6 +38,7 @@ class TextSide:
     def __init__(self, checkpoint: Checkpoint, kind: str) -> None:
         self.source = checkpoint.source
         self.filled_up = kind in _FILLED_UP
+        self.together = 1 if self.filled_up else _TOGETHER  # a long one keeps a core busy by itself
         self.tokenizer = load_tokenizer(checkpoint)
         network: Any = load_network(checkpoint, kind, besides=_OTHER_HEADS)
         network.vision_model = None  # the other half
@@ -50,14 +54,24 @@ class TextSide:
             raise WeightsError(f"{self.source}: its tokenizer has no token to fill sentences up with, and its network needs one")
 
     def embed(self, words: Sequence[str]) -> NDArray[np.float32]:
-        """(N, D); each sentence alone, so that its vector is the same bits in whatever company it comes."""
+        """(N, D), the same bits for a sentence in whatever company it comes.
+
+        For a product rounds by its shape and not by what stands in its other rows: sentences of one length are read so many at once,
+        always, where need be with one of them again in the empty places.
+        """
         tokens = [self._tokens(each) for each in words]
+        batches = list(_batches(tokens, self.together))
+        vectors = np.empty((len(words), self.width), np.float32)
+        for some, rows in zip(batches, self._all_read([[tokens[i] for i in some] for some in batches]), strict=True):
+            vectors[some] = rows[: len(some)]
+        return vectors
+
+    def _all_read(self, batches: list[list[Tokens]]) -> Iterator[NDArray[np.float32]]:
         if self.device != "cpu":
-            rows = [self._read(each) for each in tokens]
-        else:
-            with one_thread_each(), ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read") as pool:
-                rows = list(pool.map(self._read_alone, tokens))
-        return np.stack(rows) if rows else np.empty((0, self.width), np.float32)
+            yield from map(self._read, batches)
+            return
+        with one_thread_each(), ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read") as pool:
+            yield from pool.map(self._read_alone, batches)
 
     @property
     def width(self) -> int:
@@ -72,35 +86,46 @@ class TextSide:
             float(self.network.logit_scale.exp()), 0.0 if bias is None else float(bias), _prompting(self.network) if prompting else {}
         )
 
-    def _read_alone(self, tokens: dict[str, torch.Tensor]) -> NDArray[np.float32]:
+    def _read_alone(self, sentences: list[Tokens]) -> NDArray[np.float32]:
         take_one_thread()
-        return self._read(tokens)
+        return self._read(sentences)
 
-    def _read(self, tokens: dict[str, torch.Tensor]) -> NDArray[np.float32]:
+    def _read(self, sentences: list[Tokens]) -> NDArray[np.float32]:
+        whole = sentences + [sentences[0]] * (self.together - len(sentences))
+        tokens = {name: torch.from_numpy(np.stack([each[name] for each in whole])).to(self.device) for name in whole[0]}
         with torch.inference_mode():
-            vector = self.network.get_text_features(**tokens).pooler_output[0]
-        values: NDArray[np.float32] = vector.float().cpu().numpy()
-        return values
+            vectors: NDArray[np.float32] = self.network.get_text_features(**tokens).pooler_output.float().cpu().numpy()
+        return vectors
 
-    def _tokens(self, sentence: str) -> dict[str, torch.Tensor]:
+    def _tokens(self, sentence: str) -> Tokens:
         """What the checkpoint's own tokenizer makes of a sentence, cut to what the network has places for."""
         made = self.tokenizer(
             sentence.lower() if self.lower else sentence,
             padding="max_length" if self.filled_up else False,
             truncation=True,
             max_length=self.longest,
-            return_tensors="pt",
         )
         tokens = made["input_ids"]
-        if tokens.shape[1] == 0:
+        if not tokens:
             raise WeightsError(f"the tokenizer of {self.source} finds no word in {sentence!r}")
-        if int(tokens.max()) >= self.vocabulary:
+        if max(tokens) >= self.vocabulary:
             raise WeightsError(
-                f"{self.source}: its tokenizer says {int(tokens.max())} for a word and its network knows {self.vocabulary}: "
+                f"{self.source}: its tokenizer says {max(tokens)} for a word and its network knows {self.vocabulary}: "
                 "they do not belong together"
             )
-        # A tokenizer that gives no mask has a network that was trained to look at the filling too.
-        return {name: made[name].to(self.device) for name in ("input_ids", "attention_mask") if name in made}
+        # Nothing is filled up: nothing to mask. Where it is, a tokenizer without a mask has a network that learnt to look at the filling.
+        masked = self.filled_up and "attention_mask" in made
+        return {name: np.array(made[name]) for name in (("input_ids", "attention_mask") if masked else ("input_ids",))}
+
+
+def _batches(tokens: Sequence[Tokens], count: int) -> Iterator[list[int]]:
+    """Which sentences are read together: `count` at most, of one length."""
+    alike: dict[int, list[int]] = {}
+    for index, each in enumerate(tokens):
+        alike.setdefault(len(each["input_ids"]), []).append(index)
+    for indices in alike.values():
+        for start in range(0, len(indices), count):
+            yield indices[start : start + count]
 
 
 def _prompting(network: Any) -> dict[str, NDArray[np.float32]]:
