@@ -239,3 +239,12 @@ def test_pieces_of_words_as_the_first_siglip_has_them(saved: dict[str, Path], tm
     expected = own_vectors(folder, SENTENCES)
     assert np.abs(open_folder(folder).embed_text(SENTENCES) - expected).max() <= 1e-5
     assert np.abs(expected[0] - expected[1]).max() > 1e-2
+
+
+def test_a_tokenizer_never_runs_code_that_lies_beside_it(copied: Path, saved: dict[str, Path]) -> None:
+    config = json.loads((copied / "tokenizer_config.json").read_text())
+    config["auto_map"] = {"AutoTokenizer": [None, "evil.Evil"]}
+    (copied / "tokenizer_config.json").write_text(json.dumps(config))
+    (copied / "evil.py").write_text("import pathlib\npathlib.Path(__file__).with_name('ran').touch()\nclass Evil: pass\n")
+    assert np.array_equal(open_folder(copied).embed_text(["a halo"]), open_folder(saved["clip"]).embed_text(["a halo"]))
+    assert not list(copied.rglob("ran"))

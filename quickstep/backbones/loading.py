@@ -41,7 +41,7 @@ def load_network(checkpoint: Checkpoint, kind: str, *, config: Any = None, besid
 def load_config(checkpoint: Checkpoint) -> Any:
     """The checkpoint's config as its own class."""
     with _told(checkpoint):
-        return transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+        return transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
@@ -49,7 +49,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     fetch_tokenizer(checkpoint)
     try:
         with quiet():
-            return transformers.AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+            return transformers.AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
     except ImportError as error:
         raise WeightsError(
             f"the tokenizer of {checkpoint.source} needs a library that is not installed ({_first_line(error)}): "
