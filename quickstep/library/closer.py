@@ -64,9 +64,13 @@ def same_stretch(aligned: Alignment, *, whole: bool) -> tuple[float, float, floa
     if whole and len(passed) == count:
         return aligned.begin, aligned.end, score
     first, last = _run(passed)
-    begin, end = float(starts[first]), float(starts[last]) + size
-    begin, end = _extend(aligned, begin, -1), _extend(aligned, end, +1)
+    begin, end = grow(aligned, float(starts[first]), float(starts[last]) + size)
     return (begin, end, score) if end - begin >= SHORTEST and last > first else None
+
+
+def grow(aligned: Alignment, begin: float, end: float) -> tuple[float, float]:
+    """A stretch that is known to be the same, made as long as the same goes on."""
+    return _extend(aligned, begin, -1), _extend(aligned, end, +1)
 
 
 def _run(passed: Sequence[int]) -> tuple[int, int]:
@@ -81,17 +85,17 @@ def _run(passed: Sequence[int]) -> tuple[int, int]:
 
 
 def _extend(aligned: Alignment, edge: float, way: int) -> float:
-    """Move an edge outward for as long as the same goes on, in small steps."""
+    """Move an edge outward for as long as the same goes on, in steps, small ones at last."""
     limit = aligned.begin if way < 0 else aligned.end
-    while (limit - edge) * way > 1e-6:
-        step = min(FINE, abs(limit - edge))
-        if step < FINE / 2:  # too short to be judged: what is left belongs to what it touches
-            return limit
-        start = edge - step if way < 0 else edge
-        if not next(_judge(aligned, [start], step))[0]:
-            return edge
-        edge += way * step
-    return limit
+    for size in (CHUNK, FINE):
+        while (limit - edge) * way > 1e-6:
+            step = min(size, abs(limit - edge))
+            if step < FINE / 2:  # too short to be judged: what is left belongs to what it touches
+                return limit
+            if not next(_judge(aligned, [edge - step if way < 0 else edge], step))[0]:
+                break
+            edge += way * step
+    return edge
 
 
 def _judge(aligned: Alignment, starts: Sequence[float], size: float) -> Iterator[tuple[bool, float]]:

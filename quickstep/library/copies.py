@@ -1,37 +1,21 @@
 """duplicates: the same footage in several videos of a library, also coded again, scaled, cropped, mirrored, cut or made longer.
 
-Videos are held against each other as small grey pictures in time (see `footage`): vectors of a network say what is alike, not what is the
-same. Which pairs are worth a look is found in matrix products; long videos are cut into pieces first. What small pictures leave open is
-looked at again in larger ones (see `closer`).
+Vectors of a network say what is alike, not what is the same: so videos are held against each other as pictures in time (see `pairs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
-
-from quickstep import likeness
-from quickstep.errors import QuickstepError
-from quickstep.footage import DENSE_SECONDS, PACE, Sketch, candidates, in_parallel, pictures_of, sketch
-from quickstep.library.closer import Alignment, Side, same_stretch
 from quickstep.library.opening import Library
+from quickstep.library.pairs import Match, Span, find_pairs
 from quickstep.progress import Progress, silent
-from quickstep.segment import Failure, Segment
+from quickstep.segment import Failure
 from quickstep.store import Store
-
-PIECE, PIECE_HOP = 60.0, 45.0  # seconds; of videos longer than footage sketches densely
-SLACK = 0.15  # more pairs than `footage` looks at, because unsure ones get a closer look
-UNSURE = 0.85  # likeness of small pictures from which larger ones are asked
-APART = 0.5  # seconds between two alignments of one pair that are one
-
-Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -85,16 +69,6 @@ class Duplicates:
         return {"videos": self.videos, "groups": groups, "failures": failures}
 
 
-@dataclass(frozen=True, eq=False)
-class _Piece:
-    """A part of a video, or the whole of a short one."""
-
-    path: str
-    digest: str
-    start: float
-    sketch: Sketch
-
-
 def duplicates(
     library: Library | str | Path, *, store: Store | None = None, workers: int | None = None, progress: Progress = silent
 ) -> Duplicates:
@@ -108,113 +82,16 @@ def duplicates(
     homes: dict[str, list[str]] = {}
     for path in sorted(digests):
         homes.setdefault(digests[path], []).append(path)
-    pieces, failures = _pieces({paths[0]: digest for digest, paths in homes.items()}, durations, store, workers, progress)
-    found = _longest(list(_copies(pieces, durations, store, progress)))
+    videos = {paths[0]: digest for digest, paths in homes.items()}
+    matches, failures = find_pairs(videos, durations, store, workers=workers, progress=progress)
+    found = [_to_copy(match) for match in matches]
     found += [_exact(pair, durations) for paths in homes.values() for pair in combinations(paths, 2)]
     found += _of_twins(found, {paths[0]: paths for paths in homes.values()})
     return Duplicates(_grouped(found), len(digests), tuple(failures))
 
 
-def _pieces(
-    videos: Mapping[str, str], durations: Mapping[str, float], store: Store, workers: int | None, progress: Progress
-) -> tuple[list[_Piece], list[Failure]]:
-    """The sketches of all videos, long ones in pieces, in the order of their paths."""
-
-    def work(path: str) -> list[_Piece]:
-        duration = durations[path]
-        if duration <= DENSE_SECONDS:
-            return [_Piece(path, videos[path], 0.0, sketch(Path(path), store, digest=videos[path]))]
-        starts = np.minimum(np.arange(0.0, duration - PIECE + PIECE_HOP, PIECE_HOP), duration - PIECE).tolist()
-        spans = [(start, start + PIECE) for start in dict.fromkeys(starts)]
-        return [_Piece(path, videos[path], span[0], sketch(Path(path), store, digest=videos[path], span=span)) for span in spans]
-
-    made: dict[str, list[_Piece]] = {}
-    failures = []
-    for path, pieces in in_parallel(work, sorted(videos), "looking", workers=workers, progress=progress):
-        if isinstance(pieces, QuickstepError):
-            failures.append(Failure(Segment(Path(path)), pieces))
-        else:
-            made[path] = pieces
-    return [piece for path in sorted(made) for piece in made[path]], failures
-
-
-def _copies(pieces: Sequence[_Piece], durations: Mapping[str, float], store: Store, progress: Progress) -> Iterator[Copy]:
-    """What any two pieces share."""
-
-    @lru_cache(maxsize=512)
-    def pictures(number: int) -> likeness.Pictures:
-        return pictures_of(Path(pieces[number].path), pieces[number].sketch, store)
-
-    pairs = [pair for pair in candidates([piece.sketch for piece in pieces], slack=SLACK) if _apart(pieces, pair)]
-    progress("comparing", 0, len(pairs))
-    for number, (one, other, mirrored) in enumerate(pairs, start=1):
-        first, second = pieces[one], pieces[other]
-        with threadpool_limits(1):
-            found = _hold(first, second, (pictures(one), pictures(other)), mirrored, durations)
-        if found is not None:
-            yield found
-        progress("comparing", number, len(pairs))
-
-
-def _apart(pieces: Sequence[_Piece], pair: tuple[int, int, bool]) -> bool:
-    return pieces[pair[0]].path != pieces[pair[1]].path
-
-
-def _hold(
-    first: _Piece, second: _Piece, pictures: tuple[likeness.Pictures, likeness.Pictures], mirrored: bool, durations: Mapping[str, float]
-) -> Copy | None:
-    """What two pieces share, if anything."""
-    one, other = pictures[0], pictures[1][:, :, ::-1] if mirrored else pictures[1]
-    ends = [min(durations[piece.path], piece.start + piece.sketch.duration) for piece in (first, second)]
-    if first.sketch.still or second.sketch.still:
-        if first.sketch.still and second.sketch.still and likeness.same_still(one, other):
-            return Copy(first.path, second.path, (first.start, ends[0]), (second.start, ends[1]), 1.0, mirrored)
-        return None
-    alike = likeness.compare(one, other)
-    if alike.common == 0:
-        return None
-    ahead = first.start + alike.lag / PACE - second.start  # a moment t of the second is t + ahead of the first
-    begin, end = max(first.start, second.start + ahead), min(ends[0], ends[1] + ahead)
-    if alike.same:
-        return Copy(first.path, second.path, (begin, end), (begin - ahead, end - ahead), alike.score, mirrored)
-    sides = Side(Path(first.path), durations[first.path]), Side(Path(second.path), durations[second.path], mirrored)
-    stretch = same_stretch(Alignment(*sides, begin, end, ahead), whole=alike.score >= UNSURE)
-    if stretch is None:
-        return None
-    begin, end, score = stretch
-    return Copy(first.path, second.path, (begin, end), (begin - ahead, end - ahead), score, mirrored)
-
-
-def _longest(found: Sequence[Copy]) -> list[Copy]:
-    """Stretches of one pair under one alignment joined; of alignments that contradict each other the longest stays."""
-    joined: list[Copy] = []
-    for match in sorted(found, key=lambda match: (match.first, match.second, match.mirrored, match.first_span)):
-        last = joined[-1] if joined else None
-        if last is not None and _continues(last, match):
-            first = (last.first_span[0], max(last.first_span[1], match.first_span[1]))
-            second = (last.second_span[0], max(last.second_span[1], match.second_span[1]))
-            joined[-1] = replace(last, first_span=first, second_span=second, score=max(last.score, match.score))
-        else:
-            joined.append(match)
-    kept: list[Copy] = []
-    for match in sorted(joined, key=lambda match: (match.first_span[0] - match.first_span[1], match.first, match.second)):
-        if not any(_contradicts(match, other) for other in kept):
-            kept.append(match)
-    return sorted(kept, key=lambda match: (match.first, match.second, match.first_span))
-
-
-def _continues(last: Copy, match: Copy) -> bool:
-    same = (last.first, last.second, last.mirrored) == (match.first, match.second, match.mirrored)
-    ahead = [each.first_span[0] - each.second_span[0] for each in (last, match)]
-    return same and abs(ahead[0] - ahead[1]) < APART and match.first_span[0] <= last.first_span[1] + 1.0
-
-
-def _contradicts(match: Copy, other: Copy) -> bool:
-    """Whether both say something of the same seconds of the same two videos."""
-    if (match.first, match.second) != (other.first, other.second):
-        return False
-    pairs = ((match.first_span, other.first_span), (match.second_span, other.second_span))
-    return any(min(a[1], b[1]) - max(a[0], b[0]) > APART for a, b in pairs)
+def _to_copy(match: Match) -> Copy:
+    return Copy(match.first, match.second, match.first_span, match.second_span, match.score, match.mirrored)
 
 
 def _exact(pair: tuple[str, str], durations: Mapping[str, float]) -> Copy:
