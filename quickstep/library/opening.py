@@ -23,7 +23,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout  # comes with huggingface-hub
 
 from quickstep.backbones import Backbone, open_backbone
-from quickstep.errors import LibraryError
+from quickstep.errors import LibraryError, QuickstepError
 from quickstep.library.schema import TABLE, Card, among, read_card, schema_of
 from quickstep.model import COMPUTED
 from quickstep.store import Store
@@ -197,7 +197,7 @@ def translated(uri: str, what: str) -> Iterator[None]:
     """Turn what LanceDB and the disk raise into one LibraryError."""
     try:
         yield
-    except LibraryError:
+    except QuickstepError:
         raise
     except (OSError, RuntimeError, ValueError, pa.ArrowException) as error:
         text = str(getattr(error, "strerror", None) or error)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from lancedb.index import Bitmap, BTree, IvfRq
+from lancedb.index import Bitmap, BTree, IvfFlat, IvfRq
 from numpy.typing import ArrayLike
 
 from quickstep.errors import ConfigError, QuickstepError
@@ -21,7 +21,6 @@ from quickstep.library.probing import (
     COLUMN,
     DISTANCE,
     ROW,
-    Effort,
     Rows,
     Tuning,
     Vectors,
@@ -42,6 +41,8 @@ GROWTH = 2.0  # times the rows the index was built for, before it is built anew
 NEW_ROWS = 1_000  # rows, or this share of all, unknown to the index, before it takes them in
 NEW_SHARE = 0.005
 FEW_VALUES = 200  # different ones among a sample of a column's, for the kind of index that likes them few
+MOST_SHARE = 0.05  # of the rows that pass: to find more of them, all are looked at
+FAR = 100  # times as many neighbours are looked for as are wanted, where what is near does not pass
 _CHANGED = 3  # times that a search begins again because the table was rewritten under it
 
 
@@ -61,16 +62,15 @@ def nearest(
     tuning = None if exact else remembered(schema)
     eligible = _count(table, where)
     with translated(_place(table), "cannot be read"):
-        effort = tuning.effort(limit * table.count_rows() / eligible) if tuning and eligible else None
-        if effort is None or limit > eligible / 20:  # so much of the table that codes would save nothing
-            return _flat(table, query, where, limit).select([*names, DISTANCE]).to_arrow()
-        for _ in range(_CHANGED):
-            rows = _candidates(table, query, effort, where, eligible / table.count_rows())
-            found = _compared(table, query, rows, limit)
-            whole = _with_columns(table, found, names)
-            if len(whole) == min(limit, len(rows)):
-                return whole
-        return _flat(table, query, where, limit).select([*names, DISTANCE]).to_arrow()
+        if tuning is not None and limit <= MOST_SHARE * eligible:
+            for _ in range(_CHANGED):
+                rows = _candidates(table, query, tuning, limit=limit, passing=(where, eligible))
+                found = _with_columns(table, _compared(table, query, rows, limit), names)
+                if len(found) == min(limit, len(rows)):
+                    return found
+        search = table.search(query, vector_column_name=COLUMN).distance_type("cosine").limit(limit).bypass_vector_index()
+        search = search if where is None else search.where(where, prefilter=True)
+        return search.select([*names, DISTANCE]).to_arrow()
 
 
 def ensure_index(table: Any, *, progress: Progress = silent) -> None:
@@ -100,7 +100,7 @@ def build_index(table: Any, *, progress: Progress = silent, seed: int = 0) -> No
         progress("index", 1, 3)
         _index_columns(table)
         partitions = max(1, round(rows / PARTITION))
-        table.create_index(COLUMN, config=IvfRq(distance_type="cosine", num_bits=BITS, num_partitions=partitions), name=INDEX, replace=True)
+        table.create_index(COLUMN, config=_kind(table, partitions), name=INDEX, replace=True)
         progress("index", 2, 3)
         remember(table, try_out(table, partitions, seed=seed, progress=progress))
         progress("index", 3, 3)
@@ -134,25 +134,25 @@ def _count(table: Any, where: str | None) -> int:
         raise ConfigError("where", f"{reason[:200]}; the columns are {columns}") from error
 
 
-def _flat(table: Any, query: Vectors, where: str | None, limit: int) -> Any:
-    """A look at every row that passes."""
-    search = table.search(query, vector_column_name=COLUMN).distance_type("cosine").limit(limit).bypass_vector_index()
-    return search if where is None else search.where(where, prefilter=True)
-
-
-def _candidates(table: Any, query: Vectors, effort: Effort, where: str | None, share: float) -> Rows:
-    """Rows to compare exactly, among them the nearest of those that pass.
+def _candidates(table: Any, query: Vectors, tuning: Tuning, *, limit: int, passing: tuple[str | None, int]) -> Rows:
+    """Rows to compare exactly, among them the nearest of those that pass the filter; so many do.
 
     To skip rows while looking at codes costs more than to look at all of them and drop what does not pass, as long as enough does.
-    It does not where the filter and the question contradict each other: then the filter goes first.
+    It does not where the filter and the question contradict each other: then the filter goes first, and as the rows that are left lie
+    far away, where many are about as near, more of them are compared.
     """
+    where, eligible = passing
     if where is None:
-        return by_codes(table, query, effort)
-    if share * table.count_rows() <= FEW:
+        return by_codes(table, query, tuning.effort(limit))
+    if eligible <= FEW:
         rows: Rows = table.search().where(where).limit(None).select([]).with_row_id(True).to_arrow()[ROW].to_numpy()
         return rows
+    share = eligible / table.count_rows()
+    effort = tuning.effort(limit / share)
     found = by_codes(table, query, effort, where=where)
-    return found if len(found) >= 0.5 * share * effort.candidates else by_codes(table, query, effort, where=where, first=True)
+    if len(found) >= 0.5 * share * effort.candidates:
+        return found
+    return by_codes(table, query, tuning.effort(FAR * limit), where=where, first=True)
 
 
 def _compared(table: Any, query: Vectors, rows: Rows, limit: int) -> list[tuple[int, float]]:
@@ -172,6 +172,12 @@ def _with_columns(table: Any, found: list[tuple[int, float]], names: Sequence[st
     there = [(place[row], distance) for row, distance in found if row in place]
     ordered = payload.take(pa.array([number for number, _ in there], pa.int64())).drop_columns([ROW])
     return ordered.append_column(DISTANCE, pa.array([distance for _, distance in there], pa.float32()))
+
+
+def _kind(table: Any, partitions: int) -> Any:
+    if table.schema.field(COLUMN).type.list_size % 8:  # codes are made of whole bytes
+        return IvfFlat(distance_type="cosine", num_partitions=partitions)
+    return IvfRq(distance_type="cosine", num_bits=BITS, num_partitions=partitions)
 
 
 def _index_columns(table: Any) -> None:
