@@ -15,7 +15,7 @@ import transformers
 from safetensors import SafetensorError
 
 from quickstep.backbones.weights import Checkpoint, fetch_tokenizer
-from quickstep.errors import WeightsError
+from quickstep.errors import MissingExtra, WeightsError
 
 _COUNTERS = ("position_ids",)  # counters that older versions saved
 
@@ -51,10 +51,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
         with quiet():
             return transformers.AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
     except ImportError as error:
-        raise WeightsError(
-            f"the tokenizer of {checkpoint.source} needs a library that is not installed ({_first_line(error)}): "
-            "pip install sentencepiece protobuf"
-        ) from error
+        raise MissingExtra("siglip", f"the tokenizer of {checkpoint.source}") from error
     except Exception as error:  # the library of tokenizers raises bare exceptions
         raise WeightsError(
             f"the tokenizer of {checkpoint.source} cannot be loaded, its files may be broken ({_first_line(error)}): fetch or copy it again"
