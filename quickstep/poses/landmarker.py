@@ -11,6 +11,7 @@ import io
 import os
 import sys
 import threading
+import weakref
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ JOINTS = 33
 
 _PARTS = ("pose_detector.tflite", "pose_landmarks_detector.tflite")
 _BLACK = np.zeros((64, 64, 3), np.uint8)
+_CONFIDENCE = 0.4  # at which a body is one; at the library's own 0.5 dancers are lost in every other leap
 _PAUSE = 1000  # milliseconds between one video and the next
 
 
@@ -84,6 +86,9 @@ class Landmarker:
             base_options=BaseOptions(model_asset_buffer=model.bytes, delegate=BaseOptions.Delegate.CPU),
             running_mode=RunningMode.VIDEO if follows else RunningMode.IMAGE,
             num_poses=1 if follows else people,
+            min_pose_detection_confidence=_CONFIDENCE,
+            min_pose_presence_confidence=_CONFIDENCE,
+            min_tracking_confidence=_CONFIDENCE,
         )
         with _hushed():
             try:
@@ -93,6 +98,7 @@ class Landmarker:
                 raise WeightsError(
                     f"{model.path} cannot be loaded as a pose landmarker ({why}): give a pose_landmarker_*.task file"
                 ) from error
+            self._freed = weakref.finalize(self, _free, self._network)  # also when the program ends
             self._look(_BLACK)  # what it has to say when it first computes is said now
         self._rest()
 
@@ -123,8 +129,7 @@ class Landmarker:
 
     def close(self) -> None:
         """Free the network."""
-        with _hushed():
-            self._network.close()
+        self._freed()
 
     def _rest(self) -> None:
         self._began = self._last + _PAUSE
@@ -143,6 +148,14 @@ class Landmarker:
             metres = np.array([(mark.x, mark.y, mark.z, mark.visibility) for mark in world], np.float32)
             bodies.append(Body(joints, metres))
         return bodies
+
+
+def _free(network: PoseLandmarker) -> None:
+    try:
+        with _hushed():
+            network.close()
+    except RuntimeError:  # the program ends, and the library's own thread has ended before: the system frees the rest
+        network._handle = None  # so that it does not try again, and complain
 
 
 _hushing = threading.Lock()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from quickstep.errors import ConfigError
 from quickstep.poses.downloads import fetch
 from quickstep.poses.landmarker import JOINTS, VERSION, Body, Landmarker, Model, read_model
-from quickstep.poses.regions import Region, around, tiles, whole, wider
+from quickstep.poses.regions import Region, around, closely, tiles, whole, wider
 from quickstep.signals import Frames, Poses
 from quickstep.skeleton import Skeleton, read_skeleton
 from quickstep.store import Store
@@ -68,6 +68,7 @@ class _State:
     searched: float = -10.0  # when people were last searched for everywhere
     due: float = 0.0  # when they will be next
     pause: float = _SEARCH[0]
+    last: NDArray[np.float32] | None = None  # where somebody was seen last, while nobody is
     turn: int = 0  # whose turn it is among the tiles while nobody is seen
 
 
@@ -173,6 +174,10 @@ class MediaPipe:
         _drop_doubles(busy)
         if any(follower.just_lost(time) for follower in busy):
             state.due = min(state.due, max(time, state.searched + _SEARCH[0] / 2))
+        if seen := self._seen():
+            state.last = box_of(max(seen, key=_weight).joints)
+        elif all(follower.region is None for follower in busy):
+            state.last = None  # too long ago
         if time >= state.due and len(self._seen()) < self.people:
             self._search(pixels, time, thoroughly=True)
         elif not self._seen():
@@ -189,11 +194,14 @@ class MediaPipe:
         if self._finder is None:
             self._finder = Landmarker(self.model, follows=False, people=max(2, self.people))
         new = self._adopt_all(self._bodies(whole(size), pixels), time, size)
+        if not self._seen() and state.last is not None:
+            lost = [body for part in closely(state.last) for body in self._bodies(part, pixels)]
+            new += self._adopt_all(lost, time, size)
         if self.people > 1 or not self._seen():
             parts = tiles(size)
             if not thoroughly and parts:
-                state.turn += 1
-                parts = [parts[state.turn % len(parts)]]
+                state.turn += 2
+                parts = [parts[(state.turn + more) % len(parts)] for more in range(min(2, len(parts)))]
             close = [body for part in parts for body in self._bodies(part, pixels) if _inside(body, part, size)]
             new += self._adopt_all([body for body in close if not self._hidden(body)], time, size)
         if thoroughly:
@@ -266,7 +274,7 @@ def _follow(follower: _Follower, pixels: NDArray[np.uint8], time: float) -> None
         follower.body = None
         if follower.lost is None:
             follower.lost = time
-        follower.region = wider(follower.region, size)
+            follower.region = wider(follower.region, size)
         return
     body = Body(follower.region.place(found[0].joints), found[0].world)
     follower.body, follower.lost = body, None

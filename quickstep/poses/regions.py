@@ -80,6 +80,14 @@ def around(box: NDArray[np.float32], size: tuple[int, int]) -> Region:
     return Region(round(x - side / 2), round(y - side / 2), side)
 
 
+def closely(box: NDArray[np.float32]) -> list[Region]:
+    """Squares around the place where somebody was just lost: close up, and not so close."""
+    longer = float(max(box[2] - box[0], box[3] - box[1]))
+    x, y = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
+    sides = [max(_LEAST, math.ceil(times * longer)) for times in (1.5, 3.0)]
+    return [Region(round(x - side / 2), round(y - side / 2), side) for side in sides]
+
+
 def wider(region: Region, size: tuple[int, int]) -> Region:
     """Half as large again: where a person who was just lost may be."""
     side = math.ceil(region.side * 1.5)
