@@ -24,7 +24,7 @@ PATIENCE = 2.0  # seconds after which somebody unseen is no longer waited for
 BRIEF = 0.2  # seconds: who is seen more briefly, and for less than RARE of the moments, is taken for a mistake
 RARE = 0.1
 
-_DOUBLE = 0.1  # body lengths: two bodies whose joints lie nearer than this on average are one person found twice
+_DOUBLE = 0.1  # body lengths: a body whose joints lie nearer than this to another's, on average, is no newcomer
 _SHAKE = 0.03  # body lengths: how exactly a box is found
 _PUSH = 4.0  # body lengths a second, each second: how suddenly people move
 _COAST = 0.7  # seconds in which the speed of somebody unseen fades
@@ -72,12 +72,9 @@ class _Bodies:
     def __len__(self) -> int:
         return len(self.slots)
 
-    def only(self, chosen: NDArray[np.bool_]) -> _Bodies:
-        return _Bodies(self.slots[chosen], self.joints[chosen], self.sure[chosen], self.boxes[chosen], self.lengths[chosen])
-
 
 def _bodies(poses: Poses) -> list[_Bodies]:
-    """The bodies of each frame, each person once."""
+    """The bodies of each frame."""
     flat, scores = poses.joints[..., :2], poses.joints[..., -1]  # (T, P, K, 2), (T, P, K)
     seen = scores > 0
     there = seen.sum(axis=2) >= min(FEWEST, seen.shape[2])  # (T, P)
@@ -94,20 +91,23 @@ def _bodies(poses: Poses) -> list[_Bodies]:
     frames = []
     for moment in range(len(poses)):
         slots = np.flatnonzero(there[moment])
-        found = _Bodies(slots, joints[moment, slots], sure[moment, slots], boxes[moment, slots], lengths[moment, slots])
-        frames.append(_without_doubles(found) if len(slots) > 1 else found)
+        frames.append(_Bodies(slots, joints[moment, slots], sure[moment, slots], boxes[moment, slots], lengths[moment, slots]))
     return frames
 
 
-def _without_doubles(bodies: _Bodies) -> _Bodies:
-    """One body for each person: of two that lie on each other, the surer."""
-    apart = _apart(bodies.joints, bodies.sure, bodies) / np.maximum(bodies.lengths[:, None], bodies.lengths)
-    if not (np.triu(apart < _DOUBLE, 1)).any():
-        return bodies
-    keep = np.zeros(len(bodies), np.bool_)
-    for place in np.argsort(-bodies.sure.sum(axis=1), kind="stable"):
-        keep[place] = not (apart[place, keep] < _DOUBLE).any()
-    return bodies.only(keep)
+def _newcomers(bodies: _Bodies, known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The bodies that are people not known yet: those that lie on a known or surer body are the same person found twice."""
+    rest = np.setdiff1d(np.arange(len(bodies)), known)
+    if not len(rest) or len(bodies) == 1:
+        return rest
+    apart = _apart(bodies.joints[rest], bodies.sure[rest], bodies) / np.maximum(bodies.lengths[rest, None], bodies.lengths)  # (R, N)
+    taken = np.isin(np.arange(len(bodies)), known)
+    new = []
+    for place in np.argsort(-bodies.sure[rest].sum(axis=1), kind="stable"):
+        if not (apart[place, taken] < _DOUBLE).any():
+            taken[rest[place]] = True
+            new.append(rest[place])
+    return np.sort(np.array(new, np.int64))
 
 
 def _apart(joints: Floats, sure: Floats, bodies: _Bodies) -> Floats:
@@ -234,7 +234,7 @@ def _owners(poses: Poses) -> NDArray[np.int64]:
             rows, columns = rows[fits], columns[fits]
             people.see(rows, bodies, columns)
             owners[moment, bodies.slots[columns]] = people.numbers[rows]
-        new = np.setdiff1d(np.arange(len(bodies)), columns)
+        new = _newcomers(bodies, columns)
         if len(new):
             people.meet(met, bodies, new)
             owners[moment, bodies.slots[new]] = np.arange(met, met + len(new))
