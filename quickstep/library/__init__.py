@@ -4,15 +4,22 @@
     opening     Library: open, create, lock, commit; what LanceDB and the disk say is translated here
     windows     a video -> its windows: spans, vectors, thumbnails
     metadata    what a csv knows of the videos, with types
-    indexing    videos -> rows; what is unchanged, moved, changed or gone
-    vectors     the nearest vectors, exact or through an index
+    naming      the names a model gives to windows
+    beginning   the library that is there or a new one, with its backbone
+    planning    what is new, changed, moved, back or gone
+    filling     videos -> rows, together in one commit
+    changing    rows that are there: other paths, marks, metadata
+    indexing    index(): all of that
+    vectors     the nearest vectors, exact or through an index (probing: how hard that is searched)
     asking      words or an example -> a vector
-    cutoff      from which score on something was really found
+    cutoff      from which score on something was really found (phrases: unrelated searches)
+    questions   a vector, which windows may answer, and the cut-off
     moments     windows -> moments, spread over videos
-    searching   all of it together: Found
-    copies      the same footage in several videos
+    searching   search(): all of that
+    pairs       the same footage in two videos (closer: in larger pictures)
+    copies      duplicates()
     retrieval   how well searching works, measured
-    tags        names of the moves per video, for other programs
+    tags        names of the moves per video, for other programs (xmp: as media managers read them)
     sheet       moments as one picture
 
 LanceDB and pyarrow are imported in this room only, and only when one of these names is used.

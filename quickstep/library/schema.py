@@ -18,6 +18,7 @@ FORMAT = 1
 TABLE = "windows"
 CARD = b"quickstep"
 OWN = ("vector", "path", "digest", "start", "end", "duration", "gone", "names", "scores", "named_by", "thumbnail")
+NO_NAMES = "none of its windows has a name; let a model name them: quickstep index LIBRARY VIDEOS --model MODEL"
 KINDS = {"text": pa.string(), "whole number": pa.int64(), "number": pa.float64(), "yes or no": pa.bool_(), "date": pa.date32()}
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from quickstep.backbones import Backbone
-from quickstep.errors import ConfigError, LibraryError, QuickstepError, UnknownName
+from quickstep.errors import LibraryError, QuickstepError, UnknownName
 from quickstep.library import cutoff as cutoffs
-from quickstep.library.asking import example_to_vector, words_to_vector
 from quickstep.library.cutoff import Cutoff
 from quickstep.library.moments import Moment, Scored, merge, ranked, spread
 from quickstep.library.opening import Library, check_same
 from quickstep.library.probing import DISTANCE
-from quickstep.library.schema import OWN, among, described, quoted, vectors_of
+from quickstep.library.questions import Question, ask_example, ask_words, windows_asked
+from quickstep.library.schema import NO_NAMES, OWN, among, quoted, vectors_of
 from quickstep.library.settings import SearchConfig
 from quickstep.library.vectors import nearest
 from quickstep.library.windows import Vectors
@@ -62,16 +62,6 @@ class Found:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What is asked of a library, ready to be held against it."""
-
-    text: str
-    where: str  # SQL: the windows that may answer
-    vector: Vectors | None = None
-    label: str | None = None
-
-
 def search(
     library: Library | str | Path,
     words: str | None = None,
@@ -87,26 +77,14 @@ def search(
     asked = [name for name, value in (("words", words), ("--like", config.like)) if value is not None]
     if len(asked) == 2 or not (asked or config.label):
         raise QuickstepError("say what to find: either words or --like VIDEO; --label and --where go with each, --label also alone")
-    where = _where(library, config)
+    where = windows_asked(library, config)
     if not asked:
         return _by_label(library, Question(f"label {config.label}", where, label=config.label), config)
     if backbone is None:
         backbone = library.backbone(weights=weights, store=store)
     check_same(library, backbone)
-    if words is not None:
-        question = Question(words.strip(), where, words_to_vector(words, backbone, library))
-        cutoff = cutoffs.of_words(library, backbone, where, store)
-    else:
-        assert config.like is not None
-        example = example_to_vector(config.like, backbone, library, store=store)
-        span, own = example.segment, f"path = {quoted(example.path)}"
-        if span.start or span.end is not None:  # other moments of the same video may answer
-            own += f" AND end > {span.start!r}" + (f" AND start < {span.end!r}" if span.end is not None else "")
-        question = Question(f"like {config.like}", f"({where}) AND NOT ({own})", example.vector)
-        cutoff = cutoffs.of_example(library, example.vector, where, store, digest=store.digest(span.path))
-    assert question.vector is not None
-    if not np.isfinite(question.vector).all() or not question.vector.any():
-        raise QuickstepError(f"{backbone.name} makes nothing of {question.text!r}")
+    ask = ask_words if words is not None else ask_example
+    question, cutoff = ask(library, words or config.like or "", backbone, where, store)
     moments = _nearest_moments(library, question, config, cutoff.score if cutoff else None)
     return _answer(library, question, moments, cutoff, config)
 
@@ -126,30 +104,6 @@ def all_moments(library: Library, question: Question, cutoff: float | None) -> l
         table = np.array(sorted(rows))
         moments += merge(Scored(path, table[:, :2], table[:, 2]), cutoff=cutoff, usual=usual)
     return ranked(moments)
-
-
-def _where(library: Library, config: SearchConfig) -> str:
-    """The windows that may answer: those of files that are there, and what else was asked."""
-    clauses = ["NOT gone"]
-    if config.where is not None:
-        _check_where(library, config.where)
-        clauses.append(f"({config.where}\n)")
-    if config.label is not None:
-        label = quoted(config.label)
-        if config.min_score is None:
-            clauses.append(f"array_element(names, 1) = {label}")
-        else:
-            place = f"cast(array_position(names, {label}) as bigint)"
-            clauses.append(f"(array_has(names, {label}) AND array_element(scores, {place}) >= {config.min_score - 1e-7!r})")
-    return " AND ".join(clauses)
-
-
-def _check_where(library: Library, where: str) -> None:
-    try:
-        library.table.search().where(where).select(["start"]).limit(1).to_arrow()
-    except (ValueError, RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0].removeprefix("Invalid input, ").split(", /")[0].split(" Valid fields are")[0]
-        raise ConfigError("where", f"{reason[:200]}; the columns are {described(library.schema)}") from error
 
 
 def _nearest_moments(library: Library, question: Question, config: SearchConfig, cutoff: float | None) -> list[Moment]:
@@ -212,9 +166,7 @@ def _check_label(library: Library, label: str) -> None:
     for batch in library.batches(["names"], "names IS NOT NULL"):
         known |= set(batch["names"].flatten().to_pylist())
     if not known:
-        raise LibraryError(
-            library.uri, "none of its windows has a name; let a model name them: quickstep index LIBRARY VIDEOS --model MODEL"
-        )
+        raise LibraryError(library.uri, NO_NAMES)
     if label not in known:
         raise UnknownName("label", label, known)
 
