@@ -9,24 +9,23 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from quickstep.backbones import Backbone, open_backbone
-from quickstep.errors import ConfigError, QuickstepError
+from quickstep.backbones import Backbone
+from quickstep.errors import QuickstepError
 from quickstep.footage import in_parallel
 from quickstep.library import changing
+from quickstep.library.beginning import open_or_begin
 from quickstep.library.filling import Filler
 from quickstep.library.metadata import full, gather_metadata, read_metadata
-from quickstep.library.opening import SLOTS, Library, check_same, exists, lock_of, place_of
+from quickstep.library.opening import SLOTS, Library, lock_of
 from quickstep.library.planning import plan, videos_of
 from quickstep.library.schema import Card
-from quickstep.library.settings import USUAL_BACKBONE, USUAL_PACE, USUAL_WINDOW, IndexConfig
+from quickstep.library.settings import IndexConfig
 from quickstep.library.vectors import ensure_index
-from quickstep.library.windows import Slicing, slicing_for
-from quickstep.model import Model, Opening
+from quickstep.library.windows import Slicing
+from quickstep.model import Model
 from quickstep.prediction import gather
 from quickstep.progress import Progress, silent
 from quickstep.records import to_plain
@@ -117,7 +116,7 @@ def index(
         raise failures[0].error
     if model is None and config.model is not None:
         model = Model.load(config.model, store=store)
-    library, opened = _open(uri, config, backbone, store, may_create=bool(segments))
+    library, opened = open_or_begin(uri, config, backbone, store, may_create=bool(segments))
     tally = _Tally(failures=failures)
     listed = read_metadata(config.metadata) if config.metadata is not None else []
     metadata = gather_metadata([*listed, *segments], library.schema)
@@ -153,62 +152,6 @@ def index(
         notes=(*_notes(segments), *tally.notes),
         seconds=round(time.perf_counter() - started, 3),
     )
-
-
-def _open(uri: str | Path, config: IndexConfig, backbone: Backbone | None, store: Store, *, may_create: bool) -> tuple[Library, Backbone]:
-    """The library and the backbone that made it, or makes it now."""
-    if exists(place_of(uri)) or not may_create:
-        library = Library.open(uri)
-        _check_settings(library, config)
-        if backbone is None:
-            asked = config.backbone
-            backbone = library.backbone(weights=config.weights, store=store) if asked in (None, library.card.opening.name) else None
-            backbone = backbone or _named_backbone(config, store)
-        check_same(library, backbone)
-        return library, backbone
-    opening = _opening(config, backbone)
-    backbone = backbone or _named_backbone(config, store)
-    window = config.window or USUAL_WINDOW
-    hop = config.hop or window / 2
-    if hop > window:
-        raise ConfigError("hop", f"at most the window ({window:g} s), or parts of the video are never seen; not {hop:g}")
-    slicing = slicing_for(backbone, window=window, hop=hop, pace=config.pace or USUAL_PACE)
-    card = Card(
-        opening=opening,
-        identity=dict(to_plain(dict(backbone.identity))),
-        width=backbone.width,
-        window=window,
-        hop=hop,
-        view=to_plain(slicing.view),
-        single_frames=slicing.single_frames,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        quickstep=_own_version(),
-    )
-    library = Library.create(uri, card)
-    check_same(library, backbone)
-    return library, backbone
-
-
-def _named_backbone(config: IndexConfig, store: Store) -> Backbone:
-    name = config.backbone or USUAL_BACKBONE
-    return open_backbone(name, weights=config.weights, precision=config.precision, engine=config.engine, store=store)
-
-
-def _opening(config: IndexConfig, backbone: Backbone | None) -> Opening:
-    if backbone is not None:  # somebody's own: found again where its class lives
-        return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
-    weights = str(Path(config.weights).absolute()) if config.weights and Path(config.weights).exists() else config.weights
-    return Opening(config.backbone or USUAL_BACKBONE, weights, None, config.precision, config.engine)
-
-
-def _check_settings(library: Library, config: IndexConfig) -> None:
-    """A library keeps to the windows it was begun with."""
-    card = library.card
-    pace = card.looking.fps
-    for name, here in (("window", card.window), ("hop", card.hop), ("pace", pace if card.single_frames else None)):
-        asked = getattr(config, name)
-        if asked is not None and here is not None and abs(asked - here) > 1e-9:
-            raise ConfigError(name, f"this library was begun with {here:g}, and all its windows are; leave it out, or begin a new library")
 
 
 def _slicing(card: Card) -> Slicing:
@@ -293,10 +236,3 @@ def _settle(library: Library, progress: Progress) -> None:
 def _notes(segments: Sequence[Segment]) -> list[str]:
     spans = sum(1 for segment in segments if segment.start or segment.end is not None)
     return [f"{spans} rows name a part of a video; a library holds whole videos, so the whole was indexed"] if spans else []
-
-
-def _own_version() -> str:
-    try:
-        return version("quickstep")
-    except PackageNotFoundError:
-        return ""
