@@ -85,14 +85,16 @@ def fitting_width(features: Sequence[Features], width: int) -> Sequence[Features
     return features
 
 
-def check_weights(weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """ValueError unless the arrays have exactly these names and shapes, and finite numbers of single precision."""
+def check_weights(
+    weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], kinds: Mapping[str, type[np.generic]] | None = None
+) -> None:
+    """ValueError unless the arrays have exactly these names and shapes, and finite numbers: single precision, or as in `kinds`."""
     if set(weights) != set(shapes):
         raise ValueError(f"the head's arrays are {', '.join(sorted(shapes))}, not {', '.join(sorted(weights)) or 'none'}")
     for name, shape in shapes.items():
-        array = weights[name]
-        if array.shape != shape or array.dtype != np.float32 or not array.size or not np.isfinite(array).all():
-            raise ValueError(f"the head's {name!r} is not a finite float32 array of shape {shape}: {array.dtype} {array.shape}")
+        array, kind = weights[name], np.dtype((kinds or {}).get(name, np.float32))
+        if array.shape != shape or array.dtype != kind or not array.size or not np.isfinite(array).all():
+            raise ValueError(f"the head's {name!r} is not a finite {kind} array of shape {shape}: {array.dtype} {array.shape}")
 
 
 def as_arrays(state: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:

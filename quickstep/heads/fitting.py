@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -42,8 +42,27 @@ class Dropout:
         return values * kept / (1 - self.rate)
 
 
+Falling = Callable[[int, int, int], float]
+
+
+def cosine(done: int, epochs: int, _steps: int) -> float:
+    """What is left of the learning rate: less and less, and nothing at the end."""
+    return 0.5 + 0.5 * math.cos(math.pi * done / epochs)
+
+
+class Rates(NamedTuple):
+    """The dropout, the learning rate where none is set, and what is left of it after so many of all epochs, and so many steps."""
+
+    dropout: float
+    learning: float
+    falling: Falling = cosine
+
+
 class Network(Protocol):
-    """A torch module from a batch of inputs to logits (B, C)."""
+    """A torch module from a batch of inputs to logits (B, C); one of several streams may give (S, B, C) while it is fitted.
+
+    Then each stream is to be right by itself, whatever the others say.
+    """
 
     def __call__(self, *inputs: Tensor, dropout: Dropout | None = None) -> Tensor: ...
 
@@ -92,11 +111,17 @@ class Measure:
 
 
 def fit_network(
-    network: nn.Module, train: Samples, validation: Samples | None, *, fitting: FitConfig, rates: tuple[float, float], progress: Progress
+    network: nn.Module,
+    train: Samples,
+    validation: Samples | None,
+    *,
+    fitting: FitConfig,
+    rates: Rates | tuple[float, float],
+    progress: Progress,
 ) -> Fitted:
     """Fits the network's parameters in place; `rates` are the dropout and the learning rate to use when none is set."""
     with _one_thread():
-        return _fit(network, train, validation, fitting, rates, progress)
+        return _fit(network, train, validation, fitting, Rates(*rates), progress)
 
 
 @contextlib.contextmanager
@@ -110,20 +135,17 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _fit(
-    network: nn.Module, train: Samples, validation: Samples | None, fitting: FitConfig, rates: tuple[float, float], progress: Progress
-) -> Fitted:
-    dropout_rate, usual_rate = rates
-    rate = fitting.learning_rate or usual_rate
+def _fit(network: nn.Module, train: Samples, validation: Samples | None, fitting: FitConfig, rates: Rates, progress: Progress) -> Fitted:
+    rate = fitting.learning_rate or rates.learning
     generator = torch.Generator().manual_seed(fitting.seed)
     optimizer = _optimizer(network, fitting, rate)
     weight = _class_weight(train.labels, network, fitting)
-    dropout = Dropout(dropout_rate, generator)
-    epochs = fitting.passes(len(train))
+    dropout = Dropout(rates.dropout, generator)
+    epochs, steps = fitting.passes(len(train)), math.ceil(len(train) / fitting.step(len(train)))
     watch = _Watch(fitting.patience or max(20, epochs // 5), len(train), len(validation) if validation else 0)
     while watch.epochs < epochs and not watch.tired:
         for group in optimizer.param_groups:
-            group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * watch.epochs / epochs))
+            group["lr"] = rate * rates.falling(watch.epochs, epochs, watch.epochs * steps)
         _one_epoch(network, train, optimizer, _Step(fitting, weight, dropout, generator))
         watch.note(network, measure(network, train, weight), measure(network, validation, weight) if validation else None)
         if not math.isfinite(watch.train_loss[-1]):
@@ -147,8 +169,9 @@ class _Step:
 def _one_epoch(network: Any, train: Samples, optimizer: torch.optim.Optimizer, step: _Step) -> None:
     order = torch.randperm(len(train), generator=step.generator)
     for chosen in torch.split(order, step.fitting.step(len(train))):
-        logits = network(*train.take(chosen), dropout=step.dropout)  # (B, C)
-        loss = nn.functional.cross_entropy(logits, train.labels[chosen], weight=step.weight, label_smoothing=step.fitting.label_smoothing)
+        logits = network(*train.take(chosen), dropout=step.dropout)  # (B, C) or (S, B, C)
+        labels = train.labels[chosen].expand(logits.shape[:-1]).flatten()
+        loss = nn.functional.cross_entropy(logits.flatten(0, -2), labels, weight=step.weight, label_smoothing=step.fitting.label_smoothing)
         optimizer.zero_grad()
         (loss + network.penalty()).backward()
         optimizer.step()
