@@ -16,6 +16,7 @@ from quickstep.errors import QuickstepError
 from quickstep.footage import Footage, in_parallel, pictures_of, survey
 from quickstep.manifest import Manifest
 from quickstep.media import VideoInfo
+from quickstep.pose_checks import POSE_CHECKS
 from quickstep.progress import Progress, silent
 from quickstep.segment import Segment
 from quickstep.shortcuts import Shortcut, describe, find_shortcut, recalled_info
@@ -108,7 +109,7 @@ def scan(
         still=frozenset(segment for segment in manifest.segments if _is_still(segment, footage, store)),
         shortcut=_shortcut(manifest, infos, footage, seed=seed),
     )
-    findings = [finding for check in CHECKS for finding in check(known)]
+    findings = [finding for check in (*CHECKS, *POSE_CHECKS) for finding in check(known)]
     return Audit(
         findings=tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity])),
         segments=len(manifest),

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from quickstep.errors import ManifestError
+from quickstep.poses.files import divided, is_pose_name
 from quickstep.segment import Segment
-from quickstep.sources import mmaction, tables
+from quickstep.sources import mmaction, pose_sets, tables
 from quickstep.sources.class_lists import read_class_list
 from quickstep.sources.folders import Skipped, is_video, read_folder
-from quickstep.sources.rows import plain, to_segment
+from quickstep.sources.rows import LEFT_OUT, plain, to_segment
 from quickstep.sources.texts import read_text
 
 Split = Literal["train", "val", "test"]
@@ -82,7 +83,7 @@ class Manifest:
     def fingerprint(self) -> str:
         """sha256 of what is listed (relative paths, spans, labels, groups, splits), wherever the folder stands and in any order."""
         lines = sorted(
-            json.dumps([place, s.start, s.end, s.label, s.group, s.split], ensure_ascii=True)
+            json.dumps([place, s.start, s.end, s.label, s.group, s.split, *([] if s.person is None else [s.person])], ensure_ascii=True)
             for place, s in zip(self.places, self.segments, strict=True)
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -106,17 +107,27 @@ def group_of(segment: Segment) -> str:
 
 
 def read_manifest(
-    path: str | Path, *, classes: str | Path | None = None, labelled: bool = True, root: str | Path | None = None
+    path: str | Path,
+    *,
+    classes: str | Path | None = None,
+    labelled: bool = True,
+    root: str | Path | None = None,
+    fold: str | None = None,
 ) -> Manifest:
-    """The labelled videos of a folder, a csv or a list file.
+    """The labelled videos (or files of poses) of a folder, a csv, a list file, or a file that holds a whole set of poses.
 
+    `fold` chooses one of several official splits: of a csv whose splits are `1:train|2:test`, or of an annotation pickle.
     `classes` is a file with the names behind class numbers. Relative paths count from the list's folder, or from `root`.
     With `labelled=False` labels may be absent, and a folder is simply searched for videos.
     """
     path = Path(path)
     names = read_class_list(Path(classes)) if classes is not None else None
     try:
+        if pose_sets.is_set(path):
+            segments = pose_sets.read_set(path, names, fold=fold, labelled=labelled)
+            return Manifest(segments, path, _unused(names, segments))
         if path.is_dir():
+            _no_fold(path, fold)
             found = read_folder(path, labelled=labelled)
             unused = _unused(names, found.segments)
             return Manifest(found.segments, path, found.empty | unused, found.skipped)
@@ -124,15 +135,22 @@ def read_manifest(
         raise error if isinstance(error, ManifestError) else ManifestError(path, f"cannot be read: {error}") from error
     if is_video(path) and path.is_file():
         raise ManifestError(path, "is a video; name a folder of labelled videos or a csv that lists them")
-    segments = _read_list(path, names, labelled=labelled, root=Path(root) if root is not None else path.parent)
+    if path.is_file() and is_pose_name(path):
+        raise ManifestError(path, "holds the poses of one sequence; name a folder of labelled ones or a csv that lists them")
+    segments = _read_list(path, names, labelled=labelled, root=Path(root) if root is not None else path.parent, fold=fold)
     return Manifest(segments, path, _unused(names, segments))
+
+
+def _no_fold(path: Path, fold: str | None) -> None:
+    if fold is not None:
+        raise ManifestError(path, f"names no folds, so there is no fold {fold!r} to choose")
 
 
 def _unused(names: Mapping[int, str] | None, segments: Sequence[Segment]) -> frozenset[str]:
     return frozenset((names or {}).values()) - {segment.label for segment in segments if segment.label}
 
 
-def _read_list(path: Path, names: Mapping[int, str] | None, *, labelled: bool, root: Path) -> tuple[Segment, ...]:
+def _read_list(path: Path, names: Mapping[int, str] | None, *, labelled: bool, root: Path, fold: str | None = None) -> tuple[Segment, ...]:
     text = read_text(path)
     if not text.strip():
         raise ManifestError(path, "is empty; list one video a line under the header `path,label`")
@@ -140,7 +158,12 @@ def _read_list(path: Path, names: Mapping[int, str] | None, *, labelled: bool, r
     rows = mmaction.read_rows(text, path, classes=names) if spaced else tables.read_rows(text, path, classes=names, labelled=labelled)
     if not rows:
         raise ManifestError(path, "names columns but lists no video")
-    segments = tuple(to_segment(row, path, root=root, labelled=labelled) for row in rows)
+    if not any(":" in row.split for row in rows):
+        _no_fold(path, fold)
+    read = [to_segment(row, path, root=root, labelled=labelled, fold=fold) for row in rows]
+    segments = tuple(segment for segment in read if segment.split != LEFT_OUT)
+    if not segments:
+        raise ManifestError(path, f"no row has a part in the fold {fold!r}")
     if not any(_exists(segment.path) for segment in segments):
         what = "its only video does" if len(segments) == 1 else f"none of its {len(segments)} videos does"
         raise ManifestError(path, f"{what} exist, such as {segments[0].path} (paths count from {root})", line=rows[0].line)
@@ -181,6 +204,7 @@ def _cells(segment: Segment, folder: Path) -> dict[str, str]:
         "end": "" if segment.end is None else repr(float(segment.end)),
         "group": segment.group or "",
         "split": segment.split or "",
+        "pose_person": "" if segment.person is None else str(segment.person),
     }
 
 
@@ -205,7 +229,7 @@ def _places(paths: Sequence[Path]) -> tuple[str, ...]:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.exists()
+        return divided(path)[0].exists()
     except (OSError, ValueError):
         return False
 

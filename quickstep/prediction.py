@@ -15,8 +15,12 @@ from typing import IO, Any
 from quickstep.errors import ConfigError, ManifestError, MediaError
 from quickstep.manifest import read_manifest
 from quickstep.model import Model, Prediction, Predictions
+from quickstep.people import of_person
+from quickstep.poses.files import is_pose_file
+from quickstep.poses.settings import PoseConfig
 from quickstep.progress import Progress, silent
 from quickstep.segment import Failure, Segment
+from quickstep.sources.pose_sets import is_set
 from quickstep.store import Store
 
 LISTS = {".csv", ".tsv", ".txt"}
@@ -30,9 +34,17 @@ def predict(
     progress: Progress = silent,
     strict: bool = False,
     stdin: IO[str] | None = None,
+    person: str | None = None,
 ) -> Predictions:
-    """Names what `inputs` stand for: videos, folders, globs, lists (csv), segments, or "-" for paths on standard input."""
+    """Names what `inputs` stand for: videos, folders, globs, lists (csv), segments, or "-" for paths on standard input.
+
+    `person`, for models that look at people: "auto" for the dancer, a number, or "all" for an answer a person.
+    """
     segments, failures = gather(inputs, stdin=stdin)
+    if person is not None:
+        config = PoseConfig(person=person)
+        segments, unseen = of_person(segments, model.backbone, config.person, store=store or Store(), progress=progress)
+        failures += unseen
     if strict and failures:
         raise failures[0].error
     found = model.predict(segments, store=store, progress=progress, strict=strict)
@@ -59,7 +71,7 @@ def _stands_for(item: Segment | str | Path, stdin: IO[str] | None) -> list[Segme
     if str(item) == "-":
         return [Segment(Path(line.rstrip("\r\n"))) for line in stdin or sys.stdin if line.strip()]
     path = Path(item).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in LISTS):
+    if (path.is_dir() and not is_pose_file(path)) or (path.is_file() and (path.suffix.lower() in LISTS or is_set(path))):
         return _listed(path)
     if not os.path.lexists(path) and glob.has_magic(str(path)):
         return _matching(path)
@@ -105,7 +117,8 @@ def _record(prediction: Prediction, top: int | None) -> dict[str, Any]:
 
 
 def _where(segment: Segment) -> dict[str, Any]:
-    return {"path": str(segment.path), "start": segment.start, "end": segment.end}
+    where = {"path": str(segment.path), "start": segment.start, "end": segment.end}
+    return where if segment.person is None else {**where, "person": segment.person}
 
 
 def to_rows(predictions: Predictions, *, top: int | None = None) -> list[dict[str, str]]:

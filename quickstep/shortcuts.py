@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from quickstep.intervals import difference
 from quickstep.media import DECODING_VERSION, VideoInfo, probe
+from quickstep.poses.files import divided, is_pose_file, read_file
 from quickstep.segment import Segment
 from quickstep.store import Store
 
@@ -74,7 +75,9 @@ def describe(segment: Segment, info: VideoInfo) -> dict[str, float | str]:
 
 
 def recalled_info(path: Path, store: Store) -> VideoInfo:
-    """What a video is, from the store or from its header."""
+    """What a video is, from the store or from its header; of a file of poses what can be said in the same words."""
+    if is_pose_file(path):
+        return _of_poses(path)
     key = {"sha256": store.digest(path), "decoding": DECODING_VERSION, "version": 1}
     kept = store.recall("video", key)
     if kept is None:
@@ -82,6 +85,32 @@ def recalled_info(path: Path, store: Store) -> VideoInfo:
         store.remember("video", key, {name: value for name, value in asdict(info).items() if name != "path"})
         return info
     return VideoInfo(path=path, **(kept | {"coded_size": tuple(kept["coded_size"])}))
+
+
+def _of_poses(path: Path) -> VideoInfo:
+    """The length, the pace, the picture's size and the form of a file of poses."""
+    poses = read_file(path).poses
+    file = divided(path)[0]
+    step = float(np.median(np.diff(poses.times))) if len(poses) > 1 else 0.0
+    width, height = poses.size or (0, 0)
+    return VideoInfo(
+        path=path,
+        width=width,
+        height=height,
+        duration=(float(poses.times[-1]) if len(poses) else 0.0) + step,
+        fps=1 / step if step else None,
+        frames=len(poses),
+        codec=f"poses of {poses.skeleton.name}",
+        pixel_format="",
+        rotation=0,
+        mirrored=False,
+        aspect=1.0,
+        container="poses",
+        bytes=file.stat().st_size if file.is_file() else 0,
+        bit_rate=None,
+        has_audio=False,
+        variable_rate=None,
+    )
 
 
 class MetadataClassifier:

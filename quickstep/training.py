@@ -121,6 +121,8 @@ def train(
     config, store, clock = config or TrainConfig(), store or Store(), Clock()
     if config.backbone is None and all_poses(manifest.paths):
         config = replace(config, backbone=USUAL_FOR_POSES)
+    if poses is not None and poses.person == "all":
+        raise ConfigError("person", "a model learns from one person a segment: name each in a column pose_person, or take auto")
     _check_labels(manifest)
     head = open_head(config.head, ({"dropout": config.dropout} if config.dropout else {}) | config.head_settings)
     wording = _wording(manifest, config, head)

@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "sealed",
         "wording",
         "poses",
+        "pose_checks",
     ),
     ("flow",),
     ("backbones", "heads"),

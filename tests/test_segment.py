@@ -14,9 +14,17 @@ from quickstep.signals import Features, Frames
 
 def test_a_segment_is_its_path_and_span() -> None:
     segment = Segment("a/b.mp4", "halo", 1.0, 2.5, extra={"city": "Novi Sad"})
-    assert segment.span == (Path("a/b.mp4"), 1.0, 2.5)
+    assert segment.span == (Path("a/b.mp4"), 1.0, 2.5, None)
     assert str(segment) == "a/b.mp4 @ 1-2.5 s"
     assert hash(segment) == hash(Segment("a/b.mp4", "halo", 1.0, 2.5))
+
+
+def test_a_segment_may_be_about_one_of_several_people() -> None:
+    both = Segment("a.mp4", person=0), Segment("a.mp4", person=2)
+    assert both[0].span != both[1].span
+    assert [str(one) for one in both] == ["a.mp4, person 0", "a.mp4, person 2"]
+    with pytest.raises(ValueError, match="a person has a number"):
+        Segment("a.mp4", person=-1)
 
 
 @pytest.mark.parametrize("span", [(-1.0, None), (float("nan"), None), (2.0, 2.0), (2.0, 1.0), (0.0, float("nan")), (0.0, float("inf"))])

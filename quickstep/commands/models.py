@@ -16,11 +16,13 @@ from cyclopts import Parameter
 from quickstep.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, open_model
 from quickstep.errors import ConfigError
 from quickstep.model import Model, Predictions
+from quickstep.poses.settings import PoseConfig
 from quickstep.terminal import TerminalProgress, say, show_table
 from quickstep.training import TrainConfig
 from quickstep.zeroshot import ZeroShotConfig
 
 DEFAULT_TRAIN = TrainConfig()
+DEFAULT_POSES = PoseConfig()
 DEFAULT_WORDS = ZeroShotConfig()
 
 
@@ -31,8 +33,10 @@ def train(
     out: Annotated[Path, Out],
     recipe: str | None = None,  # noqa: ARG001 - the command line has filled it in already
     classes: Path | None = None,
+    fold: str | None = None,
     strict: Annotated[bool, Flag] = False,
     config: Annotated[TrainConfig, Flat] = DEFAULT_TRAIN,
+    poses: Annotated[PoseConfig, Flat] = DEFAULT_POSES,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
     """Make a model of a folder (or csv) of labelled videos.
@@ -40,13 +44,15 @@ def train(
     Parameters
     ----------
     data
-        a folder with one folder of videos per class, or a csv with the columns path,label[,start,end,group,split]
+        a folder with one folder of videos (or files of poses) per class, or a csv with the columns path,label[,start,end,group,split]
     out
         the folder of the model
     recipe
         named settings (or a toml file of your own) for what is not said here
     classes
         a file that names the class numbers of the list
+    fold
+        which of several official splits, where the list names them (1:train|2:test)
     strict
         stop at the first video that cannot be used, instead of listing it
     """
@@ -57,7 +63,8 @@ def train(
 
     check_target(out)
     with TerminalProgress() as progress:
-        trained = fit(read_manifest(data, classes=classes), config, store=run.store, progress=progress, strict=strict)
+        manifest = read_manifest(data, classes=classes, fold=fold)
+        trained = fit(manifest, config, poses=poses, store=run.store, progress=progress, strict=strict)
     trained.model.save(out)
     write_card(trained.model, out)
     for failure in trained.failures:
@@ -75,6 +82,7 @@ def evaluate(
     *,
     data: Path | None = None,
     split: Literal["train", "val", "test", "all"] = "test",
+    fold: str | None = None,
     out: Annotated[Path | None, Out] = None,
     weights: Path | None = None,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
@@ -89,6 +97,8 @@ def evaluate(
         other labelled videos to test on (default: the test part of what it was trained on)
     split
         the part to test on
+    fold
+        which of several official splits, where the other list names them
     out
         where the report goes (default: into the folder of the model)
     weights
@@ -100,7 +110,7 @@ def evaluate(
 
     opened = open_model(model, weights, run)
     with TerminalProgress() as progress:
-        manifest = read_manifest(data) if data else None
+        manifest = read_manifest(data, fold=fold) if data else None
         report = measure(opened, manifest, split=split, store=run.store, progress=progress)
     folder = out or (model / f"on-{data.stem}" if data else model)
     page = write_report(report, folder)
@@ -117,6 +127,7 @@ def predict(
     /,
     *,
     top: int = 1,
+    person: str | None = None,
     csv: Annotated[bool, Flag] = False,
     strict: Annotated[bool, Flag] = False,
     words: Annotated[ZeroShotConfig, Flat] = DEFAULT_WORDS,
@@ -132,6 +143,8 @@ def predict(
         videos, folders, globs, csv lists, or - for paths on standard input
     top
         how many labels to show
+    person
+        for models that look at people: auto (the dancer), a number, or all (an answer a person)
     csv
         print csv with every score
     strict
@@ -144,7 +157,7 @@ def predict(
         raise ConfigError("top", f"at least 1, not {top}")
     opened, inputs = _with_model(model, inputs, words, run)
     with TerminalProgress() as progress:
-        found = name(opened, inputs, store=run.store, progress=progress, strict=strict)
+        found = name(opened, inputs, store=run.store, progress=progress, strict=strict, person=person)
     if run.json:
         print(jsons.dumps(to_json(found, top=top if words.labels else None), ensure_ascii=False, indent=1))
     elif csv:

@@ -13,7 +13,7 @@ from quickstep.terminal import TerminalProgress, say, show_table
 DEFAULT_SPLIT = SplitConfig()
 
 
-def scan(data: Path, /, *, classes: Path | None = None, run: Annotated[Run, Flat] = DEFAULT_RUN) -> None:
+def scan(data: Path, /, *, classes: Path | None = None, fold: str | None = None, run: Annotated[Run, Flat] = DEFAULT_RUN) -> None:
     """Look for what is wrong with a set of videos before training on it.
 
     Parameters
@@ -22,12 +22,14 @@ def scan(data: Path, /, *, classes: Path | None = None, run: Annotated[Run, Flat
         a folder or csv of labelled videos
     classes
         a file that names the class numbers of the list
+    fold
+        which of several official splits, where the list names them (1:train|2:test)
     """
     from quickstep.audit import scan as look
     from quickstep.manifest import read_manifest
 
     with TerminalProgress() as progress:
-        audit = look(read_manifest(data, classes=classes), store=run.store, progress=progress)
+        audit = look(read_manifest(data, classes=classes, fold=fold), store=run.store, progress=progress)
     print(audit.to_json() if run.json else audit.text)
 
 
@@ -37,6 +39,7 @@ def split(
     *,
     out: Annotated[Path, Out],
     classes: Path | None = None,
+    fold: str | None = None,
     config: Annotated[SplitConfig, Flat] = DEFAULT_SPLIT,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
@@ -50,15 +53,17 @@ def split(
         the csv to write; with folds, one csv for each is written beside it
     classes
         a file that names the class numbers of the list
+    fold
+        which of several official splits to begin from, where the list names them (1:train|2:test)
     """
     from quickstep.manifest import read_manifest, write_manifest
     from quickstep.splits import split as divide
 
     with TerminalProgress() as progress:
-        result = divide(read_manifest(data, classes=classes), config, store=run.store, progress=progress)
+        result = divide(read_manifest(data, classes=classes, fold=fold), config, store=run.store, progress=progress)
     write_manifest(result.manifest, out)
-    for number, fold in enumerate(result.folds):
-        write_manifest(fold, out.with_stem(f"{out.stem}-{number}"))
+    for number, drawn in enumerate(result.folds):
+        write_manifest(drawn, out.with_stem(f"{out.stem}-{number}"))
     _show_split(result, as_json=run.json)
     for warning in result.warnings:
         say(f"note: {warning}", style="yellow")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.backbones import Backbone, reads_words
+from quickstep.backbones import Backbone, open_backbone, reads_words
 from quickstep.backbones.standing import on_one_frame
 from quickstep.backbones.still import Still
 from quickstep.errors import ConfigError, MediaError, QuickstepError
@@ -24,6 +24,7 @@ from quickstep.heads import Examples, FitConfig, Head, open_head
 from quickstep.intervals import difference, share
 from quickstep.manifest import group_of
 from quickstep.model import Model
+from quickstep.people import all_poses, reads_poses
 from quickstep.progress import Progress, silent
 from quickstep.segment import Segment
 from quickstep.shortcuts import MetadataClassifier, Shortcut, describe, find_shortcut, recalled_info
@@ -33,6 +34,7 @@ from quickstep.texts import texts_of
 from quickstep.view import View
 from quickstep.wording import Wording
 
+METADATA = "size, length, frame rate, codec; no picture looked at"
 Ints = NDArray[np.int64]
 
 
@@ -60,10 +62,11 @@ class Answers:
 
 def beside(model: Model, task: Task, *, store: Store, progress: Progress = silent, seed: int = 0) -> tuple[Baseline, ...]:
     """One middle frame, file metadata and the commonest label, each held against the model on the same segments."""
-    frame = partial(middle_frame, model, task, store=store, progress=progress)
+    still = middle_pose if still_of(model) == "pose" else middle_frame
+    alone = partial(still, model, task, store=store, progress=progress)
     makers: list[tuple[str, str, Callable[[], Answers]]] = [
-        ("frame", "the middle frame of each video, nothing else", frame),
-        ("metadata", "size, length, frame rate, codec; no picture looked at", partial(metadata, task, store=store, seed=seed)),
+        (still_of(model), f"the middle {still_of(model)} of each video, nothing else", alone),
+        ("metadata", METADATA, partial(metadata, task, store=store, seed=seed)),
         ("majority", "", partial(majority, task)),
     ]
     made = []
@@ -94,7 +97,9 @@ def commonest(segments: Sequence[Segment]) -> str:
 
 def metadata(task: Task, *, store: Store, seed: int = 0) -> Answers:
     """What trees make of the files' headers, and of how long a segment is."""
-    about = "size, length, frame rate, codec; no picture looked at"
+    about = (
+        METADATA if not all_poses([segment.path for segment in task.tested]) else "length, frame rate, size of the file; no joint looked at"
+    )
     if not task.train:
         raise ConfigError("data", "there is nothing to fit on: the model learnt from words, not from videos")
     traits = _traits((*task.train, *task.tested), store)
@@ -135,6 +140,19 @@ def middle_frame(model: Model, task: Task, *, store: Store, progress: Progress =
     own, plain = looker.look(on_one_frame(model.backbone, view), view), looker.look(Still(), Still.view)
     chosen, by = (own, model.backbone.name) if own.surprise <= plain.surprise else (plain, "a plain description of pictures")
     return Answers(chosen.said, f"the middle frame of each video, seen by {by}")
+
+
+def still_of(model: Model) -> str:
+    """What one moment shows the model: a "frame", or of people a "pose"."""
+    return "pose" if reads_poses(model.backbone) else "frame"
+
+
+def middle_pose(model: Model, task: Task, *, store: Store, progress: Progress = silent) -> Answers:
+    """A linear head over one pose: most heads that read joints need a movement."""
+    assert reads_poses(model.backbone)
+    joints = open_backbone("joints", poses=model.backbone.options, store=store)
+    looked = _Looker(model, task, store, progress).look(joints, View(frames=1))
+    return Answers(looked.said, "the pose in the middle of each segment, nothing else")
 
 
 def _by_words(model: Model, task: Task, view: View, *, store: Store, progress: Progress) -> Answers:
@@ -180,8 +198,9 @@ class _Looker:
         return _Looked(tuple(answers.get(segment) for segment in task.tested), surprise)
 
     def _head(self, backbone: Backbone) -> Head:
-        """The model's kind of head; a linear one where its own reads words and the backbone does not."""
-        if getattr(self.model.head, "reads_texts", False) and not reads_words(backbone):
+        """The model's kind of head; a linear one where its own reads words and the backbone does not, or where there is one pose."""
+        blind = getattr(self.model.head, "reads_texts", False) and not reads_words(backbone)
+        if blind or reads_poses(backbone):
             return open_head("linear")
         kind: Any = type(self.model.head)
         head: Head = kind(self.model.head.config)

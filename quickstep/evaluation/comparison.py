@@ -162,7 +162,7 @@ def _duel(challenger: str, reference: str, found: Difference, p: float) -> Duel:
 
 def _keyed(reports: Sequence[Report]) -> tuple[list[dict[Key, Tested]], list[str]]:
     """Each report's segments under what identifies them: the path, or where folders differ, the path's end."""
-    whole = [{(one.path, one.start, one.end): one for one in report.tested} for report in reports]
+    whole = [{(one.path, one.start, one.end, one.person): one for one in report.tested} for report in reports]
     if set.intersection(*(set(table) for table in whole)):
         return whole, []
     ends = [_by_end(report.tested) for report in reports]
@@ -174,7 +174,7 @@ def _keyed(reports: Sequence[Report]) -> tuple[list[dict[Key, Tested]], list[str
 def _by_end(tested: Sequence[Tested]) -> dict[Key, Tested]:
     found: dict[Key, list[Tested]] = {}
     for one in tested:
-        found.setdefault((PurePath(one.path).parts[-2:], one.start, one.end), []).append(one)
+        found.setdefault((PurePath(one.path).parts[-2:], one.start, one.end, one.person), []).append(one)
     return {key: ones[0] for key, ones in found.items() if len(ones) == 1}
 
 

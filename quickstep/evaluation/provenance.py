@@ -105,4 +105,4 @@ def held_apart(model: Model, tested: Sequence[Segment], *, store: Store, progres
 
 
 def _as_test(segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    return tuple(Segment(s.path, s.label, s.start, s.end, s.group, "test") for s in segments)
+    return tuple(Segment(s.path, s.label, s.start, s.end, s.group, "test", person=s.person) for s in segments)

@@ -31,6 +31,7 @@ class Tested:
     label: str
     said: str
     scores: tuple[float, ...]
+    person: int | None = None  # which of the people in it; None: the dancer
 
     @property
     def right(self) -> bool:

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from quickstep.errors import ConfigError, ManifestError, MediaError
 from quickstep.evaluation import verdicts
-from quickstep.evaluation.baselines import Task, beside, shortcut
+from quickstep.evaluation.baselines import Task, beside, shortcut, still_of
 from quickstep.evaluation.measuring import Measured, clusters, measure
 from quickstep.evaluation.provenance import held_apart, learning, model_facts, name_of, trained_on
 from quickstep.evaluation.report import (
@@ -149,6 +149,7 @@ def _tested(prediction: Prediction) -> Tested:
         label=str(segment.label),
         said=prediction.label,
         scores=tuple(prediction.scores.tolist()),
+        person=segment.person,
     )
 
 
@@ -165,7 +166,7 @@ def _beside(model: Model, predictions: Sequence[Prediction], *, store: Store, pr
     train = tuple(segment for segment in learnt if segment.split == "train")
     if not train and not model.words_alone:
         why = "the videos that the model learnt from are not where they were"
-        return _Beside(tuple(Baseline(name, "", None, None, problem=why) for name in ("frame", "metadata", "majority")))
+        return _Beside(tuple(Baseline(name, "", None, None, problem=why) for name in (still_of(model), "metadata", "majority")))
     validation = tuple(segment for segment in learnt if segment.split == "val")
     said = tuple(prediction.label for prediction in predictions)
     task = Task(train, validation, tuple(prediction.segment for prediction in predictions), said)
@@ -199,7 +200,7 @@ def _verdicts(
     found = verdicts.on_proof(proof) + verdicts.on_size(figures.accuracy, len(tested))
     if "majority" in by_name:
         found += verdicts.on_chance(figures, by_name["majority"], len(measured.classes))
-        found += verdicts.on_frame(figures, by_name["frame"])
+        found += verdicts.on_pose(figures, by_name["pose"]) if "pose" in by_name else verdicts.on_frame(figures, by_name["frame"])
         found += verdicts.on_metadata(figures, by_name["metadata"], beaten.shortcut)
     for baseline in beaten.baselines:
         found += verdicts.on_problem(baseline)

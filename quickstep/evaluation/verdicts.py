@@ -88,6 +88,24 @@ def on_frame(figures: Figures, frame: Baseline) -> list[Verdict]:
     return [Verdict("caution", "frame", text)]
 
 
+def on_pose(figures: Figures, pose: Baseline) -> list[Verdict]:
+    """Whether one pose does what the whole movement does."""
+    if pose.accuracy is None or pose.difference is None or pose.over_majority is None:
+        return []
+    lead, pair = pose.difference.interval, _pair(pose.accuracy, figures.accuracy)
+    if lead.low > 0:
+        return [Verdict("good", "pose", f"It is ahead of a single pose by {points(lead)}: it uses the movement, not a posture alone.")]
+    if pose.over_majority.interval.value <= NEAR:
+        return []
+    if lead.value <= NEAR and lead.high > VAGUE:
+        text = f"Too few test segments to say whether it sees more than a single pose shows ({pair}; {points(lead)})."
+        return [Verdict("caution", "pose", text)]
+    if lead.value <= NEAR:
+        text = f"A single pose scores {_how(lead)} your model ({pair}): the posture gives the class away, or the movement is not used."
+        return [Verdict("caution", "pose", text)]
+    return [Verdict("note", "pose", f"It is ahead of a single pose, but not surely ({pair}; {points(lead)}).")]
+
+
 def on_metadata(figures: Figures, metadata: Baseline, shortcut: Shortcut | None = None) -> list[Verdict]:
     """Whether the files give the labels away without being looked at; `shortcut` was tried over all segments, so it is surer."""
     if metadata.accuracy is None or metadata.difference is None or metadata.over_majority is None:

@@ -62,7 +62,8 @@ class Finder:
     def key(self, path: str | Path) -> dict[str, Json]:
         """Everything that decides the poses of a path."""
         if is_pose_file(path):
-            return {"file": digest_of(path, self.store), "reading": READING_VERSION, "fps": self.config.pose_fps}
+            told = {"file": digest_of(path, self.store), "reading": READING_VERSION, "fps": self.config.pose_fps}
+            return told | {"tracking": _tracks().TRACKING_VERSION}
         return {
             "video": self.store.digest(path),
             "decoding": DECODING_VERSION,

@@ -12,7 +12,7 @@ from quickstep.evaluation.report import ModelFacts, Report
 from quickstep.intervals import Interval, between, percent
 
 WORDS = {"warning": "Warning", "caution": "Careful", "note": "Note", "good": "Good"}
-NAMES = {"majority": "Always the commonest", "metadata": "File metadata alone", "frame": "One middle frame"}
+NAMES = {"majority": "Always the commonest", "metadata": "File metadata alone", "frame": "One middle frame", "pose": "One middle pose"}
 
 Rows = list[tuple[str, str]]
 

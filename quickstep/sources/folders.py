@@ -1,12 +1,17 @@
-"""Folders of videos: one a class, or train|val|test with one a class inside; opens no video."""
+"""Folders of videos: one a class, or train|val|test with one a class inside; opens no video.
+
+A folder without any video may hold files of poses instead; where there are videos, what lies beside them is not taken for poses.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from quickstep.errors import ManifestError
+from quickstep.poses.files import is_pose_name, openpose
 from quickstep.segment import Segment
 from quickstep.sources.rows import SPLITS, plain
 
@@ -52,24 +57,32 @@ class _Shelf:
     skipped: Skipped
 
 
+Kind = Callable[[Path], bool]  # whether a name in a folder is what is looked for
+
+
 def is_video(path: Path) -> bool:
     """Whether the name says so."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
+def is_poses(path: Path) -> bool:
+    """Whether the name says so, or the folder is one of a file of joints a frame."""
+    return is_pose_name(path) or (path.is_dir() and openpose.is_folder(path))
+
+
 def read_folder(folder: Path, *, labelled: bool) -> Found:
     """Every video below a folder; its class is the first folder on the way down, after train, val or test if those are there."""
+    kind = is_video if _walk(folder, is_video)[0] or not _walk(folder, is_poses)[0] else is_poses
     if not labelled:
-        videos, skipped = _walk(folder)
+        videos, skipped = _walk(folder, kind)
         return Found(tuple(Segment(path) for path in videos), skipped=skipped)
-    splits = _splits(folder)
+    splits = _splits(folder, kind)
     if splits:
-        shelf = _look(folder)
-        found = Found(skipped=shelf.skipped + Skipped(loose=len(shelf.videos)))
+        found = Found(skipped=_loose(folder, kind))
         for inner in splits:
-            found += _classes(inner, SPLITS[inner.name.casefold()])
+            found += _classes(inner, SPLITS[inner.name.casefold()], kind)
     else:
-        found = _classes(folder, None)
+        found = _classes(folder, None, kind)
     if not found.segments and found.skipped.loose:
         raise ManifestError(folder, "its videos lie in no class folder; put each video into a folder named as its class")
     if not found.segments:
@@ -78,11 +91,18 @@ def read_folder(folder: Path, *, labelled: bool) -> Found:
     return Found(found.segments, found.empty - used, found.skipped)
 
 
-def _splits(folder: Path) -> list[Path]:
+def _loose(folder: Path, kind: Kind) -> Skipped:
+    """What lies beside the class folders: videos without a class; a file that might be poses may as well describe the set."""
+    shelf = _look(folder, kind)
+    aside = len(shelf.videos)
+    return shelf.skipped + (Skipped(loose=aside) if kind is is_video else Skipped(other=aside))
+
+
+def _splits(folder: Path, kind: Kind) -> list[Path]:
     """The train, val and test folders, where the classes lie one level deeper."""
-    full = [inner for inner in _look(folder).folders if _walk(inner)[0]]
+    full = [inner for inner in _look(folder, kind).folders if _walk(inner, kind)[0]]
     splits = [inner for inner in full if inner.name.casefold() in SPLITS]
-    deep = [inner for inner in splits if any(_walk(below)[0] for below in _look(inner).folders)]
+    deep = [inner for inner in splits if any(_walk(below, kind)[0] for below in _look(inner, kind).folders)]
     if len(splits) == len(full):
         if splits and not deep:
             raise ManifestError(folder, f"{splits[0].name} holds videos but no class folders; put a folder a class into it")
@@ -93,12 +113,11 @@ def _splits(folder: Path) -> list[Path]:
     return []
 
 
-def _classes(folder: Path, split: str | None) -> Found:
-    shelf = _look(folder)
-    found = Found(skipped=shelf.skipped + Skipped(loose=len(shelf.videos)))
-    for inner in shelf.folders:
+def _classes(folder: Path, split: str | None, kind: Kind) -> Found:
+    found = Found(skipped=_loose(folder, kind))
+    for inner in _look(folder, kind).folders:
         label = plain(inner.name)
-        videos, skipped = _walk(inner)
+        videos, skipped = _walk(inner, kind)
         if videos and (label.casefold() == "nan" or not label):
             raise ManifestError(inner, "a class cannot be called that, tables read it as a missing value; rename the folder")
         segments = tuple(Segment(path, label=label, split=split) for path in videos)
@@ -106,7 +125,7 @@ def _classes(folder: Path, split: str | None) -> Found:
     return found
 
 
-def _walk(folder: Path) -> tuple[list[Path], Skipped]:
+def _walk(folder: Path, kind: Kind) -> tuple[list[Path], Skipped]:
     """The videos below a folder, in order; links are followed, but not upwards, and no directory is entered twice."""
     waiting = [folder]
     entered = {os.path.realpath(above) for above in (*folder.absolute().parents, *folder.resolve().parents)}
@@ -118,14 +137,14 @@ def _walk(folder: Path) -> tuple[list[Path], Skipped]:
         if real in entered:
             continue
         entered.add(real)
-        shelf = _look(current)
+        shelf = _look(current, kind)
         videos += shelf.videos
         skipped += shelf.skipped
         waiting += reversed(shelf.folders)
     return sorted(videos), skipped
 
 
-def _look(folder: Path) -> _Shelf:
+def _look(folder: Path, kind: Kind) -> _Shelf:
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -135,7 +154,7 @@ def _look(folder: Path) -> _Shelf:
     for path in paths:
         if path.name.startswith(".") or path.name in _LEFTOVERS:
             hidden += 1
-        elif is_video(path):  # also a broken link or a directory of that name: it fails by name later, rather than vanish
+        elif kind(path):  # also a broken link or a directory of that name: it fails by name later, rather than vanish
             videos.append(_spelled(path))
         elif path.is_dir():
             folders.append(_spelled(path))

@@ -21,6 +21,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
+LEFT_OUT = "out"  # of the chosen fold
 _MISSING = {"nan", "NaN", "NAN"}  # what tables write for a value that is not there
 
 
@@ -35,6 +36,7 @@ class Row:
     end: str = ""
     group: str = ""
     split: str = ""
+    pose_person: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -43,8 +45,11 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip())
 
 
-def to_segment(row: Row, listing: Path, *, root: Path, labelled: bool) -> Segment:
-    """The segment a row means, or a ManifestError that names the file and the line; `root` is what relative paths count from."""
+def to_segment(row: Row, listing: Path, *, root: Path, labelled: bool, fold: str | None = None) -> Segment:
+    """The segment a row means, or a ManifestError that names the file and the line; `root` is what relative paths count from.
+
+    A split may be said for several folds (`1:train|2:test`); then `fold` chooses one of them.
+    """
 
     def wrong(why: str) -> ManifestError:
         return ManifestError(listing, why, line=row.line)
@@ -59,7 +64,11 @@ def to_segment(row: Row, listing: Path, *, root: Path, labelled: bool) -> Segmen
             raise wrong(f"the {name} is {value!r}, a missing value: fill it in or leave the cell empty")
     if labelled and not label:
         raise wrong("the label is missing")
-    if split and split.casefold() not in SPLITS:
+    try:
+        split = in_fold(split, fold) if labelled else ""
+    except ValueError as error:
+        raise wrong(str(error)) from error
+    if split and split.casefold() not in SPLITS and split != LEFT_OUT:
         raise wrong(f"the split is {split!r}; it must be train, val or test (or empty)")
     try:
         start = _seconds("start", row.start) or 0.0
@@ -70,11 +79,29 @@ def to_segment(row: Row, listing: Path, *, root: Path, labelled: bool) -> Segmen
             start=start,
             end=end,
             group=group or None,
-            split=SPLITS[split.casefold()] if split else None,
+            split=SPLITS.get(split.casefold(), split) or None,
             extra=dict(row.extra),
+            person=_person(row.pose_person),
         )
     except ValueError as error:
         raise wrong(str(error)) from error
+
+
+def _person(text: str) -> int | None:
+    text = text.strip()
+    if text and not (text.isascii() and text.isdigit()):
+        raise ValueError(f"the pose_person is {text!r}; it is the number of a person, or empty for the dancer")
+    return int(text) if text else None
+
+
+def in_fold(split: str, fold: str | None) -> str:
+    """The part that a cell says, in the chosen fold where it says several; "" for what that fold leaves out."""
+    if ":" not in split:
+        return split
+    folds = {name.strip(): part.strip() for name, _, part in (each.partition(":") for each in split.split("|"))}
+    if fold is None:
+        raise ValueError(f"the split names several folds ({', '.join(folds)}): choose one with --fold, such as --fold {next(iter(folds))}")
+    return folds.get(fold, LEFT_OUT)
 
 
 def _seconds(name: str, text: str) -> float | None:

@@ -12,7 +12,7 @@ from quickstep.errors import ManifestError
 from quickstep.sources.class_lists import named
 from quickstep.sources.rows import Row
 
-KNOWN = ("path", "label", "start", "end", "group", "split")
+KNOWN = ("path", "label", "start", "end", "group", "split", "pose_person")
 _SEPARATORS = (",", ";", "\t")
 _INTEGER = re.compile(r"^\s*\d{1,9}\s*$")
 

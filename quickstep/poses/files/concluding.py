@@ -43,6 +43,10 @@ def conclude(path: Path, raw: Raw, *, skeleton: Skeleton | None, fps: float | No
     values = _without_unseen(values, zero=raw.zero, missing=own.missing, notes=notes)
     times = _times(path, raw, skeleton or own, fps, notes)
     people = raw.people or tuple(range(values.shape[1]))
+    there = np.asarray((values[..., -1] > 0).any(axis=(0, 2)))  # (P,): places that are empty throughout are nobody's
+    if not there.any():
+        raise MediaError(path, f"nobody is seen in its {len(values)} frames")
+    values, people = values[:, there], tuple(person for person, seen in zip(people, there, strict=True) if seen)
     poses = Poses(values, times, own, people, raw.size)
     if skeleton is not None and own.joints != skeleton.joints:
         target = replace(skeleton, dimensions=dimensions)
@@ -98,7 +102,9 @@ def _own(path: Path, raw: Raw, skeleton: Skeleton | None, dimensions: int, notes
 
 def _read(path: Path, text: str) -> Skeleton:
     try:
-        return read_skeleton(text) if text.startswith("{") or text in SKELETONS else read_skeleton(text.casefold())
+        if not text.startswith("{") and set("/\\.") & set(text):
+            raise ConfigError("skeleton", f"{text[:60]!r} is no name")  # a file names no other file that we would open
+        return read_skeleton(text)
     except (ConfigError, LookupError) as error:
         raise MediaError(path, f"names a skeleton that is none: {error}") from error
 
