@@ -12,6 +12,7 @@ import pytest
 
 from quickstep.cli import COMMANDS
 from quickstep.demo import DemoConfig, draw_dancers
+from tests import checkpoints
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -21,21 +22,21 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the pages assume it: DANCES/ with a folder per move, and dances.csv beside it."""
-    desk = tmp_path_factory.mktemp("desk")
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder as the pages assume it: DANCES/ with a folder per move, dances.csv beside it, and a tiny network in clip/."""
     drawn = DemoConfig(moves=("windmill", "halo", "toprock"), videos=7, dancers=7, seconds=1.2, width=160, height=120)
-    listed = draw_dancers(desk / "DANCES", drawn)
+    listed = draw_dancers(tmp_path / "DANCES", drawn)
     rows = listed.read_text(encoding="utf-8").splitlines()
     listed.unlink()
-    (desk / "dances.csv").write_text("\n".join([rows[0], *(f"DANCES/{row}" for row in rows[1:])]) + "\n", encoding="utf-8")
-    return desk
+    (tmp_path / "dances.csv").write_text("\n".join([rows[0], *(f"DANCES/{row}" for row in rows[1:])]) + "\n", encoding="utf-8")
+    checkpoints.save("clip", tmp_path / "clip")
+    return tmp_path
 
 
 @pytest.mark.timeout(600)
-def test_the_quick_start_runs_as_written(desk: Path) -> None:
-    page = ROOT / "docs" / "quick-start.md"
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=lambda page: page.name)
+def test_what_a_page_tells_to_type_runs_as_written(page: Path, desk: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for script in [
         *(["bash", "-euo", "pipefail", "-c", block] for block in blocks(page, "sh")),
@@ -43,8 +44,7 @@ def test_the_quick_start_runs_as_written(desk: Path) -> None:
     ]:
         done = subprocess.run(script, cwd=desk, capture_output=True, text=True, env={**os.environ, "PATH": path})
         assert done.returncode == 0, f"{script[-1]}\n{done.stdout}\n{done.stderr}"
-    assert (desk / "models" / "dances" / "report.html").stat().st_size > 10_000
-    assert (desk / "answers.json").read_text().startswith("{")
+        assert done.stdout or done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
