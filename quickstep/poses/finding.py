@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from quickstep.errors import MediaError
 from quickstep.media import DECODING_VERSION, VideoInfo, VideoReader
-from quickstep.poses import PoseEstimator, open_estimator
+from quickstep.poses import PoseEstimator, open_estimator, sees_depth
 from quickstep.poses.files import READING_VERSION, digest_of, is_pose_file, read_poses
 from quickstep.poses.settings import PoseConfig
 from quickstep.progress import Progress, silent
@@ -28,7 +28,7 @@ from quickstep.skeleton import Skeleton, convert, from_json, read_skeleton
 from quickstep.store import Json, Store
 from quickstep.view import View
 
-VERSION = 1
+VERSION = 2
 EDGE = 720  # pixels of the short edge of what an estimator is shown; a larger picture slows it and tells it nothing
 AHEAD = 4  # batches that are decoded before they are asked for
 
@@ -80,27 +80,34 @@ class Finder:
         with self._alone:  # an estimator follows one video at a time
             kept = self.store.get(key)
             if kept is None:
-                kept = _packed(self._look(Path(path), progress))
+                kept = self._look(Path(path), progress)
                 self.store.put(key, kept)
-        return in_skeleton(_unpacked(kept), self.skeleton, path)
+        deep = self.skeleton is not None and self.skeleton.dimensions == 3 and "world_joints" in kept
+        return in_skeleton(_unpacked(kept, "world_" if deep else ""), self.skeleton, path)
 
-    def _look(self, path: Path, progress: Progress) -> Poses:
-        """Decode, estimate and track a video."""
+    def _look(self, path: Path, progress: Progress) -> dict[str, NDArray[Any]]:
+        """Decode, estimate and track a video; the same bodies in space too, where the estimator sees depth."""
         estimator = self.estimator
         estimator.start()
         found: list[Poses] = []
+        deep: list[Poses] = []
         scale, size, last = 1.0, (0, 0), -1.0
         for info, frames, share in _decoded(path, self.config.fps, max(1, min(estimator.batch, 64))):
             new = _distinct(frames, after=last)
             if len(new):
                 last = float(new.times[-1])
-                found.append(estimator.estimate(new))
+                if sees_depth(estimator):
+                    flat, world = estimator.estimate_both(new)
+                    deep.append(world)
+                else:
+                    flat = estimator.estimate(new)
+                found.append(flat)
                 size, scale = (info.width, info.height), info.width / new.pixels.shape[2]
             progress("poses", round(100 * share), 100)
         if not found:
             raise MediaError(path, "shows no picture")
-        tracked: Poses = _tracks().track(_as_one(found, size, scale))
-        return tracked
+        whole, track = _as_one(found, size, scale), _tracks().track
+        return _packed(track(whole)) | (_packed(track(whole, of=_as_one(deep, size, 1.0)), "world_") if deep else {})
 
 
 def the_person(poses: Poses, person: int | None, path: str | Path) -> Poses:
@@ -186,21 +193,23 @@ def _as_one(parts: list[Poses], size: tuple[int, int], scale: float) -> Poses:
     return Poses(np.concatenate(joints), times, first.skeleton, tuple(range(slots)), size)
 
 
-def _packed(poses: Poses) -> dict[str, NDArray[Any]]:
+def _packed(poses: Poses, mark: str = "") -> dict[str, NDArray[Any]]:
     text = json.dumps(poses.skeleton.to_json()).encode()
-    return {
+    arrays: dict[str, NDArray[Any]] = {
         "joints": poses.joints,
         "times": poses.times,
         "people": np.array(poses.people, dtype=np.int64),
         "size": np.array(poses.size or (0, 0), dtype=np.int64),
         "skeleton": np.frombuffer(text, dtype=np.uint8),
     }
+    return {mark + name: array for name, array in arrays.items()}
 
 
-def _unpacked(kept: Mapping[str, NDArray[Any]]) -> Poses:
-    width, height = kept["size"].tolist()
-    skeleton = from_json(json.loads(kept["skeleton"].tobytes().decode()))
-    return Poses(kept["joints"], kept["times"], skeleton, tuple(kept["people"].tolist()), (width, height) if width else None)
+def _unpacked(kept: Mapping[str, NDArray[Any]], mark: str = "") -> Poses:
+    joints, times, people, size, text = (kept[mark + name] for name in ("joints", "times", "people", "size", "skeleton"))
+    width, height = size.tolist()
+    skeleton = from_json(json.loads(text.tobytes().decode()))
+    return Poses(joints, times, skeleton, tuple(people.tolist()), (width, height) if width else None)
 
 
 def _tracks() -> Any:
