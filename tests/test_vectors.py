@@ -183,6 +183,30 @@ def test_the_index_comes_with_the_size_and_takes_in_what_is_new(tmp_path: Path, 
     assert again.rows == len(vectors)  # it grew so much that it was built anew
 
 
+def test_columns_of_every_kind_can_be_asked_about(tmp_path: Path, vectors: Vectors) -> None:
+    table = table_of(tmp_path, vectors[:1000])
+    more = {
+        "score": pa.array(np.arange(1000) / 1000),
+        "year": pa.array([2000 + number % 20 for number in range(1000)]),
+        "gone": pa.array([number % 3 == 0 for number in range(1000)]),
+        "day": pa.array([20_000 + number for number in range(1000)], pa.int32()).cast(pa.date32()),
+        "label": pa.array([None if number % 2 else "windmill" for number in range(1000)]),
+        "nothing": pa.nulls(1000, pa.string()),
+        "names": pa.array([["windmill", "halo"]] * 1000),
+    }
+    whole = rows(vectors[:1000])
+    for name, column in more.items():
+        whole = whole.append_column(name, column)
+    table = lancedb.connect(tmp_path).create_table("more", whole)
+    build_index(table)
+    assert {"score", "year", "gone", "day", "label", "nothing"} <= {name for index in table.list_indices() for name in index.columns}
+    where = "score < 0.5 AND year > 2010 AND NOT gone AND label = 'windmill' AND day < date '2024-12-31' AND nothing IS NULL"
+    numbers = np.arange(1000)
+    mask = (numbers < 88) & (numbers % 20 > 10) & (numbers % 3 != 0) & (numbers % 2 == 0)
+    found = nearest(table, vectors[3], limit=5, where=where + " AND array_has(names, 'halo')", columns=["number"])["number"].to_pylist()
+    assert found == best(vectors[:1000], vectors[3], 5, mask)
+
+
 def test_more_than_there_are(indexed: Any, vectors: Vectors, tmp_path: Path) -> None:
     assert len(nearest(indexed, vectors[0], limit=10_000, columns=["number"])) == len(vectors)
     assert len(nearest(indexed, vectors[0], limit=100, where="part = 3", columns=["number"])) == 40

@@ -43,6 +43,8 @@ NEW_SHARE = 0.005
 FEW_VALUES = 200  # different ones among a sample of a column's, for the kind of index that likes them few
 MOST_SHARE = 0.05  # of the rows that pass: to find more of them, all are looked at
 FAR = 100  # times as many neighbours are looked for as are wanted, where what is near does not pass
+_COUNTED = (pa.types.is_boolean, pa.types.is_string, pa.types.is_integer)
+_PLAIN = (*_COUNTED, pa.types.is_floating, pa.types.is_date)
 _CHANGED = 3  # times that a search begins again because the table was rewritten under it
 
 
@@ -184,15 +186,15 @@ def _index_columns(table: Any) -> None:
     """Let filters on columns of plain values be answered without a look at every row."""
     have = {name for index in table.list_indices() for name in index.columns}
     rows = table.count_rows()
+    places = np.unique(np.linspace(0, rows - 1, min(rows, 10 * FEW_VALUES)).astype(int)).tolist()
     for field in table.schema:
-        kind = field.type
-        plain = pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_primitive(kind)
-        if not plain or field.name in have or not field.name.isidentifier():
+        if field.name in have or not field.name.isidentifier() or not any(of_kind(field.type) for of_kind in _PLAIN):
             continue
-        places = np.unique(np.linspace(0, rows - 1, min(rows, 10 * FEW_VALUES)).astype(int)).tolist()
-        values = table.take_offsets(places).select([field.name]).to_arrow()[field.name]
-        config = Bitmap() if len(values.unique()) <= FEW_VALUES else BTree()
-        table.create_index(field.name, config=config, name=f"{field.name}_idx")
+        few = any(of_kind(field.type) for of_kind in _COUNTED)
+        if few:
+            values = table.take_offsets(places).select([field.name]).to_arrow()[field.name]
+            few = len(values.unique()) <= FEW_VALUES
+        table.create_index(field.name, config=Bitmap() if few else BTree(), name=f"{field.name}_idx")
 
 
 def _place(table: Any) -> str:
