@@ -75,7 +75,7 @@ def levelled(found: Ground, span: slice) -> Iterator[Found]:
     assert found.levels is not None
     height, levels = found.height[span], found.levels[span]
     yield "height", float(np.nanmean(height))
-    known = np.isfinite(levels).all(axis=1)
+    known = np.asarray(np.isfinite(levels).all(axis=1))
     shares = levels[known].mean(axis=0).tolist() if mostly(known) else [Unknown("the trunk is seen too little")] * 3
     yield from zip(("standing", "crouched", "floor"), shares, strict=True)
 

@@ -143,7 +143,7 @@ def across_trunk(body: Movement) -> Floats:
         if lines:
             return _unit(np.sum([_unit(line) for line in lines], axis=0))
         pairs = np.stack([body.joints[:, one] - body.joints[:, other] for one, other in body.skeleton.mirrored], axis=1)
-        return _unit(np.nanmean(pairs, axis=1))
+        return _unit(pairs.mean(axis=1))
     if body.trunk is None:
         return np.tile([1.0, 0.0], (len(body.times), 1))
     direction = np.stack([body.trunk[:, 1], -body.trunk[:, 0]], axis=1)

@@ -167,8 +167,8 @@ def _measured(path: Path, poses: Poses, config: MotionConfig) -> Measured:
 def measure(poses: Poses, config: MotionConfig | None = None, *, path: str | Path = "") -> Measured:
     """The numbers of one person's poses: of the whole, and of windows that begin every `hop` seconds, the last one ending at the end."""
     config = config or MotionConfig()
-    if config.up is not None and config.up[-1] not in "xyz"[: poses.skeleton.dimensions] + ("" if poses.skeleton.dimensions == 3 else ""):
-        raise ConfigError("up", f"the poses have two dimensions, and no {config.up[-1]}")
+    if config.up is not None and config.up[-1] == "z" and poses.skeleton.dimensions == 2:
+        raise ConfigError("up", "the poses have two dimensions, and no z")
     body = movement(poses, up=config.up)
     vertical, plane, floor = about_vertical(body), in_plane(body), ground(body)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quickstep.poses.measures.body import Movement, true_length
 from quickstep.poses.measures.known import Found, Unknown, mostly
 from quickstep.poses.measures.limbs import SHORT_TRUNK, across_trunk
-from quickstep.poses.measures.smoothing import stretches
+from quickstep.poses.measures.smoothing import RATE, stretches
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +24,8 @@ NEARLY = 0.95  # of the widest that a line is seen, it counts as seen from the f
 UPRIGHT = 0.5  # cosine of the trunk's angle to the vertical: beyond it a picture does not show turns about the vertical
 NARROWEST = {"shoulder": 0.15, "hip": 0.09}  # body lengths: how wide the lines of shoulders and hips are at least, seen from the front
 NOSE = 0.03  # body lengths that a nose lies before the neck, at least
-SHORTEST_GAP = 0.4  # seconds for which a direction may be unknown on the way
+_TOES = ("foot_index", "big_toe", "foot")
+LONGEST_GAP = 0.4  # seconds for which a direction may be unknown on the way
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +133,7 @@ def _handedness(body: Movement, forwards: Floats) -> int:
         neck = body.joints[:, list(body.skeleton.torso[0])].mean(axis=1)
         ahead.append(np.einsum("gd,gd->g", body.points["head"] - neck, forwards))
     for side in ("left", "right"):
-        toe = next(
-            (joint for name in ("foot_index", "big_toe", "foot") if (joint := body.skeleton.find(f"{side}_{name}")) is not None), None
-        )
+        toe = next((joint for name in _TOES if (joint := body.skeleton.find(f"{side}_{name}")) is not None), None)
         ankle = body.skeleton.find(f"{side}_ankle")
         if toe is not None and ankle is not None:
             ahead.append(np.einsum("gd,gd->g", body.joints[:, toe] - body.joints[:, ankle], forwards))
@@ -153,10 +152,8 @@ def _in_picture(body: Movement, pairs: list[str]) -> Turning:
     for joint in pairs:
         line = np.einsum("gd,gd->g", body.points[f"left_{joint}"] - body.points[f"right_{joint}"], across)
         widths.append(line / _widest(line, NARROWEST[joint]))
-    with np.errstate(invalid="ignore"):
-        facing = np.where(
-            np.isfinite(widths).any(axis=0), np.nansum(widths, axis=0) / np.maximum(np.isfinite(widths).sum(axis=0), 1), np.nan
-        )
+    known = np.isfinite(widths).sum(axis=0)
+    facing = np.where(known > 0, np.nansum(widths, axis=0) / np.maximum(known, 1), np.nan)
     facing = np.where(standing, np.clip(facing, -1, 1), np.nan)  # cosine of the turn: 1 towards the camera
     upside_down = np.zeros(len(across), dtype=bool) if body.tilt is None else body.tilt < 0
     folded = np.arccos(facing) / (2 * np.pi)
@@ -164,14 +161,10 @@ def _in_picture(body: Movement, pairs: list[str]) -> Turning:
     why = "the trunk is not upright, or the shoulders are seen too little"
     nose = body.points.get("head") if body.skeleton.find("nose") is not None else None
     if nose is None:
-        return Turning(
-            folded,
-            None,
-            why,
-            least=LEAST_SEEN,
-            why_not_sided=f"to which side one turns is told by the nose, which the skeleton {body.skeleton.name!r} lacks",
-        )
-    middle = body.joints[:, list(body.skeleton.torso[0])].mean(axis=1) if body.skeleton.torso is not None else _middle(body, pairs[0])
+        lacking = f"to which side one turns is told by the nose, which the skeleton {body.skeleton.name!r} lacks"
+        return Turning(folded, None, why, lacking, LEAST_SEEN)
+    torso = body.skeleton.torso
+    middle = body.joints[:, list(torso[0])].mean(axis=1) if torso is not None else _middle(body, pairs[0])
     ahead = np.einsum("gd,gd->g", nose - middle, across)
     aside = np.clip(ahead / _widest(ahead, NOSE), -1, 1)  # sine of the turn
     return Turning(folded, _unwrapped(np.arctan2(aside, facing)), why, "the nose is seen too little", LEAST_SEEN)
@@ -233,6 +226,6 @@ def _bridged(angle: Floats) -> Floats:
     places = np.arange(len(angle))
     filled = np.interp(places, places[known], angle[known])
     for start, end in stretches(~known):
-        if end - start > SHORTEST_GAP * 100 or start == 0 or end == len(angle):
+        if end - start > LONGEST_GAP * RATE or start == 0 or end == len(angle):
             filled[start:end] = np.nan
     return filled
