@@ -189,7 +189,7 @@ def test_people_come_and_go() -> None:
 
 
 def test_a_person_who_is_found_twice_is_one() -> None:
-    found, truth = film([Walker((300, 500), (60, 0))])
+    found, _ = film([Walker((300, 500), (60, 0))])
     rng = np.random.default_rng(2)
     again = found.joints.copy()
     again[..., :2] += rng.normal(0, 3, again[..., :2].shape)
@@ -309,7 +309,7 @@ def test_one_who_sits_down_and_lies_down_stays_the_same() -> None:
     joints = turned.joints.copy()
     offset = joints[:, 0, :, :2] - [[300, 500]]
     turn = np.stack([np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)], axis=1)
-    joints[:, 0, :, :2] = np.einsum("tij,tkj->tki", turn, offset) + [[300, 500]]
+    joints[:, 0, :, :2] = np.einsum("tij,tkj->tki", turn, offset) + np.array([300, 500])
     tracked = track(Poses(joints.astype(np.float32), found.times, COCO, (0, 1)))
     assert len(tracked.people) == 2
     assert tracked.seen.any(axis=2).all()
