@@ -84,6 +84,10 @@ class Slicing:
 
 def slicing_for(backbone: Backbone, *, window: float, hop: float, pace: float) -> Slicing:
     """How a backbone is to look at windows; it is shown a black one, to see whether it gives a vector a frame."""
+    if backbone.reads != "frames":
+        raise ConfigError(
+            "backbone", f"{backbone.name} looks at {backbone.reads}; a library is made of pictures, take one that looks at frames"
+        )
     view = backbone.view
     if view.frames == 1 or _gives_each_frame(backbone):
         frames = max(1, round(hop * pace))  # as many as there are from one window's start to the next, so that each is seen once
