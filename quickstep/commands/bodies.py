@@ -14,7 +14,6 @@ from quickstep.poses.settings import PoseConfig
 from quickstep.settings import setting
 from quickstep.terminal import TerminalProgress, say, show_table
 
-
 if TYPE_CHECKING:
     from quickstep.poses.showing import Person
 
