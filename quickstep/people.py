@@ -84,7 +84,8 @@ class Looker:
         if unseen > MOST_UNSEEN * len(moments):
             raise MediaError(segment.path, f"the person is seen at only {len(moments) - unseen} of {len(moments)} moments")
         try:
-            features = self.backbone.embed([sample(poses, moments)])[0]
+            shown = poses if getattr(self.backbone, "as_found", False) else sample(poses, moments)
+            features = self.backbone.embed([shown])[0]
         except MediaError:
             raise
         except QuickstepError as error:

@@ -114,6 +114,7 @@ _XCLIP = "quickstep.backbones.xclip:XClip"
 BACKBONES: dict[str, Entry] = {
     "motion": Entry("quickstep.backbones.motion:Motion", "how things move and look; needs no download"),
     "joints": Entry("quickstep.backbones.joints:Joints", "the dancer's joints, in body lengths; of videos, or of files of poses"),
+    "motion-numbers": Entry("quickstep.backbones.motion_numbers:MotionNumbers", "how the dancer moves, in numbers that have names"),
     "clip-vit-b32": Entry(_CLIP, "CLIP ViT-B/32, 512 numbers a frame: the fastest CLIP"),
     "clip-vit-b16": Entry(_CLIP, "CLIP ViT-B/16, 512 numbers a frame: sees finer detail, about 4x the work"),
     "clip-vit-l14": Entry(_CLIP, "CLIP ViT-L/14, 768 numbers a frame: the strongest CLIP, about 18x the work"),

@@ -31,12 +31,12 @@ PARTS = {
     "centre": (("centre",), "#3d3a36"),
 }
 BLUE, GOLD = "#3b6ea5", "#c9962b"
-SHADES = {"standing": "#e7f0ee", "crouched": "#f6e9d2", "floor": "#f1d9cf"}
+SHADES = {"standing": "#d9e8e4", "crouched": "#f3e0bd", "floor": "#eec9ba"}
 Axes = Any
 
 
 def draw_motion(motions: Motions, path: str | Path) -> tuple[Path, ...]:
-    """Write one picture a file that was measured, its people side by side; where there are several, each with the file's name in its own."""
+    """Write one picture a file that was measured, its people side by side; where there are several, each under the file's name."""
     path = Path(path)
     files = list(dict.fromkeys(person.path for person in motions.people))
     written = []
@@ -143,12 +143,15 @@ def _rhythms(axes: Axes, person: Measured) -> None:
     axes.set_ylabel("tempo\n(beats/min)")
     middles, tempo, regular = (_over_windows(person, name) for name in ("", "tempo", "regularity"))
     known = np.isfinite(tempo)
-    if not known.any():
+    whole = person.whole["tempo"]
+    if not known.any() and not math.isfinite(whole):
         return _say(axes, "nothing repeats itself")
+    if math.isfinite(whole):
+        axes.axhline(whole, color=GREY, linewidth=1, linestyle="--", label="of the whole")
     shades = np.clip(regular[known], 0.15, 1)
     axes.scatter(middles[known], tempo[known], s=18 + 50 * shades, color=RIGHT, alpha=shades, linewidths=0)
     axes.plot([], [], "o", color=RIGHT, label="the darker, the more regular")
-    axes.set_ylim(0, max(130.0, 1.3 * float(tempo[known].max())))
+    axes.set_ylim(0, max(130.0, 1.35 * float(np.nanmax([whole, *tempo]))))
     return None
 
 

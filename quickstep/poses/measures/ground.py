@@ -27,7 +27,7 @@ SHORTEST, LONGEST = 0.1, 1.3  # seconds that a jump lasts
 FALL = (4.5, 14.0)  # body lengths/s²: what gravity may look like, for children and adults, seen from wherever
 ASTRAY = 0.03  # body lengths that the centre may lie beside the curve of a fall
 LYING, CROUCHED = 0.22, 0.40  # body lengths: a centre lower than these is on the floor, or crouched
-TOUCHED = 0.12  # body lengths: a hand so low is on the floor
+TOUCHED = 0.12  # body lengths: a hand, shoulder or knee so low is on the floor
 TILTED, TURNED_OVER = np.cos(np.radians(60)), np.cos(np.radians(100))
 
 
@@ -56,13 +56,14 @@ def ground(body: Movement) -> Ground:
     floor = lowest if body.rooted else _floor(np.where(np.isfinite(feet).any(axis=1), lowest, np.nan))
     centre = body.crisp[:, list(body.skeleton.root), 1].mean(axis=1)
     height = centre - floor
-    hands = [body.crisp[:, list(body.numbers[hand]), 1].mean(axis=1) for hand in ("left_hand", "right_hand") if hand in body.numbers]
-    low_hand = np.fmin.reduce(hands, axis=0) if hands else np.full_like(centre, np.nan)
-    levels = _levels(body, height, {"feet": np.fmin.reduce(feet, axis=1) - centre, "hands": low_hand - centre})
+    others = np.fmin.reduce(lows[:, sorted({*_bearing(body)} - {joint for sole in body.soles for joint in sole})], axis=1)
+    levels = _levels(body, height, {"feet": np.fmin.reduce(feet, axis=1) - centre, "others": others - floor})
     if body.rooted:
         return Ground(height, levels, None, "", "the poses are centred on the body, so that jumps are lost")
-    both = np.isfinite(feet).all(axis=1)
-    return Ground(height, levels, tuple(_jumps(np.where(both, lowest - floor, -1.0), feet.min(axis=1) - floor, centre)))
+    assert body.tilt is not None
+    resting = (feet.min(axis=1) - floor <= CLEAR) & (body.tilt > 0)  # on a foot, head up: from where one jumps
+    seen = np.isfinite(feet).all(axis=1)
+    return Ground(height, levels, tuple(_jumps(np.where(seen, lowest - floor, -1.0), resting, centre)))
 
 
 def levelled(found: Ground, span: slice) -> Iterator[Found]:
@@ -115,28 +116,31 @@ def _floor(lowest: Floats) -> Floats:
     return np.asarray(percentile_filter(filled, LOW, size=size, mode="nearest"))
 
 
-def _levels(body: Movement, height: Floats, over_centre: Mapping[str, Floats]) -> Floats:
-    """For each moment 1 at what it is, (G, 3): lying, upside down, on hands and feet, or low with the trunk tilted is on the floor."""
+def _levels(body: Movement, height: Floats, lows: Mapping[str, Floats]) -> Floats:
+    """For each moment 1 at what it is, (G, 3).
+
+    On the floor is who is very low, upside down with the feet higher than the hips, or has the trunk tilted and is low or rests on
+    something else than the feet.
+    """
     assert body.tilt is not None
     known = np.isfinite(body.tilt) & np.isfinite(height)
-    over = (body.tilt < TURNED_OVER) & (over_centre["feet"] > 0)
-    on_hands = over_centre["hands"] + height < TOUCHED
-    lying = (height < LYING) | over | ((body.tilt < TILTED) & ((height < CROUCHED) | on_hands))
+    over = (body.tilt < TURNED_OVER) & (lows["feet"] > 0)
+    lying = (height < LYING) | over | ((body.tilt < TILTED) & ((height < CROUCHED) | (lows["others"] < TOUCHED)))
     low = ~lying & (height < CROUCHED)
     levels = np.stack([~lying & ~low, low, lying], axis=1).astype(np.float64)
     return np.where(known[:, None], levels, np.nan)
 
 
-def _jumps(lowest: Floats, feet: Floats, centre: Floats) -> Iterator[tuple[int, int]]:
+def _jumps(lowest: Floats, resting: Bools, centre: Floats) -> Iterator[tuple[int, int]]:
     """Times (first step, the one after the last) of nothing (G,) touching the floor while the centre (G,) falls freely.
 
-    It is a foot that leaves the floor before and meets it after, unless the movement begins or ends in the air.
+    It is somebody resting on a foot (G,) who leaves the floor and meets it again, unless the movement begins or ends in the air.
     """
     for start, end in stretches(lowest > TOUCH):
         seconds = (end - start) / RATE
         if lowest[start:end].max() < CLEAR or not SHORTEST <= seconds <= LONGEST:
             continue
-        if (start > 0 and feet[start - 1] > CLEAR) or (end < len(feet) and feet[end] > CLEAR):
+        if (start > 0 and not resting[start - 1]) or (end < len(resting) and not resting[end]):
             continue
         arc = centre[start:end]
         if np.isfinite(arc).all() and _falls(arc):

@@ -18,6 +18,7 @@ from quickstep.poses.measures.smoothing import RATE
 Floats = NDArray[np.float64]
 
 QUICKEST, SLOWEST = 300.0, 24.0  # repetitions a minute that are looked for
+AROUND = 4.0  # seconds that are listened to at least: a shorter window is widened to both sides, as far as the movement goes
 COVERED = 2 / 3  # share of the span that a repetition may last: the rest is needed to compare
 DIP = 0.15  # how much less alike the movement must have been in between
 NEARLY = 0.8  # the first repetition this near to the most alike one counts: twice it is alike too
@@ -25,8 +26,8 @@ LEAST = 0.3  # of regularity, for a tempo to be one
 
 
 def rhythm(body: Movement, span: slice) -> Iterator[Found]:
-    """Tempo in repetitions a minute and its regularity."""
-    velocity = body.velocity[span]
+    """Tempo in repetitions a minute and its regularity, of the span and what is around it."""
+    velocity = body.velocity[_widened(span, len(body.times))]
     known = np.asarray(np.isfinite(velocity).all(axis=2))
     points = known.mean(axis=0) >= MOSTLY
     if not points.any() or not mostly(known[:, points]):
@@ -43,6 +44,13 @@ def rhythm(body: Movement, span: slice) -> Iterator[Found]:
     lag, alike = _repetition(moving, known.astype(np.float64))
     yield "tempo", 60 / lag if alike >= LEAST else Unknown("nothing repeats itself in this time")
     yield "regularity", min(alike, 1.0)
+
+
+def _widened(span: slice, count: int) -> slice:
+    """A span of at least AROUND, where the movement is so long."""
+    length = min(count, max(span.stop - span.start, int(AROUND * RATE)))
+    start = min(max(0, (span.start + span.stop - length) // 2), count - length)
+    return slice(start, start + length)
 
 
 def _repetition(moving: Floats, known: Floats) -> tuple[float, float]:
