@@ -31,6 +31,7 @@ from quickstep.library.vectors import nearest
 from quickstep.library.windows import Slicing, Vectors
 from quickstep.store import Store, hash_of
 
+DIGITS = 6  # of a score; what differs less is equal, however it was computed
 RATE = 0.05  # searches for what is not there that may pass
 FEWEST = 8  # unrelated searches from which anything can be said
 SAMPLE = 4096  # windows that stand for all
@@ -94,7 +95,7 @@ def of_example(library: Library, example: Vectors, where: str, store: Store, *, 
     nearest_others = np.sort(_remembered(library, "examples", where, store, reach))
     place = math.ceil((1 - RATE / 2) * (len(nearest_others) + 1))
     seen = float(nearest_others[place - 1]) if place <= len(nearest_others) else math.inf
-    return Cutoff(min(bell, seen, SAME), "windows of other videos", RATE, len(some))
+    return Cutoff(round(min(bell, seen, SAME), DIGITS), "windows of other videos", RATE, len(some))
 
 
 def bell_threshold(scores: NDArray[np.float64], windows: int, rate: float) -> float:
@@ -184,4 +185,4 @@ def _remembered(library: Library, kind: str, where: str, store: Store, reach: ob
 
 def _cutoff(best: NDArray[np.float64], basis: str) -> Cutoff | None:
     score = threshold(best)
-    return None if score is None else Cutoff(score, basis, RATE, len(best))
+    return None if score is None else Cutoff(round(score, DIGITS), basis, RATE, len(best))

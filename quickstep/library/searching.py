@@ -13,7 +13,7 @@ import pyarrow as pa
 from quickstep.backbones import Backbone
 from quickstep.errors import LibraryError, QuickstepError, UnknownName
 from quickstep.library import cutoff as cutoffs
-from quickstep.library.cutoff import Cutoff
+from quickstep.library.cutoff import DIGITS, Cutoff
 from quickstep.library.moments import Moment, Scored, merge, ranked, spread
 from quickstep.library.opening import Library, check_same
 from quickstep.library.probing import DISTANCE
@@ -24,7 +24,6 @@ from quickstep.library.vectors import nearest
 from quickstep.library.windows import Vectors
 from quickstep.store import Store
 
-DIGITS = 6  # of a score; what differs less is equal, however it was computed
 _FIRST = 50  # windows asked for, for each moment wanted
 _MORE = 4
 
