@@ -39,7 +39,12 @@ def test_a_recipe_that_is_none_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("head = ", "cannot be read"), ("haed = 'linear'", "'haed' that is not known"), ("epochs = 'many'", "epochs"), ("epochs = 0", "--epochs")],
+    [
+        ("head = ", "cannot be read"),
+        ("haed = 'linear'", "'haed' that is not known"),
+        ("epochs = 'many'", "epochs"),
+        ("epochs = 0", "--epochs"),
+    ],
 )
 def test_a_wrong_recipe_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "own.toml").write_text(text)
