@@ -19,6 +19,7 @@ from quickstep.signals import Poses
 from quickstep.skeleton import Skeleton
 
 Floats = NDArray[np.float64]
+Parts = tuple[tuple[int, ...], ...]  # the joints of each of some points
 
 CRISP = 12.0  # Hz: heights above the floor are filtered less, so that a landing stays a landing
 SPIKE = 0.15  # body lengths
@@ -91,6 +92,18 @@ class Movement:
     def _smoothed(self) -> dict[float, Floats]:
         return {}
 
+    def rates(self, parts: Parts, cutoff: float) -> tuple[Floats, Floats]:
+        """Velocity and jerk (G, P, D) of points, each the middle of some joints, smoothed so much."""
+        if (parts, cutoff) not in self._rates:
+            joints = self.smoothed(cutoff)
+            velocity = change(np.stack([joints[:, list(part)].mean(axis=1) for part in parts], axis=1))
+            self._rates[parts, cutoff] = velocity, change(change(velocity))
+        return self._rates[parts, cutoff]
+
+    @cached_property
+    def _rates(self) -> dict[tuple[Parts, float], tuple[Floats, Floats]]:
+        return {}
+
     def still(self, points: int = 1) -> float:
         """Body lengths a second: what is slower is standing still, or the shake of so many points together."""
         shaking = np.sqrt(np.mean(np.square(self.shake)) * self.dimensions * points) * shake_left(self.fps, min(CUTOFF, 0.4 * self.fps), 1)
@@ -115,6 +128,11 @@ class Movement:
         return found | {"centre": self.centre}
 
     @cached_property
+    def paces(self) -> dict[str, Floats]:
+        """How fast each of them is, (G,) in body lengths a second."""
+        return {point: np.linalg.norm(change(values), axis=1) for point, values in self.points.items()}
+
+    @cached_property
     def centre(self) -> Floats:
         """The middle of the hips; what comes nearest to it where there are none; of nameless points the middle of all."""
         return np.asarray(self.joints[:, list(self.skeleton.root)].mean(axis=1))
@@ -125,7 +143,7 @@ class Movement:
         return "hips" if {"left_hip", "right_hip"} <= self.numbers.keys() or self.skeleton.find("hips") is not None else "other"
 
     @cached_property
-    def parts(self) -> tuple[tuple[int, ...], ...]:
+    def parts(self) -> Parts:
         """The joints of each point that stands for the whole body: one a part, or every joint where hardly one has a known name."""
         known = tuple(self.numbers.values())
         return known if len(known) >= 3 else tuple((joint,) for joint in range(len(self.skeleton)))

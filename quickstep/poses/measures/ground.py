@@ -26,7 +26,7 @@ CLEAR, TOUCH = 0.05, 0.012  # body lengths: a foot so high is off the floor, and
 SHORTEST, LONGEST = 0.1, 1.3  # seconds that a jump lasts
 FALL = (4.5, 14.0)  # body lengths/s²: what gravity may look like, for children and adults, seen from wherever
 ASTRAY = 0.03  # body lengths that the centre may lie beside the curve of a fall
-LYING, CROUCHED = 0.22, 0.40  # body lengths: a centre lower than these is on the floor, or crouched
+LYING, CROUCHED = 0.22, 0.36  # body lengths: a centre lower than these is on the floor, or crouched
 TOUCHED = 0.12  # body lengths: a hand, shoulder or knee so low is on the floor
 TILTED, TURNED_OVER = np.cos(np.radians(60)), np.cos(np.radians(100))
 

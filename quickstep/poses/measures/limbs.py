@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.poses.measures.body import Movement, true_length
+from quickstep.poses.measures.body import Movement, Parts, true_length
 from quickstep.poses.measures.known import MOSTLY, Found, Unknown, mean_of, mostly
 from quickstep.poses.measures.smoothing import CUTOFF, RATE, change, shake_left
 
@@ -31,7 +31,7 @@ def speeds(body: Movement, span: slice) -> Iterator[Found]:
         if lacking is not None:
             yield from ((f"{part} speed", lacking), (f"{part} speed peak", lacking))
             continue
-        each = np.stack([np.linalg.norm(change(body.points[point]), axis=1) for point in points], axis=1)[span]
+        each = np.stack([body.paces[point][span] for point in points], axis=1)
         with_gaps = _enough(each)
         if with_gaps is None:
             why = Unknown(f"the {part} {'is' if part in ('head', 'centre') else 'are'} seen too little")
@@ -76,13 +76,11 @@ def fluidities(body: Movement, span: slice) -> Iterator[Found]:
         yield f"{part} fluidity", lacking or _log_jerk(body, tuple(body.numbers[point] for point in points), span)
 
 
-def _log_jerk(body: Movement, parts: tuple[tuple[int, ...], ...], span: slice) -> float | Unknown:
+def _log_jerk(body: Movement, parts: Parts, span: slice) -> float | Unknown:
     """The fluidity of the points that these joints make up."""
     shaking = np.array([np.square(body.shake[list(part)]).sum() / len(part) ** 2 for part in parts])  # (P,) variances
     for cutoff in CALMER:
-        joints = body.smoothed(cutoff)
-        places = np.stack([joints[:, list(part)].mean(axis=1) for part in parts], axis=1)
-        jerk, velocity = change(change(change(places)))[span], change(places)[span]  # (S, P, D)
+        velocity, jerk = (rate[span] for rate in body.rates(parts, cutoff))  # (S, P, D)
         known = np.asarray(np.isfinite(jerk).all(axis=2))
         points = known.mean(axis=0) >= 0.8
         moments = np.asarray(known[:, points].all(axis=1))

@@ -17,6 +17,8 @@ from quickstep.poses.measures.smoothing import RATE
 
 Floats = NDArray[np.float64]
 
+EVERY = 2  # steps are enough for what is smoothed
+STEPS = RATE / EVERY  # a second
 QUICKEST, SLOWEST = 300.0, 24.0  # repetitions a minute that are looked for
 AROUND = 4.0  # seconds that are listened to at least: a shorter window is widened to both sides, as far as the movement goes
 COVERED = 2 / 3  # share of the span that a repetition may last: the rest is needed to compare
@@ -27,7 +29,7 @@ LEAST = 0.3  # of regularity, for a tempo to be one
 
 def rhythm(body: Movement, span: slice) -> Iterator[Found]:
     """Tempo in repetitions a minute and its regularity, of the span and what is around it."""
-    velocity = body.velocity[_widened(span, len(body.times))]
+    velocity = body.velocity[_widened(span, len(body.times))][::EVERY]
     known = np.asarray(np.isfinite(velocity).all(axis=2))
     points = known.mean(axis=0) >= MOSTLY
     if not points.any() or not mostly(known[:, points]):
@@ -55,11 +57,11 @@ def _widened(span: slice, count: int) -> slice:
 
 def _repetition(moving: Floats, known: Floats) -> tuple[float, float]:
     """After how many seconds the movement (S, P, D) comes again, and how alike, 0..1; (inf, 0) where it does not."""
-    longest = min(int(60 / SLOWEST * RATE), int(len(moving) * COVERED))
+    longest = min(int(60 / SLOWEST * STEPS), int(len(moving) * COVERED))
     curve = autocorrelation(moving, known, longest)
     peaks = [
         lag
-        for lag in range(int(60 / QUICKEST * RATE), longest)
+        for lag in range(int(60 / QUICKEST * STEPS), longest)
         if curve[lag] >= curve[lag - 1] and curve[lag] >= curve[lag + 1] and curve[:lag].min() < curve[lag] - DIP
     ]
     highest = max((curve[lag] for lag in peaks), default=0.0)
@@ -69,7 +71,7 @@ def _repetition(moving: Floats, known: Floats) -> tuple[float, float]:
     before, here, after = curve[lag - 1 : lag + 2]
     bend = before - 2 * here + after
     finer = lag + (0.5 * (before - after) / bend if bend < 0 else 0.0)
-    return float(finer / RATE), float(here)
+    return float(finer / STEPS), float(here)
 
 
 def autocorrelation(moving: Floats, known: Floats, longest: int) -> Floats:
