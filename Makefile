@@ -5,7 +5,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --co
 
 .PHONY: demo test test-slow lint format bench clean
 
-demo: .venv/installed         ## draw dancers, then scan, split, train, evaluate and predict, offline
+demo: .venv/ready             ## draw dancers, then scan, split, train, evaluate and predict, offline
 	$(BIN)/quickstep demo demo
 
 test: .venv/installed         ## the fast tests
@@ -29,9 +29,13 @@ bench: .venv/installed-bench  ## tables of speed and accuracy, as ratios within 
 clean:
 	rm -rf .venv demo
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "quickstep needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) --editable .
+	touch $@
+
+.venv/installed: .venv/ready
 	$(INSTALL) --editable '.[dev]'
 	touch $@
 

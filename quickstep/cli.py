@@ -32,6 +32,8 @@ COMMANDS = {
     "duplicates": Entry(f"{_ROOM}.library:duplicates", "Find the same footage in several videos of a library."),
     "evaluate-retrieval": Entry(f"{_ROOM}.library:evaluate_retrieval", "Measure how well a library is searched."),
     "export-tags": Entry(f"{_ROOM}.library:export_tags", "Write what was named in each video as tags for other programs."),
+    "pose": Entry(f"{_ROOM}.bodies:pose", "Find the bodies in videos, keep them and draw them."),
+    "motion": Entry(f"{_ROOM}.motion:motion", "Say in numbers how people move: speed, amplitude, fluidity, tempo, turns."),
     "demo": Entry(f"{_ROOM}.house:demo", "Draw dancers and do all of it on them, offline."),
     "cache": Entry(f"{_ROOM}.house:cache", "Show what is kept of earlier computations, and prune it."),
     "doctor": Entry(f"{_ROOM}.house:doctor", "Say what is installed, what is missing and what to do about it."),
