@@ -33,7 +33,7 @@ JOINTS = 33
 _PARTS = ("pose_detector.tflite", "pose_landmarks_detector.tflite")
 _BLACK = np.zeros((64, 64, 3), np.uint8)
 _CONFIDENCE = 0.4  # at which a body is one; at the library's own 0.5 dancers are lost in every other leap
-_PAUSE = 1000  # milliseconds between one video and the next
+_PAUSE = 1000  # milliseconds before the first picture: its clock must not stand still
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,6 @@ class Landmarker:
     def __init__(self, model: Model, *, follows: bool, people: int = 1) -> None:
         self._follows = follows
         self._last = 0  # its clock, in milliseconds
-        self._began = 0
         self._chatty = True
         options = PoseLandmarkerOptions(
             base_options=BaseOptions(model_asset_buffer=model.bytes, delegate=BaseOptions.Delegate.CPU),
@@ -99,8 +98,7 @@ class Landmarker:
                     f"{model.path} cannot be loaded as a pose landmarker ({why}): give a pose_landmarker_*.task file"
                 ) from error
             self._freed = weakref.finalize(self, _free, self._network)  # also when the program ends
-            self._look(_BLACK)  # what it has to say when it first computes is said now
-        self._rest()
+            self._look(_BLACK, -_PAUSE / 1000)  # what it has to say when it first computes is said now
 
     def look(self, square: NDArray[np.uint8], time: float = 0.0) -> list[Body]:
         """The bodies in a picture (S, S, 3)."""
@@ -113,34 +111,25 @@ class Landmarker:
 
     def look_again(self, square: NDArray[np.uint8]) -> list[Body]:
         """The same moment once more, from another place: having lost the body, it now searches the whole square."""
-        return self._look(square, (self._last + 1 - self._began) / 1000)
+        return self._look(square, (self._last + 1 - _PAUSE) / 1000)
 
     def forget(self) -> None:
-        """Nothing of what was followed is remembered: the next picture is a first one."""
+        """The body is let go of: it is searched for anew in the next picture. Only the scores are still smoothed from before."""
         if self._follows:
-            for _ in range(3):  # one black picture loses the body and with it the smoothing's memory
-                if not self._look(_BLACK, (self._last + 1 - self._began) / 1000):
+            for _ in range(3):  # one black picture nearly always does
+                if not self._look(_BLACK, (self._last + 1 - _PAUSE) / 1000):
                     return
-
-    def begin(self) -> None:
-        """Another video, whose times start anew."""
-        self.forget()
-        self._rest()
 
     def close(self) -> None:
         """Free the network."""
         self._freed()
-
-    def _rest(self) -> None:
-        self._began = self._last + _PAUSE
-        self._last = self._began - 1
 
     def _look(self, square: NDArray[np.uint8], time: float = 0.0) -> list[Body]:
         image = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(square))
         if not self._follows:
             found = self._network.detect(image)
         else:
-            self._last = max(self._last + 1, self._began + round(time * 1000))
+            self._last = max(self._last + 1, _PAUSE + round(time * 1000))
             found = self._network.detect_for_video(image, self._last)
         bodies = []
         for flat, world in zip(found.pose_landmarks, found.pose_world_landmarks, strict=True):

@@ -97,7 +97,6 @@ class MediaPipe:
         self._store = store or Store()
         self._read: Model | None = None
         self._finder: Landmarker | None = None
-        self._spare: list[Landmarker] = []
         self._state = _State()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -128,8 +127,7 @@ class MediaPipe:
     def start(self) -> None:
         """A new video begins."""
         for follower in self._state.followers:
-            follower.network.begin()
-            self._spare.append(follower.network)
+            follower.network.close()
         self._state = _State()
 
     def estimate(self, frames: Frames) -> Poses:
@@ -156,12 +154,12 @@ class MediaPipe:
 
     def close(self) -> None:
         """Free the networks."""
-        for network in (*(follower.network for follower in self._state.followers), *self._spare, self._finder):
-            if network is not None:
-                network.close()
+        self.start()
+        if self._finder is not None:
+            self._finder.close()
         if self._pool is not None:
             self._pool.shutdown()
-        self._spare, self._finder, self._pool, self._state = [], None, None, _State()
+        self._finder, self._pool = None, None
 
     def _watch(self, pixels: NDArray[np.uint8], time: float) -> None:
         """Follow everybody into this frame; search for people where it is time to."""
@@ -237,11 +235,13 @@ class MediaPipe:
         if follower is None:
             if len(state.followers) >= self.people:
                 return False
-            network = self._spare.pop() if self._spare else Landmarker(self.model, follows=True)
-            follower = _Follower(network)
+            follower = _Follower(Landmarker(self.model, follows=True))
             state.followers.append(follower)
         elif follower.region is not None:
             follower.network.forget()
+        else:  # its network still smooths towards somebody else's scores, whatever it forgets
+            follower.network.close()
+            follower.network = Landmarker(self.model, follows=True)
         follower.region, follower.body = around(box_of(body.joints), size), body
         follower.since, follower.lost = time, None
         return True
@@ -265,7 +265,6 @@ def _follow(follower: _Follower, pixels: NDArray[np.uint8], time: float) -> None
     assert follower.region is not None
     size = (pixels.shape[1], pixels.shape[0])
     if follower.lost is not None and time - follower.lost > _PATIENCE:
-        follower.network.forget()
         follower.region = follower.lost = None
         return
     square = follower.region.cut(pixels)
@@ -291,7 +290,6 @@ def _drop_doubles(followers: list[_Follower]) -> None:
     seen = sorted((each for each in followers if each.body is not None), key=lambda each: -_weight(each.body))
     for place, follower in enumerate(seen):
         if any(other.body is not None and _same(follower.body, other.body) for other in seen[:place]):
-            follower.network.forget()
             follower.region = follower.body = follower.lost = None
 
 
