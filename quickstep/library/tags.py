@@ -6,6 +6,7 @@ sidecar is added to, never replaced.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -173,5 +174,6 @@ def write_aside(path: Path, content: bytes) -> None:
         aside.write_bytes(content)
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         raise MediaError(path, f"cannot be written: {error.strerror or error}") from error
