@@ -106,7 +106,7 @@ class RTMPose:
             with _told(pose, "RTMPose"):
                 joints = PoseModel(str(pose), device=self.device)
                 joints.model_input_size = _size(joints, (256, 192))[::-1]
-                if len(joints.session.get_outputs()) != 2:
+                if [len(output.shape) for output in joints.session.get_outputs()] != [3, 3]:
                     raise WeightsError(f"{pose} is no RTMPose model (two outputs: x and y of each joint): {WAY_ON}")
             self._loaded = found, joints
         return self._loaded

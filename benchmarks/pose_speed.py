@@ -1,0 +1,145 @@
+"""How fast bodies are found in a video, from the file to the store, beside the estimator's own bare speed in the same run.
+
+    python -m benchmarks.pose_speed [--videos FILE ...] [--pose-model FILE] [--people N] [--rounds N]
+
+bare       the estimator on frames that are already decoded, nothing else
+plain      MediaPipe's own loop on the same frames: one network in video mode that looks for as many people, joints thrown away
+whole      `find_poses`: decode, estimate, track, keep; nothing in the store before
+drawn      the same, and the skeleton video on top
+
+`whole / bare` is what the pipeline leaves of the estimator's speed. The ways take turns, and the median of the rounds counts, because other
+work on the machine comes and goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.tables import show
+from quickstep.media import VideoReader
+from quickstep.poses import PoseEstimator, open_estimator
+from quickstep.poses.drawing import draw_poses
+from quickstep.poses.finding import EDGE, find_poses
+from quickstep.poses.settings import PoseConfig
+from quickstep.signals import Frames
+from quickstep.store import Store
+from quickstep.view import View
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+SOME = ("clean_and_jerk.mp4", "ta_chi.mp4", "afro8.mp4", "exercise.avi", "skateboarding.mp4")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video, decoded, and how it is looked at."""
+
+    path: Path
+    frames: Frames
+    config: PoseConfig
+    folder: Path
+
+
+def decoded(path: Path, fps: float) -> Frames:
+    """All that the estimator is shown of a video."""
+    with VideoReader(path) as video:
+        times = np.arange(int(video.info.duration * fps + 1e-6)) / fps
+        found = video.frames(times, view=View(frames=1, size=EDGE, fit="whole"))
+    times, places = np.unique(found.times, return_index=True)
+    return Frames(found.pixels[places], times)
+
+
+def bare(job: Job, estimator: PoseEstimator) -> int:
+    """The estimator alone; returns in how many frames somebody is seen."""
+    estimator.start()
+    seen = 0
+    for at in range(0, len(job.frames), estimator.batch):
+        some = slice(at, at + estimator.batch)
+        seen += int(estimator.estimate(Frames(job.frames.pixels[some], job.frames.times[some])).seen.any(axis=(1, 2)).sum())
+    return seen
+
+
+def plain(job: Job, _: PoseEstimator) -> int:
+    """MediaPipe as its documentation shows it."""
+    from mediapipe import Image, ImageFormat
+    from mediapipe.tasks.python import BaseOptions
+    from mediapipe.tasks.python.vision import PoseLandmarker, PoseLandmarkerOptions, RunningMode
+
+    options = PoseLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(job.config.pose_model)), running_mode=RunningMode.VIDEO, num_poses=job.config.people
+    )
+    seen = 0
+    with PoseLandmarker.create_from_options(options) as network:
+        for pixels, at in zip(job.frames.pixels, job.frames.times, strict=True):
+            image = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
+            seen += bool(network.detect_for_video(image, round(at * 1000)).pose_landmarks)
+    return seen
+
+
+def whole(job: Job, _: PoseEstimator, *, draw: bool = False) -> int:
+    """From the file to the store, and to a drawn video."""
+    with tempfile.TemporaryDirectory(dir=job.folder) as folder:
+        poses = find_poses(job.path, job.config, store=Store(folder))
+        if draw:
+            draw_poses(poses, Path(folder) / "drawn.mp4", video=job.path)
+    return int(poses.seen.any(axis=(1, 2)).sum())
+
+
+def drawn(job: Job, estimator: PoseEstimator) -> int:
+    """`whole`, and the skeletons on the video."""
+    return whole(job, estimator, draw=True)
+
+
+def measure(job: Job, estimator: PoseEstimator, ways: dict[str, Callable[[Job, PoseEstimator], int]], rounds: int) -> dict[str, Any]:
+    """Frames a second of each way, and the share of frames in which it sees somebody."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    row: dict[str, Any] = {"video": job.path.name, "frames": len(job.frames)}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            seen = way(job, estimator)
+            seconds[name].append(time.perf_counter() - began)
+            row[f"{name} seen"] = seen / len(job.frames)
+    return row | {name: len(job.frames) / statistics.median(each) for name, each in seconds.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=Path, nargs="*", help="videos of one's own (default: some of the shared ones)")
+    parser.add_argument("--estimator", default="mediapipe")
+    usual = os.environ.get("QUICKSTEP_POSE_MODEL") or str(SHARED / "models" / "pose_landmarker_full.task")
+    parser.add_argument("--pose-model", default=usual)
+    parser.add_argument("--people", type=int, default=PoseConfig().people)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    videos = options.videos or [SHARED / "kinetics_smoke" / name for name in SOME]
+    config = PoseConfig(estimator=options.estimator, pose_model=options.pose_model, people=options.people)
+    ways: dict[str, Callable[[Job, PoseEstimator], int]] = {"bare": bare, "whole": whole, "drawn": drawn}
+    if options.estimator == "mediapipe":
+        ways["plain"] = plain
+    estimator = open_estimator(config.estimator, model=config.pose_model, people=config.people)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for path in videos:
+            job = Job(path, decoded(path, config.fps), config, Path(folder))
+            found = measure(job, estimator, ways, options.rounds)
+            cells = [found["video"], str(found["frames"]), f"{found['bare']:.1f}", f"{found['bare seen']:.1%}"]
+            cells += [f"{found[name] / found['bare']:.2f}" for name in ("whole", "drawn")]
+            cells += [f"{found['plain'] / found['bare']:.2f}", f"{found['plain seen']:.1%}"] if "plain" in ways else []
+            rows.append(cells)
+    header = ["video", "frames", "bare, frames/s", "seen", "whole / bare", "drawn / bare", "plain / bare", "plain sees"]
+    show(f"{config.estimator}, at most {config.people} people, {options.rounds} rounds", header[: len(rows[0])], rows)
+
+
+if __name__ == "__main__":
+    main()
