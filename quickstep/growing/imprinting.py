@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quickstep.heads import Examples, FitConfig, Head, open_head
 from quickstep.signals import Features, Texts
 
-LET_THROUGH = 0.7  # of the new videos
+STRICT = 0.84  # standard deviations below the mean lead of the new videos: four of five are let through where leads are spread as usual
 LINEAR = {"linear", "prototypes", "few-shot"}
 
 Array = NDArray[np.float64]
@@ -36,19 +36,36 @@ def with_words(head: Head, config: Mapping[str, Any], texts: Texts, classes: int
 def imprinted(head: Head, config: Mapping[str, Any], features: Sequence[Features], *, place: int, words: Array | None = None) -> Head:
     """The head with one class more at `place` of its labels, drawn from the new class's features; `words` (1 + C, D) begin with its own."""
     old = {name: np.asarray(value, dtype=np.float64) for name, value in head.weights().items()}
-    seen = _seen(head, features, old)  # (N, D)
-    before = head.scores(features).max(axis=1)  # (N,)
-    length = float(np.linalg.norm(old["weight"] - old["weight"].mean(axis=1, keepdims=True), axis=0).mean())
-    towards = None if words is None else words[0] - words[1:].mean(axis=0)
-    shift = old["weight"].mean(axis=1)
+    heed = _heed(old["weight"])
+    weight = old["weight"] / heed[:, None]
+    seen = _seen(head, features, old) * heed  # (N, D)
+    shift = weight.mean(axis=1)
+    length = float(np.linalg.norm(weight - shift[:, None], axis=0).mean())
+    towards = None if words is None else (words[0] - words[1:].mean(axis=0)) * heed
     row = _row(seen.mean(axis=0), towards, length) + shift
     rows = [_row(_without(seen, index), towards, length) + shift for index in range(len(seen))]  # what each would meet, were it new
-    lead = (seen * np.stack(rows)).sum(axis=1) - before
-    bias = min(-float(np.quantile(lead, 1 - LET_THROUGH)), float(old["bias"].max()))
-    arrays = {**old, "weight": np.insert(old["weight"], place, row, axis=1), "bias": np.insert(old["bias"], place, bias)}
+    lead = (seen * np.stack(rows)).sum(axis=1) - head.scores(features).max(axis=1)
+    bias = min(STRICT * float(lead.std()) - float(lead.mean()), _most(weight, old["bias"], row, seen))
+    arrays = {**old, "weight": np.insert(old["weight"], place, row * heed, axis=1), "bias": np.insert(old["bias"], place, bias)}
     grown = open_head(head.name, config)
     grown.load({name: np.ascontiguousarray(value, dtype=np.float32) for name, value in arrays.items()})
     return grown
+
+
+def _heed(weight: Array) -> Array:
+    """How much each number (D,) is heeded by the older rows: what they heed little is large by nature, or noise."""
+    usual = np.sqrt(((weight - weight.mean(axis=1, keepdims=True)) ** 2).mean(axis=1))
+    return np.asarray(np.maximum(np.hypot(usual, np.median(usual)), 1e-12))
+
+
+def _most(weight: Array, bias: Array, row: Array, seen: Array) -> float:
+    """The highest bias under which no older class loses to the new one where it is most itself: as far out as the new videos lie."""
+    own = weight.T - weight.mean(axis=1)  # (C, D)
+    axes = np.linalg.svd(own, full_matrices=False)[2][: len(own) - 1]  # what tells the older classes apart
+    reach = float(np.median(np.linalg.norm(seen @ axes.T, axis=1)))
+    typical = reach * np.stack([_one(each) for each in own])  # (C, D)
+    logits = typical @ weight + bias
+    return float((np.diag(logits) - typical @ row).min())
 
 
 def _seen(head: Head, features: Sequence[Features], arrays: Mapping[str, Array]) -> Array:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-PULL = 1.0  # of the logarithm of a weight to the usual one: outweighed by some dozens of segments
+STEADY = 3.0  # the pull of all weights together to the usual ones (in their logarithms): a few right answers in a row prove little
+FREE = 0.3  # and of each to the others: who knows more is soon seen
 WIDEST = 12.0  # e to this, at most, is what a weight may be away from the usual one
 
 Array = NDArray[np.float64]
@@ -38,8 +39,11 @@ def blend(opinions: Sequence[Array], labels: Ints, usual: Sequence[float]) -> tu
         weights = start * np.exp(logarithms)
         logits = np.tensordot(weights, stack, axes=1)
         off = softmax(logits, axis=1) - truth
-        loss = -float(log_softmax(logits, axis=1)[rows, labels].sum()) + PULL / 2 * float((logarithms**2).sum())
-        return loss, weights * np.einsum("nc,enc->e", off, stack) + PULL * logarithms
+        common = float(logarithms.mean())
+        apart = logarithms - common
+        pull = STEADY / 2 * common**2 + FREE / 2 * float((apart**2).sum())
+        loss = -float(log_softmax(logits, axis=1)[rows, labels].sum()) + pull
+        return loss, weights * np.einsum("nc,enc->e", off, stack) + STEADY * common / len(logarithms) + FREE * apart
 
     bounds = [(-WIDEST, WIDEST)] * len(start)
     found = minimize(surprise, np.zeros(len(start)), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}).x

@@ -22,7 +22,7 @@ PULL = 1.0  # of the logarithm of the roundness to the usual one, in segments' s
 SURE = 1.0  # how far scores of examples stand apart to begin with
 GUESSED = 0.35  # and where no example can be held back to see how good they are
 TOLD = 1.5  # and those of words
-GROWTH = 1.5  # examples count by this power of the root of how many more there are than where their weight was found
+SHARPER, WISER = 0.5, 1.5  # powers of how many more examples there are than where weights were found: of all scores, of theirs to words'
 FAVOUR = 1.5  # a class that words favour is held back where it stands out from chance by more than this
 
 Array = NDArray[np.float64]
@@ -135,13 +135,14 @@ def _best(shown: Shown, folds: Ints, scale: Array) -> Choice:
     """The roundness that leaves held-back labels least surprising."""
     held, known = _held_back(shown, folds, scale)
     labels = shown.labels[known]
-    more = float(len(folds) / np.mean([rest.sum() for rest, _ in parts(folds, shown.labels)])) ** (GROWTH / 2)
+    more = float(len(folds) / np.mean([rest.sum() for rest, _ in parts(folds, shown.labels)]))
+    growth = np.array([more**SHARPER, more ** (SHARPER - WISER)])
     choices, costs = [], []
     for roundness, logits in zip(ROUNDNESS, held):
         opinions = [logits[known]] + ([shown.told[known]] if shown.told is not None else [])
         usual = [_usual(opinion, size) for opinion, size in zip(opinions, (SURE, TOLD))]
         weights, surprise = blend(opinions, labels, usual)
-        choices.append(Choice(scale, float(roundness), weights * np.array([more, 1.0])[: len(weights)], surprise))
+        choices.append(Choice(scale, float(roundness), weights * growth[: len(weights)], surprise))
         costs.append(float(surprise.sum()) + PULL * float(np.log(roundness / USUAL)) ** 2)
     return choices[int(np.argmin(costs))]
 
