@@ -87,6 +87,16 @@ def test_few_rows_are_compared_exactly(tmp_path: Path) -> None:
         assert found.schema.names == ["number", "part", "Dance Style", "thumbnail", DISTANCE]
 
 
+def test_the_vector_and_the_picture_come_where_they_are_asked_for(indexed: Any, vectors: Vectors) -> None:
+    for columns in (["vector", "number"], ["thumbnail", "Dance Style"], ["number"], []):
+        found = nearest(indexed, vectors[5], limit=3, columns=columns)
+        assert found.schema.names == [*columns, DISTANCE]
+        assert len(found) == 3
+    assert found[DISTANCE][0].as_py() == pytest.approx(0, abs=1e-6)
+    whole = nearest(indexed, vectors[5], limit=30, columns=["number", "vector"])
+    np.testing.assert_array_equal(whole["vector"].to_pylist(), vectors[whole["number"].to_numpy()])
+
+
 def test_half_precision_and_lists_of_numbers_will_do(tmp_path: Path) -> None:
     vectors = made(300).astype(np.float16).astype(np.float32)
     table = table_of(tmp_path, vectors, pa.float16())

@@ -25,7 +25,7 @@ DISTANCE = "_distance"  # the cosine distance: 1 - cosine
 ROW = "_rowid"
 
 TARGET = 0.965  # recall to reach in the trial, on the hardest kind of its questions
-SLACK = 0.005  # of recall, given up for fewer candidates
+SLACK = 0.01  # of recall, given up for fewer candidates
 DEPTHS = (10, 100, 1000)  # how many neighbours are asked for; a filter that lets a tenth pass must find ten times as many
 MOST = {10: 200, 100: 600, 1000: 3000}  # candidates, at most
 FEWEST = 40  # candidates: so few cost nothing
@@ -110,7 +110,9 @@ def try_out(table: Any, partitions: int, *, seed: int, progress: Progress) -> Tu
     efforts = []
     for number, depth in enumerate(depths):
         progress("trying the index", number, len(depths))
-        efforts.append(_least(table, questions, truth[:, :depth], partitions))
+        # The more neighbours each question has, the fewer questions tell the recall as well.
+        some = np.arange(len(questions)).reshape(len(BLURS) + 1, -1)[:, : max(8, QUESTIONS * 20 // (depth + 10))].ravel()
+        efforts.append(_least(table, questions[some], truth[some, :depth], partitions))
     progress("trying the index", len(depths), len(depths))
     return Tuning(count, tuple(efforts))
 
@@ -172,7 +174,8 @@ def _least(table: Any, questions: Vectors, truth: Rows, partitions: int) -> Effo
 def _reached(table: Any, questions: Vectors, truth: Rows, most: Effort) -> Effort:
     """Few candidates that reach about what the most of them do with so many probes, and the recall they reach."""
     curve = _recalls(table, questions, truth, most)
-    aim = min(float(curve[-1]), 1.0) - SLACK
+    # Among many candidates the last ones cost time and bring little; among few they cost nothing.
+    aim = max(min(TARGET, curve[-1]), curve[-1] - SLACK * most.depth / DEPTHS[0])
     candidates = max(FEWEST, int(np.flatnonzero(curve >= aim)[0]) + 1)
     while candidates < most.candidates:
         # Asked for fewer, the index also passes over rows sooner: what the first of many reach is not what so few reach.

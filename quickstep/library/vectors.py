@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from lancedb.index import Bitmap, BTree, IvfFlat, IvfRq
 from numpy.typing import ArrayLike
 
@@ -43,6 +44,7 @@ NEW_SHARE = 0.005
 FEW_VALUES = 200  # different ones among a sample of a column's, for the kind of index that likes them few
 MOST_SHARE = 0.05  # of the rows that pass: to find more of them, all are looked at
 FAR = 100  # times as many neighbours are looked for as are wanted, where what is near does not pass
+TOGETHER = 128  # rows whose small columns are fetched with their vectors
 _COUNTED = (pa.types.is_boolean, pa.types.is_string, pa.types.is_integer)
 _PLAIN = (*_COUNTED, pa.types.is_floating, pa.types.is_date)
 _CHANGED = 3  # times that a search begins again because the table was rewritten under it
@@ -67,7 +69,7 @@ def nearest(
         if tuning is not None and limit <= MOST_SHARE * eligible:
             for _ in range(_CHANGED):
                 rows = _candidates(table, query, tuning, limit=limit, passing=(where, eligible))
-                found = _with_columns(table, _compared(table, query, rows, limit), names)
+                found = _compared(table, query, rows, limit=limit, names=names)
                 if len(found) == min(limit, len(rows)):
                     return found
         search = table.search(query, vector_column_name=COLUMN).distance_type("cosine").limit(limit).bypass_vector_index()
@@ -157,23 +159,31 @@ def _candidates(table: Any, query: Vectors, tuning: Tuning, *, limit: int, passi
     return by_codes(table, query, tuning.effort(FAR * limit), where=where, first=True)
 
 
-def _compared(table: Any, query: Vectors, rows: Rows, limit: int) -> list[tuple[int, float]]:
-    """The nearest of some rows with their distances, best first."""
-    fetched = table.take_row_ids(rows.tolist()).select([COLUMN]).with_row_id().to_arrow()
+def _compared(table: Any, query: Vectors, rows: Rows, *, limit: int, names: Sequence[str]) -> pa.Table:
+    """The nearest of some rows, best first; fewer than there should be if the table was rewritten meanwhile.
+
+    What is small comes along with the vectors; what is large, or wanted of few among many, is read for those that are found only.
+    """
+    together = len(rows) <= TOGETHER and not any(_is_large(table.schema.field(name).type) for name in names)
+    fetched = _fetched(table, rows, [COLUMN, *names] if together and COLUMN not in names else [COLUMN])
     vectors = vectors_of(fetched)
     lengths = np.maximum(np.linalg.norm(vectors, axis=1) * np.linalg.norm(query), 1e-12)
     distances = 1.0 - vectors @ query / lengths
     best = np.argsort(distances, kind="stable")[:limit]
-    return list(zip(fetched[ROW].to_numpy()[best].tolist(), distances[best].tolist(), strict=True))
+    found = fetched.take(best).append_column(DISTANCE, pa.array(distances[best], pa.float32()))
+    if not together:
+        payload = _fetched(table, found[ROW].to_numpy(), names)
+        at = pc.index_in(found[ROW], value_set=payload[ROW].combine_chunks())  # they come in the table's order
+        found = payload.take(at.drop_null()).append_column(DISTANCE, found[DISTANCE].filter(at.is_valid()))
+    return found.select([*names, DISTANCE])
 
 
-def _with_columns(table: Any, found: list[tuple[int, float]], names: Sequence[str]) -> pa.Table:
-    """The rows found with their columns, which are read only now: no thumbnail is fetched for a mere candidate."""
-    payload = table.take_row_ids([row for row, _ in found]).select(list(names)).with_row_id().to_arrow()
-    place = {row: number for number, row in enumerate(payload[ROW].to_pylist())}  # they come in the table's order
-    there = [(place[row], distance) for row, distance in found if row in place]
-    ordered = payload.take(pa.array([number for number, _ in there], pa.int64())).drop_columns([ROW])
-    return ordered.append_column(DISTANCE, pa.array([distance for _, distance in there], pa.float32()))
+def _fetched(table: Any, rows: Rows, names: Sequence[str]) -> pa.Table:
+    return table.take_row_ids(rows.tolist()).select(list(names)).with_row_id().to_arrow()
+
+
+def _is_large(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _kind(table: Any, partitions: int) -> Any:
