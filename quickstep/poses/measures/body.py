@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 Parts = tuple[tuple[int, ...], ...]  # the joints of each of some points
 
 CRISP = 12.0  # Hz: heights above the floor are filtered less, so that a landing stays a landing
+MORE = 1.25  # times the shake of joints that something must move, for it to be more than that
 SPIKE = 0.15  # body lengths
 ROOTED = 0.001  # body lengths from the origin: a centre that is always so near was put there
 LONGEST = 80.0  # percentile of a trunk's length in pictures that is its true one: seen from above or in front it looks shorter
@@ -104,10 +105,10 @@ class Movement:
     def _rates(self) -> dict[tuple[Parts, float], tuple[Floats, Floats]]:
         return {}
 
-    def still(self, points: int = 1) -> float:
-        """Body lengths a second: what is slower is standing still, or the shake of so many points together."""
-        shaking = np.sqrt(np.mean(np.square(self.shake)) * self.dimensions * points) * shake_left(self.fps, min(CUTOFF, 0.4 * self.fps), 1)
-        return max(STILL, 2 * float(shaking))
+    def still(self, points: int = 1, *, times: float = MORE) -> float:
+        """Body lengths a second: what is slower is standing still, or the shake of so many points together, so many times over."""
+        shaking = np.mean(np.square(self.shake)) * self.dimensions * points
+        return float(np.hypot(STILL, times * np.sqrt(shaking) * shake_left(self.fps, min(CUTOFF, 0.4 * self.fps), 1)))
 
     @cached_property
     def numbers(self) -> dict[str, tuple[int, ...]]:

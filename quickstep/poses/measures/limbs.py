@@ -87,7 +87,7 @@ def _log_jerk(body: Movement, parts: Parts, span: slice) -> float | Unknown:
         if not points.any() or not mostly(moments):
             return Unknown("too few points are seen without a gap")
         peak = float(np.sqrt(np.square(velocity[moments][:, points]).sum(axis=(1, 2))).max())
-        if peak < body.still(int(points.sum())):
+        if peak < body.still(int(points.sum()), times=2.5):
             return Unknown("hardly anything moves")
         squared = float(np.square(jerk[moments][:, points]).sum(axis=(1, 2)).mean())
         noise = shaking[points].sum() * body.dimensions * shake_left(body.fps, min(cutoff, 0.4 * body.fps), 3) ** 2

@@ -37,9 +37,10 @@ def rhythm(body: Movement, span: slice) -> Iterator[Found]:
         yield from (("tempo", why), ("regularity", why))
         return
     moving, known = velocity[:, points], known[:, points]
-    usual = np.nanmean(moving, axis=0)  # somebody who walks across the picture repeats himself all the same
-    moving = np.where(known[..., None], moving - usual, 0.0)
-    if np.sqrt(np.square(moving).sum(axis=2)[known].mean()) < body.still():
+    drift = np.nanmean(moving, axis=0)  # somebody who walks across the picture repeats himself all the same
+    moving = np.where(known[..., None], moving - drift, 0.0)
+    usual = np.sqrt(np.square(moving).sum(axis=(0, 2)) / known.sum(axis=0))  # (P,)
+    if usual.max() < body.still():
         why = Unknown("hardly anything moves")
         yield from (("tempo", why), ("regularity", why))
         return
