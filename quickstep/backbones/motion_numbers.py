@@ -16,6 +16,7 @@ import numpy as np
 from quickstep.backbones.joints import Joints
 from quickstep.errors import ConfigError, QuickstepError
 from quickstep.poses.measures import MEASURES_VERSION, NAMES, NUMBERS, MotionConfig, measure
+from quickstep.poses.measures.numbers import FAMILIES
 from quickstep.signals import Features, Poses
 from quickstep.skeleton import convert
 from quickstep.store import Store
@@ -31,6 +32,10 @@ class MotionNumbers(Joints):
     gives_joints = False
     as_found = True  # it wants the poses at their own times: between two of them nothing is to be guessed
     view = View(frames=int(WINDOW * FPS), fps=FPS, windows=None, hop=HOP)
+    # What each number is, which columns hold it with its flag, and which numbers say much the same.
+    meanings: Mapping[str, str] = {number.name: f"{number.about} ({number.unit})" for number in NUMBERS}
+    columns: Mapping[str, tuple[int, ...]] = {name: (place, len(NAMES) + place) for place, name in enumerate(NAMES)}
+    families: Mapping[str, tuple[str, ...]] = FAMILIES
     names: tuple[str, ...] = (*NAMES, *(f"{name} is known" for name in NAMES))
 
     def __init__(

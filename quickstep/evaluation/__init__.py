@@ -5,6 +5,7 @@ baselines    what must be beaten: majority, metadata alone, one frame alone
 metrics      numbers from labels and probabilities
 measuring    every figure and curve of a report
 verdicts     what the figures mean, in plain sentences
+deciding     which numbers made the difference, where they have names
 provenance   where model and segments come from, and the proof that nothing leaks
 thumbnails   some moments of a segment as a small picture
 report       Report: all of it as frozen data

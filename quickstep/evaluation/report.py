@@ -162,6 +162,16 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Deciding:
+    """A number that has a name, or several that say much the same, and what the model loses without it."""
+
+    name: str
+    about: str
+    loss: Interval  # of accuracy, where the segments exchange this among each other
+    members: tuple[str, ...] = ()  # of several
+
+
+@dataclass(frozen=True)
 class Hard:
     """A segment that was often wrong while the head was fitted."""
 
@@ -213,6 +223,7 @@ class Report:
     failures: tuple[Unread, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)  # label the model never learnt -> segments
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time
+    deciding: tuple[Deciding, ...] = ()  # where the backbone's numbers have names: which made the difference, families first
     format: int = FORMAT
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from quickstep.errors import ConfigError, ManifestError, MediaError
 from quickstep.evaluation import verdicts
 from quickstep.evaluation.baselines import Task, beside, shortcut, still_of
+from quickstep.evaluation.deciding import decided
 from quickstep.evaluation.measuring import Measured, clusters, measure
 from quickstep.evaluation.provenance import held_apart, learning, model_facts, name_of, trained_on
 from quickstep.evaluation.report import (
@@ -78,6 +79,8 @@ def evaluate(
     clock.mark("baselines")
     proof = held_apart(model, chosen.segments, store=store, progress=progress)
     clock.mark("proof")
+    named = decided(model, found.predictions, store=store, progress=progress, seed=seed)
+    clock.mark("numbers")
     mistakes = _mistakes(found.predictions, tested, progress)
     clock.mark("pictures")
     return Report(
@@ -97,6 +100,7 @@ def evaluate(
         verdicts=_verdicts(measured, tested, beaten, chosen=chosen, proof=proof, failures=found.failures),
         proof=proof,
         learning=learning(model),
+        deciding=named,
         mistakes=mistakes,
         failures=tuple(Unread(str(failure.segment), _why(failure)) for failure in found.failures),
         left_out=chosen.left_out,

@@ -14,7 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from quickstep.evaluation.provenance import model_facts, part_counts, trained_on
 from quickstep.evaluation.report import ModelFacts, PartCount, Report, Source
 from quickstep.model import Model
-from quickstep.reporting.markdown import baselines, confusion, escape, fairness, mistakes, per_class, section, table
+from quickstep.reporting.markdown import baselines, confusion, deciding, escape, fairness, mistakes, per_class, section, table
 from quickstep.reporting.words import calibration, facts_of, risk_words, say, spoken, tiles, under
 
 TASK = "video-classification"
@@ -174,6 +174,8 @@ def _measured(report: Report) -> list[str]:
     pictures = ["", "![Beside simpler ways](baselines.png)", "", "![Confusion](confusion.png)", ""]
     lines = [*table(("", "", ""), rows), *section("Beside simpler ways", baselines(report))]
     lines += [*pictures, *section("Each move", per_class(report)), "", *confusion(report)]
+    if report.deciding:
+        lines += section("What made the difference", deciding(report))
     lines += section("Certainty", [f"- {escape(line)}" for line in (calibration(report), risk_words(report))])
     return lines + section("Surest mistakes", mistakes(report, most=10))
 

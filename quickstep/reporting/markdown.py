@@ -10,6 +10,8 @@ from quickstep.reporting.words import (
     NAMES,
     WORDS,
     calibration,
+    decisive,
+    decisive_rows,
     facts,
     mean_area_words,
     mixed_up,
@@ -30,6 +32,8 @@ def markdown(report: Report) -> str:
     lines += section("Beside simpler ways", baselines(report))
     lines += section("Figures", table(("", "", ""), [(tile.name, tile.value, tile.fine) for tile in tiles(report)]))
     lines += section("Which moves it mixes up", [escape(mixed_up(report)), "", *per_class(report), "", *confusion(report)])
+    if report.deciding:
+        lines += section("What made the difference", deciding(report))
     lines += section("What it got wrong", mistakes(report))
     certain = [calibration(report), risk_words(report), f"ROC: {mean_area_words(report, 'roc')}", f"PR: {mean_area_words(report, 'pr')}"]
     lines += section("When to believe it", [f"- {escape(line)}" for line in certain])
@@ -75,6 +79,11 @@ def confusion(report: Report) -> list[str]:
         return []
     rows = [(label, *map(str, line)) for label, line in zip(report.labels, report.confusion)]
     return table(("truth \\ said", *report.labels), rows)
+
+
+def deciding(report: Report) -> list[str]:
+    """Which numbers with names the answers rest on."""
+    return [escape(decisive(report)), "", *table(("number", "accuracy falls by", "what it is"), decisive_rows(report))]
 
 
 def mistakes(report: Report, *, most: int = LISTED) -> list[str]:

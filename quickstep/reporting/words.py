@@ -86,6 +86,30 @@ def believe(report: Report) -> str:
     return f"{start} On the test it was for {percent(figures.answered)} of the {report.things}, and {of_those}."
 
 
+def decisive(report: Report) -> str:
+    """Which numbers made the difference, in words."""
+    families = [each for each in report.deciding if each.members]
+    sure = [each for each in report.deciding if not each.members and each.loss.low > 0]
+    first = max(families, key=lambda each: each.loss.value)
+    text = f"Most of it is {first.name}: without that, accuracy falls by {_fall(first.loss)}." if first.loss.low > 0 else ""
+    if sure:
+        named = ", ".join(f"{each.name} ({_fall(each.loss)})" for each in sorted(sure, key=lambda each: -each.loss.value)[:5])
+        return f"{text} Of single numbers surely: {named}.".strip()
+    return f"{text} No single number is surely needed: others say much the same, or the test is too small to tell.".strip()
+
+
+def decisive_rows(report: Report, *, most: int = 8) -> list[tuple[str, str, str]]:
+    """The families, and the single numbers that count most: name, what accuracy falls by, meaning."""
+    families = sorted((each for each in report.deciding if each.members), key=lambda each: -each.loss.value)
+    single = sorted((each for each in report.deciding if not each.members), key=lambda each: -each.loss.value)[:most]
+    return [(each.name, _fall(each.loss), ", ".join(each.members) or each.about) for each in (*families, *single)]
+
+
+def _fall(loss: Interval) -> str:
+    value, low, high = (f"{100 * share:.0f}".replace("-", "−") for share in (loss.value, loss.low, loss.high))
+    return f"{value} points, {low} to {high}"
+
+
 def calibration(report: Report) -> str:
     """How far certainty and truth are apart, before and after temperature scaling."""
     before, after = report.curves.uncalibrated, report.curves.calibrated

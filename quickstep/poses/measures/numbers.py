@@ -71,6 +71,17 @@ NUMBERS: tuple[Number, ...] = (
 NAMES: tuple[str, ...] = tuple(number.name for number in NUMBERS)
 LEVELS = ("standing", "crouched", "floor")
 
+# Numbers that say much the same: one can stand in for another, so that only all of them together show what they are worth.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "how fast": tuple(name for name in NAMES if "speed" in name or "acceleration" in name),
+    "how far": ("reach", "reach peak", "hands range", "feet range", "travel"),
+    "how smoothly": ("fluidity", "hands fluidity", "feet fluidity"),
+    "how evenly left and right": ("symmetry", "evenness"),
+    "in what rhythm": ("tempo", "regularity"),
+    "how it turns": ("turns", "turns net", "spins", "spins net"),
+    "how high": ("airtime", "longest air", "height", *LEVELS),
+}
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Numbers:
