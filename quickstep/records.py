@@ -72,6 +72,8 @@ def _read_either(kind: Any, value: Any, where: str) -> Any:
         return None
     rest = [choice for choice in choices if choice is not types.NoneType]
     if len(rest) > 1 and all(choice in (bool, int, float, str) for choice in rest):
+        if type(value) is int and int not in rest and float in rest:
+            return float(value)
         if type(value) not in rest:
             raise _wrong(" or ".join(choice.__name__ for choice in rest), value, where)
         return value

@@ -25,11 +25,15 @@ from quickstep.table import Entry, look_up
 HEADS: dict[str, Entry] = {
     "attention": Entry("quickstep.heads.attention:AttentionHead", "looks at each stretch of time by itself: keeps the order of things"),
     "few-shot": Entry("quickstep.heads.few_shot:FewShotHead", "begins with words and lets 0 to 16 segments a class move it"),
+    "forest": Entry("quickstep.heads.forest:ForestHead", "trees on what each number does over time: for motion-numbers"),
     "linear": Entry(
         "quickstep.heads.linear:LinearHead", "the mean over time and one linear layer: quick, steady, hard to beat on few videos"
     ),
+    "lstm": Entry("quickstep.heads.lstm:LstmHead", "for joints: two LSTM layers over 100 moments, as many systems have them"),
+    "pose-trees": Entry("quickstep.heads.pose_trees:PoseTreesHead", "for joints: trees on what can be counted of them; fitted in seconds"),
     "prompts": Entry("quickstep.heads.prompts:PromptsHead", "words alone, for backbones that read them: nothing is fitted"),
     "prototypes": Entry("quickstep.heads.prototypes:PrototypesHead", "what is typical of each class: from one segment on, no words"),
+    "stgcn": Entry("quickstep.heads.stgcn:StgcnHead", "for joints: ST-GCN++ over joints, bones and their motion"),
 }
 
 STEPS = 800  # that a fit takes at least, where it is not said otherwise

@@ -92,25 +92,19 @@ class Moments(nn.Module):
         self.last = Normal(streams, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(x)
-        looking, plain = x[:, : x.shape[1] - self.plain], x[:, x.shape[1] - self.plain :]
-        looking = functional.relu(self.normal(looking))
-        branches, at = [], 0
-        padded = functional.pad(looking, (0, 0, REACH[-1], REACH[-1]))
-        for width, reach, look in zip(self.widths, REACH, self.looks, strict=True):
-            branches.append(look(self._three(padded[:, at : at + width], reach)))
-            at += width
-        branches.append(self._highest(looking[:, at:]))
-        branches.append(plain[:, :, :, :: self.stride])
+        *parts, plain = torch.split(self.enter(x), [*self.widths, self.plain, self.plain], dim=1)
+        looking = functional.relu(self.normal(torch.cat(parts, dim=1)))
+        *parts, last = torch.split(looking, [*self.widths, self.plain], dim=1)
+        branches = [look(self._three(part, reach)) for part, reach, look in zip(parts, REACH, self.looks, strict=True)]
+        branches += [self._highest(last), plain[:, :, :, :: self.stride]]
         together = functional.relu(self.between(torch.cat(branches, dim=1)))
         made: Tensor = self.last(self.leave(together))
         return made
 
-    def _three(self, padded: Tensor, reach: int) -> Tensor:
+    def _three(self, x: Tensor, reach: int) -> Tensor:
         """The moment itself and those before and after it, side by side as channels."""
-        moments = padded.shape[3] - 2 * REACH[-1]
-        starts = (REACH[-1] - reach, REACH[-1], REACH[-1] + reach)
-        return torch.cat([padded[:, :, :, start : start + moments : self.stride] for start in starts], dim=1)
+        padded = functional.pad(x, (0, 0, reach, reach))
+        return torch.cat([padded[:, :, :, start : start + x.shape[3] : self.stride] for start in (0, reach, 2 * reach)], dim=1)
 
     def _highest(self, x: Tensor) -> Tensor:
         highest = functional.max_pool2d(x.flatten(0, 2)[:, None], (3, 1), (self.stride, 1), (1, 0))  # (S * C * B, 1, T', K)

@@ -52,6 +52,8 @@ def stretches(values: Tensor, count: int) -> Tensor:
 def spread(values: Tensor) -> Tensor:
     """Mean, deviation, least, most and the quarters over time: (N, T, ...) -> (N, 6, F)."""
     flat = values.flatten(2)
+    if not flat.numel():
+        return flat.new_zeros(len(flat), 6, 0)
     ordered, last = flat.sort(dim=1).values, flat.shape[1] - 1
     marks = [ordered[:, round(share * last)] for share in (0.0, 0.25, 0.75, 1.0)]
     return torch.stack([flat.mean(dim=1), flat.std(dim=1, correction=0), *marks], dim=1)
