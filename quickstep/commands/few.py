@@ -34,7 +34,7 @@ def learning_curve(
     data
         a folder or csv of labelled videos
     out
-        the folder for curve.png and curve.json (default: NAME-curve beside the data's folder or csv)
+        the folder for curve.png and curve.json (default: NAME-curve, here)
     classes
         a file that names the class numbers of the list
     strict
@@ -46,8 +46,7 @@ def learning_curve(
 
     with TerminalProgress() as progress:
         curve = draw(read_manifest(data, classes=classes), config, store=run.store, progress=progress, strict=strict)
-    place = data.absolute()
-    picture = write_curve(curve, out or place.parent / f"{place.stem}-curve")
+    picture = write_curve(curve, out or Path(f"{data.absolute().stem}-curve"))
     if run.json:
         print(curve.to_json())
     else:

@@ -54,7 +54,9 @@ def _draw(curve: LearningCurve, figure: Any) -> None:
         axes.plot([point.shots] * len(point.draws), point.draws, ".", color=RIGHT, alpha=0.45, markersize=4)
     axes.plot(shots, value, "o-", color=RIGHT, linewidth=2, label=f"{curve.head} on {shorten(curve.backbone, most=28)}; dots: draws")
     for x, y in zip(shots, value):
-        axes.annotate(f"{100 * y:.0f} %", (x, y), textcoords="offset points", xytext=(0, 8), ha="center", weight="bold", color=RIGHT)
+        ground = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0}
+        place = {"textcoords": "offset points", "xytext": (0, 9), "ha": "center", "weight": "bold"}
+        axes.annotate(f"{100 * y:.0f} %", (x, y), color=RIGHT, bbox=ground, **place)
     axes.set_xscale("log", base=2)
     axes.set_xlim(*ends)
     marked = [f"{point.shots}*" if point.fewer else str(point.shots) for point in curve.points]

@@ -95,11 +95,7 @@ def _verdict(helps: Sequence[Help], best: str | None, more: int, left: int) -> s
     if not helps:
         return f"For which class {more} more labels would help most cannot be told: no class was held out."
     if not measured:
-        first = helps[0]
-        return (
-            f"No class has {more} segments to spare, so nothing could be tried. Drawing the curve on, which is a guess, {more} more labels "
-            f"would help {first.label!r} most: {points(first.gain)} of balanced accuracy{_too_few(helps[1:])}."
-        )
+        return _guess(helps, more)
     tail = ""
     if guessed:
         tail = f" {_names(guessed)} {'has' if len(guessed) == 1 else 'have'} too few segments to try it; what is given for them is a guess."
@@ -116,8 +112,17 @@ def _verdict(helps: Sequence[Help], best: str | None, more: int, left: int) -> s
     return f"{cannot}: {_names(close)} gain about as much ({first.label!r}: {points(first.gain)} of balanced accuracy, {told}).{tail}"
 
 
-def _too_few(others: Sequence[Help]) -> str:
-    return f" (next {others[0].label!r}: {points(others[0].gain)})" if others else ""
+def _guess(helps: Sequence[Help], more: int) -> str:
+    """What is said where nothing could be tried."""
+    first, others = helps[0], helps[1:]
+    gain = f"{points(first.gain)} of balanced accuracy"
+    why = f"no class has {more} segments to spare, so nothing could be tried"
+    if first.gain.low > 0 and all(help.gain.high < first.gain.low for help in others):
+        return f"Drawing the curve on, {more} more labels would help {first.label!r} most, by {gain}; this is a guess: {why}."
+    return (
+        f"For which class {more} more labels would help most cannot be told: {why}, and drawing the curve on, which is a guess, "
+        f"sets none apart (the largest gain is that of {first.label!r}, {gain})."
+    )
 
 
 def _names(helps: Sequence[Help]) -> str:
