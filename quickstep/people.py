@@ -82,7 +82,8 @@ class Looker:
         if unseen == len(moments):
             raise MediaError(segment.path, "nobody is seen well enough in it: fewer than three joints at every moment")
         if unseen > MOST_UNSEEN * len(moments):
-            raise MediaError(segment.path, f"the person is seen at only {len(moments) - unseen} of {len(moments)} moments")
+            who = "the person" if segment.person is None else f"person {segment.person}"
+            raise MediaError(segment.path, f"{who} is seen at only {len(moments) - unseen} of {len(moments)} moments")
         try:
             shown = poses if getattr(self.backbone, "as_found", False) else sample(poses, moments)
             features = self.backbone.embed([shown])[0]
@@ -148,19 +149,32 @@ def of_person(
     finder = Finder(backbone.config, store)
     made: list[Segment] = []
     failures: list[Failure] = []
-    for place, segment in enumerate(segments):
-        progress("people", place, len(segments))
+    for done, segment in enumerate(segments):
+        progress("people", done, len(segments))
         try:
             poses = _within(finder.find(segment.path), segment)
-            seen = np.asarray(present(poses).any(axis=0))
-            numbers = [number for number, there in zip(poses.people, seen, strict=True) if there]
-            if not numbers:
+            there = np.asarray(present(poses))  # (T, P)
+            if not there.any():
                 raise MediaError(segment.path, "nobody is seen in it")
-            made += [replace(segment, person=number) for number in numbers]
+            made += [
+                _while_there(replace(segment, person=number), poses, there[:, place])
+                for place, number in enumerate(poses.people)
+                if there[:, place].any()
+            ]
         except MediaError as error:
             failures.append(Failure(segment, error))
     progress("people", len(segments), len(segments))
     return made, failures
+
+
+def _while_there(segment: Segment, poses: Poses, there: NDArray[np.bool_]) -> Segment:
+    """The segment, or the part of it in which its person is seen where that is only a part."""
+    if there.mean() >= 1 - MOST_UNSEEN:
+        return segment
+    seen = np.flatnonzero(there)
+    last = int(seen[-1])
+    stop = float(poses.times[last + 1]) if last + 1 < len(poses) else _end(poses, segment)
+    return replace(segment, start=float(poses.times[seen[0]]), end=stop)
 
 
 # -- settling ----------------------------------------------------------------------------------------------------------------

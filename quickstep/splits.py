@@ -152,7 +152,7 @@ def prove(manifest: Manifest, footage: Footage) -> Proof:
         groups=len(set(manifest.groups)),
         videos=len(paths),
         compared=sum(path in footage.digests for path in paths),
-        looked_into=sum(path in footage.sketches for path in paths),
+        looked_into=sum(path in footage.sketches or path in footage.people for path in paths),
         leaks=tuple(dict.fromkeys(leaks)),
     )
 

@@ -38,7 +38,8 @@ def conclude(path: Path, raw: Raw, *, skeleton: Skeleton | None, fps: float | No
     values, count = raw.values, raw.values.shape[2]
     if values.shape[1] == 0 or count == 0:
         raise MediaError(path, f"nobody is seen in its {len(values)} frames")
-    values, dimensions = _with_scores(path, raw, skeleton, notes)
+    told = _read(path, raw.skeleton) if raw.named and raw.skeleton else skeleton
+    values, dimensions = _with_scores(path, raw, told, notes)
     own = _own(path, raw, skeleton, dimensions, notes)
     values = _without_unseen(values, zero=raw.zero, missing=own.missing, notes=notes)
     times = _times(path, raw, skeleton or own, fps, notes)
