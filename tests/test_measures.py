@@ -13,16 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from quickstep.backbones import open_backbone
+from quickstep.backbones import open_backbone, view_for
 from quickstep.demo import DemoConfig, draw_dancers
 from quickstep.errors import ConfigError, MediaError, QuickstepError
+from quickstep.evaluation import Report, evaluate
 from quickstep.heads import Examples, FitConfig, open_head
+from quickstep.manifest import read_manifest
+from quickstep.model import Model
 from quickstep.poses.files import write_poses
 from quickstep.poses.measures import NAMES, NUMBERS, Measured, MotionConfig, measure, motion
 from quickstep.poses.measures.telling import HEADINGS, in_words, table
 from quickstep.poses.settings import PoseConfig
+from quickstep.reporting import markdown, model_card, page
 from quickstep.signals import Features, Poses
 from quickstep.skeleton import SKELETONS, Skeleton, convert, nameless
+from quickstep.training import TrainConfig, train
 from tests.stick_figures import BODY, GRAVITY, PLACE, at_rest, filmed, in_space, jumping, moments, smoothly, turned
 
 TAU = 2 * np.pi
@@ -603,3 +608,38 @@ def test_a_forest_on_the_numbers_tells_quick_from_slow_and_survives_saving() -> 
         again.load(broken)
     with pytest.raises(ConfigError, match="numbers a moment"):
         head.scores([Features(np.zeros((2, 5), dtype=np.float32), np.arange(2.0))])
+
+
+def test_a_report_says_which_numbers_made_the_difference(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    times = moments(3, 25)
+    rows = ["path,label,group,split"]
+    for number in range(48):
+        label = ("slow", "quick")[number % 2]
+        figure = circling(times, rng.uniform(0.15, 0.3), (0.5, 1.4)[number % 2] * rng.uniform(0.9, 1.1))
+        figure[:, PLACE["right_wrist"], 1] += rng.uniform(0, 0.6)  # of no meaning
+        write_poses(filmed(figure, times), tmp_path / f"{number}.npz")
+        rows.append(f"{number}.npz,{label},dancer {number // 4},{'train' if number < 20 else 'val' if number < 28 else 'test'}")
+    (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
+    config = TrainConfig(backbone="motion-numbers", head="quickstep.heads.forest:ForestHead")
+    trained = train(read_manifest(tmp_path / "list.csv"), config)
+    trained.model.save(tmp_path / "model")
+    report = evaluate(Model.load(tmp_path / "model"), baselines=False)
+    assert report.figures.accuracy.value == 1
+    families = {each.name: each for each in report.deciding if each.members}
+    assert max(families.values(), key=lambda each: each.loss.value).name == "how fast"
+    assert families["how fast"].loss.low > 0
+    for idle in ("how high", "how it turns"):
+        assert families[idle].loss.value == 0
+    single = {each.name: each for each in report.deciding if not each.members}
+    assert set(single) == set(NAMES)
+    assert single["height"].loss.value == 0
+    assert Report.from_json(report.to_json()) == report
+    assert "Most of it is how fast" in markdown(report)
+    assert "What made the difference" in page(report)
+    assert "What made the difference" in model_card(report)
+
+
+def test_the_backbone_takes_no_other_windows() -> None:
+    with pytest.raises(ConfigError, match="windows of 2 seconds"):
+        view_for(open_backbone("motion-numbers"), frames=8)

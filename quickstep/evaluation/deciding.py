@@ -20,8 +20,8 @@ from quickstep.progress import Progress, silent
 from quickstep.signals import Features
 from quickstep.store import Store
 
-FEWEST = 8  # tested segments, below which exchanging says nothing
-ROUNDS, ANSWERS = (3, 20), 60_000  # how often each number is exchanged, the fewer the more segments there are; answers in all
+FEWEST = 4  # tested segments, below which exchanging says nothing
+ROUNDS, ANSWERS = (3, 20), 20_000  # how often each number is exchanged, the fewer the more segments there are; answers in all
 MOST = 500  # segments that exchange; of more some are drawn
 
 

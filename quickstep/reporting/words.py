@@ -101,12 +101,14 @@ def decisive(report: Report) -> str:
 def decisive_rows(report: Report, *, most: int = 8) -> list[tuple[str, str, str]]:
     """The families, and the single numbers that count most: name, what accuracy falls by, meaning."""
     families = sorted((each for each in report.deciding if each.members), key=lambda each: -each.loss.value)
-    single = sorted((each for each in report.deciding if not each.members), key=lambda each: -each.loss.value)[:most]
+    single = sorted((each for each in report.deciding if not each.members and each.loss.value > 0), key=lambda each: -each.loss.value)[
+        :most
+    ]
     return [(each.name, _fall(each.loss), ", ".join(each.members) or each.about) for each in (*families, *single)]
 
 
 def _fall(loss: Interval) -> str:
-    value, low, high = (f"{100 * share:.0f}".replace("-", "−") for share in (loss.value, loss.low, loss.high))
+    value, low, high = (str(round(100 * share)).replace("-", "−") for share in (loss.value, loss.low, loss.high))
     return f"{value} points, {low} to {high}"
 
 
