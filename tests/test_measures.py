@@ -494,6 +494,8 @@ def test_files_in_numbers_out(tmp_path: Path) -> None:
     assert np.asarray(Image.open(picture).convert("L")).std() > 10
     with pytest.raises(MediaError, match="no picture"):
         draw_motion(found, tmp_path / "picture.docx")
+    with pytest.raises(ConfigError, match="no z"):
+        motion([tmp_path / "two.npz"], MotionConfig(up="z"))
     with pytest.raises(MediaError, match="has no person 5"):
         motion([tmp_path / "two.npz"], poses=PoseConfig(person="5"), strict=True)
 

@@ -158,7 +158,7 @@ def _measured(path: Path, poses: Poses, config: MotionConfig) -> Measured:
     within = poses.span(float(poses.times[seen[0]]), float(np.nextafter(poses.times[seen[-1]], np.inf)))
     try:
         return measure(within, config, path=path)
-    except MediaError:
+    except (MediaError, ConfigError):
         raise
     except QuickstepError as error:
         raise MediaError(path, f"person {poses.people[0]}: {error}") from error
