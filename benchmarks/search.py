@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def main() -> None:
 
 def measure(folder: Path, kind: str, rows: int, asked: argparse.Namespace) -> None:
     """The table of one library."""
-    wrote, built = (_in_process(folder, step, kind, rows, asked) for step in ("write", "build"))
+    wrote, built, _ = (_in_process(folder, step, kind, rows, asked) for step in ("write", "build", "tidy"))
     raw = rows * WIDTH * 4
     library = Library.open(folder)
     tuning = tuning_of(library.table)
@@ -100,11 +101,10 @@ def measure(folder: Path, kind: str, rows: int, asked: argparse.Namespace) -> No
         ("windows that may answer", "recall@10", "p50 ms", "p95 ms", "x a look at every row"),
         [(name, f"{f.recall:.3f}", f"{f.p50:.1f}", f"{f.p95:.1f}", f"{1e3 * exact / f.p50:.1f}") for name, f in figures.items()],
     )
-    print(f"  written in {wrote['seconds']:.1f} s with {wrote['peak'] / raw:.2f} x the raw vectors of memory above the start")
-    print(
-        f"  index built and tried in {built['seconds']:.1f} s with {built['peak'] / raw:.2f} x; the first search took {1e3 * cold:.0f} ms"
-    )
-    payload = f" and {asked.thumbnails} bytes of thumbnail" if asked.thumbnails else ""
+    for what, step in (("written", wrote), ("index built and tried", built)):
+        grew = f"{step['peak'] / 2**20:.0f} MiB, {step['peak'] / raw:.2f} x the raw vectors"
+        print(f"  {what} in {step['seconds']:.1f} s; memory grew by {grew}")
+    payload = f" and {asked.thumbnails} bytes of thumbnail a window" if asked.thumbnails else ""
     print(f"  on disk {size_of(folder) / raw:.2f} x the raw vectors{payload}")
     print(f"  the first search of a process took {1e3 * cold:.0f} ms; a look at every row takes {1e3 * exact:.0f} ms")
     for effort in tuning.efforts if tuning else ():
@@ -268,6 +268,8 @@ def _report(asked: argparse.Namespace, step: str, kind: str, rows: int) -> None:
     before, began = _most_memory(), time.perf_counter()
     if step == "write":
         write(asked.folder, kind, rows, asked.thumbnails)
+    elif step == "tidy":
+        Library.open(asked.folder).tidy(before=timedelta(0))
     else:
         change = build_index if asked.index else ensure_index
         Library.open(asked.folder).commit(lambda table: change(table))

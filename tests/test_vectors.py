@@ -290,7 +290,7 @@ def test_a_table_that_is_rewritten_during_a_search(indexed: Any, vectors: Vector
 
 
 def test_effort_between_and_beyond_what_was_tried() -> None:
-    tuning = Tuning(10_000, (Effort(10, 4, 50, 0.99), Effort(100, 9, 200, 0.98)))
+    tuning = Tuning(10_000, 16, (Effort(10, 4, 50, 0.99), Effort(100, 9, 200, 0.98)))
     assert tuning.effort(1) == tuning.efforts[0]
     assert tuning.effort(100).candidates == 200
     between = tuning.effort(31.7)

@@ -8,6 +8,7 @@ was tried when the index was built (probing).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from quickstep.progress import Progress, silent
 
 INDEX = "vector_idx"
 EXACT_ROWS = 20_000  # below it every row is looked at: exact, and no slower than an index
-FEW = 1_000  # rows that pass a filter, and are compared one by one sooner than the index is asked
+FEW = 200  # rows that pass a filter, and are compared one by one sooner than the index is asked
 PARTITION = 4096  # rows, about
 BITS = 3  # a number of a vector in its code; with fewer, vectors without order cannot be told apart
 GROWTH = 2.0  # times the rows the index was built for, before it is built anew
@@ -43,8 +44,9 @@ NEW_ROWS = 1_000  # rows, or this share of all, unknown to the index, before it 
 NEW_SHARE = 0.005
 FEW_VALUES = 200  # different ones among a sample of a column's, for the kind of index that likes them few
 MOST_SHARE = 0.05  # of the rows that pass: to find more of them, all are looked at
+MANY = 500  # candidates; fewer cost little
+KEEP, SKIP = 2.5, 0.02  # microseconds more to keep one more candidate, and to skip a row rather than look at its code
 FAR = 100  # times as many neighbours are looked for as are wanted, where what is near does not pass
-TOGETHER = 128  # rows whose small columns are fetched with their vectors
 _COUNTED = (pa.types.is_boolean, pa.types.is_string, pa.types.is_integer)
 _PLAIN = (*_COUNTED, pa.types.is_floating, pa.types.is_date)
 _CHANGED = 3  # times that a search begins again because the table was rewritten under it
@@ -141,9 +143,9 @@ def _count(table: Any, where: str | None) -> int:
 def _candidates(table: Any, query: Vectors, tuning: Tuning, *, limit: int, passing: tuple[str | None, int]) -> Rows:
     """Rows to compare exactly, among them the nearest of those that pass the filter; so many do.
 
-    To skip rows while looking at codes costs more than to look at all of them and drop what does not pass, as long as enough does.
-    It does not where the filter and the question contradict each other: then the filter goes first, and as the rows that are left lie
-    far away, where many are about as near, more of them are compared.
+    To skip rows while looking at codes takes longer than to look at all of them and drop what does not pass, as long as enough does;
+    it saves when so little passes that very many would have to be kept. And it is what works where the filter and the question
+    contradict each other: what is left then lies far away, where many rows are about as near, so that more of them are compared.
     """
     where, eligible = passing
     if where is None:
@@ -151,8 +153,13 @@ def _candidates(table: Any, query: Vectors, tuning: Tuning, *, limit: int, passi
     if eligible <= FEW:
         rows: Rows = table.search().where(where).limit(None).select([]).with_row_id(True).to_arrow()[ROW].to_numpy()
         return rows
-    share = eligible / table.count_rows()
+    count = table.count_rows()
+    share = eligible / count
     effort = tuning.effort(limit / share)
+    scan = count * effort.probes / tuning.partitions
+    if effort.candidates > MANY and effort.candidates * KEEP > scan * SKIP:
+        few = replace(effort, candidates=tuning.effort(10 * limit).candidates)
+        return by_codes(table, query, few, where=where, first=True)
     found = by_codes(table, query, effort, where=where)
     if len(found) >= 0.5 * share * effort.candidates:
         return found
@@ -162,28 +169,22 @@ def _candidates(table: Any, query: Vectors, tuning: Tuning, *, limit: int, passi
 def _compared(table: Any, query: Vectors, rows: Rows, *, limit: int, names: Sequence[str]) -> pa.Table:
     """The nearest of some rows, best first; fewer than there should be if the table was rewritten meanwhile.
 
-    What is small comes along with the vectors; what is large, or wanted of few among many, is read for those that are found only.
+    The columns are read of those only that are found: no thumbnail is fetched for a mere candidate.
     """
-    together = len(rows) <= TOGETHER and not any(_is_large(table.schema.field(name).type) for name in names)
-    fetched = _fetched(table, rows, [COLUMN, *names] if together and COLUMN not in names else [COLUMN])
+    fetched = _fetched(table, rows, [COLUMN])
     vectors = vectors_of(fetched)
     lengths = np.maximum(np.linalg.norm(vectors, axis=1) * np.linalg.norm(query), 1e-12)
     distances = 1.0 - vectors @ query / lengths
     best = np.argsort(distances, kind="stable")[:limit]
-    found = fetched.take(best).append_column(DISTANCE, pa.array(distances[best], pa.float32()))
-    if not together:
-        payload = _fetched(table, found[ROW].to_numpy(), names)
-        at = pc.index_in(found[ROW], value_set=payload[ROW].combine_chunks())  # they come in the table's order
-        found = payload.take(at.drop_null()).append_column(DISTANCE, found[DISTANCE].filter(at.is_valid()))
-    return found.select([*names, DISTANCE])
+    found = fetched[ROW].take(best)
+    payload = _fetched(table, found.to_numpy(), names)
+    at = pc.index_in(found, value_set=payload[ROW].combine_chunks())  # they come in the table's order
+    told = pa.chunked_array([distances[best]], pa.float32()).filter(at.is_valid())
+    return payload.take(at.drop_null()).append_column(DISTANCE, told).select([*names, DISTANCE])
 
 
 def _fetched(table: Any, rows: Rows, names: Sequence[str]) -> pa.Table:
     return table.take_row_ids(rows.tolist()).select(list(names)).with_row_id().to_arrow()
-
-
-def _is_large(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _kind(table: Any, partitions: int) -> Any:
