@@ -14,7 +14,13 @@ from quickstep.store import Store
 
 State = Literal["good", "missing", "bad"]
 LIBRARIES = ("torch", "transformers", "av", "opencv-contrib-python-headless", "scikit-learn", "numpy")
-EXTRAS = {"openvino": ("openvino", "the fastest way to encode images on Intel processors")}
+EXTRAS = {
+    "openvino": ("openvino", "the fastest way to encode images on Intel processors"),
+    "search": ("lancedb", "a library of videos that can be searched"),
+    "pose": ("mediapipe", "bodies in videos"),
+    "rtmpose": ("rtmlib", "bodies in videos by RTMPose"),
+    "siglip": ("sentencepiece", "the words of the first SigLIP"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Finding:
 
 def examine(store: Store | None = None) -> list[Finding]:
     """Everything that decides whether and how quickly quickstep works here."""
-    return [_python(), *_libraries(), *_extras(), _ffmpeg(), _device(), _weights(), _cache(store or Store())]
+    return [_python(), *_libraries(), *_extras(), _opencv(), _ffmpeg(), _device(), _weights(), _cache(store or Store())]
 
 
 def _python() -> Finding:
@@ -54,6 +60,15 @@ def _extras() -> Iterator[Finding]:
             yield Finding(f"[{extra}]", "good", f"{metadata.version(module)}: {use}")
         else:
             yield Finding(f"[{extra}]", "missing", use, f"pip install 'quickstep[{extra}]'")
+
+
+def _opencv() -> Finding:
+    try:
+        import cv2
+    except ImportError as error:  # the OpenCV that MediaPipe brings draws windows, and asks for their library
+        advice = "install libGL (Debian: apt install libgl1), or pip install --force-reinstall --no-deps opencv-contrib-python-headless"
+        return Finding("cv2", "bad", str(error), advice)
+    return Finding("cv2", "good", cv2.__version__)
 
 
 def _ffmpeg() -> Finding:

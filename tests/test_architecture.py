@@ -48,7 +48,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_OF = {
     "av": {"media"},
     "torch": {"backbones", "heads", "poses", "doctor"},
-    "cv2": {"backbones", "demo", "likeness", "poses"},
+    "cv2": {"backbones", "demo", "doctor", "likeness", "poses"},
     "transformers": {"backbones", "poses"},
     "openvino": {"backbones"},
     "mediapipe": {"poses"},
