@@ -11,7 +11,9 @@ import pytest
 from quickstep.errors import ConfigError, MediaError
 from quickstep.media import probe, read_frames, write_video
 from quickstep.poses.ahead import ahead
-from quickstep.poses.drawing import COLOURS, Caption, Look, draw_frame, draw_poses
+from quickstep.poses.drawing import COLOURS, Caption, Look, draw_bodies, draw_poses
+from quickstep.poses.live import LiveDrawing
+from quickstep.poses.tracks import track
 from quickstep.signals import Poses
 from quickstep.skeleton import Skeleton, read_skeleton
 
@@ -107,7 +109,7 @@ def test_thin_and_pale_where_unsure() -> None:
     def ink(score: float) -> tuple[int, int]:
         picture = np.zeros((600, 600, 3), np.uint8)
         joints = np.array([[[300, 200, score], [300, 500, score]]], np.float32)
-        draw_frame(picture, joints, Poses(joints[None], np.zeros(1), BONE, (1,)))
+        draw_bodies(picture, joints, (1,), BONE)
         across = picture[350].max(axis=1)
         return int((across > 40).sum()), int(across.max())
 
@@ -121,10 +123,10 @@ def test_thin_and_pale_where_unsure() -> None:
 def test_each_person_has_a_colour_and_a_name() -> None:
     poses = bones(np.zeros(1), people=(1, 2))
     plain, named = np.zeros((120, 200, 3), np.uint8), np.zeros((120, 200, 3), np.uint8)
-    draw_frame(plain, poses.joints[0], poses)
+    draw_bodies(plain, poses.joints[0], poses.people, BONE)
     for place, colour in zip((20, 80), COLOURS, strict=False):
         assert np.abs(plain[80, place].astype(int) - colour).max() < 30
-    draw_frame(named, poses.joints[0], poses, look=Look(names={1: "Anaïs"}))
+    draw_bodies(named, poses.joints[0], poses.people, BONE, look=Look(names={1: "Anaïs"}))
     assert (plain[:45] != named[:45]).any()
     np.testing.assert_array_equal(plain[52:], named[52:])
 
@@ -135,7 +137,7 @@ def test_captions_come_and_go() -> None:
 
     def drawn(at: float) -> np.ndarray:
         picture = np.zeros((120, 200, 3), np.uint8)
-        draw_frame(picture, poses.joints[0], poses, look=look, at=at)
+        draw_bodies(picture, poses.joints[0], poses.people, BONE, look=look, at=at)
         return picture
 
     np.testing.assert_array_equal(drawn(0.5), drawn(2.0))
@@ -148,9 +150,9 @@ def test_captions_come_and_go() -> None:
 def test_bones_beyond_the_picture_do_no_harm(place: tuple[float, float]) -> None:
     picture = np.zeros((120, 200, 3), np.uint8)
     joints = np.array([[[*place, 1], [100, 60, 1]]], np.float32)
-    draw_frame(picture, joints, Poses(joints[None], np.zeros(1), BONE, (1,)), look=Look(names={1: "x" * 300}))
+    draw_bodies(picture, joints, (1,), BONE, look=Look(names={1: "x" * 300}))
     tiny = np.zeros((2, 2, 3), np.uint8)
-    draw_frame(tiny, joints, Poses(joints[None], np.zeros(1), BONE, (1,)))
+    draw_bodies(tiny, joints, (1,), BONE)
 
 
 def test_odd_and_large_pictures_are_brought_to_what_can_be_encoded(tmp_path: Path) -> None:
@@ -218,3 +220,56 @@ def test_what_is_made_ahead_stops_when_nobody_wants_more() -> None:
     some.close()
     assert made[-1] == "closed"
     assert len(made) < 10
+
+
+# -- while the bodies are still being found -----------------------------------------------------------------------------------
+
+
+def live(video: Path, out: Path, found: Poses, *, at_once: int = 4) -> bool:
+    """Feed what an estimator would find, some frames at a time; whether the drawing could be kept."""
+    drawing = LiveDrawing(video, out, Look())
+    for first in range(0, len(found), at_once):
+        drawing.feed(found.span(found.times[first], found.times[min(first + at_once, len(found)) - 1] + 1e-6))
+    return drawing.finished(track(found))
+
+
+@pytest.mark.parametrize("people", [(0,), (0, 1)])
+def test_drawn_while_found_is_drawn_as_afterwards(tmp_path: Path, people: tuple[int, ...]) -> None:
+    video, found = moving(tmp_path, seconds=2), bones(np.arange(50) / 25, people=people)
+    found.joints[:, 1:, :, 2] = 0.8  # so that it is clear who counts more
+    assert live(video, tmp_path / "live.mp4", found)
+    draw_poses(track(found), tmp_path / "after.mp4", video=video)
+    moments = np.arange(60) / 30
+    np.testing.assert_array_equal(read_frames(tmp_path / "live.mp4", moments).pixels, read_frames(tmp_path / "after.mp4", moments).pixels)
+
+
+@pytest.mark.parametrize("what", ["order", "brief", "late"])
+def test_what_the_end_knows_better_is_not_kept(tmp_path: Path, what: str) -> None:
+    video, found = moving(tmp_path, seconds=4), bones(np.arange(100) / 25, people=(0, 1))
+    joints = found.joints.copy()
+    if what == "order":
+        joints[:, 0, :, 2] *= 0.3  # the first turns out to count less
+        joints[:, 0, :, 0] = 20
+    elif what == "brief":
+        joints[:, 1] = 0
+        joints[10:13, 1] = found.joints[10:13, 1]
+        joints[60:62, 1] = found.joints[60:62, 1]  # somebody in the end, though at first nobody
+    else:
+        joints[:, 1] = 0
+        joints[::12, 1] = found.joints[::12, 1]
+    assert not live(video, tmp_path / "live.mp4", replace(found, joints=joints))
+    assert [file.name for file in tmp_path.iterdir()] == ["video.mp4"]
+
+
+def test_a_drawing_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    drawing = LiveDrawing(moving(tmp_path, seconds=2), tmp_path / "live.mp4", Look())
+    drawing.stop()
+    drawing = LiveDrawing(tmp_path / "video.mp4", tmp_path / "live.mp4", Look())
+    drawing.feed(bones(np.arange(10) / 25))
+    drawing.stop()
+    nowhere = LiveDrawing(tmp_path / "video.mp4", tmp_path / "none" / "live.mp4", Look())
+    nowhere.feed(bones(np.arange(10) / 25))
+    assert not nowhere.finished(track(bones(np.arange(10) / 25)))
+    (tmp_path / "broken.mp4").write_text("no video")
+    assert not live(tmp_path / "broken.mp4", tmp_path / "live.mp4", bones(np.arange(10) / 25))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["broken.mp4", "video.mp4"]

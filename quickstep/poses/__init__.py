@@ -58,7 +58,9 @@ class WorldEstimator(PoseEstimator, Protocol):
 
 
 ESTIMATORS: dict[str, Entry] = {
-    "mediapipe": Entry("quickstep.poses.mediapipe:MediaPipe", "BlazePose, 33 joints, some people, 2D or 3D; fast without a GPU", extra="pose"),
+    "mediapipe": Entry(
+        "quickstep.poses.mediapipe:MediaPipe", "BlazePose, 33 joints, some people, 2D or 3D; fast without a GPU", extra="pose"
+    ),
     "vitpose": Entry("quickstep.poses.vitpose:ViTPose", "a detector and ViTPose, 17 joints, many people; made for a GPU"),
     "rtmpose": Entry("quickstep.poses.rtmpose:RTMPose", "RTMPose in ONNX Runtime, 17 or 26 joints, many people", extra="rtmpose"),
 }

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterable[Item], *, most: int = 4, name: str = "ahead") -> Iterator[Item]:
-    """The same items in the same order, up to `most` of them made before they are asked for; an error arrives in its place."""
+def ahead(items: Iterable[Item], *, most: int = 4, name: str = "ahead") -> Generator[Item, None, None]:
+    """The same items in the same order, up to `most` of them made before they are asked for; an error arrives in its place.
+
+    Close it when no more are wanted: that ends its thread, and what the thread was working on.
+    """
     made: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(maxsize=most)
     stop = threading.Event()
 

@@ -6,8 +6,8 @@ figures show no pixel of the video: nobody's face and nobody's room.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from quickstep.media import VideoReader, write_video
 from quickstep.poses.ahead import ahead
 from quickstep.progress import Progress, silent
 from quickstep.signals import Poses
+from quickstep.skeleton import Skeleton
 from quickstep.view import View
 
 Pixels = NDArray[np.uint8]
@@ -80,30 +81,48 @@ def draw_poses(
         times, fps = _moments_of(poses, out)
         write_video(out, _papers(poses, times, look, progress), fps=fps, threads=2)
         return
+    draw_video(video, lambda moments: (poses.people, joints_at(poses, moments)), out, poses=poses, look=look, progress=progress)
+
+
+Source = Callable[[NDArray[np.float64]], tuple[tuple[int, ...], NDArray[np.float32]]]  # moments -> people, joints (N, P, K, 3)
+
+
+def draw_video(video: str | Path, source: Source, out: Path, *, poses: Poses, look: Look, progress: Progress = silent) -> None:
+    """Draw what `source` knows of each moment on a video's pictures; `poses` say whose joints those are, and of what size of picture."""
     with VideoReader(video, threads=2) as reader:
         info = reader.info
         fps = min(max(info.fps or 25.0, 1.0), 120.0)
         times = np.arange(max(1, round(info.duration * fps))) / fps
         view = View(frames=1, size=min(LARGEST, info.width, info.height), fit="whole") if min(info.width, info.height) >= 8 else None
         pictures = _blank(len(times), info.width, info.height) if look.stick_figures else _pictures(reader, times, view)
-        size = poses.size or (info.width, info.height)
-        drawn = _drawn(ahead(pictures, most=2, name="decode"), _at(poses, times), (poses, look, times, size), progress)
-        write_video(out, (picture for part in ahead(drawn, most=2, name="draw") for picture in part), fps=fps, threads=2)
+        canvas = replace(poses, joints=poses.joints[:0], times=poses.times[:0], size=poses.size or (info.width, info.height))
+        decoding = ahead(pictures, most=2, name="decode")
+        drawing = ahead(_drawn(decoding, times, source, (canvas, look), progress), most=2, name="draw")
+        try:
+            write_video(out, (picture for part in drawing for picture in part), fps=fps, threads=2)
+        finally:  # whatever went wrong: their threads end before the reader is closed under them
+            drawing.close()
+            decoding.close()
 
 
-def draw_frame(picture: Pixels, joints: NDArray[np.float32], poses: Poses, *, look: Look | None = None, at: float = 0.0) -> None:
-    """Draw everybody's joints (P, K, 3), in pixels of the picture, into it; `poses` says whose they are."""
+def draw_bodies(
+    picture: Pixels,
+    joints: NDArray[np.float32],
+    people: Sequence[int],
+    skeleton: Skeleton,
+    *,
+    look: Look | None = None,
+    at: float = 0.0,
+) -> None:
+    """Draw everybody's joints (P, K, 3), in pixels of the picture, into it, and what is said at that moment."""
     look = look or Look()
-    for place, person in enumerate(poses.people):
-        if (joints[place, :, 2] > 0).any():
+    for person, body in zip(people, joints, strict=True):
+        if (body[:, 2] > 0).any():
             colour = COLOURS[(person - 1) % len(COLOURS)]
-            _body(picture, joints[place], poses, colour)
-            told = [
-                look.names.get(person, f"person {person}"),
-                *(c.text for c in look.captions if c.person == person and c.start <= at < c.end),
-            ]
-            _name(picture, joints[place], " · ".join(told), colour)
-    above = [caption.text for caption in look.captions if caption.person is None and caption.start <= at < caption.end]
+            _body(picture, body, skeleton, colour)
+            told = [look.names.get(person, f"person {person}"), *_captions(look, person, at)]
+            _name(picture, body, " · ".join(told), colour)
+    above = _captions(look, None, at)
     if above:
         height = _letters(picture)
         _write(picture, "   ".join(above), (height // 2, height // 2), round(1.4 * height), (255, 255, 255))
@@ -134,19 +153,22 @@ def _blank(count: int, width: int, height: int) -> Iterator[Pixels]:
 
 
 def _drawn(
-    parts: Iterator[Pixels], joints: NDArray[np.float32], of: tuple[Poses, Look, NDArray[np.float64], tuple[int, int]], progress: Progress
+    parts: Iterable[Pixels], times: NDArray[np.float64], source: Source, of: tuple[Poses, Look], progress: Progress
 ) -> Iterator[list[Pixels]]:
-    """The pictures with what is to be seen on them; `joints` are those at each picture's moment."""
-    poses, look, times, size = of
+    """The pictures with what is to be seen on them."""
+    canvas, look = of
+    assert canvas.size is not None
     done = 0
     for part in parts:
-        scale = np.array([part.shape[2] / size[0], part.shape[1] / size[1], 1], np.float32)
+        scale = np.array([part.shape[2] / canvas.size[0], part.shape[1] / canvas.size[1], 1], np.float32)
+        moments = times[done : done + len(part)]
+        people, joints = source(moments)
         pictures = []
-        for pixels in part:
+        for pixels, at, bodies in zip(part, moments.tolist(), joints, strict=True):
             picture = pixels.copy()
-            draw_frame(picture, joints[done] * scale, poses, look=look, at=float(times[done]))
+            draw_bodies(picture, bodies * scale, people, canvas.skeleton, look=look, at=at)
             pictures.append(picture)
-            done += 1
+        done += len(part)
         progress("drawing", done, len(times))
         yield pictures
 
@@ -155,7 +177,7 @@ def _papers(poses: Poses, times: NDArray[np.float64], look: Look, progress: Prog
     """Stick figures of poses whose video is not here."""
     seen = poses.joints[poses.seen][:, :2]
     low, high = (seen.min(axis=0), seen.max(axis=0)) if len(seen) else (np.zeros(2), np.ones(2))
-    joints = _at(poses, times)
+    joints = joints_at(poses, times)
     if poses.size is not None:
         size = poses.size
     else:  # what the joints say, with a margin
@@ -164,7 +186,12 @@ def _papers(poses: Poses, times: NDArray[np.float64], look: Look, progress: Prog
         joints[..., :2] = (joints[..., :2] - (low - 0.1 * spread)) * scale
         wide, tall = ((high - low + 0.2 * spread) * scale).tolist()
         size = max(16, round(wide)), max(16, round(tall))
-    for part in _drawn(_blank(len(times), *size), joints, (poses, look, times, size), progress):
+
+    def source(moments: NDArray[np.float64]) -> tuple[tuple[int, ...], NDArray[np.float32]]:
+        first = int(np.searchsorted(times, moments[0]))
+        return poses.people, joints[first : first + len(moments)]
+
+    for part in _drawn(_blank(len(times), *size), times, source, (replace(poses, size=size), look), progress):
         yield from part
 
 
@@ -176,7 +203,7 @@ def _moments_of(poses: Poses, out: Path) -> tuple[NDArray[np.float64], float]:
     return poses.times[0] + np.arange(max(1, round((poses.times[-1] - poses.times[0]) * fps) + 1)) / fps, fps
 
 
-def _at(poses: Poses, times: NDArray[np.float64]) -> NDArray[np.float32]:
+def joints_at(poses: Poses, times: NDArray[np.float64]) -> NDArray[np.float32]:
     """The joints at other moments (N, P, K, 3): between two poses that are near, on the way; else as in one that is near; else unseen."""
     if not len(poses):
         return np.zeros((len(times), len(poses.people), len(poses.skeleton), 3), np.float32)
@@ -200,12 +227,12 @@ def _at(poses: Poses, times: NDArray[np.float64]) -> NDArray[np.float32]:
 # -- strokes -----------------------------------------------------------------------------------------------------------------
 
 
-def _body(picture: Pixels, joints: NDArray[np.float32], poses: Poses, colour: tuple[int, int, int]) -> None:
+def _body(picture: Pixels, joints: NDArray[np.float32], skeleton: Skeleton, colour: tuple[int, int, int]) -> None:
     """Bones, then joints."""
     sure = joints[:, 2]
     points = np.clip(np.round(joints[:, :2] * 2**_FINE), -(2**26), 2**26).astype(int)
     width = max(1.0, min(picture.shape[:2]) / 110)
-    for one, other in poses.skeleton.edges:
+    for one, other in skeleton.edges:
         if sure[one] > 0 and sure[other] > 0:
             score = float(min(sure[one], sure[other]))
             stroke = max(1, round(width * (0.25 + 0.75 * score)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from quickstep.view import View
 VERSION = 2
 EDGE = 720  # pixels of the short edge of what an estimator is shown; a larger picture slows it and tells it nothing
 AHEAD = 4  # batches that are decoded before they are asked for
+
+Watch = Callable[[Poses], None]
 
 
 def find_poses(path: str | Path, config: PoseConfig | None = None, *, store: Store | None = None, progress: Progress = silent) -> Poses:
@@ -72,20 +74,20 @@ class Finder:
             "estimator": dict(self.estimator.identity),
         }
 
-    def find(self, path: str | Path, *, progress: Progress = silent) -> Poses:
-        """The poses of a path, its people joined over time."""
+    def find(self, path: str | Path, *, progress: Progress = silent, watch: Watch | None = None) -> Poses:
+        """The poses of a path, its people joined over time. `watch` is shown the bodies of a video as they are found; not of a kept one."""
         if is_pose_file(path):
             return read_poses(path, skeleton=self.skeleton, fps=self.config.pose_fps)
         key = {"kind": "poses", **self.key(path)}
         with self._alone:  # an estimator follows one video at a time
             kept = self.store.get(key)
             if kept is None:
-                kept = self._look(Path(path), progress)
+                kept = self._look(Path(path), progress, watch)
                 self.store.put(key, kept)
         deep = self.skeleton is not None and self.skeleton.dimensions == 3 and "world_joints" in kept
         return in_skeleton(_unpacked(kept, "world_" if deep else ""), self.skeleton, path)
 
-    def _look(self, path: Path, progress: Progress) -> dict[str, NDArray[Any]]:
+    def _look(self, path: Path, progress: Progress, watch: Watch | None) -> dict[str, NDArray[Any]]:
         """Decode, estimate and track a video; the same bodies in space too, where the estimator sees depth."""
         estimator = self.estimator
         estimator.start()
@@ -103,6 +105,8 @@ class Finder:
                     flat = estimator.estimate(new)
                 found.append(flat)
                 size, scale = (info.width, info.height), info.width / new.pixels.shape[2]
+                if watch is not None:
+                    watch(_as_one([flat], size, scale))
             progress("poses", round(100 * share), 100)
         if not found:
             raise MediaError(path, "shows no picture")

@@ -13,6 +13,7 @@ from quickstep.poses import sees_depth
 from quickstep.poses.drawing import Look, draw_poses
 from quickstep.poses.files import is_pose_file, write_poses
 from quickstep.poses.finding import Finder, the_person
+from quickstep.poses.live import LiveDrawing
 from quickstep.poses.sampling import present
 from quickstep.poses.settings import PoseConfig
 from quickstep.progress import Progress, silent
@@ -95,16 +96,26 @@ def show_poses(
 
 def _show(segment: Segment, finders: tuple[Finder, Finder | None], to: Where, progress: Progress) -> Shown:
     finder, deep = finders
-    found = _chosen(finder, segment, finder.find(segment.path, progress=progress))
-    told = _told(segment.path, found)
-    if not told.people:
-        return told
-    if to.poses is not None:
-        write_poses(_chosen(deep, segment, deep.find(segment.path)) if deep else found, to.poses)
+    video, look = None if is_pose_file(segment.path) else segment.path, Look(stick_figures=to.stick_figures)
+    live = None
     if to.drawn is not None:
         to.drawn.parent.mkdir(parents=True, exist_ok=True)
-        video = None if is_pose_file(segment.path) else segment.path
-        draw_poses(found, to.drawn, video=video, look=Look(stick_figures=to.stick_figures), progress=progress)
+        if video is not None and finder.skeleton is None and video.resolve() != to.drawn.resolve():
+            live = LiveDrawing(video, to.drawn, look)
+    try:
+        whole = finder.find(segment.path, progress=progress, watch=live.feed if live else None)
+        found = _chosen(finder, segment, whole)
+        told = _told(segment.path, found)
+        if not told.people:
+            return told
+        drawn = live is not None and live.finished(found)
+    finally:
+        if live is not None:
+            live.stop()
+    if to.poses is not None:
+        write_poses(_chosen(deep, segment, deep.find(segment.path)) if deep else found, to.poses)
+    if to.drawn is not None and not drawn:
+        draw_poses(found, to.drawn, video=video, look=look, progress=progress)
     return replace(told, poses=to.poses, drawn=to.drawn)
 
 

@@ -40,7 +40,7 @@ def track(poses: Poses, *, of: Poses | None = None) -> Poses:
     """
     if of is not None and of.joints.shape[:2] != poses.joints.shape[:2]:
         raise ValueError(f"{of} are not of the bodies {poses}")
-    owners = _owners(poses)  # (T, P)
+    owners = Tracker(len(poses.skeleton)).follow(poses)  # (T, P)
     count = int(owners.max(initial=-1)) + 1
     joined = _arranged(poses, owners, count)
     kept = _lasting(joined)
@@ -216,30 +216,37 @@ def _overlap(one: Floats, other: Floats) -> Floats:
     return np.asarray(shared / np.maximum(areas, 1e-9), dtype=np.float32)
 
 
-def _owners(poses: Poses) -> NDArray[np.int64]:
-    """Who each body is, (T, P): numbers from 0 in the order in which people turn up, -1 for none."""
-    owners = np.full(poses.joints.shape[:2], -1, np.int64)
-    people = _People(poses.joints.shape[2])
-    met, before = 0, 0.0
-    for moment, bodies in enumerate(_bodies(poses)):
-        if len(people):
-            people.expect(float(poses.times[moment]) - before)
-            people.forget()
-        before = float(poses.times[moment])
-        rows = columns = np.zeros(0, np.int64)
-        if len(people) and len(bodies):
-            cost = people.cost(bodies)
-            rows, columns = linear_sum_assignment(cost)
-            fits = cost[rows, columns] < _LIMIT
-            rows, columns = rows[fits], columns[fits]
-            people.see(rows, bodies, columns)
-            owners[moment, bodies.slots[columns]] = people.numbers[rows]
-        new = _newcomers(bodies, columns)
-        if len(new):
-            people.meet(met, bodies, new)
-            owners[moment, bodies.slots[new]] = np.arange(met, met + len(new))
-            met += len(new)
-    return owners
+class Tracker:
+    """Says who each body is, frame after frame, in as many calls as one likes."""
+
+    def __init__(self, joints: int) -> None:
+        self._people = _People(joints)
+        self._met = 0
+        self._before = 0.0
+
+    def follow(self, poses: Poses) -> NDArray[np.int64]:
+        """Who each body is, (T, P): numbers from 0 in the order in which people turn up, -1 for none."""
+        owners = np.full(poses.joints.shape[:2], -1, np.int64)
+        people = self._people
+        for moment, bodies in enumerate(_bodies(poses)):
+            if len(people):
+                people.expect(float(poses.times[moment]) - self._before)
+                people.forget()
+            self._before = float(poses.times[moment])
+            columns = np.zeros(0, np.int64)
+            if len(people) and len(bodies):
+                cost = people.cost(bodies)
+                rows, columns = linear_sum_assignment(cost)
+                fits = cost[rows, columns] < _LIMIT
+                rows, columns = rows[fits], columns[fits]
+                people.see(rows, bodies, columns)
+                owners[moment, bodies.slots[columns]] = people.numbers[rows]
+            new = _newcomers(bodies, columns)
+            if len(new):
+                people.meet(self._met, bodies, new)
+                owners[moment, bodies.slots[new]] = np.arange(self._met, self._met + len(new))
+                self._met += len(new)
+        return owners
 
 
 def _arranged(poses: Poses, owners: NDArray[np.int64], count: int) -> Poses:
