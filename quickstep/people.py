@@ -236,7 +236,7 @@ def _common(skeletons: Sequence[Skeleton], asked: Skeleton | None) -> tuple[Skel
     """The skeleton that suits all, and what is to be said about it."""
     dimensions = max((skeleton.dimensions for skeleton in skeletons), default=0)
     if asked is not None:
-        return (replace(asked, dimensions=dimensions) if dimensions else asked), []
+        return replace(asked, dimensions=max(dimensions, asked.dimensions)), []
     if not skeletons:
         return None, []
     kinds = {skeleton.joints: skeleton for skeleton in skeletons}

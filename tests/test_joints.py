@@ -348,6 +348,18 @@ def test_copies_of_one_sequence_are_kept_together_and_named(tmp_path: Path) -> N
     assert "still.npy" in audit.of("no-motion")[0].sentence
 
 
+def test_somebody_who_is_there_for_a_while_is_judged_over_that_while(tmp_path: Path) -> None:
+    stepping = dancing(np.arange(100) / 25, kind=1)
+    stepping[..., 0] += 300
+    stepping[:70] = np.nan
+    poses = Poses(np.stack([WAVING, stepping], axis=1), np.arange(100) / 25, COCO, (1, 2))
+    write_poses(poses, tmp_path / "two.npz")
+    store = Store(tmp_path / "store")
+    segments, _ = of_person([Segment(tmp_path / "two.npz")], backbone(), "all", store=store)  # type: ignore[arg-type]
+    assert [(segment.person, segment.start, segment.end) for segment in segments] == [(1, 0.0, None), (2, 2.8, pytest.approx(4.0))]
+    assert not extract(segments, backbone(), store=store).failures  # type: ignore[arg-type]
+
+
 def test_one_person_a_segment_is_learnt_from(tmp_path: Path) -> None:
     manifest = read_manifest(small_set(tmp_path / "set", each=4))
     with pytest.raises(ConfigError, match="--person: a model learns from one person a segment"):
@@ -366,7 +378,7 @@ def test_three_dimensions_are_kept(tmp_path: Path) -> None:
     write_poses(poses_of(WAVING), tmp_path / "flat.npz")
     (failure,) = extract([Segment(tmp_path / "flat.npz")], Joints(options={"skeleton": "coco-17-3d"})).failures  # type: ignore[arg-type]
     assert isinstance(failure.error, MediaError)
-    assert "3 dimensions" in str(failure)
+    assert "its poses have 2 dimensions, and the skeleton 'coco-17' has 3" in str(failure)
 
 
 def test_a_file_of_one_sequence_is_no_set(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def on_metadata(figures: Figures, metadata: Baseline, shortcut: Shortcut | None 
         return []
     lead, over = metadata.difference.interval, metadata.over_majority.interval
     pair = _pair(metadata.accuracy, figures.accuracy)
-    what = "File metadata alone (size, length, frame rate, codec)"
+    what = f"File metadata alone ({metadata.about.split(';')[0] or 'size, length, frame rate, codec'})"
     if lead.value <= NEAR and over.value > NEAR:
         text = f"{what} scores {_how(lead)} your model ({pair}): the files give the classes away, whatever moves in them."
         return [Verdict("warning", "metadata", text)]
