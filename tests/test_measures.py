@@ -435,6 +435,38 @@ def test_too_few_frames_are_one_line(frames: int) -> None:
         measure(filmed(at_rest(frames), times))
 
 
+def test_a_blink_is_one_line() -> None:
+    times = moments(1, 240)[:9]
+    with pytest.raises(QuickstepError, match=r"0\.033 seconds are too few"):
+        measure(filmed(at_rest(9), times))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(sorted(SKELETONS)),
+    frames=st.integers(4, 80),
+    fps=st.sampled_from((5.0, 25.0, 60.0)),
+    seen=st.sampled_from((0.2, 0.6, 0.9, 1.0)),
+    seed=st.integers(0, 99),
+)
+def test_whatever_is_seen_gives_numbers_or_reasons(name: str, frames: int, fps: float, seen: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    skeleton = SKELETONS[name]
+    joints = rng.normal(0, 10, (frames, 1, len(skeleton), skeleton.dimensions + 1)).cumsum(axis=0)
+    joints[..., -1] = rng.random(joints.shape[:-1]) < seen
+    try:
+        measured = measure(Poses(joints.astype(np.float32), np.arange(frames) / fps, skeleton, (1,)))
+    except QuickstepError as error:
+        assert "\n" not in str(error)
+        return
+    for numbers in (measured.whole, *measured.windows):
+        assert all(math.isfinite(numbers[each]) or numbers.unknown[each] for each in NAMES)
+        assert all(
+            -1e-9 <= numbers[each] <= 1 + 1e-9 for each in ("evenness", "regularity", "airtime", "floor") if each not in numbers.unknown
+        )
+    assert in_words(measured).startswith("Person 1")
+
+
 def test_nobody_and_everything_on_one_spot_are_one_line() -> None:
     times = moments(1, 25)
     poses = filmed(at_rest(len(times)), times)

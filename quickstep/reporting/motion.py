@@ -62,7 +62,9 @@ def _write(target: Path, people: Sequence[Measured]) -> None:
                 axes.grid(axis="x", color="#e6e2d8", linewidth=0.7)
                 axes.set_axisbelow(True)
                 if column == 0 and axes.get_legend_handles_labels()[0]:
-                    axes.legend(loc="upper left", frameon=False, fontsize=7, ncols=4, borderaxespad=0.1, handlelength=1.4)
+                    legend = axes.legend(loc="upper left", frameon=False, fontsize=7, ncols=4, borderaxespad=0.1, handlelength=1.4)
+                    for patch in legend.get_patches():  # pale ones would not be seen
+                        patch.set(edgecolor=GREY, linewidth=0.6)
                 if column:
                     axes.set_ylabel("")
             grid[0, column].set_title(f"person {person.person}", fontsize=9, loc="left")

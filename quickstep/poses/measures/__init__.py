@@ -3,6 +3,7 @@
 numbers      the numbers there are: names, units, meaning
 smoothing    even steps and a zero-phase filter, so that frame rates agree
 body         one person as points that every skeleton has names for
+upward       which way is up
 limbs        speed, acceleration, reach, fluidity, symmetry
 rhythm       tempo and its regularity
 turning      turns about the vertical, spins in the picture

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from quickstep.errors import QuickstepError
 from quickstep.poses.measures.known import STILL
-from quickstep.poses.measures.smoothing import CUTOFF, change, grid, resample, shake, shake_left, smooth, without_spikes
+from quickstep.poses.measures.smoothing import CUTOFF, SHORTEST, change, grid, resample, shake, shake_left, smooth, without_spikes
+from quickstep.poses.measures.upward import turned_up
 from quickstep.poses.sampling import TRUNK, body_length
 from quickstep.signals import Poses
 from quickstep.skeleton import Skeleton
@@ -27,8 +28,6 @@ SPIKE = 0.15  # body lengths
 ROOTED = 0.001  # body lengths from the origin: a centre that is always so near was put there
 LONGEST = 80.0  # percentile of a trunk's length in pictures that is its true one: seen from above or in front it looks shorter
 CONFIRMED = 0.05  # share of the moments at which both shoulders (or hips) must be seen for one to stand for both
-ALONG = 0.5  # how much of the trunk's mean direction an axis has along which it stands
-UPWARD, CLEARLY = 0.5, 0.15  # body lengths/s by which a trunk speaks for an axis, and by which one must lead to be called up
 
 # What stands for each point of a body, the first choice whose joints are all there.
 _SIDED = {
@@ -172,9 +171,14 @@ class Movement:
         return np.asarray(upper - lower)
 
     @cached_property
+    def trunk_length(self) -> float:
+        """How long the trunk is, however it leans; NaN where it is never seen."""
+        return float("nan") if self.trunk is None else true_length(self.trunk)
+
+    @cached_property
     def tilt(self) -> Floats | None:
         """The cosine of the trunk's angle to the vertical, (G,): 1 upright, -1 upside down; pointing at the camera counts as lying."""
-        return None if self.trunk is None else np.clip(self.trunk[:, 1] / true_length(self.trunk), -1, 1)
+        return None if self.trunk is None else np.clip(self.trunk[:, 1] / self.trunk_length, -1, 1)
 
     @cached_property
     def soles(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -198,6 +202,8 @@ def movement(poses: Poses, *, up: str | None = None) -> Movement:
         raise ValueError(f"a movement is of one person, not of {poses}")
     if len(poses) < 4:
         raise QuickstepError(f"{len(poses)} frames are too few to measure a movement; it takes four")
+    if poses.times[-1] - poses.times[0] < SHORTEST - 1e-6:
+        raise QuickstepError(f"{poses.times[-1] - poses.times[0]:.3f} seconds are too few to measure a movement; it takes {SHORTEST:g}")
     places = poses.joints[:, 0, :, :-1].astype(np.float64)  # (T, K, D)
     length = _length(poses, places)
     if not length > 0 or not np.isfinite(length):
@@ -205,7 +211,7 @@ def movement(poses: Poses, *, up: str | None = None) -> Movement:
     places /= length
     rooted = _rooted(places, poses.skeleton)
     places -= np.nanmedian(places, axis=(0, 1))  # near zero, so that nothing is lost in rounding
-    places, upright = _turned(places, poses, up)
+    places, upright = turned_up(places, poses, up)
     seen = poses.seen[:, 0]
     sighted = without_spikes(poses.times, places, seen, size=SPIKE)
     moments = grid(poses.times)
@@ -266,43 +272,3 @@ def _completed(even: Floats, skeleton: Skeleton) -> Floats:
             alone = known[:, one] & ~known[:, other]
             even[alone, pair[other]] = even[alone, pair[one]] + way * beside[alone]
     return even
-
-
-def _turned(places: Floats, poses: Poses, up: str | None) -> tuple[Floats, bool]:
-    """Places with up as the second coordinate, handedness kept, and whether up is known: in pictures it is where y is smaller."""
-    flat = places.shape[2] == 2
-    axis = _axis(up) if up is not None else (1, -1) if flat else _concluded(places, poses)
-    if axis is None:
-        return places, False
-    number, sign = axis
-    if flat:
-        return (places * [1.0, sign] if number == 1 else places), number == 1
-    others = [(number + 1) % 3, (number + 2) % 3]  # (number, then these two) is a right-handed order
-    first, last = (others[1], others[0]) if sign > 0 else (others[0], others[1])
-    return np.stack([places[..., first], sign * places[..., number], places[..., last]], axis=-1), True
-
-
-def _axis(up: str) -> tuple[int, int]:
-    return "xyz".index(up[-1]), -1 if up.startswith("-") else 1
-
-
-def _concluded(places: Floats, poses: Poses) -> tuple[int, int] | None:
-    """The axis that points upwards: the trunk stands along it, and what is lowest rests on the floor; None where that is not clear."""
-    if poses.skeleton.torso is None:
-        return None
-    upper, lower = (places[:, list(end)].mean(axis=1) for end in poses.skeleton.torso)
-    trunk = upper - lower
-    trunk = trunk[np.isfinite(trunk).all(axis=1)]
-    if not len(trunk):
-        return None
-    mean = (trunk / np.maximum(np.linalg.norm(trunk, axis=1, keepdims=True), 1e-9)).mean(axis=0)
-    gone = np.linalg.norm(np.diff(places, axis=0), axis=2) / np.diff(poses.times)[:, None]  # (T - 1, K)
-    costs = {}
-    for number in [number for number in range(3) if abs(mean[number]) >= ALONG] or range(3):
-        for sign in (1, -1):
-            heights = np.where(np.isfinite(gone), sign * places[:-1, :, number], np.inf)
-            bearing = np.take_along_axis(gone, heights.argmin(axis=1)[:, None], axis=1)
-            slides = float(np.median(bearing[np.isfinite(bearing)])) if np.isfinite(bearing).any() else 0.0
-            costs[number, sign] = slides - UPWARD * sign * float(mean[number])
-    best, second = sorted(costs, key=lambda axis: costs[axis])[:2]
-    return best if costs[second] - costs[best] >= CLEARLY else None

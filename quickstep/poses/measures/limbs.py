@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.poses.measures.body import Movement, Parts, true_length
+from quickstep.poses.measures.body import Movement, Parts
 from quickstep.poses.measures.known import MOSTLY, Found, Unknown, mean_of, mostly
 from quickstep.poses.measures.smoothing import CUTOFF, RATE, change, shake_left
 
@@ -103,9 +103,9 @@ def symmetries(body: Movement, span: slice) -> Iterator[Found]:
         why = Unknown(f"the skeleton {body.skeleton.name!r} names no mirrored pairs")
         yield from (("symmetry", why), ("evenness", why))
         return
-    left, right = (body.joints[:, [pair[side] for pair in body.limbs]] - body.centre[:, None] for side in (0, 1))  # (G, L, D)
-    yield "symmetry", _alike(left[span], _mirrored(body, right)[span])
-    moved = [np.linalg.norm(change(side), axis=2)[span] for side in (left, right)]  # (S, L) each
+    left, right = (body.joints[span][:, [pair[side] for pair in body.limbs]] - body.centre[span][:, None] for side in (0, 1))  # (S, L, D)
+    yield "symmetry", _alike(left, _mirrored(right, across_trunk(body, span)))
+    moved = [np.linalg.norm(change(side), axis=2) for side in (left, right)]  # (S, L) each
     both = np.isfinite(moved[0]) & np.isfinite(moved[1])
     if not mostly(both):
         yield "evenness", Unknown("left and right are seen too little at the same time")
@@ -127,26 +127,25 @@ def _alike(left: Floats, mirrored: Floats) -> float | Unknown:
     return float(1 - apart[known].sum() / max(far[known].sum(), 1e-9))
 
 
-def _mirrored(body: Movement, right: Floats) -> Floats:
-    """The right side (G, L, D) on the other side of the body: across the trunk in pictures, across its middle plane in 3D."""
-    across = across_trunk(body)
+def _mirrored(right: Floats, across: Floats) -> Floats:
+    """The right side (S, L, D) on the other side of the body: across the trunk in pictures, across its middle plane in 3D."""
     return np.asarray(right - 2 * np.einsum("gld,gd->gl", right, across)[..., None] * across[:, None])
 
 
-def across_trunk(body: Movement) -> Floats:
-    """The direction (G, D) that goes from one side of the body to the other; NaN where it cannot be told."""
+def across_trunk(body: Movement, span: slice = slice(None)) -> Floats:
+    """The direction (S, D) that goes from one side of the body to the other; NaN where it cannot be told."""
     if body.dimensions == 3:
         joints = [joint for joint in ("shoulder", "hip") if f"left_{joint}" in body.points and f"right_{joint}" in body.points]
-        lines = [body.points[f"left_{joint}"] - body.points[f"right_{joint}"] for joint in joints]
+        lines = [body.points[f"left_{joint}"][span] - body.points[f"right_{joint}"][span] for joint in joints]
         if lines:
             return _unit(np.sum([_unit(line) for line in lines], axis=0))
-        pairs = np.stack([body.joints[:, one] - body.joints[:, other] for one, other in body.skeleton.mirrored], axis=1)
+        pairs = np.stack([body.joints[span, one] - body.joints[span, other] for one, other in body.skeleton.mirrored], axis=1)
         return _unit(pairs.mean(axis=1))
     if body.trunk is None:
-        return np.tile([1.0, 0.0], (len(body.times), 1))
-    direction = np.stack([body.trunk[:, 1], -body.trunk[:, 0]], axis=1)
-    long = np.linalg.norm(body.trunk, axis=1) >= SHORT_TRUNK * true_length(body.trunk)
-    return np.where(long[:, None], _unit(direction), np.nan)
+        return np.tile([1.0, 0.0], (len(body.times[span]), 1))
+    trunk = body.trunk[span]
+    long = np.linalg.norm(trunk, axis=1) >= SHORT_TRUNK * body.trunk_length
+    return np.where(long[:, None], _unit(np.stack([trunk[:, 1], -trunk[:, 0]], axis=1)), np.nan)
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -44,7 +44,8 @@ def rhythm(body: Movement, span: slice) -> Iterator[Found]:
         why = Unknown("hardly anything moves")
         yield from (("tempo", why), ("regularity", why))
         return
-    lag, alike = _repetition(moving, known.astype(np.float64))
+    going = usual >= body.still()  # the shake of what rests would only blur the rhythm of what moves
+    lag, alike = _repetition(moving[:, going], known[:, going].astype(np.float64))
     yield "tempo", 60 / lag if alike >= LEAST else Unknown("nothing repeats itself in this time")
     yield "regularity", min(alike, 1.0)
 

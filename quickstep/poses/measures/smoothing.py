@@ -7,6 +7,7 @@ forwards and backwards by a second-order Butterworth filter, which shifts nothin
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ def _runs(times: Floats, sighted: NDArray[np.int64], bridge: float) -> Iterator[
 
 
 def _lasts(times: Floats, run: list[int]) -> bool:
-    return len(run) >= 4 and bool(times[run[-1]] - times[run[0]] >= SHORTEST)
+    return len(run) >= 4 and bool(times[run[-1]] - times[run[0]] >= SHORTEST - 1e-6)
 
 
 def smooth(even: Floats, cutoff: float) -> Floats:
@@ -107,6 +108,7 @@ def shake(times: Floats, places: Floats, seen: Bools) -> Floats:
     return found
 
 
+@lru_cache(maxsize=256)
 def shake_left(fps: float, cutoff: float, order: int) -> float:
     """How large shake of size 1 is in a derivative of that order, after frames at that rate were smoothed: a standard deviation."""
     hertz = np.linspace(0, min(fps, RATE) / 2, 400)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.poses.measures.body import Movement, true_length
+from quickstep.poses.measures.body import Movement
 from quickstep.poses.measures.known import Found, Unknown, mostly
 from quickstep.poses.measures.limbs import SHORT_TRUNK, across_trunk
 from quickstep.poses.measures.smoothing import RATE, stretches
@@ -191,7 +191,7 @@ def in_plane(body: Movement) -> Turning:
         if not body.upright:
             return Turning(None, None, "which way is up is not clear")
         trunk = np.stack([trunk[:, [0, 2]] @ _main_direction(trunk[:, [0, 2]]), trunk[:, 1]], axis=1)
-    clear = np.linalg.norm(trunk, axis=1) >= SHORT_TRUNK * true_length(body.trunk)
+    clear = np.linalg.norm(trunk, axis=1) >= SHORT_TRUNK * body.trunk_length
     angle = _bridged(_unwrapped(np.where(clear, np.arctan2(-trunk[:, 0], trunk[:, 1]), np.nan), over_gaps=True))
     if body.dimensions == 3:
         return Turning(angle, None, "the trunk is seen too little", "from which side one looks is not known in 3D")
