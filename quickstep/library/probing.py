@@ -31,6 +31,7 @@ MOST = {10: 200, 100: 600, 1000: 3000}  # candidates, at most
 FEWEST = 40  # candidates: so few cost nothing
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0)  # of the partitions
 BLURS = (0.15, 0.5)  # how far an example lies from the row it is like: a re-encoded copy, another take
+MIXED = 8  # rows that words are made of
 QUESTIONS = 32  # of each kind
 _KEY = "quickstep.search"  # in the metadata of the column
 _SCAN, _TAKE = 0.014, 9.0  # microseconds to look at a code, and to fetch a vector: only their ratio matters
@@ -121,16 +122,17 @@ def try_out(table: Any, partitions: int, *, seed: int, progress: Progress) -> Tu
 def _questions(table: Any, count: int, rng: np.random.Generator) -> Vectors:
     """Vectors as hard to place as what will be asked (Q, D), kind by kind.
 
-    Examples lie near a row of the table, blurred by what tells two other rows apart. Words lie far from all rows, and spread as
-    rows differ from each other.
+    Examples lie near a row of the table, blurred by what tells two other rows apart. Words lie far from all rows, and spread as rows
+    differ from each other: as many rows as others, taken from them, leave that and come near none of either.
     """
-    places = rng.integers(0, count, 3 * QUESTIONS)
-    rows = table.take_offsets(np.unique(places).tolist()).select([COLUMN]).to_arrow()
-    own = vectors_of(rows)
+    places = rng.integers(0, count, 4 * QUESTIONS)
+    own = vectors_of(table.take_offsets(np.unique(places).tolist()).select([COLUMN]).to_arrow())
     own = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
-    one, two, three = (own[rng.integers(0, len(own), QUESTIONS)] for _ in range(3))
-    noise = 1e-3 * rng.standard_normal(one.shape, dtype=np.float32)  # two of the rows may be equal
-    questions: Vectors = np.concatenate([*(one + blur * (two - three) + noise for blur in BLURS), two - three + noise])
+    picked = own[rng.integers(0, len(own), (MIXED, QUESTIONS))]  # (MIXED, QUESTIONS, D)
+    noise = 1e-3 * rng.standard_normal(picked[0].shape, dtype=np.float32)  # rows may be equal
+    examples = [picked[0] + blur * (picked[1] - picked[2]) + noise for blur in BLURS]
+    words = picked[: MIXED // 2].sum(axis=0) - picked[MIXED // 2 :].sum(axis=0) + noise
+    questions: Vectors = np.concatenate([*examples, words])
     return questions
 
 
@@ -176,7 +178,7 @@ def _reached(table: Any, questions: Vectors, truth: Rows, most: Effort) -> Effor
     """Few candidates that reach about what the most of them do with so many probes, and the recall they reach."""
     curve = _recalls(table, questions, truth, most)
     # Among many candidates the last ones cost time and bring little; among few they cost nothing.
-    aim = max(min(TARGET, curve[-1]), curve[-1] - SLACK * most.depth / DEPTHS[0])
+    aim = max(min(TARGET, curve[-1]), curve[-1] - SLACK * max(1.0, most.depth / DEPTHS[1]))
     candidates = max(FEWEST, int(np.flatnonzero(curve >= aim)[0]) + 1)
     while candidates < most.candidates:
         # Asked for fewer, the index also passes over rows sooner: what the first of many reach is not what so few reach.

@@ -44,6 +44,7 @@ NEW_ROWS = 1_000  # rows, or this share of all, unknown to the index, before it 
 NEW_SHARE = 0.005
 FEW_VALUES = 200  # different ones among a sample of a column's, for the kind of index that likes them few
 MOST_SHARE = 0.05  # of the rows that pass: to find more of them, all are looked at
+CHANCE = 0.3  # more neighbours than a filter passes so many of on the average
 MANY = 500  # candidates; fewer cost little
 KEEP, SKIP = 2.5, 0.02  # microseconds more to keep one more candidate, and to skip a row rather than look at its code
 FAR = 100  # times as many neighbours are looked for as are wanted, where what is near does not pass
@@ -155,7 +156,7 @@ def _candidates(table: Any, query: Vectors, tuning: Tuning, *, limit: int, passi
         return rows
     count = table.count_rows()
     share = eligible / count
-    effort = tuning.effort(limit / share)
+    effort = tuning.effort(limit / share * (1 + CHANCE * (1 - share)))
     scan = count * effort.probes / tuning.partitions
     if effort.candidates > MANY and effort.candidates * KEEP > scan * SKIP:
         few = replace(effort, candidates=tuning.effort(10 * limit).candidates)
