@@ -33,6 +33,7 @@ from quickstep.model import Model, Prediction
 from quickstep.progress import Clock, Progress, silent
 from quickstep.segment import Failure, Segment
 from quickstep.shortcuts import Shortcut
+from quickstep.skeleton import Skeleton
 from quickstep.store import Store
 from quickstep.wording import same
 
@@ -81,7 +82,7 @@ def evaluate(
     clock.mark("proof")
     named = decided(model, found.predictions, store=store, progress=progress, seed=seed)
     clock.mark("numbers")
-    mistakes = _mistakes(found.predictions, tested, progress)
+    mistakes = _mistakes(found.predictions, tested, progress, skeleton=getattr(model.backbone, "skeleton", None))
     clock.mark("pictures")
     return Report(
         quickstep=_version("quickstep"),
@@ -178,14 +179,16 @@ def _beside(model: Model, predictions: Sequence[Prediction], *, store: Store, pr
     return _Beside(made, shortcut(task, store=store, seed=seed) if train else None)
 
 
-def _mistakes(predictions: Sequence[Prediction], tested: Sequence[Tested], progress: Progress) -> tuple[Mistake, ...]:
+def _mistakes(
+    predictions: Sequence[Prediction], tested: Sequence[Tested], progress: Progress, *, skeleton: Skeleton | None
+) -> tuple[Mistake, ...]:
     """The surest mistakes with some of their moments."""
     wrong = [(one, prediction.segment) for one, prediction in zip(tested, predictions) if not one.right]
     wrong = sorted(wrong, key=lambda pair: -pair[0].sure)[:SHOWN]
     made = []
     for place, (one, segment) in enumerate(wrong):
         progress("pictures", place, len(wrong))
-        made.append(Mistake(one, strip(segment)))
+        made.append(Mistake(one, strip(segment, skeleton=skeleton)))
     progress("pictures", len(wrong), len(wrong))
     return tuple(made)
 

@@ -21,11 +21,11 @@ WIDEST, TALLEST = 1.8, 1.2  # one edge over the other of one picture; what is be
 GAP = 3
 
 
-def strip(segment: Segment, *, moments: int = MOMENTS) -> str:
-    """A data URI of so many evenly spread moments; empty where the video cannot be read."""
+def strip(segment: Segment, *, moments: int = MOMENTS, skeleton: Skeleton | None = None) -> str:
+    """A data URI of so many evenly spread moments; empty where the video cannot be read. `skeleton` says what a file's joints are."""
     try:
         if is_pose_file(segment.path):
-            pictures = _figures(segment, moments)
+            pictures = _figures(segment, moments, skeleton)
         else:
             frames = next(read_windows(segment, View(frames=moments, size=EDGE, fit="whole", resample="area")))
             pictures = [_narrowed(picture) for picture in frames.pixels]
@@ -41,9 +41,9 @@ def strip(segment: Segment, *, moments: int = MOMENTS) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
 
 
-def _figures(segment: Segment, moments: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def _figures(segment: Segment, moments: int, skeleton: Skeleton | None) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
     """Stick figures, all on one scale, of the file's first person; without bones its joints alone."""
-    poses = read_file(segment.path).poses.span(segment.start, segment.end)
+    poses = read_file(segment.path, skeleton=skeleton).poses.span(segment.start, segment.end)
     if not len(poses) or not poses.people:
         raise MediaError(segment.path, "shows nobody")
     poses = poses.person(segment.person if segment.person in poses.people else poses.people[0])
