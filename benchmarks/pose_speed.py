@@ -28,9 +28,10 @@ import numpy as np
 from benchmarks.tables import show
 from quickstep.media import VideoReader
 from quickstep.poses import PoseEstimator, open_estimator
-from quickstep.poses.drawing import draw_poses
 from quickstep.poses.finding import EDGE, find_poses
 from quickstep.poses.settings import PoseConfig
+from quickstep.poses.showing import Where, show_poses
+from quickstep.segment import Segment
 from quickstep.signals import Frames
 from quickstep.store import Store
 from quickstep.view import View
@@ -85,18 +86,20 @@ def plain(job: Job, _: PoseEstimator) -> int:
     return seen
 
 
-def whole(job: Job, _: PoseEstimator, *, draw: bool = False) -> int:
-    """From the file to the store, and to a drawn video."""
+def whole(job: Job, _: PoseEstimator) -> int:
+    """From the file to the store."""
     with tempfile.TemporaryDirectory(dir=job.folder) as folder:
         poses = find_poses(job.path, job.config, store=Store(folder))
-        if draw:
-            draw_poses(poses, Path(folder) / "drawn.mp4", video=job.path)
     return int(poses.seen.any(axis=(1, 2)).sum())
 
 
-def drawn(job: Job, estimator: PoseEstimator) -> int:
-    """`whole`, and the skeletons on the video."""
-    return whole(job, estimator, draw=True)
+def drawn(job: Job, _: PoseEstimator) -> int:
+    """From the file to the store, to a file of poses and to a drawn video."""
+    with tempfile.TemporaryDirectory(dir=job.folder) as folder:
+        where = Where(Path(folder) / "poses.npz", Path(folder) / "drawn.mp4")
+        shown, failures = show_poses([Segment(job.path)], job.config, where, store=Store(folder))
+        assert not failures, failures
+    return round(shown[0].seen * shown[0].moments)
 
 
 def measure(job: Job, estimator: PoseEstimator, ways: dict[str, Callable[[Job, PoseEstimator], int]], rounds: int) -> dict[str, Any]:
@@ -123,7 +126,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     videos = options.videos or [SHARED / "kinetics_smoke" / name for name in SOME]
-    config = PoseConfig(estimator=options.estimator, pose_model=options.pose_model, people=options.people)
+    config = PoseConfig(estimator=options.estimator, pose_model=options.pose_model, people=options.people, person="all")
     ways: dict[str, Callable[[Job, PoseEstimator], int]] = {"bare": bare, "whole": whole, "drawn": drawn}
     if options.estimator == "mediapipe":
         ways["plain"] = plain
