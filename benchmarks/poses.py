@@ -1,0 +1,189 @@
+"""How often heads that read joints name a move rightly, beside the commonest label and plain trees.
+
+    python -m benchmarks.poses [--data FOLDER] [--sets jhmdb-pose2d ...] [--heads pose-trees ...] [--seeds 3] [--folds N]
+
+Through `train` and `Model.predict`, with their defaults for all sets: official splits where a set has them, else groups held out. All of
+the training part is learnt from, none of it held back: these heads take a fixed number of steps, and nothing is chosen by the test part.
+The floor is extra-trees on coordinates and velocities brought to 16 moments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.model_selection import StratifiedGroupKFold
+
+from benchmarks.tables import show
+from quickstep import intervals
+from quickstep.backbones import open_backbone
+from quickstep.features import extract
+from quickstep.manifest import Manifest
+from quickstep.people import settle
+from quickstep.poses.settings import PoseConfig
+from quickstep.segment import Segment
+from quickstep.signals import Features
+from quickstep.store import Store
+from quickstep.training import TrainConfig, train
+
+HEADS = ("lstm", "pose-trees", "stgcn")
+SETS = {"jhmdb-pose2d": "official", "uav-gesture": "leave-one-out", "folk-dance": "five"}
+MOMENTS = 16
+Right = NDArray[np.bool_]
+
+
+class Answer(Protocol):
+    """For each fold who was named rightly, and how many seconds the fit took."""
+
+    def __call__(self, *, seed: int) -> Iterator[tuple[Right, float]]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A set of poses, what it is tested on in turn, and how its files are read."""
+
+    name: str
+    segments: tuple[Segment, ...]
+    folds: tuple[Right, ...]  # each (N,): what is tested; of all others everything is learnt
+    learnt: tuple[Right, ...]
+    poses: PoseConfig
+
+    def manifests(self) -> Iterator[Manifest]:
+        """One for each fold."""
+        for test, learnt in zip(self.folds, self.learnt, strict=True):
+            parts = ["test" if t else "train" for t, used in zip(test, learnt | test, strict=True) if used]
+            kept = [segment for segment, used in zip(self.segments, learnt | test, strict=True) if used]
+            yield Manifest(tuple(replace(segment, split=part) for segment, part in zip(kept, parts, strict=True)))
+
+
+def read_task(folder: Path, name: str, how: str) -> Task:
+    """A set by its index and meta files."""
+    with (folder / "index.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    segments = tuple(Segment(folder / row["path"], row["label"], group=row["group"] or None) for row in rows)
+    told = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    dimensions = int(np.load(segments[0].path).shape[2])
+    body = {"name": name, "joints": told["joints"], "dimensions": dimensions, "fps": 25.0}
+    body |= {"missing": "zero" if "missing" in told["dims"] else "nan"}
+    folds = tuple(_folds(rows, how))
+    return Task(
+        name, segments, tuple(test for _, test in folds), tuple(learnt for learnt, _ in folds), PoseConfig(skeleton=json.dumps(body))
+    )
+
+
+def _folds(rows: Sequence[dict[str, str]], how: str) -> Iterator[tuple[Right, Right]]:
+    """What is learnt from and what is tested, in turn."""
+    groups, labels = np.array([row["group"] for row in rows]), np.array([row["label"] for row in rows])
+    if how == "official":
+        parts = [dict(part.split(":") for part in row["split"].split("|")) for row in rows]
+        for fold in sorted(parts[0]):
+            told = np.array([part[fold] for part in parts])
+            yield told == "train", told == "test"
+    elif how == "leave-one-out":
+        for group in np.unique(groups):
+            yield groups != group, groups == group
+    else:
+        for _, tested in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(labels, labels, groups):
+            test = np.isin(np.arange(len(rows)), tested)
+            yield ~test, test
+
+
+def by_head(task: Task, head: str, *, seed: int, store: Store) -> Iterator[tuple[Right, float]]:
+    """For each fold who was named rightly, and how long it took to fit."""
+    for manifest in task.manifests():
+        trained = train(manifest, TrainConfig(backbone="joints", head=head, seed=seed), poses=task.poses, store=store)
+        test = manifest.part("test").segments
+        found = trained.model.predict(test, store=store, strict=True)
+        yield np.array([each.label == each.segment.label for each in found.predictions]), trained.seconds["fitting"]
+
+
+def by_plain_trees(task: Task, *, seed: int, store: Store) -> Iterator[tuple[Right, float]]:
+    """The same for the floor."""
+    backbone = settle(
+        open_backbone("joints", poses=task.poses.to_options(), store=store), [s.path for s in task.segments], store=store
+    ).backbone
+    found = extract(task.segments, backbone, view=backbone.view, store=store).check(strict=True).features
+    rows = np.stack([_plain(found[segment]) for segment in task.segments])
+    labels = np.array([segment.label for segment in task.segments])
+    for test, learnt in zip(task.folds, task.learnt, strict=True):
+        started = time.perf_counter()
+        trees = ExtraTreesClassifier(500, random_state=seed).fit(rows[learnt], labels[learnt])
+        yield trees.predict(rows[test]) == labels[test], time.perf_counter() - started
+
+
+def _plain(features: Features) -> NDArray[np.float32]:
+    places = features.values[..., :-1].reshape(len(features), -1)
+    chosen = places[np.linspace(0, len(places) - 1, MOMENTS).round().astype(int)]
+    return np.concatenate([chosen.ravel(), np.diff(chosen, axis=0).ravel()])
+
+
+def majority(task: Task) -> float:
+    """How often the commonest label of what is learnt from is right."""
+    labels = np.array([segment.label for segment in task.segments])
+    shares = []
+    for test, learnt in zip(task.folds, task.learnt, strict=True):
+        names, counts = np.unique(labels[learnt], return_counts=True)
+        shares.append((float((labels[test] == names[counts.argmax()]).mean()), int(test.sum())))
+    return _mean(shares, official=len(task.folds) == 3)
+
+
+def _mean(shares: Sequence[tuple[float, int]], *, official: bool) -> float:
+    """Over official splits each counts the same; over folds each segment does."""
+    values, counts = zip(*shares, strict=True)
+    return float(np.average(values, weights=None if official else counts))
+
+
+def measured(task: Task, name: str, answer: Answer, seeds: int) -> tuple[str, ...]:
+    """A row: the mean over seeds, their spread, the interval of the first, and the longest fit."""
+    official = SETS[task.name] == "official"
+    groups = [segment.group or str(segment.path) for test in task.folds for segment, held in zip(task.segments, test, strict=True) if held]
+    accuracies, first, longest = [], np.zeros(0, dtype=bool), 0.0
+    for seed in range(seeds):
+        folds = list(answer(seed=seed))
+        accuracies.append(_mean([(float(right.mean()), len(right)) for right, _ in folds], official=official))
+        first = np.concatenate([right for right, _ in folds]) if seed == 0 else first
+        longest = max(longest, *(seconds for _, seconds in folds))
+    told = intervals.between(intervals.share(first, groups))
+    row = (task.name, name, f"{np.mean(accuracies):.3f}", f"{np.std(accuracies):.3f}", told, f"{longest:.0f} s")
+    print("  ".join(row), flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data", help="has skel_jhmdb_pose2d/ and others"
+    )
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--heads", nargs="*", default=list(HEADS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--store", type=Path, help="where features are kept; by default the usual store")
+    args = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    store = Store(args.store) if args.store else Store()
+    rows: list[tuple[str, ...]] = []
+    for name in args.sets:
+        folder = args.data / f"skel_{name.replace('-', '_')}"
+        if not (folder / "index.csv").is_file():
+            print(f"{name}: left out, {folder} is not here")
+            continue
+        task = read_task(folder, name, SETS[name])
+        rows.append((name, "the commonest label", f"{majority(task):.3f}", "", "", ""))
+        rows.append(measured(task, "plain trees (floor)", partial(by_plain_trees, task, store=store), args.seeds))
+        rows += [measured(task, head, partial(by_head, task, head, store=store), args.seeds) for head in args.heads]
+    show("accuracy, the mean over seeds", ("set", "what names", "accuracy", "spread", "95 %", "longest fit"), rows)
+
+
+if __name__ == "__main__":
+    main()
