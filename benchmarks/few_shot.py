@@ -91,7 +91,7 @@ class Drawn:
 
     def examples(self, texts: Texts | None = None, kept: NDArray[np.bool_] | None = None) -> Examples:
         """As heads are shown them, all or those kept."""
-        chosen = np.flatnonzero(np.ones(len(self.labels), dtype=bool) if kept is None else kept)
+        chosen = np.flatnonzero(np.ones(len(self.labels), dtype=bool) if kept is None else kept).tolist()
         segments = tuple(Segment(Path(f"{i}.mp4"), group=self.groups[i]) for i in chosen)
         return Examples([self.features[i] for i in chosen], self.labels[chosen], segments, texts)
 
@@ -157,7 +157,7 @@ def _scores(way: str, train: Examples, test: Examples, classes: int) -> Array:
     known, asked = _pooled(train), _pooled(test)
     if way == "nearest mean":
         middles = np.stack([known[train.labels == number].mean(axis=0) for number in range(classes)])
-        return asked @ middles.T - 0.5 * (middles**2).sum(axis=1)
+        return np.asarray(asked @ middles.T - 0.5 * (middles**2).sum(axis=1))
     return _logistic(known, train.labels, asked)
 
 

@@ -122,7 +122,7 @@ def scales(deviation: Array, segments: int) -> tuple[Array, ...]:
     top = deviation.max(initial=0.0)
     moving = deviation > 1e-6 * top if top > 0 else np.zeros(len(deviation), dtype=bool)
     safe, usual = np.where(moving, deviation, 1.0), float(np.median(deviation[moving])) if moving.any() else 1.0
-    softly = np.hypot(safe, usual * np.sqrt(1 + 4 / max(segments - 1, 1)))
+    softly = np.hypot(safe, usual * np.sqrt(0.5 + 2 / max(segments - 1, 1)))
     return tuple(np.where(moving, 1 / each, 0.0) for each in (softly, np.full(len(safe), usual), safe))
 
 

@@ -47,7 +47,8 @@ def _draw(curve: LearningCurve, figure: Any) -> None:
     for beside in curve.beside:
         colour = BESIDE.get(beside.name, GREY)
         axes.fill_between(ends, beside.accuracy.low, beside.accuracy.high, color=colour, alpha=0.10, linewidth=0)
-        axes.plot(ends, [beside.accuracy.value] * 2, "--", color=colour, linewidth=1.4, label=shorten(beside.about, most=32))
+        dash = ":" if beside.name == "majority" else "--"
+        axes.plot(ends, [beside.accuracy.value] * 2, dash, color=colour, linewidth=1.4, label=shorten(beside.about, most=32))
     low, value, high = ([getattr(point.accuracy, name) for point in curve.points] for name in ("low", "value", "high"))
     axes.fill_between(shots, low, high, color=RIGHT, alpha=0.18, linewidth=0, label="its 95 % interval, over groups and draws")
     for point in curve.points:
