@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow lint format bench clean
+.PHONY: demo test test-slow test-docs lint format bench clean
 
 demo: .venv/ready             ## draw dancers, then scan, split, train, evaluate and predict, offline
 	$(BIN)/quickstep demo demo
@@ -13,6 +13,9 @@ test: .venv/installed         ## the fast tests
 
 test-slow: .venv/installed    ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
+
+test-docs: .venv/installed    ## what the documents tell people to type
+	$(BIN)/python -m pytest -m '' tests/test_docs.py
 
 lint: .venv/installed         ## style and types
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,8 +35,14 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def runnable() -> list[Any]:
+    """The pages with commands; all but the first take their time."""
+    pages = [page for page in PAGES if blocks(page, "sh")]
+    return [pytest.param(page, id=page.name, marks=() if page.name == "quick-start.md" else pytest.mark.slow) for page in pages]
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", runnable())
 def test_what_a_page_tells_to_type_runs_as_written(page: Path, desk: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for script in [
