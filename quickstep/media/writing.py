@@ -26,10 +26,12 @@ def write_video(
     crf: int = 20,
     keyframe_every: int | None = None,
     threads: int = 1,
+    preset: str | None = None,
 ) -> None:
     """Encode RGB pictures (H, W, 3), all of one even size, into a video that plays everywhere (yuv420p, index in front).
 
-    With one thread the same pictures give the same bytes. The file is written aside and renamed when whole.
+    With one thread the same pictures give the same bytes. The file is written aside and renamed when whole. `preset` is the
+    codec's own word for how long it may think: a quick one makes larger files.
     """
     path = Path(path)
     rate = Fraction(fps).limit_denominator(60_000)
@@ -51,6 +53,8 @@ def write_video(
             stream.codec_context.thread_count = threads
             stream.codec_context.flags |= av.codec.context.Flags.bitexact
             stream.options = {"crf": str(crf), **({"g": str(keyframe_every)} if keyframe_every else {})}
+            if preset is not None:
+                stream.options |= {"preset": preset}
             if codec == "libx264":  # its macroblock tree reads stray memory with AVX-512: other bytes each time
                 stream.options["mbtree"] = "0"
             picture: NDArray[np.uint8] | None = first

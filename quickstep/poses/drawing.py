@@ -26,7 +26,7 @@ from quickstep.view import View
 
 Pixels = NDArray[np.uint8]
 
-LARGEST = 1080  # pixels of the shorter edge: a larger video is drawn smaller
+LARGEST = 720  # pixels of the shorter edge: a larger video is drawn smaller
 COLOURS = (
     (255, 99, 72),
     (64, 196, 255),
@@ -39,6 +39,7 @@ COLOURS = (
 )
 
 _PAPER = (18, 20, 26)  # behind stick figures
+_QUICK = "veryfast"  # encoding keeps up with the estimator, which needs the processor too
 _AT_ONCE = 8  # frames
 _APART = 0.25  # seconds between two poses at most, so that one can be drawn between them
 _FINE = 4  # binary places of a pixel to which lines are drawn
@@ -79,7 +80,7 @@ def draw_poses(
         raise ConfigError("draw", f"{out} is the video itself; give another name")
     if video is None:
         times, fps = _moments_of(poses, out)
-        write_video(out, _papers(poses, times, look, progress), fps=fps, threads=2)
+        write_video(out, _papers(poses, times, look, progress), fps=fps, threads=2, preset=_QUICK)
         return
     draw_video(video, lambda moments: (poses.people, joints_at(poses, moments)), out, poses=poses, look=look, progress=progress)
 
@@ -99,7 +100,7 @@ def draw_video(video: str | Path, source: Source, out: Path, *, poses: Poses, lo
         decoding = ahead(pictures, most=2, name="decode")
         drawing = ahead(_drawn(decoding, times, source, (canvas, look), progress), most=2, name="draw")
         try:
-            write_video(out, (picture for part in drawing for picture in part), fps=fps, threads=2)
+            write_video(out, (picture for part in drawing for picture in part), fps=fps, threads=2, preset=_QUICK)
         finally:  # whatever went wrong: their threads end before the reader is closed under them
             drawing.close()
             decoding.close()

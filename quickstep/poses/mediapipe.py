@@ -39,6 +39,7 @@ _MOST = 8  # people: each is followed by a network of its own, of about 100 MB
 _PATIENCE = 0.5  # seconds for which a lost person is looked for where they were
 _SEARCH = (1.0, 8.0)  # seconds between searches for further people: at first, and after many that found nobody new
 _SURE = 0.5  # mean score of shoulders and hips below which a body found in a search is none
+_SURER = 0.9  # the same for one who is small in the picture, beside others: bags and chairs have their moments
 _CORE = (11, 12, 23, 24)  # shoulders and hips
 _CUT = 0.01  # of a tile's side: a body nearer to its edge is cut off there
 _COVERED = 0.5  # of the smaller of two boxes
@@ -200,17 +201,18 @@ class MediaPipe:
             if not thoroughly and parts:
                 state.turn += 2
                 parts = [parts[(state.turn + more) % len(parts)] for more in range(min(2, len(parts)))]
-            close = [body for part in parts for body in self._bodies(part, pixels) if _inside(body, part, size)]
+            sure = _SURE if not self._seen() else _SURER
+            close = [body for part in parts for body in self._bodies(part, pixels, sure) if _inside(body, part, size)]
             new += self._adopt_all([body for body in close if not self._hidden(body)], time, size)
         if thoroughly:
             state.pause = _SEARCH[0] if new else min(2 * state.pause, _SEARCH[1])
             state.searched, state.due = time, time + state.pause
 
-    def _bodies(self, part: Region, pixels: NDArray[np.uint8]) -> list[Body]:
+    def _bodies(self, part: Region, pixels: NDArray[np.uint8], sure: float = _SURE) -> list[Body]:
         """The bodies in a part of the picture that are surely some."""
         assert self._finder is not None
         found = [Body(part.place(body.joints), body.world) for body in self._finder.look(part.cut(pixels))]
-        return [body for body in found if body.joints[_CORE, 2].mean() > _SURE]
+        return [body for body in found if body.joints[_CORE, 2].mean() > sure and body.joints[:, 2].mean() > 0.8 * sure]
 
     def _hidden(self, body: Body) -> bool:
         """Whether a body found in a tile lies mostly on somebody who is seen: then it is a part of them, seen too closely."""

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from quickstep.signals import Poses
 
 # A part of every cache key: raise it whenever the same bodies are joined otherwise than before.
-TRACKING_VERSION = 1
+TRACKING_VERSION = 2
 
 Floats = NDArray[np.float32]
 
@@ -29,6 +29,7 @@ _SHAKE = 0.03  # body lengths: how exactly a box is found
 _PUSH = 4.0  # body lengths a second, each second: how suddenly people move
 _COAST = 0.7  # seconds in which the speed of somebody unseen fades
 _REACH, _RUN = 0.6, 2.5  # body lengths: how far from where they are expected people turn up, and how much farther each second unseen
+_FAR = (1.2, 3.0, 0.5)  # the same where nobody else fits: a leap, a swinging camera; until so many seconds unseen
 _HALF = 0.2  # body lengths between joints at which they speak against a match half as loudly as they can
 _LIMIT = 1e4  # what costs more than this is no match
 
@@ -160,16 +161,17 @@ class _People:
         ).astype(np.float32)
         self.unseen += np.float32(seconds)
 
-    def cost(self, bodies: _Bodies) -> Floats:
-        """How badly each body fits each person, (M, N)."""
+    def cost(self, bodies: _Bodies, *, leftover: bool = False) -> Floats:
+        """How badly each body fits each person, (M, N). Of those that are left over more is believed, but not for long."""
         length = np.maximum(self.length[:, None], bodies.lengths)  # (M, N)
         offset = np.sqrt(np.square(self.place[:, None, :2] - bodies.boxes[None, :, :2]).sum(axis=-1)) / length
-        reach = (_REACH + _RUN * np.maximum(self.unseen, 0))[:, None]
+        reach = np.where(leftover, _FAR[0], _REACH) + np.where(leftover, _FAR[1], _RUN) * self.unseen[:, None]
         apart = _apart(self.joints, self.sure, bodies) / length
         apart = np.where(np.isfinite(apart), apart, offset)
         cost = 0.4 * (1 - _overlap(self.place, bodies.boxes)) + 0.6 * apart / (apart + _HALF) + 0.3 * offset / reach
         cost += 0.1 * np.abs(np.log(self.length[:, None] / bodies.lengths)) + 0.05 * np.minimum(self.unseen, PATIENCE)[:, None]
-        return np.where(offset < reach, cost, 2 * _LIMIT).astype(np.float32)
+        possible = (offset < reach) & (~np.bool_(leftover) | (self.unseen[:, None] < _FAR[2]))
+        return np.where(possible, cost, 2 * _LIMIT).astype(np.float32)
 
     def see(self, people: NDArray[np.int64], bodies: _Bodies, chosen: NDArray[np.int64]) -> None:
         """These people are seen as these bodies."""
@@ -235,10 +237,7 @@ class Tracker:
             self._before = float(poses.times[moment])
             columns = np.zeros(0, np.int64)
             if len(people) and len(bodies):
-                cost = people.cost(bodies)
-                rows, columns = linear_sum_assignment(cost)
-                fits = cost[rows, columns] < _LIMIT
-                rows, columns = rows[fits], columns[fits]
+                rows, columns = _matched(people, bodies)
                 people.see(rows, bodies, columns)
                 owners[moment, bodies.slots[columns]] = people.numbers[rows]
             new = _newcomers(bodies, columns)
@@ -247,6 +246,24 @@ class Tracker:
                 owners[moment, bodies.slots[new]] = np.arange(self._met, self._met + len(new))
                 self._met += len(new)
         return owners
+
+
+def _matched(people: _People, bodies: _Bodies) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which people are which bodies: first those who are where they are expected, then those who moved otherwise."""
+    cost = people.cost(bodies)
+    rows, columns = _cheapest(cost)
+    if len(rows) == min(cost.shape):
+        return rows, columns
+    taken = np.zeros(cost.shape, np.bool_)
+    taken[rows], taken[:, columns] = True, True
+    more = _cheapest(np.where(taken, 2 * _LIMIT, people.cost(bodies, leftover=True)))
+    return np.concatenate([rows, more[0]]), np.concatenate([columns, more[1]])
+
+
+def _cheapest(cost: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    rows, columns = linear_sum_assignment(cost)
+    fits = cost[rows, columns] < _LIMIT
+    return rows[fits], columns[fits]
 
 
 def _arranged(poses: Poses, owners: NDArray[np.int64], count: int) -> Poses:
