@@ -30,6 +30,7 @@ HEADS: dict[str, Entry] = {
         "quickstep.heads.linear:LinearHead", "the mean over time and one linear layer: quick, steady, hard to beat on few videos"
     ),
     "lstm": Entry("quickstep.heads.lstm:LstmHead", "for joints: two LSTM layers over 100 moments, as many systems have them"),
+    "pose-ensemble": Entry("quickstep.heads.pose_ensemble:PoseEnsembleHead", "for joints: stgcn and pose-trees together"),
     "pose-trees": Entry("quickstep.heads.pose_trees:PoseTreesHead", "for joints: trees on what can be counted of them; fitted in seconds"),
     "prompts": Entry("quickstep.heads.prompts:PromptsHead", "words alone, for backbones that read them: nothing is fitted"),
     "prototypes": Entry("quickstep.heads.prototypes:PrototypesHead", "what is typical of each class: from one segment on, no words"),
