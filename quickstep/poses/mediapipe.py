@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from quickstep.errors import ConfigError
 from quickstep.poses.downloads import fetch
+from quickstep.poses.following import Follower, box_of, covered, drop_doubles, follow, inside, same, weight
 from quickstep.poses.landmarker import JOINTS, VERSION, Body, Landmarker, Model, read_model
-from quickstep.poses.regions import Region, around, closely, tiles, whole, wider
+from quickstep.poses.regions import Region, around, closely, tiles, whole
 from quickstep.signals import Frames, Poses
 from quickstep.skeleton import Skeleton, read_skeleton
 from quickstep.store import Store
@@ -36,36 +37,18 @@ MODELS = {
 
 _REVISION = 1  # raise it whenever the same frames give other joints than before
 _MOST = 8  # people: each is followed by a network of its own, of about 100 MB
-_PATIENCE = 0.5  # seconds for which a lost person is looked for where they were
 _SEARCH = (1.0, 8.0)  # seconds between searches for further people: at first, and after many that found nobody new
 _SURE = 0.5  # mean score of shoulders and hips below which a body found in a search is none
 _SURER = 0.9  # the same for one who is small in the picture, beside others: bags and chairs have their moments
 _CORE = (11, 12, 23, 24)  # shoulders and hips
-_CUT = 0.01  # of a tile's side: a body nearer to its edge is cut off there
 _COVERED = 0.5  # of the smaller of two boxes
-_SAME = 0.35  # of the body's longer side: joints nearer than this on average are the same person's
-
-
-@dataclass(eq=False)
-class _Follower:
-    """One person and the network that follows them."""
-
-    network: Landmarker
-    region: Region | None = None  # None: it follows nobody
-    body: Body | None = None  # as seen in the current frame, in pixels of the picture
-    since: float = 0.0  # when it was given this person
-    lost: float | None = None  # since when the person is not seen
-
-    def just_lost(self, time: float) -> bool:
-        """Whether it lost, in this frame, somebody whom it had followed for a while."""
-        return self.lost == time and self.lost - self.since > _PATIENCE
 
 
 @dataclass(eq=False)
 class _State:
     """What is known of the video at hand."""
 
-    followers: list[_Follower] = field(default_factory=list)
+    followers: list[Follower] = field(default_factory=list)
     searched: float = -10.0  # when people were last searched for everywhere
     due: float = 0.0  # when they will be next
     pause: float = _SEARCH[0]
@@ -167,14 +150,14 @@ class MediaPipe:
         state = self._state
         busy = [follower for follower in state.followers if follower.region is not None]
         if len(busy) > 1:
-            list(self._threads().map(lambda follower: _follow(follower, pixels, time), busy))
+            list(self._threads().map(lambda follower: follow(follower, pixels, time), busy))
         elif busy:
-            _follow(busy[0], pixels, time)
-        _drop_doubles(busy)
+            follow(busy[0], pixels, time)
+        drop_doubles(busy)
         if any(follower.just_lost(time) for follower in busy):
             state.due = min(state.due, max(time, state.searched + _SEARCH[0] / 2))
         if seen := self._seen():
-            state.last = box_of(max(seen, key=_weight).joints)
+            state.last = box_of(max(seen, key=weight).joints)
         elif all(follower.region is None for follower in busy):
             state.last = None  # too long ago
         if time >= state.due and len(self._seen()) < self.people:
@@ -202,7 +185,7 @@ class MediaPipe:
                 state.turn += 2
                 parts = [parts[(state.turn + more) % len(parts)] for more in range(min(2, len(parts)))]
             sure = _SURE if not self._seen() else _SURER
-            close = [body for part in parts for body in self._bodies(part, pixels, sure) if _inside(body, part, size)]
+            close = [body for part in parts for body in self._bodies(part, pixels, sure) if inside(body, part, size)]
             new += self._adopt_all([body for body in close if not self._hidden(body)], time, size)
         if thoroughly:
             state.pause = _SEARCH[0] if new else min(2 * state.pause, _SEARCH[1])
@@ -216,13 +199,13 @@ class MediaPipe:
 
     def _hidden(self, body: Body) -> bool:
         """Whether a body found in a tile lies mostly on somebody who is seen: then it is a part of them, seen too closely."""
-        return any(_covered(box_of(body.joints), box_of(other.joints)) > _COVERED for other in self._seen())
+        return any(covered(box_of(body.joints), box_of(other.joints)) > _COVERED for other in self._seen())
 
     def _adopt_all(self, bodies: list[Body], time: float, size: tuple[int, int]) -> int:
         """Have those who are not followed yet followed, the largest first; returns how many."""
         new = 0
-        for body in sorted(bodies, key=_weight, reverse=True):
-            if not any(_same(body, other) for other in self._seen()):
+        for body in sorted(bodies, key=weight, reverse=True):
+            if not any(same(body, other) for other in self._seen()):
                 new += self._adopt(body, time, size)
         return new
 
@@ -237,7 +220,7 @@ class MediaPipe:
         if follower is None:
             if len(state.followers) >= self.people:
                 return False
-            follower = _Follower(Landmarker(self.model, follows=True))
+            follower = Follower(Landmarker(self.model, follows=True))
             state.followers.append(follower)
         elif follower.region is not None:
             follower.network.forget()
@@ -260,79 +243,3 @@ def _find_model(asked: str | Path | None, store: Store) -> Path:
         what = "is a folder" if file.is_dir() else "does not exist"
         raise ConfigError("pose_model", f"{wanted} {what}; give a pose_landmarker_*.task file, or one of {', '.join(MODELS)}")
     return file
-
-
-def _follow(follower: _Follower, pixels: NDArray[np.uint8], time: float) -> None:
-    """Look for a follower's person in this frame."""
-    assert follower.region is not None
-    size = (pixels.shape[1], pixels.shape[0])
-    if follower.lost is not None and time - follower.lost > _PATIENCE:
-        follower.region = follower.lost = None
-        return
-    square = follower.region.cut(pixels)
-    found = follower.network.look(square, time) or follower.network.look_again(square)
-    if not found:
-        follower.body = None
-        if follower.lost is None:
-            follower.lost = time
-            follower.region = wider(follower.region, size)
-        return
-    body = Body(follower.region.place(found[0].joints), found[0].world)
-    follower.body, follower.lost = body, None
-    box = box_of(body.joints)
-    if not follower.region.holds(box, size):
-        moved = around(box, size)
-        if moved != follower.region:
-            follower.network.forget()
-            follower.region = moved
-
-
-def _drop_doubles(followers: list[_Follower]) -> None:
-    """Where two follow one person, only the surer one goes on."""
-    seen = sorted((each for each in followers if each.body is not None), key=lambda each: -_weight(each.body))
-    for place, follower in enumerate(seen):
-        if any(other.body is not None and _same(follower.body, other.body) for other in seen[:place]):
-            follower.region = follower.body = follower.lost = None
-
-
-def box_of(joints: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The left, top, right and bottom of joints (K, C)."""
-    return np.concatenate([joints[:, :2].min(axis=0), joints[:, :2].max(axis=0)])
-
-
-def _same(one: Body | None, other: Body | None) -> bool:
-    """Whether two bodies in one frame are one person, by where their surer joints are."""
-    if one is None or other is None:
-        return False
-    weights = one.joints[:, 2] * other.joints[:, 2] + 1e-3
-    apart = np.linalg.norm(one.joints[:, :2] - other.joints[:, :2], axis=1)
-    boxes = box_of(one.joints), box_of(other.joints)
-    longer = max(float(max(box[2] - box[0], box[3] - box[1])) for box in boxes)
-    return float((apart * weights).sum() / weights.sum()) < _SAME * longer / 2
-
-
-def _covered(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Which share of the smaller of two boxes lies in the other."""
-    shared = np.prod(np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0))
-    smaller = min(np.prod(one[2:] - one[:2]), np.prod(other[2:] - other[:2]))
-    return float(shared / max(smaller, 1e-6))
-
-
-def _inside(body: Body, part: Region, size: tuple[int, int]) -> bool:
-    """Whether a body stands whole in a tile, or is cut off only where the picture is."""
-    box, reach = box_of(body.joints), _CUT * part.side
-    ends = part.left + part.side, part.top + part.side
-    return bool(
-        (box[0] > part.left + reach or part.left <= 0)
-        and (box[1] > part.top + reach or part.top <= 0)
-        and (box[2] < ends[0] - reach or ends[0] >= size[0])
-        and (box[3] < ends[1] - reach or ends[1] >= size[1])
-    )
-
-
-def _weight(body: Body | None) -> float:
-    """How much somebody counts: by size and sureness."""
-    if body is None:
-        return 0.0
-    box = box_of(body.joints)
-    return float((box[2] - box[0]) * (box[3] - box[1]) * body.joints[:, 2].mean())

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from quickstep.poses.importance import FEWEST, importance
 from quickstep.signals import Poses
 
 # A part of every cache key: raise it whenever the same bodies are joined otherwise than before.
@@ -19,7 +20,6 @@ TRACKING_VERSION = 2
 
 Floats = NDArray[np.float32]
 
-FEWEST = 3  # joints by which a body is one
 PATIENCE = 2.0  # seconds after which somebody unseen is no longer waited for
 BRIEF = 0.2  # seconds: who is seen more briefly, and for less than RARE of the moments, is taken for a mistake
 RARE = 0.1
@@ -45,7 +45,7 @@ def track(poses: Poses, *, of: Poses | None = None) -> Poses:
     count = int(owners.max(initial=-1)) + 1
     joined = _arranged(poses, owners, count)
     kept = _lasting(joined)
-    order = kept[np.argsort(-_importance(joined)[kept], kind="stable")]
+    order = kept[np.argsort(-importance(joined)[kept], kind="stable")]
     target = joined if of is None else _arranged(of, owners, count)
     return replace(target, joints=target.joints[:, order], people=tuple(range(1, len(order) + 1)))
 
@@ -54,7 +54,7 @@ def the_dancer(poses: Poses) -> int:
     """The number of the person who counts most: seen longest, largest, moving most."""
     if not poses.people:
         raise ValueError("nobody is seen in the poses")
-    return poses.people[int(_importance(poses).argmax())]
+    return poses.people[int(importance(poses).argmax())]
 
 
 # -- bodies ------------------------------------------------------------------------------------------------------------------
@@ -282,40 +282,3 @@ def _lasting(poses: Poses) -> NDArray[np.int64]:
     step = float(np.median(np.diff(poses.times))) if len(poses) > 1 else BRIEF
     lasting = (there.sum(axis=0) * step >= BRIEF - 1e-6) | (shares >= RARE)
     return np.flatnonzero(lasting) if lasting.any() else np.arange(len(shares))
-
-
-# -- who counts --------------------------------------------------------------------------------------------------------------
-
-_STRIDE = 0.4  # seconds over which movement is measured: shaking joints hardly count
-
-
-def _importance(poses: Poses) -> NDArray[np.float64]:
-    """How much each person counts, (P,): by the share of time seen, the size in the picture, the movement, the joints' scores."""
-    if not len(poses) or not poses.people:
-        return np.zeros(len(poses.people))
-    seen = poses.seen  # (T, P, K)
-    there = seen.sum(axis=2) >= min(FEWEST, seen.shape[2])
-    here, flat = seen[..., None], poses.joints[..., :-1]
-    high = np.where(here, flat, -np.inf).max(axis=2, initial=-np.inf)
-    low = np.where(here, flat, np.inf).min(axis=2, initial=np.inf)
-    longest = np.where(there, (high - low).max(axis=-1), 0)  # (T, P)
-    sizes = np.array([np.median(one[now]) if now.any() else 0.0 for one, now in zip(longest.T, there.T, strict=True)])
-    scores = np.where(seen, poses.joints[..., -1], 0).sum(axis=(0, 2)) / np.maximum(seen.sum(axis=(0, 2)), 1)
-    movement = _movement(poses, np.maximum(sizes, 1e-9))
-    relative = [values / max(values.max(), 1e-9) for values in (there.mean(axis=0), sizes, movement, scores)]
-    presence, size, moving, sure = relative
-    return np.asarray(presence * np.sqrt(size) * np.sqrt(0.1 + moving) * sure, dtype=np.float64)
-
-
-def _movement(poses: Poses, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Body lengths that each person's joints move in a second, (P,), as a mean."""
-    later = np.searchsorted(poses.times, poses.times + _STRIDE - 1e-6)
-    inside = later < len(poses)
-    if not inside.any():
-        later, inside = np.full(len(poses), len(poses) - 1), np.arange(len(poses)) == 0
-    earlier, later = np.flatnonzero(inside), later[inside]
-    both = poses.seen[earlier] & poses.seen[later]  # (N, P, K)
-    moved = np.linalg.norm(poses.joints[later][..., :-1] - poses.joints[earlier][..., :-1], axis=-1)
-    seconds = np.maximum(poses.times[later] - poses.times[earlier], 1e-9)[:, None, None]
-    total = np.where(both, np.nan_to_num(moved) / seconds, 0).sum(axis=(0, 2)) / np.maximum(both.sum(axis=(0, 2)), 1)
-    return np.asarray(np.minimum(total / sizes, 3.0), dtype=np.float64)
