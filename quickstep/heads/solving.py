@@ -19,10 +19,10 @@ from quickstep.heads.clouds import ROUNDNESS, USUAL, Clouds, hold_back, parts, s
 MOST = 2000  # segments to choose by
 MOST_CLASSES = 60
 PULL = 1.0  # of the logarithm of the roundness to the usual one, in segments' surprise
-SURE = 1.0  # how far scores of examples stand apart to begin with
-GUESSED = 0.35  # and where no example can be held back to see how good they are
+GUESSED = 0.35  # how far scores of examples stand apart where none can be held back to see how good they are
+KNOWN = 10.0  # segments held back, with which that is half known: with many, scores begin with 1 apart
 TOLD = 1.5  # and those of words
-SHARPER, WISER = 0.5, 1.5  # powers of how many more examples there are than where weights were found: of all scores, of theirs to words'
+SHARPER, WISER = 0.5, 2.0  # powers of how many more examples there are than where weights were found: of all scores, of theirs to words'
 FAVOUR = 1.5  # a class that words favour is held back where it stands out from chance by more than this
 
 Array = NDArray[np.float64]
@@ -136,11 +136,12 @@ def _best(shown: Shown, folds: Ints, scale: Array) -> Choice:
     held, known = _held_back(shown, folds, scale)
     labels = shown.labels[known]
     more = float(len(folds) / np.mean([rest.sum() for rest, _ in parts(folds, shown.labels)]))
-    growth = np.array([more**SHARPER, more ** (SHARPER - WISER)])
+    seen = len(labels) / (len(labels) + KNOWN)  # how far what is held back can be trusted to tell
+    growth = np.array([more**SHARPER, more ** (SHARPER - WISER * seen)])
     choices, costs = [], []
     for roundness, logits in zip(ROUNDNESS, held):
         opinions = [logits[known]] + ([shown.told[known]] if shown.told is not None else [])
-        usual = [_usual(opinion, size) for opinion, size in zip(opinions, (SURE, TOLD))]
+        usual = [_usual(opinion, size) for opinion, size in zip(opinions, (GUESSED ** (1 - seen), TOLD))]
         weights, surprise = blend(opinions, labels, usual)
         choices.append(Choice(scale, float(roundness), weights * growth[: len(weights)], surprise))
         costs.append(float(surprise.sum()) + PULL * float(np.log(roundness / USUAL)) ** 2)
