@@ -40,7 +40,6 @@ COMMANDS = {
 }
 
 
-
 def _recipe(command: App, names: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fills in what the named recipe says of options that were left out."""
     named = next((argument.tokens[0].value for argument in arguments if argument.name == "--recipe" and argument.tokens), None)

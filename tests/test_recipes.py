@@ -22,13 +22,14 @@ def test_every_recipe_can_be_cooked(name: str) -> None:
 
 
 def test_what_is_said_counts_more_than_the_recipe(tmp_path: Path) -> None:
-    (tmp_path / "own.toml").write_text('head = "attention"\nepochs = 3\nhead_settings = {dropout = 0.25}\nbackbone = "tests.toys:Colours"\n')
+    settings = ('head = "attention"', "epochs = 3", "head_settings = {dropout = 0.25}", 'backbone = "tests.toys:Colours"')
+    (tmp_path / "own.toml").write_text("\n".join(settings))
     write_manifest(toys.draw_colours(tmp_path / "videos"), tmp_path / "set.csv")
     with pytest.raises(SystemExit) as end:
         main(["train", str(tmp_path / "set.csv"), "-o", str(tmp_path / "model"), "--recipe", str(tmp_path / "own.toml"), "--epochs", "2"])
     assert not end.value.code
-    settings = Model.load(tmp_path / "model").facts.training
-    assert (settings["head"], settings["epochs"], settings["head_settings"]) == ("attention", 2, {"dropout": 0.25})
+    used = Model.load(tmp_path / "model").facts.training
+    assert (used["head"], used["epochs"], used["head_settings"]) == ("attention", 2, {"dropout": 0.25})
     assert train_config(str(tmp_path / "own.toml"), {"epochs": 5}).epochs == 5
 
 
