@@ -26,7 +26,7 @@ from quickstep.signals import Features
 from quickstep.skeleton import Skeleton
 
 RATES = {"adamw": 0.005, "adam": 0.005, "sgd": 0.1}
-STEPS, FEWEST = 400, 30  # a fit takes so many steps at least, and so many epochs
+STEPS, FEWEST = 320, 30  # a fit takes so many steps at least, and so many epochs
 SMOOTHING = 0.1  # the share of each label that is spread over all, where it is not said otherwise
 AT_ONCE = 64  # segments measured at once: more would not stay in the processor's own memory
 
