@@ -57,10 +57,8 @@ def accuracy(head: Head, examples: Examples) -> float:
     return float((head.scores(examples.features).argmax(axis=1) == examples.labels).mean())
 
 
-@pytest.mark.parametrize("shots", [1, 2, 4, 8])
-@pytest.mark.parametrize(
-    "name", ["plain", "hard, good words", "worthless words", "groups, poor words", "two, good words", "heavy tails", "uneven"]
-)
+@pytest.mark.parametrize("shots", [1, 4])
+@pytest.mark.parametrize("name", ["plain", "worthless words", "uneven"])
 def test_they_are_never_clearly_below_what_is_simpler(name: str, shots: int) -> None:
     """Fresh problems: 4 of each kind, 1200 answers; a difference of 0.03 may be luck, one of 0.06 is not."""
     found = results(SOME[name], shots, range(5000, 5004))
