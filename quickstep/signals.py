@@ -1,8 +1,8 @@
-"""What is seen and what is made of it: Frames (pixels in time), Poses (bodies in time), Features (vectors in time), Texts (words).
+"""What is seen and what is made of it: Frames (pixels in time), Flow (motion in time), Poses (bodies in time), Features (vectors in time), Texts (words).
 
 Knows no file and no network.
 
-`Flow` and `Audio` will stand here too when something reads them.
+`Audio` will stand here too when something reads it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,42 @@ class Frames:
 
     def __repr__(self) -> str:
         return f"Frames({'x'.join(map(str, self.pixels.shape))}, {_span(self.times)}, lost={self.lost})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Flow:
+    """How far each point of a picture moves until the next one that is looked at, in 8 bits.
+
+    Level 128 is rest; `bound` pixels (or more) to the right or down are 255, to the left or up 1.
+    """
+
+    levels: NDArray[np.uint8]  # (T, H, W, 2): to the right, down
+    times: NDArray[np.float64]  # (T,) of the earlier picture
+    bound: float = 20.0  # pixels of this picture
+    lost: int = 0
+
+    def __post_init__(self) -> None:
+        if self.levels.dtype != np.uint8 or self.levels.ndim != 4 or self.levels.shape[3] != 2:
+            raise ValueError(f"flow is uint8 (T, H, W, 2), not {self.levels.dtype} {self.levels.shape}")
+        if self.times.shape != self.levels.shape[:1]:
+            raise ValueError(f"{len(self.levels)} fields of flow have {self.times.shape} times")
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.float32], times: NDArray[np.float64], *, bound: float = 20.0, lost: int = 0) -> Flow:
+        """Flow of motion in pixels (T, H, W, 2), cut off at the bound."""
+        levels = np.rint(np.clip(pixels / bound, -1, 1) * 127) + 128
+        return cls(levels.astype(np.uint8), times, bound, lost)
+
+    @property
+    def pixels(self) -> NDArray[np.float32]:
+        """The motion in pixels, (T, H, W, 2)."""
+        return (self.levels.astype(np.float32) - 128) * np.float32(self.bound / 127)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __repr__(self) -> str:
+        return f"Flow({'x'.join(map(str, self.levels.shape))}, {_span(self.times)}, up to {self.bound:g} pixels, lost={self.lost})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

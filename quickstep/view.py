@@ -6,7 +6,7 @@ Only arithmetic on seconds: frame rates, variable rates and rotation are the dec
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,8 +14,26 @@ from numpy.typing import NDArray
 
 from quickstep.errors import ConfigError
 
-Fit = Literal["crop", "stretch", "whole"]
+Fit = Literal["crop", "stretch", "whole", "uncut"]
 Resample = Literal["bicubic", "bilinear", "lanczos", "nearest", "area"]
+
+
+CROPS = (1, 3, 5, 10)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A square of a picture: its left and top corner, and whether it is mirrored."""
+
+    left: int
+    top: int
+    size: int
+    mirrored: bool = False
+
+    def out_of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The square out of pictures (T, H, W, C)."""
+        piece = pixels[:, self.top : self.top + self.size, self.left : self.left + self.size]
+        return np.ascontiguousarray(piece[:, :, ::-1] if self.mirrored else piece)
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,7 @@ class View:
     edge: int | None = None
     resample: Resample = "bicubic"
     hop: float | None = None
+    crops: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.frames <= 4096:
@@ -53,6 +72,10 @@ class View:
             raise ConfigError("windows", f"from 1 to 10000 windows, not {self.windows}")
         if self.hop is not None and not (self.fps is not None and self.windows is None and 0 < self.hop < math.inf):
             raise ConfigError("hop", f"a time above 0 between windows that have a pace (fps) and no fixed number, not {self.hop}")
+        if self.crops not in CROPS:
+            raise ConfigError("crops", f"one of {', '.join(map(str, CROPS))} looks at each window, not {self.crops}")
+        if self.crops > 1 and self.fit != "crop":
+            raise ConfigError("crops", f"several crops need a view that crops, and this one has fit {self.fit!r}")
         if self.edge is not None and self.edge < self.size:
             raise ConfigError("edge", f"the short edge before cropping is at least the size ({self.size}), not {self.edge}")
 
@@ -89,8 +112,27 @@ class View:
             scaled = _by_short_edge(width, height, target)
             return scaled, (0, 0, *scaled)
         scaled = _by_short_edge(width, height, self.edge or self.size)
+        if self.fit == "uncut":
+            return scaled, (0, 0, *scaled)
         left, top = (scaled[0] - self.size) // 2, (scaled[1] - self.size) // 2
         return scaled, (left, top, self.size, self.size)
+
+    def uncut(self) -> View:
+        """The same moments of the same scaled picture, of which nothing is cut off yet."""
+        return replace(self, fit="uncut", crops=1) if self.fit == "crop" else self
+
+    def cuts(self, width: int, height: int) -> list[Cut]:
+        """The squares of `size` to look at in a scaled, uncut picture of width x height, as many as `crops`."""
+        right, bottom = width - self.size, height - self.size
+        centre = right // 2, bottom // 2
+        if self.crops == 1:
+            corners = [centre]
+        elif self.crops == 3:
+            along = [(0, centre[1]), (right, centre[1])] if width >= height else [(centre[0], 0), (centre[0], bottom)]
+            corners = [along[0], centre, along[1]]
+        else:
+            corners = [(0, 0), (right, 0), centre, (0, bottom), (right, bottom)]
+        return [Cut(left, top, self.size, mirrored) for mirrored in (False, True)[: 1 + (self.crops == 10)] for left, top in corners]
 
 
 def _by_short_edge(width: int, height: int, target: int) -> tuple[int, int]:

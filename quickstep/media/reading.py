@@ -8,7 +8,7 @@ Reading sound will stand beside this file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -175,7 +175,7 @@ def read_frames(path: str | Path, times: Sequence[float] | NDArray[np.float64], 
 
 
 def read_windows(segment: Segment, view: View, *, threads: int = 1) -> Iterator[Frames]:
-    """One Frames for each window that the view lays over a segment, in their order."""
+    """One Frames for each window that the view lays over a segment, in their order; for a view of several crops, one for each of them."""
     with VideoReader(segment.path, threads=threads) as video:
         duration = video.info.duration
         if segment.start >= duration:
@@ -183,7 +183,13 @@ def read_windows(segment: Segment, view: View, *, threads: int = 1) -> Iterator[
         if segment.end is not None and segment.end > duration + OVERHANG:
             raise MediaError(segment.path, f"the segment ends at {segment.end:g} s, but the video already at {duration:.3f} s")
         end = duration if segment.end is None else min(segment.end, duration)
-        yield from video.windows(view.moments(segment.start, end), view=view)
+        moments = view.moments(segment.start, end)
+        if view.crops == 1:
+            yield from video.windows(moments, view=view)
+            return
+        for window in video.windows(moments, view=view.uncut()):
+            height, width = window.pixels.shape[1:3]
+            yield from (replace(window, pixels=cut.out_of(window.pixels)) for cut in view.cuts(width, height))
 
 
 def _aspect(source: Source) -> float:
