@@ -1,4 +1,4 @@
-"""What is seen and what is made of it: Frames (pixels in time), Flow (motion in time), Poses (bodies in time), Features (vectors in time), Texts (words).
+"""What is seen and what is made of it: Frames (pixels in time), Flow (motion), Poses (bodies), Features (vectors), Texts (words).
 
 Knows no file and no network.
 
