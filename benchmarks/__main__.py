@@ -1,4 +1,4 @@
-"""python -m benchmarks: every table, one after the other; python -m benchmarks.NAME: one of them."""
+"""python -m benchmarks: every table, one after the other; python -m benchmarks NAME [options]: one of them, as python -m benchmarks.NAME."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+
+def main(arguments: list[str]) -> int:
+    """Run what is named, or all; the worst exit status."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if "main()" in path.read_text() and path.stem[0] != "_")
+    if arguments and arguments[0] not in names:
+        print(f"there is no benchmark {arguments[0]!r}; these are there: {', '.join(names)}", file=sys.stderr)
+        return 2
+    chosen, options = (arguments[:1], arguments[1:]) if arguments else (names, [])
+    return max(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options]).returncode for name in chosen)
+
+
 if __name__ == "__main__":
-    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if "main()" in path.read_text() and path.stem != "__main__")
-    sys.exit(max(subprocess.run([sys.executable, "-m", f"benchmarks.{name}"]).returncode for name in names))
+    sys.exit(main(sys.argv[1:]))

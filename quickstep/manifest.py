@@ -198,7 +198,7 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
 
 def _cells(segment: Segment, folder: Path) -> dict[str, str]:
     return {
-        "path": _written(segment.path, folder),
+        "path": path_from(segment.path, folder),
         "label": segment.label or "",
         "start": repr(float(segment.start)) if segment.start else "",
         "end": "" if segment.end is None else repr(float(segment.end)),
@@ -208,7 +208,7 @@ def _cells(segment: Segment, folder: Path) -> dict[str, str]:
     }
 
 
-def _written(path: Path, folder: Path) -> str:
+def path_from(path: Path, folder: Path) -> str:
     """The path as seen from the folder of the list: inside it as it is, beside it by way of the real folders."""
     inside = os.path.relpath(path, folder)
     if not inside.startswith(os.pardir):

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from quickstep.skeleton import Skeleton
 from quickstep.store import Store
 from quickstep.table import Entry, look_up
 from quickstep.view import View
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Backbone(Protocol):
@@ -94,6 +97,23 @@ class PoseBackbone(Protocol):
         """The features of each: one person's poses at the moments of a view."""
 
 
+class Tunable(Backbone, Protocol):
+    """A backbone whose network can be trained further."""
+
+    @property
+    def unit(self) -> tuple[int, ...]:
+        """The shape of the bytes it looks at in one go: of a picture (H, W, 3), a window (F, H, W, 3), or a window of flow (F, H, W, 2)."""
+
+    def load(self) -> torch.nn.Module:
+        """uint8 (B, *unit) -> float32 (B, D) or (B, T', D), normalisation inside; in fp32 on the CPU, in `eval`, nothing open to change."""
+
+    def blocks(self, module: torch.nn.Module) -> list[list[str]]:
+        """The names of all parameters of what `load` gave, grouped from the input (stem) to the output (top)."""
+
+    def write(self, module: torch.nn.Module, folder: Path) -> None:
+        """The module's weights as a folder that `open_backbone(name, weights=folder)` opens again with equal output."""
+
+
 class TextBackbone(Backbone, Protocol):
     """A backbone whose vectors live beside those of words.
 
@@ -162,6 +182,11 @@ def open_backbone(
             raise ConfigError(option, f"the backbone {name!r} has nothing to choose here; leave it out")
     known = {"name": name, "store": store, "options": poses or None, **options}
     return target(**{key: value for key, value in known.items() if key in taken and value is not None})  # type: ignore[no-any-return]
+
+
+def can_be_tuned(backbone: Backbone) -> TypeGuard[Tunable]:
+    """Whether its network can be trained further."""
+    return hasattr(backbone, "write") and hasattr(backbone, "blocks")
 
 
 def reads_words(backbone: Backbone) -> TypeGuard[TextBackbone]:

@@ -104,6 +104,18 @@ class ImageTower(Pretrained):
 
         return load_tower(self)
 
+    def ready(self) -> torch.nn.Module:
+        """The same for engines: what does not change from picture to picture is computed once."""
+        from quickstep.backbones.towers import settle_positions  # imports torch and transformers
+
+        return settle_positions(self.load(), self.view.size)
+
+    def write(self, module: torch.nn.Module, folder: Path) -> None:
+        """A tower's weights as a checkpoint folder that opens again with equal output; without the text side, which they left behind."""
+        from quickstep.backbones.towers import write_tower  # imports torch and transformers
+
+        write_tower(self, module, folder)
+
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
         """One vector a frame. Frames of the view's size are taken as ready; others are prepared as the checkpoint's processor would."""
         if not all(len(frames) for frames in batch):

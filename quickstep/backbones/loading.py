@@ -1,20 +1,23 @@
-"""Loading of networks and tokenizers, strictly: a checkpoint that is not exactly what its config says is refused in one line.
+"""Loading of networks and tokenizers, strictly: a checkpoint that is not exactly what its config says is refused in one line. And writing.
 
 The only file that imports transformers; knows no picture, no sentence and no head.
 """
 
 from __future__ import annotations
 
+import json
 import pickle
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from safetensors import SafetensorError
 
-from quickstep.backbones.weights import Checkpoint, fetch_tokenizer
+from quickstep.backbones.weights import TOKENIZER_FILES, Checkpoint, fetch_tokenizer
 from quickstep.errors import MissingExtra, WeightsError
 
 _COUNTERS = ("position_ids",)  # counters that older versions saved
@@ -42,6 +45,28 @@ def load_config(checkpoint: Checkpoint) -> Any:
     """The checkpoint's config as its own class."""
     with _told(checkpoint):
         return transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+
+
+def write_network(network: Any, folder: Path, checkpoint: Checkpoint, *, license: str) -> None:
+    """A network of transformers as a checkpoint folder of its own: its config and weights, and how its pictures are prepared."""
+    weights = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in network.state_dict().items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with quiet():
+            network.save_pretrained(folder, state_dict=weights)
+        (folder / "preprocessor_config.json").write_text(json.dumps(dict(checkpoint.processor), indent=2) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(f"---\nlicense: {license}\n---\n", encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"the network cannot be written to {folder} ({_first_line(error)}): free some space, or write elsewhere"
+        ) from error
+
+
+def copy_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
+    """What reads sentences, beside weights that were written to `folder`."""
+    for name in TOKENIZER_FILES:
+        if (checkpoint.folder / name).is_file():
+            shutil.copyfile(checkpoint.folder / name, folder / name)
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:

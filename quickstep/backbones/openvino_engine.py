@@ -60,7 +60,7 @@ def _translated(backbone: Pretrained) -> Path:
 def _translate(backbone: Pretrained, file: Path) -> None:
     from quickstep.backbones.loading import quiet  # imports transformers, which a kept network does not need
 
-    tower = backbone.load()
+    tower = backbone.ready()
     example = torch.zeros((backbone.together, *backbone.unit), dtype=torch.uint8)
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")  # tracing warns of branches on shapes, which are fixed here

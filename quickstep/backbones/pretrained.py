@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.backbones.blocks import blocks_of
 from quickstep.backbones.processor import Processor
 from quickstep.backbones.weights import PUBLISHED, Checkpoint, find_checkpoint
 from quickstep.errors import WeightsError
@@ -108,6 +109,18 @@ class Pretrained(ABC):
     @abstractmethod
     def load(self) -> torch.nn.Module:
         """uint8 (B, *unit) -> float32 (B, ...): the network in fp32 on the CPU, its weights all there and no other."""
+
+    @abstractmethod
+    def write(self, module: torch.nn.Module, folder: Path) -> None:
+        """The module's weights as a checkpoint folder that opens again with equal output."""
+
+    def ready(self) -> torch.nn.Module:
+        """What engines run: as `load`, with all settled that only training would change."""
+        return self.load()
+
+    def blocks(self, module: torch.nn.Module) -> list[list[str]]:
+        """The names of the module's parameters, grouped from the input to the output: embeddings, each layer, what stands above."""
+        return blocks_of(name for name, _ in module.named_parameters())
 
     # -- pictures ----------------------------------------------------------------------------------------------------------
 

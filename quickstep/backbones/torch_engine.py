@@ -35,7 +35,7 @@ class TorchEngine:
         self.lower = precision == "bf16"
         self.side_by_side = (os.cpu_count() or 1) if self.device == "cpu" else 1
         self._pool = ThreadPoolExecutor(self.side_by_side, thread_name_prefix="encode")
-        self.tower = backbone.load().to(self.device)
+        self.tower = backbone.ready().to(self.device)
         if self.lower:
             _products_in_bf16(self.tower)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from quickstep.backbones.loading import load_config, load_network
+from quickstep.backbones.loading import load_config, load_network, write_network
 
 if TYPE_CHECKING:
     from quickstep.backbones.images import ImageTower
@@ -50,20 +51,28 @@ def load_tower(backbone: ImageTower) -> Tower:
     name = str(backbone.family.projected if projected else backbone.family.pooled)
     besides = _OTHER_PARTS if projected else (*_OTHER_PARTS, "visual_projection.")
     network = load_network(backbone.checkpoint, name, config=_config(backbone), besides=besides)
-    _settle_positions(network, backbone.view.size)
     field = "image_embeds" if name.endswith("WithProjection") else "pooler_output"
     return Tower(Prepared(backbone.processor.slope, backbone.processor.offset), network, field).eval().requires_grad_(False)
 
 
-def _settle_positions(network: torch.nn.Module, size: int) -> None:
-    """DINOv2 stretches its position table to each picture's size: once is enough, and translators cannot do it exactly."""
+def write_tower(backbone: ImageTower, tower: Any, folder: Path) -> None:
+    """The tower's weights as a checkpoint folder of an image tower."""
+    write_network(tower.network, folder, backbone.checkpoint, license=backbone.license)
+
+
+def settle_positions(tower: torch.nn.Module, size: int) -> torch.nn.Module:
+    """DINOv2 stretches its position table to each picture's size: once is enough, and translators cannot do it exactly.
+
+    For a network that learns nothing more.
+    """
     module: Any
-    for module in network.modules():
+    for module in tower.modules():
         if type(module).__name__.startswith("Dinov2") and hasattr(module, "interpolate_pos_encoding"):
             with torch.inference_mode(False), torch.no_grad():
                 embedded = module.patch_embeddings(torch.zeros(1, 3, size, size))
                 tokens = torch.cat((embedded[:, :1], embedded), dim=1)  # the class token stands first
                 module.interpolate_pos_encoding = _Settled(module.interpolate_pos_encoding(tokens, size, size))
+    return tower
 
 
 class _Settled(torch.nn.Module):

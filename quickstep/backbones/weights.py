@@ -22,7 +22,7 @@ from quickstep.errors import StoreError, WeightsError
 from quickstep.store import Store
 
 _SMALL = ("config.json", "preprocessor_config.json", "processor_config.json", "README.md")
-_WORDS = (
+TOKENIZER_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -101,7 +101,7 @@ class Checkpoint:
 
     def tokenizer_digests(self) -> dict[str, str]:
         """The sha256 of each file that decides what a sentence is to the network."""
-        return {name: _sha256(self.folder / name) for name in sorted(_WORDS) if (self.folder / name).is_file()}
+        return {name: _sha256(self.folder / name) for name in sorted(TOKENIZER_FILES) if (self.folder / name).is_file()}
 
     def tensor_names(self) -> frozenset[str] | None:
         """The names of the tensors, where the file format tells them without loading; a file cut short is refused."""
@@ -135,7 +135,7 @@ def fetch_tokenizer(checkpoint: Checkpoint) -> None:
     """See to it that what reads sentences lies beside the weights: a hub's checkpoint may have been kept when only pictures were asked."""
     if checkpoint.revision is not None and not checkpoint.has_tokenizer:
         with hub.told(checkpoint.source, checkpoint.revision, "tokenizer"):
-            hub.download(checkpoint.source, checkpoint.revision, lambda there, _: [name for name in _WORDS if name in there])
+            hub.download(checkpoint.source, checkpoint.revision, lambda there, _: [name for name in TOKENIZER_FILES if name in there])
     if not checkpoint.has_tokenizer:
         raise WeightsError(
             f"{checkpoint.source} has no tokenizer (tokenizer.json, or vocab.json and merges.txt), so that it sees pictures but "
@@ -238,7 +238,7 @@ def _fetch(repository: str, revision: str) -> Path:
     """Fetch what is missing of a checkpoint, small files first, so that the weights' presence means complete."""
 
     def files(there: set[str], commit: str) -> list[str]:
-        return [name for name in (*_SMALL, *_WORDS) if name in there] + _wanted(repository, commit, there)
+        return [name for name in (*_SMALL, *TOKENIZER_FILES) if name in there] + _wanted(repository, commit, there)
 
     with hub.told(repository, revision, "weights"):
         path = hub.download(repository, revision, files)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from quickstep.backbones.loading import load_network
+from quickstep.backbones.loading import copy_tokenizer, load_network, write_network
 from quickstep.backbones.towers import Prepared
 
 if TYPE_CHECKING:
@@ -46,3 +47,12 @@ def load_window_tower(backbone: XClip) -> WindowTower:
     network = load_network(backbone.checkpoint, backbone.text_kind)
     prepared = Prepared(backbone.processor.slope, backbone.processor.offset)
     return WindowTower(prepared, network, parts=backbone.output == "prompted").eval().requires_grad_(False)
+
+
+def write_window_tower(backbone: XClip, tower: Any, folder: Path) -> None:
+    """The whole checkpoint, its words too, with the tower's weights in the half that sees."""
+    network: Any = load_network(backbone.checkpoint, backbone.text_kind)
+    kept = WindowTower(tower.prepared, network, parts=tower.parts)
+    kept.load_state_dict(tower.state_dict())  # fills the very tensors of `network`
+    write_network(network, folder, backbone.checkpoint, license=backbone.license)
+    copy_tokenizer(backbone.checkpoint, folder)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quickstep.backbones.blocks import blocks_of
 from quickstep.backbones.pretrained import Pretrained, check_size
 from quickstep.backbones.processor import read_processor
 from quickstep.backbones.weights import Checkpoint
@@ -89,6 +90,16 @@ class XClip(Pretrained):
         from quickstep.backbones.windows import load_window_tower  # imports torch and transformers
 
         return load_window_tower(self)
+
+    def blocks(self, module: torch.nn.Module) -> list[list[str]]:
+        """Embeddings, each layer of the frames' network, then all that stands above: what joins the frames, and the projection."""
+        return blocks_of((name for name, _ in module.named_parameters()), top=("projection.", "integration.", "norm.", "into_words"))
+
+    def write(self, module: torch.nn.Module, folder: Path) -> None:
+        """A tower's weights as a whole checkpoint folder, words included, that opens again with equal output."""
+        from quickstep.backbones.windows import write_window_tower  # imports torch and transformers
+
+        write_window_tower(self, module, folder)
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
         """One vector a window (and the picture's parts, where they are asked for), at the middle of its time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from quickstep.errors import ManifestError
@@ -49,3 +49,10 @@ def named(label: str, classes: Mapping[int, str] | None, *, listing: Path, line:
         known = f"{min(classes)} to {max(classes)}"
         raise ManifestError(listing, f"class number {number} is not in the class list, which has {known}", line=line)
     return classes[number]
+
+
+def write_class_list(names: Sequence[str], path: Path) -> None:
+    """One name a line, the first is number 0; with its number where the names themselves begin with numbers."""
+    numbered = all(_NUMBERED.match(name) for name in names)
+    lines = [f"{index} {name}" if numbered else name for index, name in enumerate(names)]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
