@@ -27,6 +27,8 @@ COMMANDS = {
     "compare": Entry(f"{_ROOM}.models:compare", "Say whether one model is really better than another on the same videos."),
     "scan": Entry(f"{_ROOM}.sets:scan", "Look for what is wrong with a set of videos before training on it."),
     "split": Entry(f"{_ROOM}.sets:split", "Divide a set into train, val and test (or folds) so that nothing leaks, with the proof."),
+    "collect": Entry(f"{_ROOM}.collecting:collect", "Make one manifest of public sets on this disk: Kinetics, Let's Dance, MMAction2 lists."),
+    "export-list": Entry(f"{_ROOM}.collecting:export_list", "Write a set as MMAction2's annotation lists."),
     "index": Entry(f"{_ROOM}.library:index", "Bring a library up to date with videos: moments that can be searched."),
     "search": Entry(f"{_ROOM}.library:search", "Find moments in a library by words, by example or by name."),
     "duplicates": Entry(f"{_ROOM}.library:duplicates", "Find the same footage in several videos of a library."),
