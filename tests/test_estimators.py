@@ -543,6 +543,7 @@ def test_of_several_videos_each_has_its_file_and_the_bad_ones_are_listed(spots: 
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["spots.npz"]
     with pytest.raises(ConfigError, match="name a folder"):
         show_poses([Segment(spots), Segment(empty)], SPOTS, Where(tmp_path / "one.npz"))
+    assert show_poses([], SPOTS, Where(tmp_path / "one.npz")) == ([], [])  # all that was named could not be read: that is told, not this
 
 
 def test_what_cannot_be_shown(spots: Path, tmp_path: Path) -> None:

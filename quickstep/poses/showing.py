@@ -155,7 +155,7 @@ def _told(path: Path, poses: Poses) -> Shown:
 
 def _targets(segments: Sequence[Segment], where: Path | None, ending: str) -> list[Path | None]:
     """A file for each segment: the one that is named, else one of the same name in the folder."""
-    if where is None:
+    if where is None or not segments:
         return [None] * len(segments)
     if len(segments) == 1 and where.suffix and not where.is_dir():
         return [where]
