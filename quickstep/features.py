@@ -61,8 +61,11 @@ def extract(
     workers: int | None = None,
     progress: Progress = silent,
     watch: Watch | None = None,
+    keep: bool = True,
 ) -> Extraction:
     """Features of every segment, from the store where they are known, else computed and kept.
+
+    Without `keep` the store is not asked and told nothing: for a network that is still learning.
 
     `watch` is shown each window of pictures as it is decoded, window by window from one thread a segment: for whoever wants a
     thumbnail of what is looked at anyway.
@@ -78,7 +81,7 @@ def extract(
     for span, segment in spans.items():
         try:
             key = people.key(segment) if people else _key(segment, view, backbone, store)
-            found = store.get(key)
+            found = store.get(key) if keep else None
         except MediaError as error:
             errors[span] = error
             continue
@@ -96,7 +99,8 @@ def extract(
         if isinstance(result, QuickstepError):
             errors[job.segment.span] = result
         else:
-            store.put(job.key, result)
+            if keep:
+                store.put(job.key, result)
             known[job.segment.span] = result
         done += 1
         progress("features", done, len(spans))
