@@ -21,6 +21,7 @@ COMMANDS = {
     "train": Entry(f"{_ROOM}.models:train", "Make a model of a folder (or csv) of labelled videos."),
     "evaluate": Entry(f"{_ROOM}.models:evaluate", "Measure a model on videos it has not seen, beside plain baselines, in a report."),
     "predict": Entry(f"{_ROOM}.models:predict", "Name the move in videos."),
+    "import-model": Entry(f"{_ROOM}.collecting:import_model", "Make a model of a classifier that others published."),
     "zero-shot": Entry(f"{_ROOM}.models:zero_shot", "Make a model of words alone: no labelled video is needed."),
     "add-class": Entry(f"{_ROOM}.few:add_class", "Teach a finished model one more move, and say what that did to the others."),
     "learning-curve": Entry(f"{_ROOM}.few:learning_curve", "Say what more labels are worth, and for which move."),

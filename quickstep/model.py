@@ -19,6 +19,7 @@ from quickstep.backbones import open_backbone
 from quickstep.calibration import probabilities
 from quickstep.errors import ManifestError, ModelError
 from quickstep.features import extract
+from quickstep.foreign import is_foreign, read_foreign
 from quickstep.heads import Head, History, open_head
 from quickstep.manifest import Manifest, read_manifest, write_manifest
 from quickstep.progress import Progress, silent
@@ -233,8 +234,13 @@ class Model:
 
     @classmethod
     def load(cls, folder: str | Path, weights: str | Path | None = None, *, store: Store | None = None) -> Model:
-        """A model from its folder, whole and unchanged or not at all; `weights` says where its backbone's are, if they moved."""
+        """A model from its folder, whole and unchanged or not at all; `weights` says where its backbone's are, if they moved.
+
+        A classifier that others published as `weights.ckpt` and `config.json` loads as well.
+        """
         folder = Path(folder)
+        if is_foreign(folder):
+            return cls.of_foreign(folder, weights=weights, store=store)
         content, files = sealed.read(folder)
         record = _part(folder, lambda: from_plain(_Record, content, where=sealed.RECORD))
         opening = record.backbone if weights is None else _moved(record.backbone, weights)
@@ -258,8 +264,23 @@ class Model:
             cautions=cautions,
         )
 
+    @classmethod
+    def of_foreign(
+        cls, folder: str | Path, *, labels: Sequence[str] | None = None, weights: str | Path | None = None, store: Store | None = None
+    ) -> Model:
+        """A model of a published folder of `weights.ckpt` and `config.json`; its labels, where the folder does not name them."""
+        folder = Path(folder)
+        parts = read_foreign(folder, labels=labels, weights=weights, store=store)
+        opening = Opening(parts.name, _place_of(weights))
+        facts = Facts(source=str(folder), notes=("made by others: nothing is known here of how it was trained",))
+        return cls(parts.labels, parts.backbone, parts.backbone.view, parts.head, opening, facts=facts, folder=folder)
+
 
 T = TypeVar("T")
+
+
+def _place_of(weights: str | Path | None) -> str | None:
+    return None if weights is None else str(Path(weights).expanduser().absolute())
 
 
 def _part(folder: Path, read: Any) -> Any:

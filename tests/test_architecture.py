@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "store",
         "sealed",
         "wording",
+        "hub",
         "poses",
         "pose_checks",
     ),

@@ -144,6 +144,10 @@ BACKBONES: dict[str, Entry] = {
     "xclip-b16": Entry(_XCLIP, "X-CLIP B/16, the same with finer detail, about 4x the work"),
     "xclip-b16-zero-shot": Entry(_XCLIP, "X-CLIP B/16 with windows of 32 frames, made for labels it has never seen"),
     "xclip-l14": Entry(_XCLIP, "X-CLIP L/14, 768 numbers a window of 8 frames: the strongest X-CLIP, about 18x the work"),
+    "clip-classifier:NAME": Entry(
+        "quickstep.backbones.clip_classifier:ClipClassifier",
+        "the tower of a published CLIP classifier: weights.ckpt and config.json",
+    ),
     "hf-image:NAME": Entry(_CLIP, "any CLIP, SigLIP, SigLIP 2 (these read words too), DINOv2 or DINOv3, by hub name or local folder"),
     "hf-xclip:NAME": Entry(_XCLIP, "any X-CLIP, by hub name or local folder"),
 }

@@ -201,6 +201,43 @@ def export_list(
         say(f"left out: {failure}", style="yellow")
 
 
+def import_model(
+    folder: Path,
+    /,
+    *,
+    out: Annotated[Path, Out],
+    labels: str | None = None,
+    weights: Path | None = None,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Make a model folder of a published CLIP classifier (weights.ckpt + config.json), whose own folder it goes on using.
+
+    Parameters
+    ----------
+    folder
+        the published folder; `quickstep predict FOLDER VIDEO` takes it as it is, too
+    out
+        the folder of the model
+    labels
+        the names of its classes in their order, a,b,c or a file, where its config.json has none
+    weights
+        the folder of the CLIP it was made of, where its config.json names none that is known
+    """
+    from quickstep.model import Model
+    from quickstep.reporting import write_card
+    from quickstep.sealed import check_target
+    from quickstep.wording import read_wording
+
+    check_target(out)
+    named = read_wording(labels).labels if labels else None
+    model = Model.of_foreign(folder, labels=named, weights=weights, store=run.store)
+    model.save(out)
+    write_card(model, out)
+    if run.json:
+        print(jsons.dumps({"model": str(out), "labels": model.labels}, ensure_ascii=False))
+    say(f"{model} is in {out}; use it: quickstep predict {shlex.quote(str(out))} VIDEO", style="bold")
+
+
 def _finish(found: Collected, out: Path, missing: Path | None, run: Run) -> None:
     """Write what was found and what was not, and say both."""
     from quickstep.manifest import write_manifest

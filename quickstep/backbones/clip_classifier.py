@@ -1,0 +1,234 @@
+"""ClipClassifier: the image tower of a published CLIP classifier, a folder of `weights.ckpt` and `config.json`; pooled output.
+
+The folder's config says how pictures are prepared and what the classes are called; the shape of the tower comes from the CLIP checkpoint
+that it names. Knows no torch: the weights load with the first use.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep import hub
+from quickstep.backbones.images import FAMILIES, ImageTower
+from quickstep.backbones.network import Network
+from quickstep.backbones.processor import read_processor
+from quickstep.backbones.weights import Checkpoint
+from quickstep.errors import ConfigError, WeightsError
+from quickstep.store import Store
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS, CONFIG = "weights.ckpt", "config.json"
+FAMILY = "clip-classifier"
+_FRAMES = 10  # moments, where the config does not say
+_BASES = ("clip_model", "base_model", "pretrained_model_name", "model_name")  # under which a config names its CLIP
+_LABELS = ("class_labels", "labels", "classes", "class_names")
+
+# CLIP's own image towers: width, inner width, layers, heads, patch, picture.
+_KNOWN = {
+    "clip-vit-base-patch32": (768, 3072, 12, 12, 32, 224),
+    "clip-vit-base-patch16": (768, 3072, 12, 12, 16, 224),
+    "clip-vit-large-patch14": (1024, 4096, 24, 16, 14, 224),
+    "clip-vit-large-patch14-336": (1024, 4096, 24, 16, 14, 336),
+}
+_FIELDS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "patch_size", "image_size")
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What stands behind the tower: one linear layer over the mean of its vectors."""
+
+    weight: NDArray[np.float32]  # (D, C)
+    bias: NDArray[np.float32]  # (C,)
+
+
+def is_classifier(folder: Path) -> bool:
+    """Whether a folder is such a classifier, by its files."""
+    return (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file() and not (folder / "model.json").exists()
+
+
+class ClipClassifier(ImageTower):
+    """The tower of such a folder (`clip-classifier:FOLDER`); `weights` is a folder of CLIP, where the config names none that is here.
+
+    A folder that `write` made, a plain checkpoint, opens as well.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        weights: str | Path | None = None,
+        output: str | None = None,
+        precision: str = "fp32",
+        engine: str = "torch",
+        store: Store | None = None,
+    ) -> None:
+        named = Path(name.partition(":")[2]).expanduser()
+        given = Path(weights).expanduser() if weights is not None else None
+        if given is not None and _is_tower(given):
+            super().__init__(name, weights=weights, output="pooled", precision=precision, engine=engine, store=store)
+            return
+        if output not in (None, "pooled"):
+            raise ConfigError("output", f"a CLIP classifier looks with the pooled output, not {output!r}")
+        Network.__init__(self, name, precision=precision, engine=engine, store=store)
+        self._reading = threading.Lock()
+        self.folder = given if given is not None and is_classifier(given) else named
+        self._base = given if given is not None and given != self.folder else None
+        self.said = _config(self.folder)
+        self.family, self.output = FAMILIES["clip_vision_model"], "pooled"
+        self.checkpoint = self._checkpoint()
+        self.license = self.checkpoint.license
+        self.processor = read_processor(self.checkpoint.processor, str(self.folder), frames=_whole(self.said, "max_frames", _FRAMES))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the layer; () where the config has none."""
+        for key in _LABELS:
+            if isinstance(said := self.said.get(key), list) and said and all(isinstance(each, str) for each in said):
+                return tuple(said)
+        numbered = self.said.get("id2label")
+        if isinstance(numbered, dict) and all(str(index) in numbered for index in range(len(numbered))):
+            return tuple(str(numbered[str(index)]) for index in range(len(numbered)))
+        return ()
+
+    @cached_property
+    def layer(self) -> Layer:
+        """The linear layer of the folder."""
+        from quickstep.backbones.classifier_file import layer_of
+
+        return Layer(*layer_of(self._state))
+
+    @cached_property
+    def _state(self) -> dict[str, Any]:
+        from quickstep.backbones.classifier_file import read_state  # imports torch
+
+        return read_state(self.folder / WEIGHTS)
+
+    def load(self) -> torch.nn.Module:
+        """The image tower, in fp32 on the CPU."""
+        if not is_classifier(getattr(self, "folder", Path())):
+            return super().load()
+        from quickstep.backbones.classifier_file import load_tower
+        from quickstep.backbones.towers import Prepared, Tower
+
+        network = load_tower(self._state, self._tower, self.folder / WEIGHTS)
+        return Tower(Prepared(self.processor.slope, self.processor.offset), network, "pooler_output").eval().requires_grad_(False)
+
+    @cached_property
+    def _tower(self) -> dict[str, Any]:
+        """The config of the image tower: from here, from the CLIP that is named, or of a published one that these shapes are."""
+        from quickstep.backbones.classifier_file import shapes_of
+
+        shapes = shapes_of(self._state)
+        told = self._told(shapes)
+        differing = [key for key, value in shapes.items() if told.get(key, value) != value]
+        if differing:
+            both = ", ".join(f"{key} {shapes[key]} and not {told[key]}" for key in differing)
+            raise WeightsError(f"{self.folder / WEIGHTS} was not made of the CLIP that its {CONFIG} names: it has {both}")
+        return {**told, **shapes}
+
+    def _told(self, shapes: Mapping[str, int]) -> dict[str, Any]:
+        inside = self.said.get("vision_config")
+        if isinstance(inside, dict):
+            return _plain(inside)
+        named = next((str(self.said[key]) for key in _BASES if isinstance(self.said.get(key), str)), "")
+        folder = next((each for each in (self._base, Path(named), self.folder / named, self.folder.parent / named) if _is_clip(each)), None)
+        if folder is not None:
+            return _vision(_config(folder))
+        if isinstance(heads := self.said.get("num_attention_heads"), int):
+            return {"num_attention_heads": heads}
+        values = [tuple(shapes.get(key, -1) for key in _FIELDS)]
+        for name, known in _KNOWN.items():
+            if all(have in (-1, want) for have, want in zip(values[0], known, strict=True)) and named.rpartition("/")[2] in ("", name):
+                return dict(zip(_FIELDS, known, strict=True))
+        if "/" in named and named.rpartition("/")[2] not in _KNOWN:
+            return _vision(_fetched(named))
+        raise WeightsError(
+            f"{self.folder / WEIGHTS} is not of the size of {named or 'any CLIP known here'}, so how many attention heads it has is not "
+            f"known: give the folder of its CLIP with --weights FOLDER, or put its vision_config into {CONFIG}"
+        )
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            folder=self.folder,
+            source=str(self.folder),
+            revision=None,
+            weights=(self.folder / WEIGHTS,),
+            config={"model_type": "clip_vision_model", **self._tower},
+            processor=self._processor(),
+            license=str(self.said.get("license", "unknown")),
+        )
+
+    def _processor(self) -> dict[str, Any]:
+        """As such classifiers prepare pictures: a square of the whole picture, by their own statistics; else as CLIP itself does."""
+        side = self._tower["image_size"]
+        size = _whole(self.said, "image_size", side)
+        if size != side:
+            raise WeightsError(f"{self.folder} contradicts itself: pictures are prepared at {size} pixels, and its network takes {side}")
+        square = {"height": size, "width": size}
+        made = {"image_processor_type": "CLIPImageProcessor", "crop_size": square}
+        if "normalization_mean" not in self.said and "image_size" not in self.said:
+            return {**made, "size": {"shortest_edge": size}}
+        statistics = {"image_mean": self.said.get("normalization_mean"), "image_std": self.said.get("normalization_std")}
+        return {**made, **statistics, "size": square, "do_center_crop": False, "resample": 2}
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        read = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise WeightsError(f"{folder / CONFIG} cannot be read ({why}): fetch or copy it again") from error
+    if not isinstance(read, dict):
+        raise WeightsError(f"{folder / CONFIG} is not what a classifier has there: fetch or copy it again")
+    return read
+
+
+def _is_tower(folder: Path) -> bool:
+    """Whether a folder is an image tower alone, as `write` leaves it."""
+    if is_classifier(folder) or not (folder / "model.safetensors").is_file():
+        return False
+    return _config(folder).get("model_type") == "clip_vision_model"
+
+
+def _whole(said: Mapping[str, Any], key: str, usual: int) -> int:
+    value = said.get(key, usual)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096:
+        raise WeightsError(f"the {key} in {CONFIG} is {value!r}, and not a whole number from 1 to 4096")
+    return value
+
+
+def _is_clip(folder: Path | None) -> bool:
+    return folder is not None and str(folder) not in ("", ".") and (folder / CONFIG).is_file() and not (folder / WEIGHTS).exists()
+
+
+def _vision(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The half of a CLIP's config that is about pictures."""
+    inside = config.get("vision_config_dict") or config.get("vision_config")
+    return _plain(inside if isinstance(inside, dict) else config)
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    wanted = (*_FIELDS, "hidden_act", "layer_norm_eps", "num_channels")
+    said = {key: config[key] for key in wanted if config.get(key) is not None}
+    if "num_attention_heads" not in said:
+        said["num_attention_heads"] = 12  # what transformers assumes where a config is silent
+    return said
+
+
+def _fetched(repository: str) -> dict[str, Any]:
+    kept = hub.kept(repository, "main")
+    if kept is None:
+        with hub.told(repository, "main", "config"):
+            kept = hub.download_one(repository, CONFIG, "main").parent
+    return _config(kept)
