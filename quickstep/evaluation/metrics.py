@@ -98,15 +98,22 @@ def summarise(labels: Ints, said: Ints, groups: Sequence[Hashable], *, classes: 
     true, named = np.eye(classes)[labels], np.eye(classes)[said]  # (N, C)
     units = units_of(groups)
     sums = add_up(np.hstack([true * named, true, named]), units)  # (U, 3C)
-    value = _shares(sums.sum(axis=0, keepdims=True))[0]
-    low, high = bootstrap(sums, _shares, seed=seed)
+    value = shares(sums.sum(axis=0, keepdims=True))[0]
+    low, high = bootstrap(sums, shares, seed=seed)
     intervals = [
         widened(float(v), float(least), float(most), units=units, segments=len(labels)) for v, least, most in zip(value, low, high)
     ]
     return Summary(*intervals)
 
 
-def _shares(sums: Floats) -> Floats:
+def plain_shares(labels: Ints, said: Ints, *, classes: int) -> tuple[float, float, float]:
+    """Accuracy, balanced accuracy and macro F1, without their intervals."""
+    true, named = np.eye(classes)[labels], np.eye(classes)[said]  # (N, C)
+    accuracy, balanced, f1 = shares(np.hstack([true * named, true, named]).sum(axis=0, keepdims=True))[0]
+    return float(accuracy), float(balanced), float(f1)
+
+
+def shares(sums: Floats) -> Floats:
     """(B, 3C) right, true and named counts -> (B, 3) accuracy, balanced accuracy, macro F1."""
     right, true, named = np.split(sums, 3, axis=1)
     either = true + named
