@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,19 +19,20 @@ import numpy as np
 
 from quickstep.backbones import check_view
 from quickstep.errors import MediaError, QuickstepError
-from quickstep.media import DECODING_VERSION, read_windows
+from quickstep.media import DECODING_VERSION
 from quickstep.people import Looker, reads_poses
 from quickstep.poses.files import is_pose_name
 from quickstep.progress import Progress, silent
 from quickstep.segment import Failure, Segment
-from quickstep.signals import Features, Frames
+from quickstep.shown import Shown, Watch
+from quickstep.signals import Features, Flow, Frames
 from quickstep.store import Arrays, Json, Store
 
 if TYPE_CHECKING:
     from quickstep.backbones import Backbone
     from quickstep.view import View
 
-Watch = Callable[[Segment, Frames], None]
+MOST_WAITING = 256 * 2**20  # bytes of decoded pictures that may wait for the network
 MOST_LOST = 0.5  # a segment more of whose moments than this cannot be read is a failure, not a guess
 
 
@@ -73,6 +74,7 @@ def extract(
     started = time.perf_counter()
     view, store = view or backbone.view, store or Store()
     check_view(backbone, view)
+    shown = Shown(backbone, view, store, watch)
     people = Looker.of(backbone, view, store) if reads_poses(backbone) else None
     spans = {segment.span: segment for segment in segments}  # a span listed twice is looked at once
     known: dict[tuple[object, ...], Arrays] = {}
@@ -80,7 +82,7 @@ def extract(
     missing: list[_Job] = []
     for span, segment in spans.items():
         try:
-            key = people.key(segment) if people else _key(segment, view, backbone, store)
+            key = people.key(segment) if people else _key(segment, shown)
             found = store.get(key) if keep else None
         except MediaError as error:
             errors[span] = error
@@ -94,7 +96,7 @@ def extract(
     for job, result in (
         ((missing[number], result) for number, result in people.compute([job.segment for job in missing], progress))
         if people
-        else _compute(missing, backbone, view, workers=workers or os.cpu_count() or 1, watch=watch)
+        else _compute(missing, shown, workers=workers or os.cpu_count() or 1)
     ):
         if isinstance(result, QuickstepError):
             errors[job.segment.span] = result
@@ -121,17 +123,19 @@ class _Job:
     key: dict[str, Json]
 
 
-def _key(segment: Segment, view: View, backbone: Backbone, store: Store) -> dict[str, Json]:
+def _key(segment: Segment, shown: Shown) -> dict[str, Json]:
     """Everything that decides a segment's features; the file's bytes, never its name."""
+    view, backbone = shown.view, shown.backbone
     if is_pose_name(segment.path):
         raise MediaError(segment.path, f"holds poses, and the backbone {backbone.name!r} looks at pictures: take --backbone joints")
     return {
         "kind": "features",
-        "video": store.digest(segment.path),
+        "video": shown.store.digest(segment.path),
         "span": [segment.start, segment.end],
         "view": asdict(view),
         "decoding": DECODING_VERSION,
         "backbone": dict(backbone.identity),
+        **shown.key,
     }
 
 
@@ -140,18 +144,23 @@ def _share_lost(arrays: Arrays) -> float:
     return float(lost) / float(asked)
 
 
-_Item = Frames | Features | BaseException | None  # a window, what was made of it, what went wrong, or: that was the last
+_Item = Frames | Flow | Features | BaseException | None  # a window, what was made of it, what went wrong, or: that was the last
 
 
-def _compute(
-    jobs: Sequence[_Job], backbone: Backbone, view: View, *, workers: int, watch: Watch | None
-) -> Iterator[tuple[_Job, Arrays | QuickstepError]]:
+def _room(view: View, workers: int) -> int:
+    """How many windows may wait decoded: a few a worker, but never more than some hundred megabytes of pictures."""
+    return max(2, min(4 * workers, MOST_WAITING // (view.frames * view.size**2 * 3)))
+
+
+def _compute(jobs: Sequence[_Job], shown: Shown, *, workers: int) -> Iterator[tuple[_Job, Arrays | QuickstepError]]:
     """The features of each job, as they are finished.
 
-    Workers decode window by window into a short queue; windows of several videos are embedded together. A backbone that says
-    `parallel` computes on the workers themselves (it keeps one core busy a call and gains nothing from batches).
+    Workers decode window by window into a short queue (and look for flow, where that is wanted); windows of several videos are embedded
+    together. A backbone that says `parallel` computes on the workers themselves (it keeps one core busy a call and gains nothing from
+    batches).
     """
-    decoded: queue.Queue[tuple[int, _Item, tuple[int, int]]] = queue.Queue(maxsize=4 * workers)
+    backbone = shown.backbone
+    decoded: queue.Queue[tuple[int, _Item, tuple[int, int]]] = queue.Queue(maxsize=_room(shown.view, workers))
     todo = iter(range(len(jobs)))
     stop = threading.Event()
 
@@ -164,10 +173,9 @@ def _compute(
     def work() -> None:
         for number in todo:  # next() on a range iterator is atomic, so each job is taken once
             try:
-                for frames in read_windows(jobs[number].segment, view):
-                    if watch is not None:
-                        watch(jobs[number].segment, frames)
-                    hand_over(number, backbone.embed([frames])[0] if backbone.parallel else frames, (frames.lost, len(frames)))
+                for window in shown.windows(jobs[number].segment, threads=max(1, workers // len(jobs))):
+                    made = backbone.embed([window])[0] if backbone.parallel else window  # type: ignore[list-item]  # what it reads
+                    hand_over(number, made, (window.lost, len(window)))
                     if stop.is_set():
                         return
                 hand_over(number, None)
@@ -209,7 +217,7 @@ class _Assembly:
     backbone: Backbone
     parts: list[_Parts]
     open: int = field(init=False)
-    waiting: list[tuple[int, int, Frames]] = field(default_factory=list)  # job, window, pixels
+    waiting: list[tuple[int, int, Frames | Flow]] = field(default_factory=list)  # job, window, what is seen
 
     def __post_init__(self) -> None:
         self.open = len(self.parts)
@@ -217,7 +225,7 @@ class _Assembly:
     def add(self, number: int, item: _Item, lost: tuple[int, int]) -> list[tuple[int, Arrays | QuickstepError]]:
         """Take one thing from the queue; returns the jobs that it finished."""
         part = self.parts[number]
-        if isinstance(item, QuickstepError):
+        if isinstance(item, MediaError):  # anything else (a full disk, a setting) is no fault of this video
             self.open -= 1
             self.waiting = [waiting for waiting in self.waiting if waiting[0] != number]
             return [(number, item), *(self._flush() if self.open == 0 else [])]
@@ -227,10 +235,10 @@ class _Assembly:
         if isinstance(item, Features):
             part.features.append(item)
             return []
-        if isinstance(item, Frames):
+        if isinstance(item, Frames | Flow):
             self.waiting.append((number, len(part.features), item))
             part.features.append(None)
-            full = sum(len(frames) for _, _, frames in self.waiting) >= self.backbone.batch
+            full = sum(len(window) for _, _, window in self.waiting) >= self.backbone.batch
             return self._flush() if full else []
         part.ended = True
         self.open -= 1
@@ -240,8 +248,9 @@ class _Assembly:
         """Embed what waits."""
         waiting, self.waiting = self.waiting, []
         if waiting:
-            for (number, window, _), features in zip(waiting, self.backbone.embed([frames for _, _, frames in waiting]), strict=True):
-                self.parts[number].features[window] = features
+            seen = self.backbone.embed([window for _, _, window in waiting])  # type: ignore[misc]  # what it reads
+            for (number, place, _), features in zip(waiting, seen, strict=True):
+                self.parts[number].features[place] = features
         return self._finished({number for number, _, _ in waiting})
 
     def _finished(self, numbers: set[int]) -> list[tuple[int, Arrays | QuickstepError]]:

@@ -40,7 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("flow",),
     ("backbones", "heads"),
-    ("features", "texts", "people"),
+    ("features", "shown", "texts", "people"),
     ("calibration", "foreign", "model"),
     ("training", "prediction", "evaluation", "zeroshot", "shots", "growing"),
     ("reporting", "demo", "doctor", "library", "recipes"),
@@ -52,7 +52,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_OF = {
     "av": {"media"},
     "torch": {"backbones", "heads", "poses", "doctor"},
-    "cv2": {"augment", "backbones", "demo", "doctor", "likeness", "poses"},
+    "cv2": {"augment", "backbones", "demo", "doctor", "flow", "likeness", "poses"},
     "transformers": {"backbones", "poses"},
     "openvino": {"backbones"},
     "mediapipe": {"poses"},

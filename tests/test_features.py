@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quickstep import features as features_module
+from quickstep import shown
 from quickstep.errors import MediaError, StoreError
 from quickstep.features import extract
 from quickstep.media import write_video
@@ -78,7 +78,7 @@ def test_a_second_run_decodes_and_embeds_nothing(videos: list[Path], monkeypatch
     def never(*_: object) -> Iterator[Frames]:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(features_module, "read_windows", never)
+    monkeypatch.setattr(shown, "read_windows", never)
     again = MeanColour()
     assert extract(segments(videos), again).computed == 0
     assert again.calls == []

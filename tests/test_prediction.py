@@ -91,7 +91,7 @@ def test_a_second_run_opens_no_video(model: Model, place: Path, store: Store, mo
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a video was opened again")
 
-    monkeypatch.setattr("quickstep.features.read_windows", never)
+    monkeypatch.setattr("quickstep.shown.read_windows", never)
     second = predict(model, [place / "videos"], store=store)
     assert [tuple(each.scores) for each in first.predictions] == [tuple(each.scores) for each in second.predictions]
 

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.backbones.cells import BINS, FULL, HALF, as_shares, by_direction, even_half, lay_grid, mirrored, odd_half, slopes_of
-from quickstep.backbones.moving import NOISE, PACE, Array, Moving, find_motion, length_of, one_thread, plane
+from quickstep.backbones.moving import NOISE, PACE, Array, Moving, find_motion, length_of, plane
+from quickstep.flow.methods import one_thread
 from quickstep.signals import Features, Frames
 from quickstep.view import View
 

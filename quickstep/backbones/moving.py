@@ -6,9 +6,7 @@ neither its size nor its frame rate matters.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -27,28 +25,6 @@ SHORTEST, LONGEST = 32, 480  # pixels an edge that the flow is looked for in
 NOISE = 0.06  # short edges a second: a slower flow is not told from noise
 REACH = 2.0  # standard deviations of the motion that the body's grid reaches to each side
 SMALLEST = 0.12  # short edges: half a side of the body's grid is never less
-
-_threads = threading.Lock()
-_inside = 0
-_threads_outside = 1
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """OpenCV's flow depends on its number of threads, which belongs to the process: one while anybody is inside, then as before."""
-    global _inside, _threads_outside
-    with _threads:
-        if _inside == 0:
-            _threads_outside = cv2.getNumThreads()
-            cv2.setNumThreads(1)
-        _inside += 1
-    try:
-        yield
-    finally:
-        with _threads:
-            _inside -= 1
-            if _inside == 0:
-                cv2.setNumThreads(_threads_outside)
 
 
 def dense_flow(pictures: Sequence[NDArray[Any]]) -> Array:
