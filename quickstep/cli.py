@@ -28,7 +28,7 @@ COMMANDS = {
     "compare": Entry(f"{_ROOM}.models:compare", "Say whether one model is really better than another on the same videos."),
     "scan": Entry(f"{_ROOM}.sets:scan", "Look for what is wrong with a set of videos before training on it."),
     "split": Entry(f"{_ROOM}.sets:split", "Divide a set into train, val and test (or folds) so that nothing leaks, with the proof."),
-    "collect": Entry(f"{_ROOM}.collecting:collect", "Make one manifest of public sets on this disk: Kinetics, Let's Dance, MMAction2 lists."),
+    "collect": Entry(f"{_ROOM}.collecting:collect", "Make one manifest of public sets on this disk: Kinetics, Let's Dance, MMAction2."),
     "export-list": Entry(f"{_ROOM}.collecting:export_list", "Write a set as MMAction2's annotation lists."),
     "index": Entry(f"{_ROOM}.library:index", "Bring a library up to date with videos: moments that can be searched."),
     "search": Entry(f"{_ROOM}.library:search", "Find moments in a library by words, by example or by name."),
@@ -37,6 +37,7 @@ COMMANDS = {
     "export-tags": Entry(f"{_ROOM}.library:export_tags", "Write what was named in each video as tags for other programs."),
     "pose": Entry(f"{_ROOM}.bodies:pose", "Find the bodies in videos, keep them and draw them."),
     "motion": Entry(f"{_ROOM}.motion:motion", "Say in numbers how people move: speed, amplitude, fluidity, tempo, turns."),
+    "recipes": Entry(f"{_ROOM}.recipes:recipes", "List named settings: for systems people come from, and fast, balanced, best."),
     "demo": Entry(f"{_ROOM}.house:demo", "Draw dancers and do all of it on them, offline."),
     "cache": Entry(f"{_ROOM}.house:cache", "Show what is kept of earlier computations, and prune it."),
     "doctor": Entry(f"{_ROOM}.house:doctor", "Say what is installed, what is missing and what to do about it."),
@@ -49,7 +50,7 @@ def _recipe(command: App, names: tuple[str, ...], arguments: ArgumentCollection)
     if named is not None:
         from quickstep.recipes import read_recipe
 
-        settings = {key.replace("_", "-"): value for key, value in read_recipe(named).items()}
+        settings = {key.replace("_", "-"): value for key, value in read_recipe(named, verb=names[-1] if names else None).items()}
         Dict(settings, use_commands_as_keys=False, source=f"the recipe {named}")(command, names, arguments)
 
 

@@ -1,5 +1,6 @@
-"""Recipes: named settings of `train`, one flat toml each, for systems that people come from; knows no video.
+"""Recipes: named settings, one flat toml each, for systems that people come from and for those who want no choice; knows no video.
 
+A recipe says which verb it is for (`verb = "train"`, "finetune" or "tune"; train where it does not say) and what it is (`about`).
 Defaults < recipe < what is said beside it. What came of it is saved in the model, so that nobody needs the recipe again.
 """
 
@@ -7,6 +8,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,14 +18,33 @@ from quickstep.errors import ConfigError, UnknownName
 from quickstep.records import from_plain
 from quickstep.training import TrainConfig
 
+# The configs that a verb's options come from; a recipe may set the fields of all of them. Loaded when a recipe asks for them.
+VERBS: dict[str, tuple[str, ...]] = {
+    "train": ("quickstep.training:TrainConfig",),
+    "finetune": ("quickstep.finetuning:FinetuneConfig", "quickstep.augment:Augment"),
+    "tune": ("quickstep.tuning:TuneConfig",),
+}
+_TARGETS = {"train": "-o MODEL", "finetune": "-o MODEL", "tune": "-o FOLDER"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one verb."""
+
+    name: str
+    verb: str
+    about: str
+    settings: Mapping[str, Any]
+    text: str  # the toml itself
+
 
 def recipe_names() -> tuple[str, ...]:
     """The recipes that ship with quickstep."""
     return tuple(sorted(file.name.removesuffix(".toml") for file in files(__name__).iterdir() if file.name.endswith(".toml")))
 
 
-def read_recipe(name: str) -> dict[str, Any]:
-    """The settings of a recipe: of one that ships, or of a toml file of one's own."""
+def open_recipe(name: str) -> Recipe:
+    """A recipe that ships, or a toml file of one's own; its settings are checked when they are read for a verb."""
     own = name.endswith(".toml")
     if not own and name not in recipe_names():
         raise UnknownName("recipe", name, recipe_names())
@@ -31,18 +53,47 @@ def read_recipe(name: str) -> dict[str, Any]:
         settings = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError("recipe", f"{name} cannot be read as toml: {error}") from error
-    _config(name, settings)
-    return settings
+    verb, about = settings.pop("verb", "train"), settings.pop("about", "")
+    if verb not in VERBS:
+        raise ConfigError("recipe", f"{name} is for the verb {verb!r}; there are {', '.join(VERBS)}")
+    return Recipe(name, verb, str(about), settings, text)
+
+
+def read_recipe(name: str, *, verb: str | None = None) -> dict[str, Any]:
+    """The settings of a recipe, all known to its verb and in their ranges; with `verb`, refused if it is for another one."""
+    recipe = open_recipe(name)
+    if verb is not None and recipe.verb != verb:
+        right = f"quickstep {recipe.verb} DATA {_TARGETS[recipe.verb]} --recipe {name}"
+        raise ConfigError("recipe", f"{name} is a recipe for {recipe.verb!r} and not for {verb!r}: {right}")
+    configs(recipe)
+    return dict(recipe.settings)
+
+
+def configs(recipe: Recipe) -> tuple[Any, ...]:
+    """The verb's configs with the recipe's settings: for train a TrainConfig, for finetune a FinetuneConfig and an Augment, ..."""
+    kinds = [_load(target) for target in VERBS[recipe.verb]]
+    known = {each.name for kind in kinds for each in fields(kind)}
+    unknown = sorted(set(recipe.settings) - known)
+    if unknown:
+        raise ConfigError("recipe", f"{recipe.name} has a {unknown[0]!r} that is not known to `quickstep {recipe.verb}`")
+    return tuple(_made(recipe.name, kind, recipe.settings) for kind in kinds)
 
 
 def train_config(name: str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
-    """The settings of a recipe, with some of them changed."""
-    return _config(name, read_recipe(name) | dict(changes or {}))
+    """The settings of a recipe for train, with some of them changed."""
+    settings = read_recipe(name, verb="train") | dict(changes or {})
+    return _made(name, TrainConfig, settings)  # type: ignore[no-any-return]
 
 
-def _config(name: str, settings: Mapping[str, Any]) -> TrainConfig:
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _made(name: str, kind: Any, settings: Mapping[str, Any]) -> Any:
+    mine = {field.name for field in fields(kind)}
     try:
-        return from_plain(TrainConfig, dict(settings), where=name)
+        return from_plain(kind, {key: value for key, value in settings.items() if key in mine}, where=name)
     except ConfigError:
         raise
     except ValueError as error:
