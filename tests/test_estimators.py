@@ -445,6 +445,13 @@ def test_a_checkpoint_with_other_joints_is_named_or_numbered(tmp_path: Path, det
     assert estimator.estimate(picture_frames(NOISE[:1])).joints.shape[2] == 21
 
 
+def test_vitpose_left_to_itself_asks_the_hub_for_its_own(monkeypatch: pytest.MonkeyPatch, spots: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for model in (None, "somebody/pose"):
+        with pytest.raises(WeightsError, match=r"not on this machine.*--pose-model DETECTOR,POSE"):
+            show_poses([Segment(spots)], PoseConfig(estimator="vitpose", pose_model=model))
+
+
 def test_checkpoints_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, detector: Path, checkpoints: dict[int, Path]) -> None:
     def refused(model: str) -> str:
         with pytest.raises((WeightsError, ConfigError)) as told:

@@ -16,9 +16,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from quickstep.backbones import hub
-from quickstep.backbones.hub import WAYS_ON
+from quickstep import hub
 from quickstep.errors import StoreError, WeightsError
+from quickstep.hub import WAYS_ON
 from quickstep.store import Store
 
 _SMALL = ("config.json", "preprocessor_config.json", "processor_config.json", "README.md")

@@ -14,12 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import torch
 import transformers
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
+from quickstep import hub
 from quickstep.errors import WeightsError
 from quickstep.store import Store
 
@@ -96,17 +95,9 @@ class Network:
 
     def _fetched(self) -> Path:
         repository, _, revision = self.where.partition("@")
-        asked: dict[str, Any] = {"revision": revision or None, "allow_patterns": list(_FILES)}
-        try:
-            try:
-                return Path(huggingface_hub.snapshot_download(repository, local_files_only=True, **asked))
-            except LocalEntryNotFoundError:
-                return Path(huggingface_hub.snapshot_download(repository, etag_timeout=5.0, **asked))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise WeightsError(
-                f"{repository}, {self.what}, is not on this machine and cannot be fetched ({_line(error)}): "
-                "give a folder of its checkpoint (--pose-model DETECTOR,POSE)"
-            ) from error
+        ways_on = "give a folder of its checkpoint (--pose-model DETECTOR,POSE)"
+        with hub.told(repository, revision or "main", "files", ways_on=ways_on):
+            return hub.fetch_folder(repository, revision or None, whole=_whole, patterns=_FILES)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -125,6 +116,11 @@ class Network:
             logging.set_verbosity(before)
             if bars:
                 logging.enable_progress_bar()
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a folder fetched earlier has all that is needed of it; a shard that is missing is noticed when it is loaded."""
+    return (folder / "config.json").is_file() and any(True for pattern in _WEIGHTS for _ in folder.glob(pattern))
 
 
 def _line(error: BaseException) -> str:

@@ -162,5 +162,6 @@ def _named(model: str | Path | None) -> tuple[str, str]:
     parts = [part.strip() for part in str(model).split(",")] if model is not None else []
     if not all(parts) or len(parts) > 2:
         raise ConfigError("pose_model", f"with vitpose, DETECTOR,POSE or only POSE (folders or hub names), not {str(model)!r}")
-    detector, pose = (DETECTOR, *parts)[-2:] if len(parts) < 2 else parts
-    return (detector, pose) if parts else (DETECTOR, POSE)
+    if len(parts) == 2:
+        return parts[0], parts[1]
+    return DETECTOR, parts[0] if parts else POSE

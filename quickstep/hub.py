@@ -1,13 +1,13 @@
-"""The hub: files of a checkpoint, fetched once by revision and kept; what goes wrong on the way is said in one line.
+"""The hub: files of a checkpoint, fetched once by revision and kept; a folder sent there; what goes wrong is said in one line.
 
-The only file that talks to a hub; knows no checkpoint's layout.
+Knows no checkpoint's and no model's layout.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import huggingface_hub
@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -53,18 +54,46 @@ def download_one(repository: str, name: str, revision: str) -> Path:
     return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision, endpoint=_endpoint(), etag_timeout=_ANSWER_SECONDS))
 
 
+def fetch_folder(
+    repository: str, revision: str | None = None, *, whole: Callable[[Path], bool], patterns: tuple[str, ...] | None = None
+) -> Path:
+    """The folder that holds a repository's files at a revision: the one kept where it is `whole`, else fetched."""
+    with suppress(LocalEntryNotFoundError):  # nothing of it is here yet
+        kept = Path(huggingface_hub.snapshot_download(repository, revision=revision, local_files_only=True))
+        if whole(kept):
+            return kept
+    info = huggingface_hub.HfApi(endpoint=_endpoint()).model_info(repository, revision=revision, timeout=_ANSWER_SECONDS)
+    return Path(
+        huggingface_hub.snapshot_download(
+            repository,
+            revision=info.sha or revision,
+            endpoint=_endpoint(),
+            etag_timeout=_ANSWER_SECONDS,
+            allow_patterns=list(patterns) if patterns else None,
+        )
+    )
+
+
+def send_folder(folder: Path, repository: str, *, private: bool, message: str) -> str:
+    """Put a folder's files into a repository, which is made where there is none yet; its page's address."""
+    there = huggingface_hub.HfApi(endpoint=_endpoint())
+    there.create_repo(repository, private=private, exist_ok=True)
+    there.upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
+    return f"{there.endpoint}/{repository}"
+
+
 @contextmanager
-def told(repository: str, revision: str, what: str) -> Iterator[None]:
+def told(repository: str, revision: str, what: str, *, ways_on: str = WAYS_ON) -> Iterator[None]:
     """What the hub and the network between say, in one line."""
     try:
         yield
     except WeightsError:
         raise
     except (HfHubHTTPError, HFValidationError, EntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise WeightsError(_why(repository, revision, error, what)) from error
+        raise WeightsError(_why(repository, revision, error, what, ways_on)) from error
     except Exception as error:  # the hub's client lets its network library's errors through, and changes that library
         if isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "requests", "urllib3"):
-            raise WeightsError(_why(repository, revision, error, what)) from error
+            raise WeightsError(_why(repository, revision, error, what, ways_on)) from error
         raise
 
 
@@ -72,20 +101,20 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
-def _why(repository: str, revision: str, error: Exception, what: str) -> str:
+def _why(repository: str, revision: str, error: Exception, what: str, ways_on: str) -> str:
     """One line: what went wrong, and how to go on."""
     verb = "are" if what.endswith("s") else "is"
     here = f"the {what} of {repository} {verb} not on this machine"
     if isinstance(error, GatedRepoError):
-        why = f"{repository} is gated: accept its terms on its page and log in (hf auth login), or {WAYS_ON}"
+        why = f"{repository} is gated: accept its terms on its page and log in (hf auth login), or {ways_on}"
     elif isinstance(error, RevisionNotFoundError):
         why = f"{repository} has no revision {revision!r}; leave it out for the newest"
     elif isinstance(error, (RepositoryNotFoundError, HFValidationError)):
-        why = f"there is no checkpoint {repository!r} on the hub, or it is private: check the name, or {WAYS_ON}"
+        why = f"there is no checkpoint {repository!r} on the hub, or it is private: check the name, or {ways_on}"
     elif isinstance(error, OfflineModeIsEnabled):
-        why = f"{here}, and the hub is switched off (HF_HUB_OFFLINE): {WAYS_ON}"
+        why = f"{here}, and the hub is switched off (HF_HUB_OFFLINE): {ways_on}"
     elif getattr(error, "errno", None) in (13, 28, 30):  # not allowed, full, read-only
         why = f"the {what} of {repository} cannot be kept: {error}; free some space or point HF_HOME elsewhere"
     else:
-        why = f"{here} and the hub cannot be reached ({error}): {WAYS_ON}"
+        why = f"{here} and the hub cannot be reached ({error}): {ways_on}"
     return why
