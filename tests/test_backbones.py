@@ -202,9 +202,9 @@ def test_openvino_gives_the_same_vectors_in_every_family(saved: dict[str, Path],
 
 
 def test_precision_left_to_us_follows_the_trial_and_is_remembered(saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from quickstep.backbones import precision, pretrained
+    from quickstep.backbones import network, precision
 
-    monkeypatch.setattr(pretrained, "_WORTH_IT", 0)
+    monkeypatch.setattr(network, "_WORTH_IT", 0)
     monkeypatch.setattr(precision, "fast_in_bf16", lambda engine: True)
     tried = []
 

@@ -129,6 +129,7 @@ class TextBackbone(Backbone, Protocol):
 
 
 _CLIP = "quickstep.backbones.images:ImageTower"
+_I3D = "quickstep.backbones.i3d:I3d"
 _XCLIP = "quickstep.backbones.xclip:XClip"
 
 BACKBONES: dict[str, Entry] = {
@@ -148,6 +149,10 @@ BACKBONES: dict[str, Entry] = {
         "quickstep.backbones.clip_classifier:ClipClassifier",
         "the tower of a published CLIP classifier: weights.ckpt and config.json",
     ),
+    "i3d-rgb": Entry(_I3D, "I3D, 1024 numbers 7 times a window of 64 frames: sees motion; give its weights, or train it (--init)"),
+    "i3d-flow": Entry(_I3D, "I3D of optical flow, the same size: sees nothing but motion; the other half of a two-stream pair"),
+    "i3d-r50": Entry(_I3D, "ResNet-50 I3D, 2048 numbers 4 times a window of 32 frames; give its weights, or train it (--init)"),
+    "i3d-r50-nl": Entry(_I3D, "the same with non-local blocks, in which every point sees every other"),
     "hf-image:NAME": Entry(_CLIP, "any CLIP, SigLIP, SigLIP 2 (these read words too), DINOv2 or DINOv3, by hub name or local folder"),
     "hf-xclip:NAME": Entry(_XCLIP, "any X-CLIP, by hub name or local folder"),
 }
@@ -162,6 +167,8 @@ def open_backbone(
     output: str | None = None,
     precision: str | None = None,
     engine: str | None = None,
+    init: str | None = None,
+    width: float | None = None,
     poses: Mapping[str, Any] | None = None,
     store: Store | None = None,
 ) -> Backbone:
@@ -169,6 +176,7 @@ def open_backbone(
 
     `weights` is a local folder (or another hub name) to take the checkpoint from, `output` "projected", "pooled" or "prompted",
     `precision` "auto", "fp32" or "bf16", `engine` "torch" or "openvino", `poses` the settings of one that reads poses.
+    `init` ("scratch", "inflate:FILE") and `width` are what a network that is to be trained begins with.
     `store` remembers the digests of weight files.
     """
     if not isinstance(name, str):
@@ -176,7 +184,7 @@ def open_backbone(
     target = look_up("backbone", _row(name), BACKBONES)
     if not callable(target):
         return target  # type: ignore[no-any-return]  # somebody's ready instance
-    options = {"weights": weights, "output": output, "precision": precision, "engine": engine}
+    options = {"weights": weights, "output": output, "precision": precision, "engine": engine, "init": init, "width": width}
     taken = inspect.signature(target).parameters
     for option in poses or {}:
         if "options" not in taken:
@@ -212,15 +220,25 @@ def without_words(name: str) -> UnknownName:
     return error
 
 
-def view_for(backbone: Backbone, *, frames: int | None = None) -> View:
-    """The backbone's own view, with another number of frames a window where it takes one."""
-    view = backbone.view if frames is None else replace(backbone.view, frames=frames)
+def view_for(backbone: Backbone, *, frames: int | None = None, windows: int | None = None, crops: int | None = None) -> View:
+    """The backbone's own view, with another number of frames a window, windows a segment or crops a window where it takes them."""
+    view = laid(backbone.view, windows=windows, crops=crops)
+    view = view if frames is None else replace(view, frames=frames)
     check_view(backbone, view)
     return view
 
 
+def laid(view: View, *, windows: int | None = None, crops: int | None = None) -> View:
+    """The view with so many windows over a segment and so many crops of each; what is left out stays as it is."""
+    if windows is not None:
+        view = replace(view, windows=windows, hop=None)
+    return view if crops is None else replace(view, crops=crops)
+
+
 def check_view(backbone: Backbone, view: View) -> None:
     """Refuse, before anything is decoded, a view through which the backbone cannot look: it says which it can."""
+    if view.crops > 1 and getattr(backbone, "reads", "frames") == "poses":
+        raise ConfigError("crops", f"the backbone {backbone.name!r} is shown people, who stand in one place of the picture: take 1")
     check = getattr(backbone, "check_view", None)
     if check is not None:
         check(view)

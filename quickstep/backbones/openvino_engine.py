@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from quickstep.errors import StoreError
 
 if TYPE_CHECKING:
-    from quickstep.backbones.pretrained import Pretrained
+    from quickstep.backbones.network import Network
 
 _TRANSLATION = 1  # counts up when the translation changes
 
@@ -30,7 +30,7 @@ _TRANSLATION = 1  # counts up when the translation changes
 class OpenVinoEngine:
     """One network, translated and compiled for batches of one shape."""
 
-    def __init__(self, backbone: Pretrained, precision: str) -> None:
+    def __init__(self, backbone: Network, precision: str) -> None:
         settings = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
         core = openvino.Core()
         self._compiled = core.compile_model(core.read_model(_translated(backbone)), "CPU", settings)
@@ -41,7 +41,7 @@ class OpenVinoEngine:
             yield np.array(self._compiled(np.ascontiguousarray(pixels))[0], np.float32)
 
 
-def _translated(backbone: Pretrained) -> Path:
+def _translated(backbone: Network) -> Path:
     """The network in OpenVINO's form, made once; written aside and renamed, so that a killed or second process finds all or nothing."""
     key = {**backbone.description, "batch": backbone.together, "library": openvino.__version__, "translation": _TRANSLATION}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
@@ -57,7 +57,7 @@ def _translated(backbone: Pretrained) -> Path:
     return folder / "network.xml"
 
 
-def _translate(backbone: Pretrained, file: Path) -> None:
+def _translate(backbone: Network, file: Path) -> None:
     from quickstep.backbones.loading import quiet  # imports transformers, which a kept network does not need
 
     tower = backbone.ready()

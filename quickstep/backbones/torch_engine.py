@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from quickstep.backbones.precision import device_for
 
 if TYPE_CHECKING:
-    from quickstep.backbones.pretrained import Pretrained
+    from quickstep.backbones.network import Network
 
 
 class TorchEngine:
@@ -30,7 +30,7 @@ class TorchEngine:
     times slower.
     """
 
-    def __init__(self, backbone: Pretrained, precision: str) -> None:
+    def __init__(self, backbone: Network, precision: str) -> None:
         self.device = device_for("torch")
         self.lower = precision == "bf16"
         self.side_by_side = (os.cpu_count() or 1) if self.device == "cpu" else 1
@@ -82,5 +82,5 @@ def _products_in_bf16(tower: torch.nn.Module) -> None:
     As fast as all in bf16, and about five times nearer to fp32: the sums run through every layer, and rounding them adds up.
     """
     for module in tower.modules():
-        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)):
             module.to(torch.bfloat16)
