@@ -1,24 +1,81 @@
-"""Recipes: every one that ships is whole; what is said beside it counts more."""
+"""Recipes: every one that ships is whole, for its own verb; what is said beside it counts more."""
 
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import tests.toys as toys
+from quickstep.backbones import BACKBONES
 from quickstep.cli import main
 from quickstep.errors import ConfigError, QuickstepError, UnknownName
 from quickstep.heads import open_head
 from quickstep.manifest import write_manifest
 from quickstep.model import Model
-from quickstep.recipes import read_recipe, recipe_names, train_config
+from quickstep.recipes import configs, open_recipe, read_recipe, recipe_names, train_config
+from quickstep.records import to_plain
+from quickstep.training import TrainConfig
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_can_be_cooked(name: str) -> None:
-    config = train_config(name)
-    assert open_head(config.head, config.head_settings).name == config.head
+    """Its settings are known to the configs of its verb and in their ranges; what it names is there."""
+    recipe = open_recipe(name)
+    assert 20 < len(recipe.about) < 160
+    assert "\n" not in recipe.about
+    made = configs(recipe)
+    for config in made:
+        named = getattr(config, "backbone", None)
+        assert named is None or named in BACKBONES
+        if isinstance(config, TrainConfig):
+            assert open_head(config.head, config.head_settings).name == config.head
+    told = {key: value for config in made for key, value in to_plain(config).items()}
+    assert {key: told[key] for key in recipe.settings} == recipe.settings
+
+
+def test_the_systems_people_come_from_and_three_for_no_choice_ship() -> None:
+    assert {"har-clip", "breakdance-clip", "dance-i3d", "fast", "balanced", "best", "chore-lstm"} <= set(recipe_names())
+
+
+def test_the_breakdance_recipe_is_as_its_makers_have_it() -> None:
+    said = open_recipe("breakdance-clip").settings
+    known = {"backbone": "clip-vit-l14", "output": "pooled", "optimizer": "adamw", "schedule": "cosine", "patience": 10}
+    assert known.items() <= said.items()
+
+
+def test_the_nineteen_styles_recipe_has_what_was_found() -> None:
+    said = open_recipe("dance-i3d").settings
+    known = {"backbone": "i3d-r50-nl", "optimizer": "sgd", "learning_rate": 7.87e-4, "dropout": 0.2966, "momentum": 0.9}
+    assert known.items() <= said.items()
+    assert min(said["flip"], said["colour"], said["noise"]) > 0
+
+
+def test_a_recipe_for_another_command_names_the_right_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=r"for 'finetune' and not for 'train': quickstep finetune DATA -o MODEL --recipe dance-i3d"):
+        train_config("dance-i3d")
+    with pytest.raises(SystemExit) as end:
+        main(["train", "nowhere", "-o", str(tmp_path / "m"), "--recipe", "breakdance-clip"])
+    assert end.value.code == 1
+    assert "quickstep finetune DATA -o MODEL --recipe breakdance-clip" in capsys.readouterr().err
+    (tmp_path / "odd.toml").write_text('verb = "cook"')
+    with pytest.raises(ConfigError, match="the verb 'cook'; there are train, finetune, tune"):
+        open_recipe(str(tmp_path / "odd.toml"))
+
+
+def test_the_command_lists_them_and_prints_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["recipes"])
+    listed = capsys.readouterr().out
+    assert all(f"{name} " in listed for name in recipe_names())
+    with pytest.raises(SystemExit):
+        main(["recipes", "har-clip"])
+    assert tomllib.loads(capsys.readouterr().out)["backbone"] == "clip-vit-b32"
+    with pytest.raises(SystemExit):
+        main(["recipes", "--json"])
+    assert {each["verb"] for each in json.loads(capsys.readouterr().out)} <= {"train", "finetune", "tune"}
 
 
 def test_what_is_said_counts_more_than_the_recipe(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def to_video(sequence: Pictures, path: Path, *, fps: float, edge: int | None = N
     if _is_made(sequence, path, fps):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(path, _pictures(sequence, edge), fps=fps, crf=18, threads=0, preset="veryfast")
+    write_video(path, _pictures(sequence, edge), fps=fps, crf=18, preset="veryfast")
     return path
 
 
@@ -94,22 +94,27 @@ def _is_made(sequence: Pictures, path: Path, fps: float) -> bool:
 
 def _pictures(sequence: Pictures, edge: int | None) -> Iterator[NDArray[np.uint8]]:
     """The pictures, all of the first one's size, which is brought to even numbers as videos want them."""
-    size: tuple[int, int] | None = None
+    first: tuple[int, int] | None = None
     for name in sequence.pictures:
-        picture = _open(sequence.folder / name)
-        if size is None:
-            size = _even(picture.size, edge)
-            first = picture.size
-        elif picture.size != first:
-            raise MediaError(sequence.folder / name, f"is {picture.size[0]}x{picture.size[1]} where the first is {first[0]}x{first[1]}")
-        shown = picture if edge is None else picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-        yield np.asarray(shown)[: size[1], : size[0]]  # an odd row or column is left out
+        path = sequence.folder / name
+        shown, size = _open(path, edge)
+        if first is not None and size != first:
+            raise MediaError(path, f"is {size[0]}x{size[1]} where the first is {first[0]}x{first[1]}")
+        first = size
+        width, height = _even(size, edge)
+        yield shown[:height, :width]  # an odd row or column is left out
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, edge: int | None) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """A picture, scaled down where it is to be, and the size it has on disk."""
     try:
         with Image.open(path) as picture:
-            return picture.convert("RGB")
+            size = picture.size
+            scaled = _even(size, edge)
+            if edge is None or min(size) <= edge:
+                return np.asarray(picture.convert("RGB")), size
+            picture.draft("RGB", scaled)  # a JPEG is decoded small at once
+            return np.asarray(picture.convert("RGB").resize(scaled, Image.Resampling.BICUBIC)), size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MediaError(path, "is no picture that can be read, or is cut off") from error
 
