@@ -13,6 +13,7 @@ from typing import Any
 _HOMES = {
     "ConfigError": "errors",
     "CurveConfig": "shots",
+    "Ensemble": "ensemble",
     "Failure": "segment",
     "Features": "signals",
     "Frames": "signals",
@@ -50,6 +51,7 @@ _HOMES = {
     "extract": "features",
     "index": "library",
     "learning_curve": "shots",
+    "load_model": "ensemble",
     "open_backbone": "backbones",
     "predict": "prediction",
     "probe": "media",

@@ -6,8 +6,10 @@ Knows how to look and to score; not how it was trained nor how good it is.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep import sealed
-from quickstep.backbones import open_backbone
+from quickstep.backbones import check_view, laid, open_backbone
 from quickstep.calibration import probabilities
 from quickstep.errors import ManifestError, ModelError
 from quickstep.features import extract
 from quickstep.foreign import is_foreign, read_foreign
 from quickstep.heads import Head, History, open_head
+from quickstep.locating import model_folder
 from quickstep.manifest import Manifest, read_manifest, write_manifest
 from quickstep.progress import Progress, silent
 from quickstep.records import from_plain, to_plain
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 # What may differ from machine to machine without making other features: the same network, computed another way.
 COMPUTED = {"precision", "engine", "batch", "flow"}
+ENSEMBLE = "ensemble"  # the kind of a folder that holds several models (ensemble.py)
+NETWORK, NETWORK_LAST = sealed.FOLDERS
 BEST, LAST, MANIFEST, HISTORY = "head.safetensors", "head-last.safetensors", "manifest.csv", "history.json"
 
 
@@ -95,6 +100,7 @@ class Opening:
     precision: str | None = None
     engine: str | None = None
     poses: dict[str, Any] = field(default_factory=dict)  # the settings of a backbone that reads poses
+    inside: bool = False  # `weights` is a folder of the model's own: the network was tuned for it
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,8 @@ class Model:
     history: History | None = None
     folder: Path | None = None
     cautions: tuple[str, ...] = ()  # what is computed otherwise here than where it was trained
+    networks: Mapping[str, Path] = field(default_factory=dict)  # of a tuned model: where the files of its networks (best, last) lie
+    instead_of: View | None = None  # its own view, where another one is tried
 
     def __repr__(self) -> str:
         return f"Model({self.backbone.name} + {self.head.name}, labels: {', '.join(self.labels)})"
@@ -160,6 +168,26 @@ class Model:
     def words_alone(self) -> bool:
         """Whether it was made of words, without one labelled video."""
         return bool(self.facts.words) and not self.facts.splits
+
+    @property
+    def trial(self) -> str:
+        """What is tried instead of the model's own view, in words; "" where nothing is."""
+        if self.instead_of is None:
+            return ""
+        own = self.instead_of.spoken
+        return (
+            f"A trial: each segment was looked at through {self.view.spoken}, where the model's own view is {own}, for which its "
+            "certainties were calibrated."
+        )
+
+    def through(self, *, windows: int | None = None, crops: int | None = None) -> Model:
+        """The same model looking at so many windows and crops, for a trial; itself where that is its own view."""
+        own = self.instead_of or self.view
+        view = laid(self.view, windows=windows, crops=crops)
+        check_view(self.backbone, view)
+        if view == self.view:
+            return self
+        return replace(self, view=view, instead_of=None if view == own else own)
 
     def scores(self, features: Sequence[Features]) -> NDArray[np.float64]:
         """Probabilities (N, C), calibrated; each row depends on its own features alone, to the bit."""
@@ -199,6 +227,8 @@ class Model:
             files[MANIFEST] = self._write_manifest
         if self.history is not None:
             files[HISTORY] = json.dumps(self.history.to_json(), indent=1, allow_nan=False).encode()
+        for name, place in self.networks.items():
+            files |= {f"{name}/{file.name}": partial(shutil.copyfile, file) for file in sorted(place.iterdir())}
         sealed.write(folder, files, to_plain(self._record(Path(folder))))
 
     def _write_manifest(self, path: Path) -> None:
@@ -219,7 +249,7 @@ class Model:
             temperature=self.temperature,
             threshold=self.threshold,
             facts=self.facts,
-            folder=str(folder.absolute()),
+            folder=str(folder.absolute()) if self.manifest is not None else "",
             rows=self._rows(),
             files={},
         )
@@ -236,18 +266,21 @@ class Model:
     def load(cls, folder: str | Path, weights: str | Path | None = None, *, store: Store | None = None) -> Model:
         """A model from its folder, whole and unchanged or not at all; `weights` says where its backbone's are, if they moved.
 
-        A classifier that others published as `weights.ckpt` and `config.json` loads as well.
+        `owner/name[@revision]` is fetched from the hub. A classifier that others published as `weights.ckpt` and `config.json` loads too.
         """
-        folder = Path(folder)
+        folder = model_folder(folder)
         if is_foreign(folder):
             return cls.of_foreign(folder, weights=weights, store=store)
         content, files = sealed.read(folder)
+        if content.get("kind") == ENSEMBLE:
+            raise ModelError(folder, "is an ensemble of several models, and one alone is needed here: name one of its member-... folders")
         record = _part(folder, lambda: from_plain(_Record, content, where=sealed.RECORD))
         opening = record.backbone if weights is None else _moved(record.backbone, weights)
+        networks = {name: folder / name for name in sealed.FOLDERS if any(file.startswith(f"{name}/") for file in record.files)}
         head = _part(folder, lambda: _head(record, files))
         manifest = _manifest(folder, record, files)
         history = _part(folder, lambda: _history(record, files, manifest))
-        backbone = _opened(opening, store)
+        backbone = _opened(replace(opening, weights=str(folder / NETWORK)) if opening.inside else opening, store)
         cautions = _same_backbone(folder, record, backbone)
         return cls(
             labels=record.labels,
@@ -262,6 +295,7 @@ class Model:
             history=history,
             folder=folder,
             cautions=cautions,
+            networks=networks,
         )
 
     @classmethod
@@ -307,7 +341,7 @@ def _named(head: Head) -> str:
 
 
 def _moved(opening: Opening, weights: str | Path) -> Opening:
-    return replace(opening, weights=str(weights))
+    return replace(opening, weights=str(weights), inside=False)
 
 
 def _opened(opening: Opening, store: Store | None) -> Backbone:

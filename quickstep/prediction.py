@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from quickstep.ensemble import AnyModel, lead_of
 from quickstep.errors import ConfigError, ManifestError, MediaError
 from quickstep.manifest import read_manifest
-from quickstep.model import Model, Prediction, Predictions
+from quickstep.model import Prediction, Predictions
 from quickstep.people import of_person
 from quickstep.poses.files import is_pose_file
 from quickstep.poses.settings import PoseConfig
@@ -27,7 +28,7 @@ LISTS = {".csv", ".tsv", ".txt"}
 
 
 def predict(
-    model: Model,
+    model: AnyModel,
     inputs: Iterable[Segment | str | Path],
     *,
     store: Store | None = None,
@@ -43,7 +44,7 @@ def predict(
     segments, failures = gather(inputs, stdin=stdin)
     if person is not None:
         config = PoseConfig(person=person)
-        segments, unseen = of_person(segments, model.backbone, config.person, store=store or Store(), progress=progress)
+        segments, unseen = of_person(segments, lead_of(model).backbone, config.person, store=store or Store(), progress=progress)
         failures += unseen
     if strict and failures:
         raise failures[0].error

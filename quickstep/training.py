@@ -30,6 +30,7 @@ from quickstep.skeleton import Skeleton
 from quickstep.splits import SplitConfig, SplitResult, split
 from quickstep.store import Store
 from quickstep.texts import suited, texts_of
+from quickstep.view import check_views
 from quickstep.wording import Wording, check_templates, read_wording
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class TrainConfig:
         default_factory=dict, metadata={"help": "what else the head lets one choose, as in --head-settings.hidden 20"}
     )
     frames: int | None = setting(None, "frames a window; by default the backbone's own number")
+    windows: int | None = setting(None, "windows laid over a segment and averaged; by default as many as the backbone has")
+    crops: int | None = setting(None, "squares looked at in each window: 1, 3 (along the long edge), 5 (corners too) or 10 (mirrored too)")
     epochs: int | None = setting(None, "passes over the training segments, at most; by default 100, more where they are few")
     learning_rate: float | None = setting(None, "size of the first steps; by default what suits the optimizer")
     optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", f"one of {', '.join(OPTIMIZERS)}")
@@ -71,6 +74,7 @@ class TrainConfig:
         between("dropout", self.dropout, 0, 0.95)
         if self.frames is not None:
             between("frames", self.frames, 1, 4096)
+        check_views(self.windows, self.crops)
         check_templates(self.template)
         self.fitting()
 
@@ -123,7 +127,7 @@ def train(
         config = replace(config, backbone=USUAL_FOR_POSES)
     if poses is not None and poses.person == "all":
         raise ConfigError("person", "a model learns from one person a segment: name each in a column pose_person, or take auto")
-    _check_labels(manifest)
+    check_labels(manifest)
     head = open_head(config.head, ({"dropout": config.dropout} if config.dropout else {}) | config.head_settings)
     wording = _wording(manifest, config, head)
     opening = opening_of(config, backbone)
@@ -132,13 +136,13 @@ def train(
     _check_joints(head, backbone)
     whose = settle(backbone, manifest.paths, store=store)
     backbone = whose.backbone
-    view = view_for(backbone, frames=config.frames)
+    view = view_for(backbone, frames=config.frames, windows=config.windows, crops=config.crops)
     wording = suited(wording, backbone, templates=config.template) if wording else None
     texts = texts_of(backbone, wording, store=store) if wording else None
     # What was left open and how it was settled here is what the model asks for everywhere: its head was fitted on those values.
     opening = settled(opening, backbone)
     clock.mark("opening")
-    manifest, drawn = _with_splits(manifest, config, store=store, progress=progress)
+    manifest, drawn = with_splits(manifest, seed=config.seed, store=store, progress=progress)
     clock.mark("splits")
     segments = [segment for segment in manifest.segments if segment.split in ("train", "val")]
     found = extract(segments, backbone, view=view, store=store, progress=progress).check(strict=strict)
@@ -174,7 +178,7 @@ def opening_of(config: TrainConfig, backbone: Backbone | None) -> Opening:
     """How the backbone is opened again: by its name, or where the class of an instance lives."""
     if backbone is not None:  # somebody's own: found again where its class lives
         return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
-    return Opening(config.backbone or USUAL_BACKBONE, _whole_path(config.weights), config.output, config.precision, config.engine)
+    return Opening(config.backbone or USUAL_BACKBONE, whole_path(config.weights), config.output, config.precision, config.engine)
 
 
 def _check_joints(head: Head, backbone: Backbone) -> None:
@@ -183,11 +187,11 @@ def _check_joints(head: Head, backbone: Backbone) -> None:
         raise ConfigError("head", f"{head.name!r} reads joints, and the backbone {backbone.name!r} gives none: take --backbone joints")
 
 
-def _with_splits(manifest: Manifest, config: TrainConfig, *, store: Store, progress: Progress) -> tuple[Manifest, SplitResult | None]:
+def with_splits(manifest: Manifest, *, seed: int, store: Store, progress: Progress) -> tuple[Manifest, SplitResult | None]:
     """The manifest with a part for every segment, and how those it lacked were drawn."""
     drawn = None
     if not {"train", "val"} <= set(manifest.splits) or any(segment.split is None for segment in manifest.segments):
-        drawn = split(manifest, SplitConfig(seed=config.seed), store=store, progress=progress)
+        drawn = split(manifest, SplitConfig(seed=seed), store=store, progress=progress)
         manifest = drawn.manifest
     _check_parts(manifest)
     return manifest, drawn
@@ -208,7 +212,7 @@ def facts_of(
         quickstep=library_version("quickstep"),
         source=str(manifest.source or ""),
         fingerprint=manifest.fingerprint,
-        splits=_counts(manifest),
+        splits=counts_of(manifest),
         failures=tuple(f"{failure.segment}: {failure.error}" for failure in failures),
         notes=notes,
         training=to_plain(config),
@@ -293,7 +297,8 @@ def calibrate(head: Head, val: Examples | None) -> tuple[float, float | None]:
     return temperature, sure_from(probabilities(logits, temperature), val.labels)
 
 
-def _check_labels(manifest: Manifest) -> None:
+def check_labels(manifest: Manifest) -> None:
+    """Refuse what nothing can be learnt from."""
     source, labels = _source(manifest), manifest.labels
     if not manifest.segments:
         raise ManifestError(source, "lists no video; put videos into one folder per class")
@@ -335,7 +340,8 @@ def _notes(parts: Parts, found: Extraction) -> list[str]:
     return notes
 
 
-def _counts(manifest: Manifest) -> dict[str, dict[str, int]]:
+def counts_of(manifest: Manifest) -> dict[str, dict[str, int]]:
+    """How many segments each label has in each part."""
     return {part: {label: manifest.part(part).counts.get(label, 0) for label in manifest.labels} for part in PARTS}
 
 
@@ -348,7 +354,7 @@ def _source(manifest: Manifest) -> Path:
     return manifest.source or Path("manifest")
 
 
-def _whole_path(weights: str | None) -> str | None:
+def whole_path(weights: str | None) -> str | None:
     """A local folder under its whole path, so that the model finds it from anywhere; a hub name as it is."""
     return str(Path(weights).expanduser().absolute()) if weights is not None and Path(weights).expanduser().exists() else weights
 

@@ -17,8 +17,8 @@ from quickstep.errors import ConfigError
 Fit = Literal["crop", "stretch", "whole", "uncut"]
 Resample = Literal["bicubic", "bilinear", "lanczos", "nearest", "area"]
 
-
 CROPS = (1, 3, 5, 10)
+MOST_WINDOWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,9 @@ class View:
             raise ConfigError("size", f"from 8 to 4096 pixels, not {self.size}")
         if self.windows is None and self.fps is None:
             raise ConfigError("windows", "covering windows need a pace: set fps too")
-        if self.windows is not None and not 1 <= self.windows <= 10_000:
-            raise ConfigError("windows", f"from 1 to 10000 windows, not {self.windows}")
         if self.hop is not None and not (self.fps is not None and self.windows is None and 0 < self.hop < math.inf):
             raise ConfigError("hop", f"a time above 0 between windows that have a pace (fps) and no fixed number, not {self.hop}")
-        if self.crops not in CROPS:
-            raise ConfigError("crops", f"one of {', '.join(map(str, CROPS))} looks at each window, not {self.crops}")
+        check_views(self.windows, self.crops)
         if self.crops > 1 and self.fit != "crop":
             raise ConfigError("crops", f"several crops need a view that crops, and this one has fit {self.fit!r}")
         if self.edge is not None and self.edge < self.size:
@@ -117,6 +114,12 @@ class View:
         left, top = (scaled[0] - self.size) // 2, (scaled[1] - self.size) // 2
         return scaled, (left, top, self.size, self.size)
 
+    @property
+    def spoken(self) -> str:
+        """How often a segment is looked at, in words."""
+        windows = "as many windows as cover it" if self.windows is None else f"{self.windows} window{'s' * (self.windows != 1)}"
+        return f"{windows} x {self.crops} crop{'s' * (self.crops != 1)}"
+
     def uncut(self) -> View:
         """The same moments of the same scaled picture, of which nothing is cut off yet."""
         return replace(self, fit="uncut", crops=1) if self.fit == "crop" else self
@@ -133,6 +136,14 @@ class View:
         else:
             corners = [(0, 0), (right, 0), centre, (0, bottom), (right, bottom)]
         return [Cut(left, top, self.size, mirrored) for mirrored in (False, True)[: 1 + (self.crops == 10)] for left, top in corners]
+
+
+def check_views(windows: int | None, crops: int | None) -> None:
+    """Refuse numbers of windows and crops that no view can have."""
+    if windows is not None and not 1 <= windows <= MOST_WINDOWS:
+        raise ConfigError("windows", f"from 1 to {MOST_WINDOWS} windows, not {windows}")
+    if crops is not None and crops not in CROPS:
+        raise ConfigError("crops", f"one of {', '.join(map(str, CROPS))} looks at each window, not {crops}")
 
 
 def _by_short_edge(width: int, height: int, target: int) -> tuple[int, int]:

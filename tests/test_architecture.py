@@ -35,15 +35,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "sealed",
         "wording",
         "hub",
+        "locating",
         "poses",
         "pose_checks",
     ),
     ("flow",),
     ("backbones", "heads"),
     ("features", "shown", "texts", "people"),
-    ("calibration", "foreign", "model"),
+    ("calibration", "ensemble", "foreign", "model"),
     ("training", "prediction", "evaluation", "zeroshot", "shots", "growing"),
-    ("reporting", "demo", "doctor", "library", "recipes"),
+    ("reporting", "demo", "doctor", "library", "publishing", "recipes"),
     ("cli", "commands", "terminal", "__main__"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

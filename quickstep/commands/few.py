@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from quickstep.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, open_model
+from quickstep.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, open_one
 from quickstep.shots import CurveConfig
 from quickstep.terminal import TerminalProgress, say, show_table
 
@@ -94,7 +94,7 @@ def add_class(
     from quickstep.sealed import check_target
 
     target = check_target(out or model)
-    opened = open_model(model, weights, run)
+    opened = open_one(model, weights, run)
     with TerminalProgress() as progress:
         added = add(opened, name, videos, store=run.store, progress=progress, strict=strict)
     grown = replace(added.model, folder=target)

@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from quickstep.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, open_model
+from quickstep.commands.options import DEFAULT_LOOKS, DEFAULT_RUN, Flag, Flat, Looks, Out, Run, open_model
+from quickstep.ensemble import AnyModel, members_of
 from quickstep.errors import ConfigError
-from quickstep.model import Model, Predictions
+from quickstep.model import Predictions
 from quickstep.poses.settings import PoseConfig
 from quickstep.terminal import TerminalProgress, say, show_table
 from quickstep.training import TrainConfig
@@ -85,6 +86,7 @@ def evaluate(
     fold: str | None = None,
     out: Annotated[Path | None, Out] = None,
     weights: Path | None = None,
+    looks: Annotated[Looks, Flat] = DEFAULT_LOOKS,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
     """Measure a model on videos it has not seen, beside plain baselines; writes report.html, report.json, report.md and pictures.
@@ -108,17 +110,24 @@ def evaluate(
     from quickstep.manifest import read_manifest
     from quickstep.reporting import write_report
 
-    opened = open_model(model, weights, run)
+    opened = open_model(model, weights, run, looks)
     with TerminalProgress() as progress:
         manifest = read_manifest(data, fold=fold) if data else None
         report = measure(opened, manifest, split=split, store=run.store, progress=progress)
-    folder = out or (model / f"on-{data.stem}" if data else model)
+    folder = out or _place_of(model, data, opened)
     page = write_report(report, folder)
     for sentence in report.summary:
         say(sentence)
     if run.json:
         print(report.to_json())
     say(f"the report: {page}", style="bold")
+
+
+def _place_of(model: Path, data: Path | None, opened: AnyModel) -> Path:
+    """Where a report goes: into the model's folder; one of other videos, or through another view, into a folder there of its own."""
+    own = model / f"on-{data.stem}" if data else model
+    views = [member.view for member in members_of(opened)]
+    return own / f"seen-{views[0].windows or 'all'}x{views[0].crops}" if opened.trial else own
 
 
 def predict(
@@ -131,6 +140,7 @@ def predict(
     csv: Annotated[bool, Flag] = False,
     strict: Annotated[bool, Flag] = False,
     words: Annotated[ZeroShotConfig, Flat] = DEFAULT_WORDS,
+    looks: Annotated[Looks, Flat] = DEFAULT_LOOKS,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> int:
     """Name the move in videos: with a model, or with --labels and no model at all.
@@ -150,16 +160,18 @@ def predict(
     strict
         stop at the first video that cannot be read
     """
+    from quickstep.evaluation.provenance import model_facts
     from quickstep.prediction import predict as name
     from quickstep.prediction import to_json, to_rows
 
     if top < 1:
         raise ConfigError("top", f"at least 1, not {top}")
-    opened, inputs = _with_model(model, inputs, words, run)
+    opened, inputs = _with_model(model, inputs, words, run, looks)
     with TerminalProgress() as progress:
         found = name(opened, inputs, store=run.store, progress=progress, strict=strict, person=person)
     if run.json:
-        print(jsons.dumps(to_json(found, top=top if words.labels else None), ensure_ascii=False, indent=1))
+        tried = {"view": model_facts(opened).view} if opened.trial else {}
+        print(jsons.dumps({**to_json(found, top=top if words.labels else None), **tried}, ensure_ascii=False, indent=1))
     elif csv:
         _print_csv(to_rows(found))
     else:
@@ -197,16 +209,16 @@ def zero_shot(
     say(f"use it: quickstep predict {folder} VIDEO; measure it: quickstep evaluate {folder} --data LABELLED_VIDEOS")
 
 
-def _with_model(model: str, inputs: tuple[str, ...], words: ZeroShotConfig, run: Run) -> tuple[Model, tuple[str, ...]]:
+def _with_model(model: str, inputs: tuple[str, ...], words: ZeroShotConfig, run: Run, looks: Looks) -> tuple[AnyModel, tuple[str, ...]]:
     """The model of a folder, or the one that words make; and what is to be named."""
     if words.labels:
         from quickstep.zeroshot import zero_shot as make
 
-        return make(words, store=run.store), (model, *inputs)
+        return make(words, store=run.store).through(windows=looks.windows, crops=looks.crops), (model, *inputs)
     for field in fields(words):
         if field.name != "weights" and getattr(words, field.name) != getattr(DEFAULT_WORDS, field.name):
             raise ConfigError(field.name, "belongs to --labels, where words make the model; a model's folder has its own")
-    return open_model(Path(model), Path(words.weights) if words.weights else None, run), inputs
+    return open_model(Path(model), Path(words.weights) if words.weights else None, run, looks), inputs
 
 
 def compare(

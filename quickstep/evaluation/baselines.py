@@ -133,7 +133,7 @@ def middle_frame(model: Model, task: Task, *, store: Store, progress: Progress =
 
     Which of the two is decided on validation: a backbone that looks at motion alone would make one frame seem worse than it is.
     """
-    view = replace(model.view, frames=1, fps=None, windows=1, hop=None)
+    view = replace(model.view, frames=1, fps=None, windows=1, hop=None, crops=1)
     if model.words_alone:
         return _by_words(model, task, view, store=store, progress=progress)
     looker = _Looker(model, task, store, progress)

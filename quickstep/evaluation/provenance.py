@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from quickstep.ensemble import AnyModel, Ensemble, members_of
 from quickstep.evaluation.report import Hard, Learning, ModelFacts, PartCount, Proof, Source
 from quickstep.footage import survey
 from quickstep.manifest import PARTS, Manifest
@@ -14,34 +16,48 @@ from quickstep.progress import Progress
 from quickstep.segment import Segment
 from quickstep.splits import prove
 from quickstep.store import Store
+from quickstep.view import View
 
 HARDEST = 20
 LEAKS = 20  # written out
 
 
-def model_facts(model: Model) -> ModelFacts:
-    """What a model is, in plain data."""
-    facts = model.facts
+def model_facts(model: AnyModel) -> ModelFacts:
+    """What a model is, in plain data; of an ensemble, what its members are."""
+    facts, members = model.facts, members_of(model)
     return ModelFacts(
         name=_model_name(model),
-        backbone=model.backbone.name,
-        revision=model.backbone.revision or "",
-        license=model.backbone.license,
-        head=model.head.name,
+        backbone=" + ".join(member.backbone.name for member in members),
+        revision=" + ".join(filter(None, (member.backbone.revision for member in members))),
+        license=" + ".join(dict.fromkeys(member.backbone.license for member in members)),
+        head=" + ".join(member.head.name for member in members),
         temperature=model.temperature,
         threshold=model.threshold,
-        view=asdict(model.view),
+        view=asdict(model.view) if isinstance(model, Model) else _views(model),
         settings={**facts.training, **facts.fitting},
         versions=dict(facts.versions),
         words=dict(facts.words),
     )
 
 
-def _model_name(model: Model) -> str:
-    return model.folder.resolve().name if model.folder is not None else f"{model.backbone.name} + {model.head.name}"
+def _views(model: Ensemble) -> dict[str, Any]:
+    """How each member looks, in a line."""
+    told = [_look(member.view) for member in model.members]
+    return dict(zip(model.names, told, strict=True))
 
 
-def trained_on(model: Model) -> Source:
+def _look(view: View) -> str:
+    pace = f" at {view.fps:g} a second" if view.fps else ""
+    return f"{view.frames} frames of {view.size} x {view.size}{pace}, {view.spoken}"
+
+
+def _model_name(model: AnyModel) -> str:
+    if model.folder is not None:
+        return model.folder.resolve().name
+    return " + ".join(f"{member.backbone.name} + {member.head.name}" for member in members_of(model))
+
+
+def trained_on(model: AnyModel) -> Source:
     """What a model was fitted and chosen on."""
     facts, own = model.facts, model.manifest
     segments = sum(sum(model.facts.splits.get(part, {}).values()) for part in ("train", "val"))
@@ -60,9 +76,9 @@ def _called(source: Path) -> str:
     return f"{place.parent.name}/{place.name}" if place.suffix and not place.is_dir() else place.name
 
 
-def learning(model: Model) -> Learning | None:
-    """How fitting went, and which segments were wrong most often meanwhile."""
-    history = model.history
+def learning(model: AnyModel) -> Learning | None:
+    """How fitting went, and which segments were wrong most often meanwhile; of an ensemble each member's report tells."""
+    history = model.history if isinstance(model, Model) else None
     if history is None:
         return None
     hard = [
@@ -79,15 +95,15 @@ def learning(model: Model) -> Learning | None:
     return Learning(curves, history.best_epoch, tuple(sorted(hard, key=lambda one: -one.wrong)[:HARDEST]))
 
 
-def part_counts(model: Model, manifest: Manifest | None = None) -> tuple[PartCount, ...]:
+def part_counts(model: AnyModel, manifest: Manifest | None = None) -> tuple[PartCount, ...]:
     """How many segments of each label are in each part: of a manifest, or as the model remembers them."""
     counts = {part: manifest.part(part).counts if manifest else model.facts.splits.get(part, {}) for part in PARTS}
     return tuple(PartCount(label, *(counts[part].get(label, 0) for part in PARTS)) for label in model.labels)
 
 
-def held_apart(model: Model, tested: Sequence[Segment], *, store: Store, progress: Progress) -> Proof:
+def held_apart(model: AnyModel, tested: Sequence[Segment], *, store: Store, progress: Progress) -> Proof:
     """Hold what was tested against what was learnt from: groups, bytes and footage."""
-    learnt = [segment for segment in (model.manifest.segments if model.manifest else ()) if segment.split in ("train", "val")]
+    learnt = _learnt(model)
     spans = {segment.span for segment in tested}
     together = Manifest(tuple(segment for segment in learnt if segment.span not in spans) + _as_test(tested))
     counts = part_counts(model, together)
@@ -102,6 +118,18 @@ def held_apart(model: Model, tested: Sequence[Segment], *, store: Store, progres
         parts = " and ".join(part for part in PARTS if any(segment.split == part for segment in again))
         leaks.insert(0, f"{len(again)} of {len(tested)} tested segments are of the model's own {parts} part")
     return Proof(counts, found.sentences, tuple(leaks[:LEAKS]))
+
+
+def _learnt(model: AnyModel) -> list[Segment]:
+    """What any of its members learnt from or was chosen on; nothing where one of them cannot tell."""
+    if model.manifest is not None:
+        return [segment for segment in model.manifest.segments if segment.split in ("train", "val")]
+    manifests = [member.manifest for member in members_of(model) if not member.words_alone]
+    known = [manifest for manifest in manifests if manifest is not None]
+    if len(known) < len(manifests):
+        return []
+    learnt = {segment.span: segment for manifest in known for segment in manifest.segments if segment.split in ("train", "val")}
+    return list(learnt.values())
 
 
 def _as_test(segments: Sequence[Segment]) -> tuple[Segment, ...]:

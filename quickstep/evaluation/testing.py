@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
+from quickstep.ensemble import AnyModel, lead_of
 from quickstep.errors import ConfigError, ManifestError, MediaError
 from quickstep.evaluation import verdicts
 from quickstep.evaluation.baselines import Task, beside, shortcut, still_of
@@ -51,10 +52,11 @@ class _Chosen:
     left_out: dict[str, int]
     name: str
     notes: tuple[str, ...] = ()
+    view: str = ""  # what was looked at instead of what the model itself looks at
 
 
 def evaluate(
-    model: Model,
+    model: AnyModel,
     manifest: Manifest | None = None,
     *,
     split: str = "test",
@@ -67,6 +69,8 @@ def evaluate(
     """Measure a model on one part of a manifest: by default the test part of the one it was trained under."""
     store, clock = store or Store(), Clock()
     chosen = _choose(model, manifest, split)
+    if model.trial:
+        chosen = replace(chosen, view=model.trial)
     found = model.predict(chosen.segments, store=store, progress=progress, strict=strict)
     clock.mark("predicting")
     if not found.predictions:
@@ -80,9 +84,9 @@ def evaluate(
     clock.mark("baselines")
     proof = held_apart(model, chosen.segments, store=store, progress=progress)
     clock.mark("proof")
-    named = decided(model, found.predictions, store=store, progress=progress, seed=seed)
+    named = decided(model, found.predictions, store=store, progress=progress, seed=seed) if isinstance(model, Model) else ()
     clock.mark("numbers")
-    mistakes = _mistakes(found.predictions, tested, progress, skeleton=getattr(model.backbone, "skeleton", None))
+    mistakes = _mistakes(found.predictions, tested, progress, skeleton=getattr(lead_of(model).backbone, "skeleton", None))
     clock.mark("pictures")
     return Report(
         quickstep=_version("quickstep"),
@@ -109,7 +113,7 @@ def evaluate(
     )
 
 
-def _choose(model: Model, manifest: Manifest | None, split: str) -> _Chosen:
+def _choose(model: AnyModel, manifest: Manifest | None, split: str) -> _Chosen:
     """The labelled segments of the part asked for whose labels the model knows."""
     base = manifest if manifest is not None else model.manifest
     if base is None:
@@ -166,16 +170,16 @@ class _Beside:
     shortcut: Shortcut | None = None
 
 
-def _beside(model: Model, predictions: Sequence[Prediction], *, store: Store, progress: Progress, seed: int) -> _Beside:
+def _beside(model: AnyModel, predictions: Sequence[Prediction], *, store: Store, progress: Progress, seed: int) -> _Beside:
     learnt = model.manifest.segments if model.manifest is not None else ()
     train = tuple(segment for segment in learnt if segment.split == "train")
     if not train and not model.words_alone:
         why = "the videos that the model learnt from are not where they were"
-        return _Beside(tuple(Baseline(name, "", None, None, problem=why) for name in (still_of(model), "metadata", "majority")))
+        return _Beside(tuple(Baseline(name, "", None, None, problem=why) for name in (still_of(lead_of(model)), "metadata", "majority")))
     validation = tuple(segment for segment in learnt if segment.split == "val")
     said = tuple(prediction.label for prediction in predictions)
     task = Task(train, validation, tuple(prediction.segment for prediction in predictions), said)
-    made = beside(model, task, store=store, progress=progress, seed=seed)
+    made = beside(lead_of(model), task, store=store, progress=progress, seed=seed)
     return _Beside(made, shortcut(task, store=store, seed=seed) if train else None)
 
 
@@ -215,6 +219,7 @@ def _verdicts(
     found += verdicts.on_certainty(measured.curves.calibrated, figures, len(tested))
     found += verdicts.on_left_out(chosen.left_out, len(tested)) + verdicts.on_failures(len(failures), len(tested))
     found += verdicts.on_interval(figures.accuracy, grouped=any(one.group is not None for one in tested))
+    found += [Verdict("note", "view", chosen.view)] if chosen.view else []
     return verdicts.in_order([*found, *(Verdict("note", "data", note) for note in chosen.notes)])
 
 

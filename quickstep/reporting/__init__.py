@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from quickstep.ensemble import AnyModel
 from quickstep.errors import ModelError
 from quickstep.evaluation.report import Report
-from quickstep.model import Model
 from quickstep.reporting.card import model_card
 from quickstep.reporting.html import page
 from quickstep.reporting.markdown import markdown
@@ -32,7 +32,7 @@ def write_report(report: Report, folder: str | Path) -> Path:
     return html
 
 
-def write_card(model: Model, folder: str | Path, *, report: Report | None = None) -> Path:
+def write_card(model: AnyModel, folder: str | Path, *, report: Report | None = None) -> Path:
     """Write the card of a model that was not evaluated yet, or with its report."""
     try:
         return _put(Path(folder) / "README.md", model_card(model, report))

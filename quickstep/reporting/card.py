@@ -11,9 +11,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from quickstep.ensemble import AnyModel
 from quickstep.evaluation.provenance import model_facts, part_counts, trained_on
 from quickstep.evaluation.report import ModelFacts, PartCount, Report, Source
-from quickstep.model import Model
 from quickstep.reporting.markdown import baselines, confusion, deciding, escape, fairness, mistakes, per_class, section, table
 from quickstep.reporting.words import calibration, facts_of, risk_words, say, spoken, tiles, under
 
@@ -31,7 +31,7 @@ class About:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: Model) -> About:
+    def of(cls, model: AnyModel) -> About:
         """Of a model itself."""
         return cls(model_facts(model), model.labels, trained_on(model), part_counts(model), model.facts.notes)
 
@@ -41,11 +41,11 @@ class About:
         return cls(report.model, report.labels, report.trained_on, report.proof.counts)
 
 
-def model_card(about: Model | Report | About, report: Report | None = None) -> str:
+def model_card(about: AnyModel | Report | About, report: Report | None = None) -> str:
     """The card as text; with a report every metric is filled in, without one it says that none was measured."""
     if isinstance(about, Report):
         return model_card(About.of_report(about), about)
-    facts = About.of(about) if isinstance(about, Model) else about
+    facts = about if isinstance(about, About) else About.of(about)
     return f"---\n{_front(facts, report)}\n---\n\n" + "\n".join(_body(facts, report)) + "\n"
 
 
@@ -160,9 +160,9 @@ def _use(name: str) -> list[str]:
         "```",
         "",
         "```python",
-        "from quickstep import Model",
+        "from quickstep import load_model",
         "",
-        f'Model.load("{folder}").predict(["new.mp4"]).predictions[0].label',
+        f'load_model("{folder}").predict(["new.mp4"]).predictions[0].label',
         "```",
     ]
 
@@ -197,7 +197,8 @@ def _limits(about: About, report: Report | None) -> list[str]:
     view = about.model.view
     lines = [verdict.text for verdict in report.verdicts if verdict.level != "good"] if report else list(about.notes)
     pace = f" at {say(view['fps'])} a second" if view.get("fps") else ", spread evenly over the segment"
-    lines.append(f"It looks at windows of {view.get('frames')} frames{pace}: what happens between them it does not see.")
+    if "frames" in view:  # an ensemble's members each look in their own way
+        lines.append(f"It looks at windows of {view.get('frames')} frames{pace}: what happens between them it does not see.")
     lines.append(f"It always names one of its {len(about.labels)} moves, also where a video shows none of them.")
     if about.model.threshold is None:
         lines.append("From which certainty on its answers can be relied on is not known.")
