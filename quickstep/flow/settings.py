@@ -1,11 +1,11 @@
-"""FlowConfig: how flow is found and kept; the table of methods. Imports no OpenCV."""
+"""FlowConfig: how flow is found; FlowLook: how it is drawn; the table of methods. Imports no OpenCV."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from quickstep.errors import ConfigError, UnknownName
-from quickstep.settings import one_of, setting
+from quickstep.settings import between, one_of, setting
 from quickstep.table import Entry
 
 PRESETS = ("quick", "usual", "fine")
@@ -32,3 +32,22 @@ class FlowConfig:
         one_of("preset", self.preset, PRESETS)
         if not 0.5 <= self.bound <= 1000:
             raise ConfigError("bound", f"from 0.5 to 1000 pixels, not {self.bound:g}")
+
+
+@dataclass(frozen=True)
+class FlowLook:
+    """What of a video's flow is drawn, and how."""
+
+    beside: bool = setting(False, "show each picture to the left of its flow")
+    size: int = setting(256, "pixels of the short edge of the picture whose flow is found and drawn")
+    fps: float | None = setting(None, "pictures a second (default: the video's own)")
+    start: float = setting(0.0, "seconds at which to begin")
+    end: float | None = setting(None, "seconds at which to stop (default: where the video ends)")
+
+    def __post_init__(self) -> None:
+        between("size", self.size, 32, 2160)
+        between("start", self.start, 0, 1e7)
+        if self.fps is not None and not 0.1 <= self.fps <= 240:
+            raise ConfigError("fps", f"from 0.1 to 240 pictures a second, not {self.fps:g}")
+        if self.end is not None and not self.start < self.end <= 1e7:
+            raise ConfigError("end", f"after the start ({self.start:g} s), not {self.end:g}")
