@@ -177,7 +177,8 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
     for name in extras:
         if name.strip().casefold() in tables.KNOWN or not name.strip():
             raise ManifestError(path, f"a further column cannot be called {name!r}")
-    rows = [_cells(segment, path.parent) for segment in manifest.segments]
+    folders: dict[Path, str] = {}  # of hundreds of thousands of videos, how each folder is written
+    rows = [_cells(segment, path.parent, folders) for segment in manifest.segments]
     columns = [name for name in tables.KNOWN if name in ("path", "label") or any(row[name] for row in rows)]
     table = [[*columns, *extras]]
     for segment, row in zip(manifest.segments, rows, strict=True):
@@ -196,9 +197,12 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
         raise ManifestError(path, f"cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _cells(segment: Segment, folder: Path) -> dict[str, str]:
+def _cells(segment: Segment, folder: Path, folders: dict[Path, str]) -> dict[str, str]:
+    inside = segment.path.parent
+    if inside not in folders:
+        folders[inside] = path_from(inside / "_", folder)[:-1]
     return {
-        "path": path_from(segment.path, folder),
+        "path": f"{folders[inside]}{segment.path.name}",
         "label": segment.label or "",
         "start": repr(float(segment.start)) if segment.start else "",
         "end": "" if segment.end is None else repr(float(segment.end)),

@@ -118,6 +118,20 @@ def test_labels_are_given_where_its_config_has_none(folder: Path, video: Path, t
         Model.of_foreign(bare, labels=["a", "b"])
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"classes": ["a", "b", "c"]},
+        {"id2label": {"0": "a", "1": "b", "2": "c"}},
+        {"label2id": {"c": 2, "a": 0, "b": 1}},
+        {"class_labels": {"2": "c", "0": "a", "1": "b"}},
+    ],
+)
+def test_labels_stand_in_the_order_of_the_layer(folder: Path, tmp_path: Path, said: dict[str, Any]) -> None:
+    named = {"class_labels": None} | said
+    assert Model.load(publish(tmp_path / "named", folder.parent / "small-clip", **named)).labels == ("a", "b", "c")
+
+
 @pytest.mark.parametrize("how", ["vision_config", "weights"])
 def test_the_shape_of_its_clip_comes_from_config_or_folder(folder: Path, video: Path, tmp_path: Path, how: str) -> None:
     clip = folder.parent / "small-clip"

@@ -32,7 +32,7 @@ WEIGHTS, CONFIG = "weights.ckpt", "config.json"
 FAMILY = "clip-classifier"
 _FRAMES = 10  # moments, where the config does not say
 _BASES = ("clip_model", "base_model", "pretrained_model_name", "model_name")  # under which a config names its CLIP
-_LABELS = ("class_labels", "labels", "classes", "class_names")
+_LABELS = ("class_labels", "labels", "classes", "class_names", "label_map")
 
 # CLIP's own image towers: width, inner width, layers, heads, patch, picture.
 _KNOWN = {
@@ -93,13 +93,7 @@ class ClipClassifier(ImageTower):
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the layer; () where the config has none."""
-        for key in _LABELS:
-            if isinstance(said := self.said.get(key), list) and said and all(isinstance(each, str) for each in said):
-                return tuple(said)
-        numbered = self.said.get("id2label")
-        if isinstance(numbered, dict) and all(str(index) in numbered for index in range(len(numbered))):
-            return tuple(str(numbered[str(index)]) for index in range(len(numbered)))
-        return ()
+        return next((names for key in (*_LABELS, "id2label", "label2id") if (names := _names(self.said.get(key)))), ())
 
     @cached_property
     def layer(self) -> Layer:
@@ -138,9 +132,9 @@ class ClipClassifier(ImageTower):
         return {**told, **shapes}
 
     def _told(self, shapes: Mapping[str, int]) -> dict[str, Any]:
-        inside = self.said.get("vision_config")
-        if isinstance(inside, dict):
-            return _plain(inside)
+        for inside in (self.said.get("vision_config"), *(self.said.get(key) for key in _BASES)):
+            if isinstance(inside, dict):
+                return _vision(inside)
         named = next((str(self.said[key]) for key in _BASES if isinstance(self.said.get(key), str)), "")
         folder = next((each for each in (self._base, Path(named), self.folder / named, self.folder.parent / named) if _is_clip(each)), None)
         if folder is not None:
@@ -192,6 +186,18 @@ def _config(folder: Path) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise WeightsError(f"{folder / CONFIG} is not what a classifier has there: fetch or copy it again")
     return read
+
+
+def _names(said: Any) -> tuple[str, ...]:
+    """Class names in order: of a list, of number -> name, or of name -> number."""
+    if isinstance(said, list):
+        return tuple(said) if all(isinstance(each, str) for each in said) else ()
+    if not isinstance(said, dict):
+        return ()
+    by_number = said if all(str(key).isdecimal() for key in said) else {str(value): key for key, value in said.items()}
+    named = {str(key): str(value) for key, value in by_number.items()}
+    numbers = [str(index) for index in range(len(said))]
+    return tuple(named[number] for number in numbers) if set(named) == set(numbers) else ()
 
 
 def _is_tower(folder: Path) -> bool:
