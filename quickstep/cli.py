@@ -25,6 +25,7 @@ COMMANDS = {
     "zero-shot": Entry(f"{_ROOM}.models:zero_shot", "Make a model of words alone: no labelled video is needed."),
     "add-class": Entry(f"{_ROOM}.few:add_class", "Teach a finished model one more move, and say what that did to the others."),
     "learning-curve": Entry(f"{_ROOM}.few:learning_curve", "Say what more labels are worth, and for which move."),
+    "fuse": Entry(f"{_ROOM}.fusing:fuse", "Let several models answer together, and say whether that is really better."),
     "compare": Entry(f"{_ROOM}.models:compare", "Say whether one model is really better than another on the same videos."),
     "scan": Entry(f"{_ROOM}.sets:scan", "Look for what is wrong with a set of videos before training on it."),
     "split": Entry(f"{_ROOM}.sets:split", "Divide a set into train, val and test (or folds) so that nothing leaks, with the proof."),
