@@ -130,7 +130,7 @@ def _grown(
         return replace(grown, head=head, history=None, threshold=None), "words", told, ()
     gone = _gone(model, found)
     if not gone:
-        refitted, notes = _refitted(grown, found, texts, progress=progress)
+        refitted, notes = refitted_head(grown, found, texts, progress=progress)
         many = len(refitted.history.wrong_train) if refitted.history else 0
         told = f"The head {model.head.name} was fitted again, to {many} segments of all {len(labels)} classes; the encoder is as it was."
         return refitted, "refitted", told, notes
@@ -150,12 +150,12 @@ def _grown(
     return replace(grown, head=head, history=None, threshold=None), "imprinted", told, ()
 
 
-def _refitted(grown: Model, found: Extraction, texts: Texts | None, *, progress: Progress) -> tuple[Model, tuple[str, ...]]:
+def refitted_head(grown: Model, found: Extraction, texts: Texts | None, *, progress: Progress) -> tuple[Model, tuple[str, ...]]:
     """The same kind of head under the same settings, fitted to everything and calibrated as train does."""
     assert grown.manifest is not None
     parts = Parts.of(grown.manifest, _learnt(found), texts=texts, skeleton=Settled(grown.backbone).skeleton)
-    head = open_head(_kind(grown.head), asdict(grown.head.config))
-    history: History = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=_fitting(grown), progress=progress)
+    head = open_head(kind_of(grown.head), asdict(grown.head.config))
+    history: History = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=fitting_of(grown), progress=progress)
     temperature, threshold = calibrate(head, parts.val)
     absent = [label for label in parts.labels if parts.val is None or parts.labels.index(label) not in parts.val.labels]
     notes = []
@@ -178,13 +178,13 @@ def _learnt(found: Extraction) -> Extraction:
     return replace(found, features={s: f for s, f in found.features.items() if s.split in ("train", "val")})
 
 
-def _kind(head: Head) -> str:
+def kind_of(head: Head) -> str:
     from quickstep.heads import HEADS
 
     return head.name if head.name in HEADS else f"{type(head).__module__}:{type(head).__qualname__}"
 
 
-def _fitting(model: Model) -> FitConfig:
+def fitting_of(model: Model) -> FitConfig:
     """The loop's settings under which the model was fitted."""
     known = {field.name for field in fields(FitConfig)}
     return FitConfig(**{name: value for name, value in model.facts.fitting.items() if name in known})
