@@ -11,11 +11,13 @@ from typing import Any
 # Each public name and the module that has it; a module is imported when one of its names is first used, so that
 # `import quickstep` stays quick.
 _HOMES = {
+    "Augment": "augment",
     "ConfigError": "errors",
     "CurveConfig": "shots",
     "Ensemble": "ensemble",
     "Failure": "segment",
     "Features": "signals",
+    "FinetuneConfig": "finetuning",
     "Frames": "signals",
     "FuseConfig": "fusing",
     "IndexConfig": "library",
@@ -55,6 +57,8 @@ _HOMES = {
     "export_tags": "library",
     "extract": "features",
     "fuse": "fusing",
+    "finetune": "finetuning",
+    "import_model": "importing",
     "index": "library",
     "learning_curve": "shots",
     "load_model": "ensemble",

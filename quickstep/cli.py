@@ -20,6 +20,8 @@ _ROOM = "quickstep.commands"
 COMMANDS = {
     "train": Entry(f"{_ROOM}.models:train", "Make a model of a folder (or csv) of labelled videos."),
     "evaluate": Entry(f"{_ROOM}.models:evaluate", "Measure a model on videos it has not seen, beside plain baselines, in a report."),
+    "finetune": Entry(f"{_ROOM}.tuned:finetune", "Train a network further on your videos, and make a model of it."),
+    "augment": Entry(f"{_ROOM}.tuned:augment", "Draw a sheet of what a network is shown in training."),
     "predict": Entry(f"{_ROOM}.models:predict", "Name the move in videos."),
     "import-model": Entry(f"{_ROOM}.collecting:import_model", "Make a model of a classifier that others published."),
     "zero-shot": Entry(f"{_ROOM}.models:zero_shot", "Make a model of words alone: no labelled video is needed."),

@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("backbones", "heads"),
     ("features", "shown", "texts", "people"),
     ("calibration", "ensemble", "foreign", "model"),
-    ("training", "fusing", "prediction", "evaluation", "zeroshot", "shots", "growing", "reviewing"),
+    ("training", "finetuning", "fusing", "prediction", "evaluation", "zeroshot", "shots", "growing", "reviewing"),
     ("reporting", "demo", "doctor", "library", "publishing", "recipes"),
     ("cli", "commands", "terminal", "__main__"),
 )
@@ -52,8 +52,9 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Libraries that are slow to import or not always there: each only in the rooms that are about it.
 ROOMS_OF = {
     "av": {"media"},
-    "torch": {"backbones", "heads", "poses", "doctor"},
+    "torch": {"backbones", "finetuning", "heads", "poses", "doctor"},
     "cv2": {"augment", "backbones", "demo", "doctor", "flow", "likeness", "poses"},
+    "accelerate": {"finetuning"},
     "transformers": {"backbones", "poses"},
     "openvino": {"backbones"},
     "mediapipe": {"poses"},

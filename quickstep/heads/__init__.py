@@ -24,6 +24,7 @@ from quickstep.table import Entry, look_up
 
 HEADS: dict[str, Entry] = {
     "attention": Entry("quickstep.heads.attention:AttentionHead", "looks at each stretch of time by itself: keeps the order of things"),
+    "averaged": Entry("quickstep.heads.averaged:AveragedHead", "each window by itself, their scores averaged: what fine-tuning fits"),
     "few-shot": Entry("quickstep.heads.few_shot:FewShotHead", "begins with words and lets 0 to 16 segments a class move it"),
     "forest": Entry("quickstep.heads.forest:ForestHead", "trees on what each number does over time: for motion-numbers"),
     "linear": Entry(
