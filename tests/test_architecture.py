@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("backbones", "heads"),
     ("features", "shown", "texts", "people"),
     ("calibration", "ensemble", "foreign", "model"),
-    ("training", "finetuning", "fusing", "prediction", "evaluation", "zeroshot", "shots", "growing", "reviewing"),
+    ("training", "finetuning", "importing", "fusing", "prediction", "evaluation", "zeroshot", "shots", "growing", "reviewing"),
     ("reporting", "demo", "doctor", "library", "publishing", "recipes"),
     ("cli", "commands", "terminal", "__main__"),
 )

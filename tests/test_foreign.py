@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,12 @@ def test_labels_are_given_where_its_config_has_none(folder: Path, video: Path, t
     with pytest.raises(SystemExit) as end:
         main(["import-model", str(bare), "-o", str(tmp_path / "named"), "--labels", "swipe,halo,windmill"])
     assert not end.value.code
-    assert Model.load(tmp_path / "named").labels == ("swipe", "halo", "windmill")
+    scores = Model.of_foreign(bare, labels=["swipe", "halo", "windmill"]).predict([video]).predictions[0].scores
+    shutil.rmtree(bare)  # the imported model is complete in itself
+    named = Model.load(tmp_path / "named")
+    assert named.labels == ("swipe", "halo", "windmill")
+    assert np.allclose(named.predict([video]).predictions[0].scores, scores, atol=1e-6)
+    bare = publish(tmp_path / "bare", clip, class_labels=None)
     with pytest.raises(ConfigError, match="2 labels"):
         Model.of_foreign(bare, labels=["a", "b"])
 

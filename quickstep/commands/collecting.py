@@ -210,7 +210,7 @@ def import_model(
     weights: Path | None = None,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
-    """Make a model folder of a published CLIP classifier (weights.ckpt + config.json), whose own folder it goes on using.
+    """Make a model folder of a published CLIP classifier (weights.ckpt + config.json), complete in itself.
 
     Parameters
     ----------
@@ -223,15 +223,12 @@ def import_model(
     weights
         the folder of the CLIP it was made of, where its config.json names none that is known
     """
-    from quickstep.model import Model
+    from quickstep.importing import import_model as bring
     from quickstep.reporting import write_card
-    from quickstep.sealed import check_target
     from quickstep.wording import read_wording
 
-    check_target(out)
     named = read_wording(labels).labels if labels else None
-    model = Model.of_foreign(folder, labels=named, weights=weights, store=run.store)
-    model.save(out)
+    model = bring(folder, out, labels=named, weights=weights, store=run.store)
     write_card(model, out)
     if run.json:
         print(jsons.dumps({"model": str(out), "labels": model.labels}, ensure_ascii=False))
