@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.flow import FlowConfig
 from quickstep.manifest import Manifest
 from quickstep.media import write_video
 from quickstep.segment import Segment
-from quickstep.signals import Features, Frames, Matching
+from quickstep.signals import Features, Flow, Frames, Matching
 from quickstep.view import View
 
 COLOURS = {"blue": (40, 40, 180), "green": (40, 180, 40), "red": (180, 40, 40)}
@@ -58,3 +59,28 @@ class Words(Colours):
     def embed_text(self, words: Sequence[str]) -> NDArray[np.float32]:
         named = [[COLOURS[word] for word in sentence.lower().split() if word in COLOURS] for sentence in words]
         return np.array([np.mean(colours, axis=0) if colours else (100, 100, 100) for colours in named], dtype=np.float32)
+
+
+class Drift:
+    """Reads flow: the mean motion of each field; `salt` stands for the weights of a real network."""
+
+    name, revision, reads, license, width = "drift", "1", "flow", "MIT", 2
+    view = View(frames=5, fps=10, size=96, edge=120, windows=None)
+
+    def __init__(self, salt: str | FlowConfig = "a", *, batch: int = 8, parallel: bool = False) -> None:
+        self.flow_config = salt if isinstance(salt, FlowConfig) else FlowConfig()
+        self.identity = {"name": "drift", "weights": salt if isinstance(salt, str) else "a"}
+        self.batch, self.parallel = batch, parallel
+
+    def embed(self, batch: Sequence[Flow]) -> list[Features]:
+        return [Features(np.median(flow.pixels, axis=(1, 2)).astype(np.float32), flow.times) for flow in batch]
+
+
+class AllRight:
+    """A method of flow from outside the project: all goes to the right, one pixel a picture."""
+
+    def __init__(self, preset: str) -> None:
+        self.preset = preset
+
+    def between(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.stack([np.ones(before.shape, np.float32), np.zeros(before.shape, np.float32)], axis=-1)

@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.flow.methods import Grey
+from quickstep.flow.methods import Grey, quick_look
 
 Plane = NDArray[np.float64]  # (3, 3) a point of the earlier picture -> where the camera's motion brings it
 
 _STEP = 8  # pixels between the points that are asked
 _EDGE = 0.18  # share of a side that is near an edge; a point there counts twice
 _NEAR = 1.0  # pixels within which a point agrees
-_AGREED = 0.3  # share of the points that must agree, or the camera is taken to rest
+_AGREED = 0.4  # share of the points that must agree, or the camera is taken to rest
 _REST = 0.9  # where a camera at rest explains this share of what the best plane does, it rests
 _FARTHEST = 0.5  # share of the picture by which a corner may move at most
 
@@ -38,9 +38,7 @@ def stay(before: Grey, after: Grey) -> Grey:
 
 def camera_motion(before: Grey, after: Grey) -> Plane | None:
     """How the camera's own motion moves the points of a picture; None for a camera at rest, or where that cannot be told."""
-    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    finder.setFinestScale(1)
-    flow = finder.calc(before, after, None)
+    flow = quick_look(before, after)
     height, width = before.shape
     y, x = np.mgrid[_STEP // 2 : height : _STEP, _STEP // 2 : width : _STEP]
     points = np.stack([x.ravel(), y.ravel()], axis=1)

@@ -168,7 +168,8 @@ def _table() -> Pixels:
     speed = np.clip(np.hypot(right, down), 0, 1)
     hue = np.degrees(np.arctan2(down, right)) % 360
     colours = cv2.cvtColor(np.stack([hue, np.ones_like(hue), np.sqrt(speed)], axis=-1).astype(np.float32), cv2.COLOR_HSV2RGB)
-    return np.rint(colours * 255).astype(np.uint8)
+    table: Pixels = np.rint(colours * 255).astype(np.uint8)
+    return table
 
 
 @lru_cache(maxsize=8)

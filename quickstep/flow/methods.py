@@ -44,7 +44,11 @@ class Dis:
 
 
 class TvL1:
-    """Total variation with an L1 term; scales are halved, which finds larger motion than OpenCV's own 0.8 does, at a tenth of the work."""
+    """Total variation with an L1 term, begun from a quick look by DIS.
+
+    OpenCV's own settings (five scales of 0.8 from no motion at all) lose whatever moves by more than some ten pixels, at a thirtieth of the
+    speed.
+    """
 
     def __init__(self, preset: str) -> None:
         if not hasattr(cv2, "optflow") or not hasattr(cv2.optflow, "DualTVL1OpticalFlow"):
@@ -55,11 +59,13 @@ class TvL1:
                 "opencv-contrib-python-headless; or take --method dis",
             )
         self._finder = cv2.optflow.DualTVL1OpticalFlow.create()
+        self._finder.setUseInitialFlow(True)
         self._finder.setScaleStep(0.5)
+        self._finder.setScalesNumber(3)
         self._finder.setEpsilon({"quick": 0.06, "usual": 0.03, "fine": 0.01}[preset])
 
     def between(self, before: Grey, after: Grey) -> Field:
-        return np.asarray(self._finder.calc(before, after, None), np.float32)
+        return np.asarray(self._finder.calc(before, after, quick_look(before, after)), np.float32)
 
 
 class Farneback:
@@ -71,6 +77,13 @@ class Farneback:
     def between(self, before: Grey, after: Grey) -> Field:
         found = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 5, 15, self._rounds, 5, 1.1, 0)
         return np.asarray(found, np.float32)
+
+
+def quick_look(before: Grey, after: Grey) -> Field:
+    """About what moves where, in some milliseconds."""
+    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    finder.setFinestScale(1)
+    return np.asarray(finder.calc(before, after, None), np.float32)
 
 
 def open_method(config: FlowConfig) -> Method:

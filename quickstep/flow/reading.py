@@ -103,7 +103,7 @@ def _to_arrays(flow: Flow) -> Arrays:
 
 def _from_arrays(arrays: Arrays) -> Flow:
     count, height, width = arrays["shape"].tolist()
-    return Flow(unpack(arrays["packed"], (count, height, width)), arrays["times"], float(arrays["bound"]), int(arrays["lost"]))
+    return Flow(unpack(arrays["packed"], (count, height, width)), arrays["times"], arrays["bound"].item(), arrays["lost"].item())
 
 
 def _key(segment: Segment, view: View, config: FlowConfig, store: Store) -> dict[str, Json]:
@@ -114,7 +114,7 @@ def _key(segment: Segment, view: View, config: FlowConfig, store: Store) -> dict
         "kind": "flow",
         "video": store.digest(segment.path),
         "span": [segment.start, segment.end],
-        "view": {name: getattr(looked, name) for name in ("frames", "fps", "windows", "hop", "fit", "resample")} | {"short": short},
+        "view": {name: value for name, value in asdict(looked).items() if name not in ("size", "edge", "crops")} | {"short": short},
         "decoding": DECODING_VERSION,
         "flow": identity_of(config),
     }
@@ -139,7 +139,12 @@ def _found(
 
 
 def _looked(view: View) -> View:
-    """What is looked at for a view's flow: its uncut pictures, and one more a window."""
+    """What is looked at for a view's flow: its uncut pictures, and one more a window.
+
+    Windows that cover a segment then share a picture, the last of one being the first of the next: no motion falls between two.
+    """
     if view.frames > MOST:
         raise ConfigError("frames", f"a window has at most {MOST} fields of flow, not {view.frames}")
-    return replace(view.uncut(), frames=view.frames + 1)
+    covering = view.fps is not None and view.windows is None and view.hop is None
+    hop = view.frames / view.fps if covering and view.fps else view.hop
+    return replace(view.uncut(), frames=view.frames + 1, hop=hop)
