@@ -186,9 +186,97 @@ WINDOWS: dict[str, Family] = {  # those that see a window of frames at once
 READERS |= dict.fromkeys(WINDOWS, small_words.write_old_clip)
 
 
+_FRAMES = {"image_size": SIZE, "patch_size": 8, "num_frames": 4}
+
+
+def videomae(**more: Any) -> Any:
+    return transformers.VideoMAEForVideoClassification(_videomae(**more))
+
+
+def videomae_pretraining() -> Any:
+    return transformers.VideoMAEForPreTraining(_videomae())
+
+
+def _videomae(**more: Any) -> Any:
+    decoder = {"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 16}
+    return transformers.VideoMAEConfig(**SMALL, **_FRAMES, **decoder, num_labels=5, **more)
+
+
+def videomae_first_token() -> Any:
+    return videomae(use_mean_pooling=False)
+
+
+def timesformer() -> Any:
+    return transformers.TimesformerForVideoClassification(transformers.TimesformerConfig(**SMALL, **_FRAMES, num_labels=5))
+
+
+def timesformer_bare() -> Any:
+    return transformers.TimesformerModel(transformers.TimesformerConfig(**SMALL, **_FRAMES))
+
+
+def _vivit() -> Any:
+    return transformers.VivitConfig(**SMALL, image_size=SIZE, num_frames=4, tubelet_size=[2, 8, 8], num_labels=5)
+
+
+def vivit() -> Any:
+    return transformers.VivitForVideoClassification(_vivit())
+
+
+def vivit_bare() -> Any:
+    return transformers.VivitModel(_vivit())
+
+
+def _vjepa2() -> Any:
+    small = {key: value for key, value in SMALL.items() if key != "intermediate_size"}
+    predictor = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1, "num_pooler_layers": 1}
+    return transformers.VJEPA2Config(**small, **predictor, patch_size=8, crop_size=SIZE, frames_per_clip=4, num_labels=5)
+
+
+def vjepa2() -> Any:
+    return transformers.VJEPA2ForVideoClassification(_vjepa2())
+
+
+def vjepa2_bare() -> Any:
+    return transformers.VJEPA2Model(_vjepa2())
+
+
+_IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+VIDEOMAE_PICTURE = {**XCLIP_PICTURE, "crop_size": {"height": SIZE, "width": SIZE}, "size": {"shortest_edge": SIZE}}
+TIMESFORMER_PICTURE = {**VIDEOMAE_PICTURE, "image_mean": [0.45] * 3, "image_std": [0.225] * 3}  # as facebook's are
+VIVIT_PICTURE = {
+    **CROPPED,
+    "image_processor_type": "VivitImageProcessor",
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+    "offset": True,
+    "resample": 2,
+    "rescale_factor": 1 / 127.5,
+}
+VJEPA2_PICTURE = {  # its short edge follows from the crop
+    **CROPPED,
+    **_IMAGENET,
+    "crop_size": SIZE,
+    "resample": 2,
+    "size": {"shortest_edge": 292},
+    "video_processor_type": "VJEPA2VideoProcessor",
+}
+
+VIDEOS: dict[str, Family] = {
+    "videomae": (videomae, VIDEOMAE_PICTURE),
+    "videomae-pretraining": (videomae_pretraining, VIDEOMAE_PICTURE),
+    "videomae-first-token": (videomae_first_token, VIDEOMAE_PICTURE),
+    "timesformer": (timesformer, TIMESFORMER_PICTURE),
+    "timesformer-bare": (timesformer_bare, TIMESFORMER_PICTURE),
+    "vivit": (vivit, VIVIT_PICTURE),
+    "vivit-bare": (vivit_bare, VIVIT_PICTURE),
+    "vjepa2": (vjepa2, VJEPA2_PICTURE),
+    "vjepa2-bare": (vjepa2_bare, VJEPA2_PICTURE),
+}
+
+
 def save(family: str, folder: Path, *, seed: int = 0, picture: Mapping[str, Any] | None = None, **options: Any) -> Path:
     """Write a checkpoint of a family; weights are large enough that its vectors tell pictures (and sentences) apart."""
-    make, usual = {**FAMILIES, **WINDOWS}[family]
+    make, usual = {**FAMILIES, **WINDOWS, **VIDEOS}[family]
     torch.manual_seed(seed)
     network = make()
     with torch.no_grad():
@@ -199,6 +287,7 @@ def save(family: str, folder: Path, *, seed: int = 0, picture: Mapping[str, Any]
                 weight.fill_(1.0)
     network.eval().save_pretrained(folder, **options)
     file = "processor_config.json" if "image_processor" in (picture or usual) else "preprocessor_config.json"
+    file = "video_preprocessor_config.json" if "video_processor_type" in (picture or usual) else file
     (folder / file).write_text(json.dumps(dict(picture or usual)))
     if family in READERS:
         READERS[family](folder, longest=LONGEST)

@@ -12,24 +12,28 @@ import torch
 
 from quickstep.backbones import can_be_tuned, open_backbone
 from quickstep.backbones.blocks import blocks_of
-from quickstep.signals import Frames
+from quickstep.signals import Flow, Frames
 
 LAYERS = 2  # of the small transformers
+I3D: dict[str, dict[str, Any]] = {name: {"init": "scratch", "width": 0.1} for name in ("i3d-rgb", "i3d-flow", "i3d-r50", "i3d-r50-nl")}
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("checkpoints")
-    return {name: checkpoints.save(name, folder / name) for name in (*checkpoints.FAMILIES, *checkpoints.WINDOWS)}
+    return {name: checkpoints.save(name, folder / name) for name in (*checkpoints.FAMILIES, *checkpoints.WINDOWS, *checkpoints.VIDEOS)}
 
 
 def opened(saved: dict[str, Path], family: str, **options: Any) -> Any:
-    kind = "hf-xclip" if family in checkpoints.WINDOWS else "hf-image"
+    if family in I3D:
+        return open_backbone(family, precision="fp32", **({"weights": saved[family]} if family in saved else I3D[family]))
+    kind = "hf-xclip" if family in checkpoints.WINDOWS else "hf-video" if family in checkpoints.VIDEOS else "hf-image"
     return open_backbone(f"{kind}:{saved[family]}", precision="fp32", **options)
 
 
 def shown(backbone: Any, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (2, *backbone.unit), dtype=np.uint8)
+    unit = (9, 40, 40, backbone.unit[-1]) if backbone.name in I3D else backbone.unit  # whose windows may be of any size
+    return np.random.default_rng(seed).integers(0, 256, (2, *unit), dtype=np.uint8)
 
 
 def stirred(module: torch.nn.Module) -> torch.nn.Module:
@@ -43,6 +47,7 @@ def stirred(module: torch.nn.Module) -> torch.nn.Module:
 
 CASES = [(family, None) for family in (*checkpoints.FAMILIES, "xclip", "xclip-newer-config")]
 CASES += [("clip", "pooled"), ("clip-vision-projected", "pooled"), ("siglip", "projected"), ("xclip", "prompted")]
+CASES += [(family, None) for family in (*checkpoints.VIDEOS, *I3D)]
 
 
 @pytest.mark.parametrize(("family", "output"), CASES)
@@ -63,7 +68,8 @@ def test_a_trained_network_is_written_and_opens_again_with_equal_output(
     assert again.identity["weights"] != backbone.identity["weights"]
     if output != "prompted":  # whose values are (1, 1 + P, D)
         window = shown(backbone)[0] if len(backbone.unit) == 4 else shown(backbone)
-        found = again.embed([Frames(window, np.arange(len(window)) / 4)])[0].values
+        times = np.arange(len(window)) / 4
+        found = again.embed([Flow(window, times) if family == "i3d-flow" else Frames(window, times)])[0].values
         np.testing.assert_allclose(found, expected.reshape(-1, backbone.width)[: len(found)].numpy(), rtol=1e-4, atol=1e-5)
 
 
@@ -75,7 +81,7 @@ def test_left_to_the_folder_the_output_is_the_same(saved: dict[str, Path], tmp_p
         assert (again.output, again.width) == (output, backbone.width)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("family", [*checkpoints.FAMILIES, "xclip"])
+@pytest.mark.parametrize("family", [*checkpoints.FAMILIES, "xclip", *checkpoints.VIDEOS, *I3D])
 def test_blocks_hold_every_parameter_once_from_input_to_output(saved: dict[str, Path], family: str) -> None:
     backbone = opened(saved, family)
     module = backbone.load()
@@ -86,14 +92,21 @@ def test_blocks_hold_every_parameter_once_from_input_to_output(saved: dict[str, 
     if family == "dinov3-convnext":
         assert len(blocks) == 1 + 1 + 2 + 1 + 1  # a layer in each stage but two in the third, and the norm
         return
-    assert len(blocks) == 1 + LAYERS + 1
+    if family in I3D:
+        assert len(blocks) == (1 + 3 + 4 + 6 + 3 if "r50" in family else 3 + 9)
+        assert all("conv1" in name or "Conv3d_1a" in name for name in blocks[0])
+        return
+    above = family != "videomae-pretraining"  # whose tokens are averaged as they are
+    assert len(blocks) == 1 + LAYERS + above
     assert all("patch" in name or "embed" in name or "pre_" in name for name in blocks[0] if "token" not in name)
     for number, block in enumerate(blocks[1 : 1 + LAYERS]):
         assert all(f".{number}." in name for name in block)
-    assert any("norm" in name for name in blocks[-1])
+    assert not above or any("norm" in name or name.startswith("top.") for name in blocks[-1])
 
 
-@pytest.mark.parametrize("family", ["clip", "siglip", "dinov2", "dinov3-vit", "dinov3-convnext", "xclip"])
+@pytest.mark.parametrize(
+    "family", ["clip", "siglip", "dinov2", "dinov3-vit", "dinov3-convnext", "xclip", "videomae", "timesformer", "vivit", "vjepa2", *I3D]
+)
 def test_what_is_opened_learns(saved: dict[str, Path], family: str) -> None:
     """The gradient reaches the blocks that are opened, the stem among them, and no other."""
     backbone = opened(saved, family)

@@ -130,6 +130,7 @@ class TextBackbone(Backbone, Protocol):
 
 _CLIP = "quickstep.backbones.images:ImageTower"
 _I3D = "quickstep.backbones.i3d:I3d"
+_VIDEO = "quickstep.backbones.videos:VideoTower"
 _XCLIP = "quickstep.backbones.xclip:XClip"
 
 BACKBONES: dict[str, Entry] = {
@@ -154,6 +155,7 @@ BACKBONES: dict[str, Entry] = {
     "i3d-r50": Entry(_I3D, "ResNet-50 I3D, 2048 numbers 4 times a window of 32 frames; give its weights, or train it (--init)"),
     "i3d-r50-nl": Entry(_I3D, "the same with non-local blocks, in which every point sees every other"),
     "hf-image:NAME": Entry(_CLIP, "any CLIP, SigLIP, SigLIP 2 (these read words too), DINOv2 or DINOv3, by hub name or local folder"),
+    "hf-video:NAME": Entry(_VIDEO, "any VideoMAE, TimeSformer, ViViT or V-JEPA 2, one vector a window, by hub name or local folder"),
     "hf-xclip:NAME": Entry(_XCLIP, "any X-CLIP, by hub name or local folder"),
 }
 
@@ -248,8 +250,11 @@ def weights_at_hand(name: str) -> bool:
     """Whether a backbone can be used without any network: it needs no weights, or they are on this machine."""
     if name not in BACKBONES and ":" not in name:
         raise UnknownName("backbone", name, BACKBONES)
-    if _row(name) not in TEXT_BACKBONES:  # they are those of published checkpoints
+    entry = BACKBONES.get(_row(name))
+    if entry is None or entry.target not in (_CLIP, _I3D, _VIDEO, _XCLIP):
         return True
+    if entry.target == _I3D:  # whose weights are always a file that is given
+        return False
     from quickstep.backbones.weights import at_hand
 
     return at_hand(name)

@@ -23,10 +23,19 @@ from quickstep.errors import MissingExtra, WeightsError
 _COUNTERS = ("position_ids",)  # counters that older versions saved
 
 
-def load_network(checkpoint: Checkpoint, kind: str, *, config: Any = None, besides: tuple[str, ...] = ()) -> torch.nn.Module:
+def load_network(
+    checkpoint: Checkpoint,
+    kind: str,
+    *,
+    config: Any = None,
+    besides: tuple[str, ...] = (),
+    unused: tuple[str, ...] = (),
+    more: Mapping[str, Any] | None = None,
+) -> torch.nn.Module:
     """The network of that class in fp32 on the CPU; weights that are missing, of another shape or left over are refused by name.
 
-    `besides` are the beginnings of weights that the checkpoint may hold for other networks.
+    `besides` are the beginnings of weights that the checkpoint may hold for other networks, `unused` those that it may lack too: nothing
+    that we take depends on them.
     """
     with _told(checkpoint):
         loaded, info = getattr(transformers, kind).from_pretrained(
@@ -36,8 +45,9 @@ def load_network(checkpoint: Checkpoint, kind: str, *, config: Any = None, besid
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are told in `info`, and refused below by name
+            **(more or {}),
         )
-    _check(checkpoint, info, besides)
+    _check(checkpoint, info, besides, unused)
     return loaded.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
 
@@ -54,7 +64,8 @@ def write_network(network: Any, folder: Path, checkpoint: Checkpoint, *, license
         folder.mkdir(parents=True, exist_ok=True)
         with quiet():
             network.save_pretrained(folder, state_dict=weights)
-        (folder / "preprocessor_config.json").write_text(json.dumps(dict(checkpoint.processor), indent=2) + "\n", encoding="utf-8")
+        file = "video_preprocessor_config.json" if "video_processor_type" in checkpoint.processor else "preprocessor_config.json"
+        (folder / file).write_text(json.dumps(dict(checkpoint.processor), indent=2) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(f"---\nlicense: {license}\n---\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise WeightsError(
@@ -83,9 +94,9 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
         ) from error
 
 
-def _check(checkpoint: Checkpoint, info: Mapping[str, Collection[Any]], besides: tuple[str, ...]) -> None:
-    missing = sorted(info["missing_keys"])
-    left_over = sorted(key for key in info["unexpected_keys"] if not key.startswith(besides) and not key.endswith(_COUNTERS))
+def _check(checkpoint: Checkpoint, info: Mapping[str, Collection[Any]], besides: tuple[str, ...], unused: tuple[str, ...] = ()) -> None:
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith(unused))
+    left_over = sorted(key for key in info["unexpected_keys"] if not key.startswith(besides + unused) and not key.endswith(_COUNTERS))
     other_shape = sorted(str(each[0] if isinstance(each, tuple) else each) for each in info["mismatched_keys"])
     for keys, what in ((missing, "lacks"), (other_shape, "has of another shape"), (left_over, "has besides what its config describes:")):
         if keys:

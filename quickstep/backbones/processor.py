@@ -28,6 +28,17 @@ _SILENT: dict[str, dict[str, Any]] = {
     "Bit": {**_CROPPED, "image_mean": _CLIP_MEAN, "image_std": _CLIP_STD},
     "Siglip": {**_SQUARE, "resample": 3, "image_mean": _HALF, "image_std": _HALF},
     "VideoMAE": {**_CROPPED, "resample": 2, "image_mean": _HALF, "image_std": _HALF},
+    "Timesformer": {**_CROPPED, "resample": 2, "image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD},
+    "Vivit": {
+        **_CROPPED,
+        "size": {"shortest_edge": 256},
+        "resample": 2,
+        "rescale_factor": 1 / 127.5,
+        "offset": True,
+        "image_mean": _HALF,
+        "image_std": _HALF,
+    },
+    "VJEPA2": {**_CROPPED, "resample": 2, "crop_size": 256, "image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD},
     "ViT": {**_SQUARE, "resample": 2, "image_mean": _HALF, "image_std": _HALF},
     "DINOv3ViT": {**_SQUARE, "resample": 2, "image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD},
 }
@@ -67,12 +78,17 @@ def read_processor(config: Mapping[str, Any], source: str, *, frames: int = FRAM
     }
     if kind == "VideoMAE" and isinstance(said["size"], int) and "crop_size" not in given:
         said["crop_size"] = said["size"]  # the older files of X-CLIP say one number for both
+    if kind == "VJEPA2":  # its processor takes the short edge from the crop, whatever its file says
+        crop = _sizes(said["crop_size"], True, "crop_size", source)
+        said["size"] = {"shortest_edge": int(_square(crop, "crop_size", source) * 256 / 224)}
     if said.get("do_pad"):
         raise _refuse(source, "it pads its pictures")
     factor = _number(said["rescale_factor"], "rescale_factor", source) if said["do_rescale"] else 1.0
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if said["do_normalize"]:
         mean, std = _three(said["image_mean"], "image_mean", source), _three(said["image_std"], "image_std", source)
+    if kind == "Vivit" and said["offset"] and said["do_rescale"]:  # ViViT's values are brought to [-1, 1] before its mean is taken away
+        mean = (mean[0] + 1, mean[1] + 1, mean[2] + 1)
     if not all(std):
         raise _refuse(source, "its image_std has a zero")
     view = _view(said, square_by_default=False, source=source)
@@ -80,10 +96,11 @@ def read_processor(config: Mapping[str, Any], source: str, *, frames: int = FRAM
 
 
 def _kind(config: Mapping[str, Any], source: str) -> str:
-    name = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+    name = str(config.get("image_processor_type") or config.get("video_processor_type") or config.get("feature_extractor_type") or "")
     kind = name
-    for ending in ("Pil", "Fast", "ImageProcessor", "FeatureExtractor"):
+    for ending in ("Pil", "Fast", "ImageProcessor", "VideoProcessor", "FeatureExtractor"):
         kind = kind.removesuffix(ending)
+    kind = "Vivit" if kind == "ViViT" else kind  # as the published ones spell it
     if kind == "Siglip2":
         raise _refuse(source, "its pictures keep their shape (NaFlex) where quickstep's are square; take a fixed-size SigLIP 2 checkpoint")
     if kind not in _SILENT:

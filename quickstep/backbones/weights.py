@@ -21,7 +21,7 @@ from quickstep.errors import StoreError, WeightsError
 from quickstep.hub import WAYS_ON
 from quickstep.store import Store
 
-_SMALL = ("config.json", "preprocessor_config.json", "processor_config.json", "README.md")
+_SMALL = ("config.json", "preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json", "README.md")
 TOKENIZER_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -160,8 +160,10 @@ def at_hand(name: str) -> bool:
 def read_folder(folder: Path, *, source: str, from_hub: bool = False) -> Checkpoint:
     """A checkpoint folder's description; says which file is missing."""
     config = _json(folder / "config.json", source)
-    nested = _json(folder / "processor_config.json", source, optional=True).get("image_processor")
+    newer = _json(folder / "processor_config.json", source, optional=True)
+    nested = newer.get("image_processor") or newer.get("video_processor")
     processor = nested if isinstance(nested, dict) else _json(folder / "preprocessor_config.json", source, optional=True)
+    processor = processor or _json(folder / "video_preprocessor_config.json", source, optional=True)
     if not processor:
         raise WeightsError(f"{source} has no preprocessor_config.json, which says how pictures are prepared: add the checkpoint's own")
     weights = _weight_files(folder, source)
