@@ -75,9 +75,12 @@ class Looker:
 
     def look(self, segment: Segment, progress: Progress = silent) -> Arrays:
         """The features of a segment, and at how many moments its person was not seen."""
-        poses = self.finder.find(segment.path, progress=progress)
+        return self.look_at(self.finder.find(segment.path, progress=progress), segment)
+
+    def look_at(self, poses: Poses, segment: Segment) -> Arrays:
+        """The same, of the poses of the segment's whole path."""
         poses = the_person(_within(poses, segment), self._meant(segment), segment.path)
-        moments = np.unique(self.view.moments(segment.start, _end(poses, segment)))
+        moments = np.unique(self.view.moments(segment.start, end_of(poses, segment)))
         unseen = int((~_seen_at(poses, moments)).sum())
         if unseen == len(moments):
             raise MediaError(segment.path, "nobody is seen well enough in it: fewer than three joints at every moment")
@@ -108,7 +111,7 @@ class Looker:
 
 def _within(poses: Poses, segment: Segment) -> Poses:
     """The poses of a segment alone."""
-    whole = _end(poses, replace(segment, end=None))
+    whole = end_of(poses, replace(segment, end=None))
     if segment.start >= whole:
         raise MediaError(segment.path, f"the segment starts at {segment.start:g} s, but the poses end at {whole:.3f} s")
     if segment.end is not None and segment.end > whole + OVERHANG:
@@ -121,7 +124,7 @@ def _within(poses: Poses, segment: Segment) -> Poses:
     return inside
 
 
-def _end(poses: Poses, segment: Segment) -> float:
+def end_of(poses: Poses, segment: Segment) -> float:
     """When a segment ends: where it says, but not after the last frame has been shown."""
     step = float(np.median(np.diff(poses.times))) if len(poses) > 1 else 1 / 25
     last = float(poses.times[-1]) + step if len(poses) else 0.0
@@ -173,7 +176,7 @@ def _while_there(segment: Segment, poses: Poses, there: NDArray[np.bool_]) -> Se
         return segment
     seen = np.flatnonzero(there)
     last = int(seen[-1])
-    stop = float(poses.times[last + 1]) if last + 1 < len(poses) else _end(poses, segment)
+    stop = float(poses.times[last + 1]) if last + 1 < len(poses) else end_of(poses, segment)
     return replace(segment, start=float(poses.times[seen[0]]), end=stop)
 
 
