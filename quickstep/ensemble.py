@@ -21,6 +21,7 @@ from quickstep import sealed
 from quickstep.calibration import probabilities
 from quickstep.errors import ConfigError, ManifestError, ModelError
 from quickstep.foreign import is_foreign
+from quickstep.locating import model_folder
 from quickstep.manifest import Manifest, read_manifest, write_manifest
 from quickstep.model import ENSEMBLE, MANIFEST, Facts, Model, Prediction, Predictions
 from quickstep.progress import Progress, silent
@@ -187,7 +188,7 @@ class Ensemble:
         write_manifest(self.manifest, path)
 
     def _record(self, folder: Path, members: tuple[_Member, ...]) -> _Record:
-        where = str(folder.absolute())
+        where = str(folder.absolute()) if self.manifest is not None else ""
         return _Record(sealed.FORMAT, ENSEMBLE, self.labels, members, self.temperature, self.threshold, self.facts, where, {})
 
     @classmethod
@@ -221,8 +222,8 @@ AnyModel = Model | Ensemble
 
 
 def load_model(folder: str | Path, weights: str | Path | None = None, *, store: Store | None = None) -> AnyModel:
-    """Whatever a folder holds: a model, or an ensemble of several."""
-    folder = Path(folder)
+    """Whatever a folder holds, or `owner/name` of the hub: a model, or an ensemble of several."""
+    folder = model_folder(folder)
     if not is_ensemble(folder):
         return Model.load(folder, weights, store=store)
     if weights is not None:

@@ -83,17 +83,17 @@ def send_folder(folder: Path, repository: str, *, private: bool, message: str) -
 
 
 @contextmanager
-def told(repository: str, revision: str, what: str, *, ways_on: str = WAYS_ON) -> Iterator[None]:
-    """What the hub and the network between say, in one line."""
+def told(repository: str, revision: str, what: str, *, ways_on: str = WAYS_ON, here: str | None = None) -> Iterator[None]:
+    """What the hub and the network between say, in one line; `here` says what that means, where it is not that `what` is missing."""
     try:
         yield
     except WeightsError:
         raise
     except (HfHubHTTPError, HFValidationError, EntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise WeightsError(_why(repository, revision, error, what, ways_on)) from error
+        raise WeightsError(_why(repository, revision, error, here or _missing(repository, what), ways_on)) from error
     except Exception as error:  # the hub's client lets its network library's errors through, and changes that library
         if isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "requests", "urllib3"):
-            raise WeightsError(_why(repository, revision, error, what, ways_on)) from error
+            raise WeightsError(_why(repository, revision, error, here or _missing(repository, what), ways_on)) from error
         raise
 
 
@@ -101,10 +101,8 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
-def _why(repository: str, revision: str, error: Exception, what: str, ways_on: str) -> str:
+def _why(repository: str, revision: str, error: Exception, here: str, ways_on: str) -> str:
     """One line: what went wrong, and how to go on."""
-    verb = "are" if what.endswith("s") else "is"
-    here = f"the {what} of {repository} {verb} not on this machine"
     if isinstance(error, GatedRepoError):
         why = f"{repository} is gated: accept its terms on its page and log in (hf auth login), or {ways_on}"
     elif isinstance(error, RevisionNotFoundError):
@@ -114,7 +112,11 @@ def _why(repository: str, revision: str, error: Exception, what: str, ways_on: s
     elif isinstance(error, OfflineModeIsEnabled):
         why = f"{here}, and the hub is switched off (HF_HUB_OFFLINE): {ways_on}"
     elif getattr(error, "errno", None) in (13, 28, 30):  # not allowed, full, read-only
-        why = f"the {what} of {repository} cannot be kept: {error}; free some space or point HF_HOME elsewhere"
+        why = f"{here} and cannot be kept: {error}; free some space or point HF_HOME elsewhere"
     else:
         why = f"{here} and the hub cannot be reached ({error}): {ways_on}"
     return why
+
+
+def _missing(repository: str, what: str) -> str:
+    return f"the {what} of {repository} {'are' if what.endswith('s') else 'is'} not on this machine"

@@ -41,18 +41,21 @@ class About:
         return cls(report.model, report.labels, report.trained_on, report.proof.counts)
 
 
-def model_card(about: AnyModel | Report | About, report: Report | None = None) -> str:
-    """The card as text; with a report every metric is filled in, without one it says that none was measured."""
+def model_card(about: AnyModel | Report | About, report: Report | None = None, *, license: str | None = None) -> str:
+    """The card as text; with a report every metric is filled in, without one it says that none was measured.
+
+    `license` is what its maker gives it under, where that is not what the backbone's weights come under.
+    """
     if isinstance(about, Report):
-        return model_card(About.of_report(about), about)
+        return model_card(About.of_report(about), about, license=license)
     facts = about if isinstance(about, About) else About.of(about)
-    return f"---\n{_front(facts, report)}\n---\n\n" + "\n".join(_body(facts, report)) + "\n"
+    return f"---\n{_front(facts, report, license)}\n---\n\n" + "\n".join(_body(facts, report, license)) + "\n"
 
 
-def _front(about: About, report: Report | None) -> str:
-    name = re.sub(r"[^\w. -]", "-", about.model.name) or "model"
+def _front(about: About, report: Report | None, given: str | None) -> str:
+    name = re.sub(r"[^\w. -]", "-", about.model.name.rpartition("/")[2]) or "model"
     known: dict[str, Any] = {"model_name": name, "eval_results": _results(report)} if report else {}
-    license, license_name = _license(about.model.license)
+    license, license_name = _license(given or about.model.license)
     if license_name:
         known["license_name"] = license_name
     data = ModelCardData(
@@ -113,7 +116,7 @@ def _results(report: Report) -> list[EvalResult]:
     ]
 
 
-def _body(about: About, report: Report | None) -> list[str]:
+def _body(about: About, report: Report | None, given: str | None) -> list[str]:
     model = about.model
     lines = [f"# {escape(model.name)}", "", _what_it_is(about), ""]
     lines += (
@@ -128,9 +131,9 @@ def _body(about: About, report: Report | None) -> list[str]:
     if report:
         lines += section("Is the test fair?", fairness(report, counted=False))
     lines += section("Limits", [f"- {escape(line)}" for line in _limits(about, report)])
-    lines += section(
-        "Licence", [escape(f"The backbone {model.backbone} comes under: {model.license or 'no licence that its weights state'}.")]
-    )
+    own = [f"This model is given under: {escape(given)}.", ""] if given else []
+    theirs = escape(f"The backbone {model.backbone} comes under: {model.license or 'no licence that its weights state'}.")
+    lines += section("Licence", [*own, theirs])
     for title, rows in facts_of(model):
         if rows:
             lines += section(title, table(("", ""), rows))
@@ -153,7 +156,7 @@ def _words_alone(about: About) -> bool:
 
 
 def _use(name: str) -> list[str]:
-    folder = name if re.fullmatch(r"[\w.-]+", name) else "MODEL"
+    folder = name if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) else "MODEL"
     return [
         "```sh",
         f"quickstep predict {folder} new.mp4",
