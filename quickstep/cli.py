@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
@@ -55,8 +55,12 @@ def _recipe(command: App, names: tuple[str, ...], arguments: ArgumentCollection)
     if named is not None:
         from quickstep.recipes import read_recipe
 
-        settings = {key.replace("_", "-"): value for key, value in read_recipe(named, verb=names[-1] if names else None).items()}
-        Dict(settings, use_commands_as_keys=False, source=f"the recipe {named}")(command, names, arguments)
+        settings: dict[str, Any] = {
+            key.replace("_", "-"): value for key, value in read_recipe(named, verb=names[-1] if names else None).items()
+        }
+        for name in reversed(names):  # else a setting that is called as a command is (augment) would be passed over
+            settings = {name: settings}
+        Dict(settings, source=f"the recipe {named}")(command, names, arguments)
 
 
 app = App(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
 
 import tests.toys as toys
 from quickstep.backbones import BACKBONES
-from quickstep.cli import main
+from quickstep.cli import app, main
 from quickstep.errors import ConfigError, QuickstepError, UnknownName
 from quickstep.heads import open_head
 from quickstep.manifest import write_manifest
@@ -33,6 +34,14 @@ def test_every_recipe_can_be_cooked(name: str) -> None:
         if isinstance(config, TrainConfig):
             assert open_head(config.head, config.head_settings).name == config.head
     told = {key: value for config in made for key, value in to_plain(config).items()}
+    assert {key: told[key] for key in recipe.settings} == recipe.settings
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_command_line_takes_every_setting_of_a_recipe(name: str) -> None:
+    recipe = open_recipe(name)
+    _, bound, _ = app.parse_args([recipe.verb, "somewhere", "-o", "there", "--recipe", name])
+    told = {key: value for config in bound.arguments.values() if is_dataclass(config) for key, value in to_plain(config).items()}
     assert {key: told[key] for key in recipe.settings} == recipe.settings
 
 

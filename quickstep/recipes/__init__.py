@@ -22,7 +22,7 @@ from quickstep.training import TrainConfig
 VERBS: dict[str, tuple[str, ...]] = {
     "train": ("quickstep.training:TrainConfig",),
     "finetune": ("quickstep.finetuning:FinetuneConfig", "quickstep.augment:Augment"),
-    "tune": ("quickstep.tuning:TuneConfig",),
+    "tune": ("quickstep.tuning:TuneConfig", "quickstep.training:TrainConfig"),
 }
 _TARGETS = {"train": "-o MODEL", "finetune": "-o MODEL", "tune": "-o FOLDER"}
 
