@@ -57,8 +57,6 @@ def _recipe(command: App, names: tuple[str, ...], arguments: ArgumentCollection)
 
         said = read_recipe(named, verb=names[-1] if names else None)
         settings: dict[str, Any] = {key.rstrip("_").replace("_", "-"): value for key, value in said.items()}
-            key.replace("_", "-"): value for key, value in read_recipe(named, verb=names[-1] if names else None).items()
-        }
         for name in reversed(names):  # else a setting that is called as a command is (augment) would be passed over
             settings = {name: settings}
         Dict(settings, source=f"the recipe {named}")(command, names, arguments)
