@@ -32,11 +32,12 @@ def googlenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A ResNet-50 of transformers with drawn weights, in eval."""
-    network = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=CLASSES))
+    with torch.device("meta"):
+        network = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=CLASSES))
     shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
     state = filled(shapes, 4)
     state = {name: value * 0.2 if "layer.2.normalization.weight" in name else value for name, value in state.items()}
-    network.load_state_dict(state)
+    network.load_state_dict(state, assign=True)
     return network.eval()
 
 
@@ -78,8 +79,9 @@ def test_a_still_video_gives_googlenets_own_answer(googlenet: Path, size: tuple[
     close(features, features[:, :, :1].expand_as(features))  # every moment says the same, the first and the last too
 
 
-@pytest.mark.parametrize("name", ["i3d-r50", "i3d-r50-nl"])
-@pytest.mark.parametrize("form", ["folder", "torchvision", "parallel", "file"])
+@pytest.mark.parametrize(
+    ("name", "form"), [("i3d-r50", "folder"), ("i3d-r50", "torchvision"), ("i3d-r50", "parallel"), ("i3d-r50-nl", "file")]
+)
 def test_a_still_video_gives_resnets_own_answer(resnet: Any, resnet_forms: dict[str, Path], name: str, form: str) -> None:
     picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     backbone = opened(name, resnet_forms[form])
@@ -90,6 +92,7 @@ def test_a_still_video_gives_resnets_own_answer(resnet: Any, resnet_forms: dict[
     close(backbone.classify(still(picture, 16)), output.logits)
 
 
+@pytest.mark.slow
 def test_at_full_size_too(resnet: Any, resnet_forms: dict[str, Path], googlenet: Path) -> None:
     picture = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():

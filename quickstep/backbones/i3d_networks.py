@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from quickstep.backbones import i3d
+from quickstep.backbones.i3d_origins import KINDS, config_of
 from quickstep.backbones.inception_i3d import InceptionI3d
 from quickstep.backbones.inflation import classes_of, inflate, read_flat
 from quickstep.backbones.resnet_i3d import Bottleneck, NonLocal, ResnetI3d
@@ -58,8 +58,7 @@ class Watched:
 
 def width_of(name: str, multiplier: float) -> int:
     """D of a narrowed network."""
-    with torch.device("meta"):
-        return _made(name, multiplier=multiplier).width
+    return _made(name, multiplier=multiplier).width
 
 
 def open_network(backbone: I3d) -> Watched:
@@ -76,7 +75,7 @@ def open_network(backbone: I3d) -> Watched:
         weights = read_weights(origin.file)
         classes = _classes(weights)
         network = _made(name, classes=classes, **how)
-        _recognise(weights, backbone)
+        _recognise(weights, name)
         fill(network, weights, name)
         labels = _labels(weights.notes, classes) if labels is None else labels
         if labels is not None and len(labels) != classes:
@@ -104,14 +103,23 @@ def write_network(backbone: I3d, module: nn.Module, folder: Path, view: Mapping[
     network = module.network if isinstance(module, Watching) else module
     assert isinstance(network, (InceptionI3d, ResnetI3d))
     labels = backbone.labels if _head(network) is not None else None
-    write_folder(folder, network.state_dict(), i3d.config_of(backbone.name, backbone.origin, view, labels))
+    write_folder(folder, network.state_dict(), config_of(backbone.name, backbone.origin, view, labels))
 
 
 def _made(name: str, *, classes: int = 0, multiplier: float = 1.0, ends: Any = "zeros", momentum: float | None = None) -> Network:
-    kind = i3d.KINDS[name]
-    if kind.flat == "googlenet":
-        return InceptionI3d(kind.channels, classes=classes, multiplier=multiplier, ends=ends, momentum=momentum or 0.01)
-    return ResnetI3d(kind.channels, classes=classes, multiplier=multiplier, ends=ends, non_local=kind.non_local)
+    """The network on the CPU, its kernels not yet anything."""
+    kind = KINDS[name]
+    network: Network
+    with torch.device("meta"):  # drawing weights that are replaced at once takes longer than reading them
+        if kind.flat == "googlenet":
+            network = InceptionI3d(kind.channels, classes=classes, multiplier=multiplier, ends=ends, momentum=momentum or 0.01)
+        else:
+            network = ResnetI3d(kind.channels, classes=classes, multiplier=multiplier, ends=ends, non_local=kind.non_local)
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.reset_parameters()
+    return network
 
 
 def _begin(network: nn.Module, seed: int) -> None:
@@ -153,19 +161,19 @@ def _labels(notes: Mapping[str, Any], classes: int) -> tuple[str, ...] | None:
     return None
 
 
-_SIGNS = {  # a weight, its dimension that tells, and what it is there: the first that fits names the network
+_SIGNS = {  # a weight, and how many channels it sees where that tells: the first that fits names the network
     "i3d-rgb": ("Conv3d_1a_7x7.conv3d.weight", 3),
     "i3d-flow": ("Conv3d_1a_7x7.conv3d.weight", 2),
-    "i3d-r50-nl": ("backbone.layer2.1.non_local_block.theta.conv.weight", 512),
-    "i3d-r50": ("backbone.layer1.0.conv1.conv.weight", 64),
+    "i3d-r50-nl": ("backbone.layer2.1.non_local_block.theta.conv.weight", None),
+    "i3d-r50": ("backbone.layer1.0.conv1.conv.weight", None),
 }
 
 
-def _recognise(weights: Weights, backbone: I3d) -> None:
+def _recognise(weights: Weights, name: str) -> None:
     """Say it where a file is that of another of our networks."""
-    for name, (key, channels) in _SIGNS.items():
+    for other, (key, channels) in _SIGNS.items():
         found = weights.tensors.get(key)
-        if found is not None and found.ndim == 5 and found.shape[1] == channels:
-            if name != backbone.name and backbone.origin.width == 1:
-                raise WeightsError(f"{weights.file} is a checkpoint of {name}, not of {backbone.name}: open it by that name")
+        if found is not None and found.ndim == 5 and channels in (None, found.shape[1]):
+            if other != name:
+                raise WeightsError(f"{weights.file} is a checkpoint of {other}, not of {name}: open it by that name")
             return
