@@ -125,6 +125,7 @@ def test_labels_match_in_any_spelling_and_others_are_told_with_the_nearest(tmp_p
     assert found.manifest.labels == ("dancing ballet",)
     assert any("'breakdancing'" in text and "nearest is 'break dancing'" in text for text in found.unmatched)
     assert len(found.unmatched) == 18
+    assert collect_kinetics([rows], tmp_path / "v", KineticsConfig(labels="break_dancing")).manifest.labels == ("break_dancing",)
     assert bare("Tai-Chi!") == bare("tai_chi")
     assert matched(["a b"], ["A_B"])[0] == {"A_B": "a b"}
 

@@ -16,9 +16,10 @@ import transformers
 
 from quickstep.cli import main
 from quickstep.errors import ConfigError, ModelError, QuickstepError, WeightsError
+from quickstep.finetuning import FinetuneConfig, finetune
 from quickstep.media import write_video
 from quickstep.model import Model
-from tests import checkpoints
+from tests import checkpoints, toys
 
 LABELS = ["windmill", "halo", "swipe"]
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -234,3 +235,14 @@ def test_one_of_the_published_size_needs_no_clip_beside_it(tmp_path: Path, video
     model = Model.load(tmp_path / "big")
     assert model.backbone.checkpoint.config["num_attention_heads"] == 12  # type: ignore[attr-defined]
     assert model.predict([video]).predictions
+
+
+@pytest.mark.slow
+def test_it_is_trained_further_as_any_network(folder: Path, tmp_path: Path) -> None:
+    manifest = toys.draw_colours(tmp_path / "set", labels=("blue", "red"))
+    config = FinetuneConfig(from_=str(folder), new_head=True, epochs=1, batch=4, device="cpu", precision="fp32")
+    tuned = finetune(manifest, config, folder=tmp_path / "tuned").model
+    again = Model.load(tmp_path / "tuned")
+    paths = [segment.path for segment in manifest.part("test").segments]
+    assert again.labels == ("blue", "red")
+    assert np.allclose(*([one.scores for one in each.predict(paths).predictions] for each in (tuned, again)), atol=1e-6)

@@ -10,8 +10,9 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
-from quickstep.wording import read_wording
+from quickstep.wording import LABEL_SETS, read_wording
 
+_LIST = re.compile(r"[,/.\\]")  # what stands in a list of labels or the name of a file, and in no label alone
 _APART = re.compile(r"[\W_]+")
 
 
@@ -22,8 +23,12 @@ def bare(label: str) -> str:
 
 
 def wanted_labels(labels: str | Path | Sequence[str] | None) -> tuple[str, ...]:
-    """The labels of a list, a file, or a set that ships; () where none were asked for."""
-    return () if labels is None else read_wording(labels).labels
+    """The labels of a list, a file, or a set that ships, one alone too; () where none were asked for."""
+    if labels is None:
+        return ()
+    if isinstance(labels, str) and labels.strip() and labels not in LABEL_SETS and not _LIST.search(labels) and not Path(labels).exists():
+        return (" ".join(labels.split()),)
+    return read_wording(labels).labels
 
 
 @dataclass(frozen=True)
