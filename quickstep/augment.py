@@ -127,6 +127,8 @@ class Draw:
 
     def view(self, view: View) -> View:
         """The moments at which to look, of the uncut picture: one window, inside the segment."""
+        if view.windows == 1 and (self.lead, self.loose, self.pace) == (0, 0, 1):
+            return view.uncut()  # nothing is drawn: flow that is kept of the view is found again
         plain = {each.name: getattr(view, each.name) for each in fields(View)} | {"crops": 1}
         return Drawn(**plain, lead=self.lead, loose=self.loose, pace=self.pace, seed=self.seed).uncut()
 
@@ -179,7 +181,7 @@ class Draw:
         side = math.sqrt(smallest**2 + (largest**2 - smallest**2) * self.area)
         stretch = math.exp(self.shape * _SHAPE * self.crop / 2)
         across, down = min(side * stretch, float(width)), min(side / stretch, float(height))
-        reach = min(1.0, 2 * self.crop) / 2
+        reach = self.crop / 2
         return across, down, (width - across) * (0.5 + reach * self.wander[0]), (height - down) * (0.5 + reach * self.wander[1])
 
     def _plain(self, pixels: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:

@@ -46,7 +46,7 @@ class Dis:
 class TvL1:
     """Total variation with an L1 term, begun from a quick look by DIS.
 
-    OpenCV's own settings (five scales of 0.8 from no motion at all) lose whatever moves by more than some ten pixels, at a thirtieth of the
+    OpenCV's own settings (five scales of 0.8 from no motion at all) lose whatever moves by more than some ten pixels, at a tenth of the
     speed.
     """
 

@@ -11,9 +11,9 @@ from quickstep.table import Entry
 PRESETS = ("quick", "usual", "fine")
 
 METHODS: dict[str, Entry] = {
-    "dis": Entry("quickstep.flow.methods:Dis", "DIS: the quickest by far, and exact"),
-    "tvl1": Entry("quickstep.flow.methods:TvL1", "TV-L1: sharp edges of what moves; about a tenth of the speed"),
-    "farneback": Entry("quickstep.flow.methods:Farneback", "Farneback: smooth; half the speed of DIS"),
+    "dis": Entry("quickstep.flow.methods:Dis", "DIS: quick, exact, follows large motion"),
+    "tvl1": Entry("quickstep.flow.methods:TvL1", "TV-L1, begun from DIS: the most exact, at about a twentieth of the speed"),
+    "farneback": Entry("quickstep.flow.methods:Farneback", "Farneback: smooth; somewhat slower and less exact than DIS"),
 }
 
 
