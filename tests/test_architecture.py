@@ -44,8 +44,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("features", "shown", "texts", "people"),
     ("calibration", "ensemble", "foreign", "model"),
     ("training", "finetuning", "importing", "fusing", "prediction", "evaluation", "zeroshot", "shots", "growing", "reviewing"),
-    ("reporting", "demo", "doctor", "library", "publishing", "recipes"),
-    ("cli", "commands", "terminal", "__main__"),
+    ("reporting", "tuning", "demo", "doctor", "library", "publishing", "recipes"),
+    ("cli", "commands", "server", "terminal", "__main__"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -61,10 +61,17 @@ ROOMS_OF = {
     "rtmlib": {"poses"},
     "onnxruntime": {"poses"},
     "lancedb": {"library"},
+    "optuna": {"tuning"},
     "pyarrow": {"library"},
     "matplotlib": {"reporting"},
     "cyclopts": {"cli", "commands"},
     "rich": {"cli", "terminal"},
+    "fastapi": {"server"},
+    "starlette": {"server"},
+    "pydantic": {"server"},
+    "uvicorn": {"server"},
+    "python_multipart": {"server"},
+    "prometheus_client": {"server"},
 }
 
 
