@@ -1,0 +1,98 @@
+"""work: one worker of a study: takes trials, tries them, writes down what came of them, until the time or the number is up.
+
+Started as `python -m quickstep.tuning.working STUDY LIMITS` it is a worker in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from optuna.trial import Trial
+
+from quickstep.errors import QuickstepError
+from quickstep.progress import Progress, silent
+from quickstep.store import Store
+from quickstep.tuning.study import Study, as_json, settled
+from quickstep.tuning.trying import Hopeless, Trier
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Until when a worker goes on."""
+
+    until: float | None = None  # seconds since 1970
+    trials: int | None = None  # in the whole study
+    seed: int = 0
+    parent: int | None = None  # the process without which it has no reason to go on
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up, or nobody waits any more."""
+        return (self.until is not None and time.time() >= self.until) or (self.parent is not None and os.getppid() != self.parent)
+
+
+def work(study: Study, trier: Trier, limits: Limits, progress: Progress = silent) -> int:
+    """Try until the end; how many trials were made here."""
+    made = 0
+    while not limits.over:
+        trial = study.take(limits.trials)
+        if trial is None:
+            break
+        _try(study, trier, trial, limits)
+        made += 1
+        total = limits.trials or 0
+        count = len(study.trials)
+        progress("trials", min(count, total) if total else count, max(total, count + (not total)))
+    return made
+
+
+def _try(study: Study, trier: Trier, trial: Trial, limits: Limits) -> None:
+    """One trial; whatever goes wrong in it is its own affair."""
+
+    def report(step: int, value: float) -> None:
+        trial.report(value, step)
+        if step + 1 >= len(trier.steps):
+            return
+        if limits.over:
+            raise Hopeless("the time was up in the midst of it")
+        if trial.should_prune():
+            raise Hopeless(f"stopped after step {step + 1} of {len(trier.steps)}: others did better by then")
+
+    try:
+        config = study.plan.space.draw(trial, study.plan.base, usual=trial.user_attrs.get("usual"))
+        trial.set_user_attr("config", as_json(config))
+        outcome = trier.run(config, report)
+    except Hopeless as stop:
+        study.pruned(trial, str(stop))
+    except QuickstepError as error:
+        study.failed(trial, str(error))
+    except Exception as error:  # the study goes on, and says so
+        study.failed(trial, f"{type(error).__name__}: {error}"[:500] or type(error).__name__)
+    else:
+        study.done(trial, outcome.value, outcome.to_json())
+
+
+def main(arguments: list[str]) -> int:
+    """A worker in a process of its own."""
+    folder, limits = Path(arguments[0]), Limits(**json.loads(arguments[1]))
+    plan = Study.read(folder)
+    if plan is None:
+        print(f"quickstep: {folder} holds no study", file=sys.stderr)
+        return 1
+    manifest, store = Study.manifest(folder), Store(plan.store)
+    study = Study(folder, settled(plan, plan.tune), seed=limits.seed)
+    try:
+        tune = plan.tune
+        work(study, Trier.of(manifest, measure=tune.measure, folds=tune.folds, seed=plan.base.seed, store=store), limits)
+    finally:
+        study.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
