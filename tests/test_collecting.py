@@ -18,6 +18,7 @@ from quickstep.collecting import (
     KineticsConfig,
     LetsDanceConfig,
     MergeConfig,
+    MmactionConfig,
     collect_kinetics,
     collect_lets_dance,
     collect_mmaction,
@@ -329,7 +330,7 @@ def test_lists_of_videos_make_the_round_trip(small: Manifest, tmp_path: Path) ->
     rooted = export_list(small, tmp_path / "rooted", ExportConfig(root=small.source))
     assert rooted.lists[1].read_text() == "b c/3.mp4 0\n"
     assert "spaces" in rooted.notes[0]
-    found = collect_mmaction(rooted.lists[1], classes=rooted.classes, root=small.source)
+    found = collect_mmaction(rooted.lists[1], MmactionConfig(classes=rooted.classes, root=small.source))
     assert [(s.path.name, s.label) for s in found.manifest.segments] == [("3.mp4", "halo")]
 
 
@@ -341,7 +342,8 @@ def test_lists_of_frames_make_the_round_trip(small: Manifest, tmp_path: Path) ->
     assert [file.read_text().splitlines()[0] for file in written.lists] == ["a/1 20 0", "b c/3 20 0", "a/4 5 10 1"]
     with pytest.raises(ManifestError, match="collect mmaction"):
         read_manifest(written.lists[0], classes=written.classes)
-    back = [s for f in written.lists for s in collect_mmaction(f, classes=written.classes, root=small.source).manifest.segments]
+    how = MmactionConfig(classes=written.classes, root=small.source)
+    back = [s for f in written.lists for s in collect_mmaction(f, how).manifest.segments]
     assert [(s.path, s.label, s.start, s.end) for s in back] == [(s.path, s.label, s.start, s.end) for s in spans.segments]
 
 
@@ -351,7 +353,7 @@ def test_folders_of_frames_become_videos(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "names.txt").write_text("jump\nrun\n")
     (tmp_path / "list.txt").write_text("jump 20 0\njump 6 1\ngone 20 1\n")
     out = tmp_path / "set.csv"
-    words = ("--classes", tmp_path / "names.txt", "--videos", tmp_path / "frames", "--fps", 10)
+    words = ("--classes", tmp_path / "names.txt", "--root", tmp_path / "frames", "--fps", 10)
     status, _, said = run(capsys, "collect", "mmaction", tmp_path / "list.txt", "-o", out, *words)
     assert status == 0, said
     segments = read_manifest(out).segments

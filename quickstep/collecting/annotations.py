@@ -29,8 +29,10 @@ _LIST_COLUMNS = ("path", "label")
 
 @dataclass(frozen=True)
 class MmactionConfig:
-    """Which part a list is."""
+    """What a list's numbers and paths mean, and which part it is."""
 
+    classes: Path | None = setting(None, "a file that names the class numbers")
+    root: Path | None = setting(None, "the folder that the list's paths count from, MMAction2's data_prefix (default: the list's own)")
     split: Literal["train", "val", "test"] | None = setting(None, "the part that this list is: train, val or test (default: not said)")
 
 
@@ -60,30 +62,36 @@ def collect_mmaction(
     listing: str | Path,
     config: MmactionConfig | None = None,
     *,
-    classes: str | Path | None = None,
-    root: str | Path | None = None,
     frames: FramesConfig | None = None,
     videos: str | Path = "mmaction-videos",
     progress: Progress = silent,
 ) -> Collected:
     """The segments of a list whose videos are here; folders of frames are written as videos once, into `videos`."""
     listing, config, frames = Path(listing), config or MmactionConfig(), frames or FramesConfig()
-    folder = Path(root) if root is not None else listing.parent
-    text = read_text(listing)
+    text, root = read_text(listing), config.root or listing.parent
     if not mmaction.lists_frames(text):
-        manifest = read_manifest(listing, classes=classes, root=folder)
+        manifest = read_manifest(listing, classes=config.classes, root=root)
         gone = set(manifest.missing)
         segments = [segment for segment in manifest.segments if segment not in gone]
         lost = [(str(segment.path), segment.label or "") for segment in manifest.segments if segment in gone]
         return _collected(segments, lost, listing, config, (), [])
-    names = read_class_list(Path(classes)) if classes is not None else None
-    rows = mmaction.read_frame_rows(text, listing, classes=names)
-    target = Path(frames.to_videos or videos)
-    sources = {name: _source(folder / name) for name in dict.fromkeys(row.folder for row in rows)}
+    rows = mmaction.read_frame_rows(text, listing, classes=read_class_list(config.classes) if config.classes else None)
+    sources = {name: _source(root / name) for name in dict.fromkeys(row.folder for row in rows)}
     if not any(sources.values()):
-        raise ManifestError(listing, f"none of its {len(sources)} folders of frames is there, such as {folder / rows[0].folder}")
-    made: dict[str, tuple[Path, float]] = {}
-    failures: list[Failure] = []
+        raise ManifestError(listing, f"none of its {len(sources)} folders of frames is there, such as {root / rows[0].folder}")
+    made, failures = _as_videos(sources, root, frames, Path(frames.to_videos or videos), progress)
+    segments = [_span(row, sources[row.folder], *made[row.folder]) for row in rows if row.folder in made]
+    if not segments:
+        raise failures[0].error
+    lost = [(row.folder, row.label) for row in rows if sources[row.folder] is None]
+    notes = listed_gaps([source for source in sources.values() if isinstance(source, Pictures)])
+    return _collected(segments, lost, listing, config, tuple(failures), notes)
+
+
+def _as_videos(
+    sources: Mapping[str, Pictures | Path | None], root: Path, frames: FramesConfig, target: Path, progress: Progress
+) -> tuple[dict[str, tuple[Path, float]], list[Failure]]:
+    """The video of each frame folder and its pace; those of pictures are written first."""
 
     def video_of(name: str) -> tuple[Path, float]:
         source = sources[name]
@@ -93,18 +101,14 @@ def collect_mmaction(
         fps = frames.fps or USUAL_FPS
         return to_video(source, target / f"{name}.mp4", fps=fps, edge=frames.edge), fps
 
+    made, failures = {}, []
     here = [name for name, source in sources.items() if source is not None]
     for name, result in in_parallel(video_of, here, "writing videos", workers=None, progress=progress):
         if isinstance(result, QuickstepError):
-            failures.append(Failure(Segment(folder / name), result))
+            failures.append(Failure(Segment(root / name), result))
         else:
             made[name] = result
-    segments = [_span(row, sources[row.folder], *made[row.folder]) for row in rows if row.folder in made]
-    if not segments:
-        raise failures[0].error
-    lost = [(row.folder, row.label) for row in rows if sources[row.folder] is None]
-    notes = listed_gaps([source for source in sources.values() if isinstance(source, Pictures)])
-    return _collected(segments, lost, listing, config, tuple(failures), notes)
+    return made, failures
 
 
 def _collected(

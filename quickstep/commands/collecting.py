@@ -99,8 +99,6 @@ def mmaction(
     /,
     *,
     out: Annotated[Path, Out],
-    classes: Path | None = None,
-    videos: Path | None = None,
     missing: Path | None = None,
     config: Annotated[MmactionConfig, Flat] = DEFAULT_MMACTION,
     frames: Annotated[FramesConfig, Flat] = DEFAULT_FRAMES,
@@ -114,17 +112,13 @@ def mmaction(
         the list: path number, or folder frames number, or folder first frames number
     out
         the manifest to write
-    classes
-        a file that names the class numbers
-    videos
-        the folder that the list's paths count from, MMAction2's data_prefix (default: the list's own)
     missing
         where the lines without a video go (default: NAME-missing.csv beside the manifest)
     """
     from quickstep.collecting import collect_mmaction
 
     with TerminalProgress() as progress:
-        found = collect_mmaction(listing, config, classes=classes, root=videos, frames=frames, videos=_beside(out), progress=progress)
+        found = collect_mmaction(listing, config, frames=frames, videos=_beside(out), progress=progress)
     _finish(found, out, missing, run)
 
 
