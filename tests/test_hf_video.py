@@ -13,10 +13,14 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from small_sets import draw
 
 from quickstep.backbones import can_be_tuned, check_view, open_backbone, view_for, weights_at_hand
 from quickstep.errors import ConfigError, WeightsError
+from quickstep.model import Model
+from quickstep.prediction import predict
 from quickstep.signals import Frames
+from quickstep.training import TrainConfig, train
 
 FRAMES = 4
 CLASSIFIERS = {
@@ -208,3 +212,13 @@ def test_at_hand(saved: dict[str, Path]) -> None:
     assert weights_at_hand(f"hf-video:{saved['videomae']}")
     assert not weights_at_hand("hf-video:some/videomae")
     assert not weights_at_hand("i3d-rgb")
+
+
+def test_a_model_on_frozen_features_is_trained_saved_and_opened_again(saved: dict[str, Path], tmp_path: Path) -> None:
+    manifest = draw(tmp_path / "videos", "motion", count=20, groups=5)
+    model = train(manifest, TrainConfig(backbone="hf-video:x", weights=str(saved["videomae"]), precision="fp32")).model
+    expected = predict(model, manifest.segments[:2]).predictions
+    model.save(tmp_path / "model")
+    again = predict(Model.load(tmp_path / "model"), manifest.segments[:2]).predictions
+    for found, wanted in zip(again, expected, strict=True):
+        assert np.array_equal(found.scores, wanted.scores)

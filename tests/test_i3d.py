@@ -11,13 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_sets import draw
 from video_references import filled, inception_map, inception_scores, resnet_map, resnet_scores
 
 from quickstep.backbones import can_be_tuned, check_view, open_backbone, view_for
 from quickstep.backbones.inception_i3d import InceptionI3d
 from quickstep.backbones.resnet_i3d import ResnetI3d
 from quickstep.errors import ConfigError, WeightsError
+from quickstep.features import extract
+from quickstep.model import Model
+from quickstep.prediction import predict
 from quickstep.signals import Flow, Frames
+from quickstep.training import TrainConfig, train
+from quickstep.view import View
 
 NAMES = {
     "i3d-rgb": "inception_i3d_rgb",
@@ -222,8 +228,6 @@ def test_views_too_short_or_small_are_refused() -> None:
     backbone = opened("i3d-r50-nl", init="scratch", width=0.1)
     with pytest.raises(ConfigError, match="at least 5 frames"):
         view_for(backbone, frames=4)
-    from quickstep.view import View
-
     with pytest.raises(ConfigError, match="at least 32 pixels"):
         check_view(backbone, View(frames=8, size=16))
     check_view(backbone, View(frames=5, size=32))
@@ -276,8 +280,6 @@ def test_a_folder_that_was_written_opens_again(files: dict[str, Path], tmp_path:
 
 
 def test_a_narrow_network_remembers_its_width_and_view(tmp_path: Path) -> None:
-    from quickstep.view import View
-
     backbone = opened("i3d-rgb", init="scratch:3", width=0.25)
     view = View(frames=16, fps=10, size=64)
     module = backbone.load()
@@ -377,6 +379,7 @@ def test_without_weights_it_says_where_they_are() -> None:
         ({"init": "scratch", "width": float("nan")}, "from 0.05 to 1"),
         ({"init": "scratch", "weights": "a.pt"}, "leave one of the two out"),
         ({"init": "scratch", "output": "pooled"}, "nothing to choose"),
+        ({"init": "scratch", "engine": "openvino"}, "run by torch alone"),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], line: str) -> None:
@@ -395,3 +398,37 @@ def test_opening_knows_nothing_of_torch(tmp_path: Path) -> None:
         "b.view, b.unit, b.width, b.reads; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- in the whole line ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Narrow networks that look at a few small frames, as folders."""
+    folder = tmp_path_factory.mktemp("small")
+    for name in ("i3d-rgb", "i3d-flow"):
+        backbone = opened(name, init="scratch:1", width=0.1)
+        backbone.write(backbone.load(), folder / name, view=View(frames=8, fps=10, size=32))
+    return {name: folder / name for name in ("i3d-rgb", "i3d-flow")}
+
+
+@pytest.mark.parametrize("name", ["i3d-rgb", "i3d-flow"])
+def test_a_model_on_frozen_features_is_trained_saved_and_opened_again(small_folders: dict[str, Path], tmp_path: Path, name: str) -> None:
+    manifest = draw(tmp_path / "videos", "motion", count=20, groups=5)
+    model = train(manifest, TrainConfig(backbone=name, weights=str(small_folders[name]), precision="fp32")).model
+    scores = [prediction.scores for prediction in predict(model, manifest.segments[:3]).predictions]
+    model.save(tmp_path / "model")
+    again = predict(Model.load(tmp_path / "model"), manifest.segments[:3])
+    assert not again.failures
+    for prediction, expected in zip(again.predictions, scores, strict=True):
+        assert np.array_equal(prediction.scores, expected)
+
+
+@pytest.mark.parametrize("name", ["i3d-rgb", "i3d-flow"])
+def test_several_windows_and_crops_are_looked_at(small_folders: dict[str, Path], tmp_path: Path, name: str) -> None:
+    segment = draw(tmp_path / "videos", "motion", count=2).segments[0]
+    backbone = opened(name, weights=small_folders[name])
+    view = View(frames=8, fps=10, size=32, windows=2, crops=3)
+    features = extract([segment], backbone, view=view).check(strict=True).features[segment]
+    assert features.values.shape == (2 * 3 * 1, backbone.width)  # 8 frames are one moment of the feature map

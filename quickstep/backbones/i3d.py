@@ -38,7 +38,6 @@ class I3d(Network):
     every layer of a network from scratch.
     """
 
-    output = "features"
     revision = None
 
     def __init__(
@@ -49,8 +48,11 @@ class I3d(Network):
         init: str | None = None,
         width: float | None = None,
         precision: str = "auto",
+        engine: str = "torch",
         store: Store | None = None,
     ) -> None:
+        if engine != "torch":
+            raise ConfigError("engine", f"{name} is run by torch alone; leave it out")
         super().__init__(name, precision=precision, engine="torch", store=store)
         self.kind = KINDS[name]
         self.reads = "flow" if self.kind.channels == 2 else "frames"
@@ -96,7 +98,7 @@ class I3d(Network):
     @cached_property
     def description(self) -> dict[str, Any]:
         """Which function of windows this is, whoever computes it."""
-        return {"name": self.name, "weights": self.origin.digest(self.store), "output": self.output, "version": VERSION}
+        return {"name": self.name, "weights": self.origin.digest(self.store), "version": VERSION}
 
     def check_view(self, view: View) -> None:
         """Refuse windows too short or too small for anything to be left at the end of the network."""

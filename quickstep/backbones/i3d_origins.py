@@ -87,7 +87,7 @@ def origin_of(name: str, weights: str | Path | None, init: str | None, width: fl
     if init is None:
         raise WeightsError(
             f"{name} comes without weights: download {KINDS[name].source} and give the file (--weights FILE); "
-            "to train it yourself, begin with --init inflate:FILE (a network of pictures) or --init scratch"
+            "or train it yourself: quickstep finetune with --init inflate:FILE (of a network of pictures) or --init scratch"
         )
     kind, _, rest = init.partition(":")
     if kind == "inflate" and rest:

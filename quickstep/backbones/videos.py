@@ -17,6 +17,7 @@ from quickstep.backbones.pretrained import Pretrained, check_size
 from quickstep.backbones.processor import read_processor
 from quickstep.backbones.weights import Checkpoint
 from quickstep.errors import ConfigError, WeightsError
+from quickstep.settings import one_of
 from quickstep.signals import Features, Frames
 from quickstep.store import Store
 from quickstep.view import View
@@ -84,10 +85,12 @@ class VideoTower(Pretrained):
         name: str,
         *,
         weights: str | Path | None = None,
+        output: str | None = None,
         precision: str = "auto",
         engine: str = "torch",
         store: Store | None = None,
     ) -> None:
+        one_of("output", output or "pooled", ("pooled",))
         super().__init__(name, weights, precision=precision, engine=engine, store=store)
         self.family = _family(self.checkpoint)
         self.frames = _number(self.checkpoint, *self.family.frames)
