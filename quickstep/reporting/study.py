@@ -20,7 +20,7 @@ from quickstep.tuning.standing import Entry, Leaderboard
 HERE = Path(__file__).parent
 PAGE = "report.html"
 LISTED = 200  # trials written out
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 400, 200, 56, 14, 10, 58
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 400, 190, 56, 14, 10, 44
 LOGARITHMIC = {"learning-rate"}
 
 
@@ -129,7 +129,7 @@ def _slice(name: str, points: Sequence[tuple[Any, float, bool]], board: Leaderbo
     parts = []
     for tick in ticks(low, high):
         y = down(tick)
-        told = f"{100 * tick:.0f} %" if board.measure != "log-loss" else f"{tick:.3g}"
+        told = f"{100 * tick:.3g} %" if board.measure != "log-loss" else f"{tick:.3g}"
         parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(LEFT, WIDTH - RIGHT, y, y))
         parts.append(Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(LEFT - 6, y + 4, told))
     tilted = len(marks) > 3 and any(len(told) > 6 for _, told in marks)
