@@ -23,6 +23,7 @@ COMMANDS = {
     "finetune": Entry(f"{_ROOM}.tuned:finetune", "Train a network further on your videos, and make a model of it."),
     "augment": Entry(f"{_ROOM}.tuned:augment", "Draw a sheet of what a network is shown in training."),
     "predict": Entry(f"{_ROOM}.models:predict", "Name the move in videos."),
+    "timeline": Entry(f"{_ROOM}.timeline:timeline", "Say what is danced when in long videos: spans with labels, subtitles, pictures."),
     "import-model": Entry(f"{_ROOM}.collecting:import_model", "Make a model of a classifier that others published."),
     "zero-shot": Entry(f"{_ROOM}.models:zero_shot", "Make a model of words alone: no labelled video is needed."),
     "add-class": Entry(f"{_ROOM}.few:add_class", "Teach a finished model one more move, and say what that did to the others."),

@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("backbones", "heads"),
     ("features", "shown", "texts", "people"),
     ("calibration", "ensemble", "foreign", "model"),
-    ("training", "finetuning", "importing", "fusing", "prediction", "evaluation", "zeroshot", "shots", "growing", "reviewing"),
+    ("training", "finetuning", "importing", "fusing", "prediction", "timelines", "evaluation", "zeroshot", "shots", "growing", "reviewing"),
     ("reporting", "tuning", "demo", "doctor", "library", "publishing", "recipes"),
     ("cli", "commands", "server", "terminal", "__main__"),
 )

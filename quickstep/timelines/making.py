@@ -25,6 +25,8 @@ from quickstep.timelines.settings import TimelineConfig
 from quickstep.timelines.smoothing import Smoothing, spans_of
 from quickstep.timelines.spans import Array, Moments, Span, Timeline
 
+MORE_WRONG = 0.5  # a probability below which a label is more likely wrong than right
+
 
 def timeline(
     model: AnyModel,
@@ -89,8 +91,8 @@ def respanned(found: Timeline, model: AnyModel, config: TimelineConfig) -> Timel
 
 def _smoothing(model: AnyModel, config: TimelineConfig, moments: Moments) -> Smoothing:
     shortest = moments.window / 2 if config.shortest is None else config.shortest
-    threshold = model.threshold if config.unsure is None else config.unsure
-    return Smoothing(config.steadiness, shortest, threshold)
+    usual = None if model.threshold is None else min(model.threshold, MORE_WRONG)
+    return Smoothing(config.steadiness, shortest, usual if config.unsure is None else config.unsure, model.threshold)
 
 
 def _checked(model: AnyModel, person: str | None) -> str | None:

@@ -20,7 +20,9 @@ class TimelineConfig:
     hop: float | None = setting(None, "seconds from one window to the next (default: a quarter of a window or less)")
     shortest: float | None = setting(None, "seconds a span lasts at least (default: half a window)")
     steadiness: float = setting(STEADINESS, "how strong the evidence for a change of label must be; 0: each window by itself")
-    unsure: float | None = setting(None, "score below which a span is called unsure (default: the model's own; 0: never)")
+    unsure: float | None = setting(
+        None, "score below which a span is unsure (default: 0.5, or less where the model is sure below that; 0: never)"
+    )
 
     def __post_init__(self) -> None:
         for name in ("window", "hop"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -25,7 +25,8 @@ class Smoothing:
 
     steadiness: float  # what a change costs, in nats
     shortest: float  # seconds
-    threshold: float | None  # below it no label is given
+    bar: float | None  # a score below which no label is given
+    threshold: float | None = None  # a score from which on a label is sure
 
 
 def spans_of(moments: Moments, labels: tuple[str, ...], duration: float, smoothing: Smoothing) -> tuple[Span, ...]:
@@ -38,7 +39,7 @@ def spans_of(moments: Moments, labels: tuple[str, ...], duration: float, smoothi
         begin = 0.0 if first == 0 else max(0.0, float(moments.times[first]) - moments.hop / 2)
         end = duration if last == len(moments.times) else min(duration, float(moments.times[last - 1]) + moments.hop / 2)
         spans += [
-            _span(scores[a:b], int(states[a]), (start, stop), labels, moments.person)
+            _span(scores[a:b], int(states[a]), Span(start, stop, None, 0.0, moments.person), labels, smoothing.threshold)
             for (a, b), start, stop in zip(_stretches(states), [begin, *edges], [*edges, end], strict=True)
         ]
     return tuple(spans)
@@ -48,8 +49,8 @@ def course(scores: Array, moments: Moments, smoothing: Smoothing) -> NDArray[np.
     """The state of each window, (T,): the number of a label, or C where none is sure enough."""
     weight = min(1.0, moments.hop / moments.window) if moments.window > 0 else 1.0
     told = np.log(np.maximum(scores, FLOOR)) * weight  # (T, C)
-    if smoothing.threshold:
-        bar = math.log(max(smoothing.threshold, FLOOR)) * weight
+    if smoothing.bar:
+        bar = math.log(max(smoothing.bar, FLOOR)) * weight
         told = np.concatenate([told, np.full((len(told), 1), bar)], axis=1)
     least = max(1, round(smoothing.shortest / moments.hop)) if moments.hop > 0 else 1
     return likeliest(told, cost=smoothing.steadiness, least=least)
@@ -120,7 +121,11 @@ def _edges(scores: Array, states: NDArray[np.int64], times: Array) -> list[float
     return edges
 
 
-def _span(scores: Array, state: int, when: tuple[float, float], labels: tuple[str, ...], person: int | None) -> Span:
+def _span(scores: Array, state: int, blank: Span, labels: tuple[str, ...], threshold: float | None) -> Span:
+    """The blank span with the label of its state."""
     mean = scores.mean(axis=0)
-    guess = state if state < len(labels) else int(mean.argmax())
-    return Span(when[0], when[1], labels[state] if state < len(labels) else None, float(mean[guess]), person, labels[guess])
+    if state == len(labels):
+        guess = int(mean.argmax())
+        return replace(blank, score=float(mean[guess]), likeliest=labels[guess], sure=False)
+    sure = None if threshold is None else bool(mean[state] >= threshold)
+    return replace(blank, label=labels[state], score=float(mean[state]), likeliest=labels[state], sure=sure)

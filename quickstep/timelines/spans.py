@@ -26,11 +26,17 @@ class Span:
     score: float  # the mean probability of `likeliest` over the span
     person: int | None = None
     likeliest: str = ""  # the label; of an unsure span, what it would have been
+    sure: bool | None = None  # whether answers this sure were right at least 95 times in 100 on validation; None: not known
 
     @property
     def name(self) -> str:
         """The label in people's words."""
         return UNSURE if self.label is None else self.label
+
+    @property
+    def reading(self) -> str:
+        """How sure the label is, in words."""
+        return UNSURE if self.label is None else {True: "sure", False: "fairly sure", None: "not known how sure"}[self.sure]
 
     @property
     def length(self) -> float:
@@ -94,7 +100,7 @@ class Timeline:
 
 def span_to_json(span: Span) -> dict[str, Any]:
     """Plain data; without `person` where the whole picture is meant."""
-    data = {"start": span.start, "end": span.end, "label": span.label, "score": span.score, "likeliest": span.likeliest}
+    data = {"start": span.start, "end": span.end, "label": span.label, "score": span.score, "likeliest": span.likeliest, "sure": span.sure}
     return data if span.person is None else {**data, "person": span.person}
 
 
@@ -112,7 +118,7 @@ def joined(spans: Sequence[Span]) -> tuple[Span, ...]:
         if last is not None and last.label == span.label and span.start - last.end < 1e-6:
             whole = last.length + span.length
             score = (last.score * last.length + span.score * span.length) / whole if whole > 0 else span.score
-            made[-1] = Span(last.start, max(last.end, span.end), span.label, score, span.person, last.likeliest)
+            made[-1] = Span(last.start, max(last.end, span.end), span.label, score, span.person, last.likeliest, last.sure)
         else:
             made.append(span)
     return tuple(made)

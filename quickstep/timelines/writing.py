@@ -58,12 +58,12 @@ def _csv(timelines: Sequence[Timeline]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     people = any(span.person is not None for found in timelines for span in found.spans)
-    writer.writerow(["video", *["person"] * people, "start", "end", "label", "score", "likeliest"])
+    writer.writerow(["video", *["person"] * people, "start", "end", "label", "score", "likeliest", "reading"])
     for found in timelines:
         for span in found.spans:
             whose = ["" if span.person is None else str(span.person)] * people
             times = (f"{span.start:.3f}", f"{span.end:.3f}")
-            writer.writerow([found.video, *whose, *times, span.label or "", f"{span.score:.4f}", span.likeliest])
+            writer.writerow([found.video, *whose, *times, span.label or "", f"{span.score:.4f}", span.likeliest, span.reading])
     return out.getvalue()
 
 

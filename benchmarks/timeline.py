@@ -1,0 +1,170 @@
+"""How well a long video is divided into moves, and how fast: drawn dancers, one move after the other, with known boundaries.
+
+    python -m benchmarks.timeline [--videos 4] [--seconds 90] [--seed 0]
+
+Each long video has one dancer whom the model has never seen, on one stage, dancing moves of 2 to 12 seconds in a random order. Models
+learn from short videos of other dancers, by what moves (`motion`) and by true joints (`joints`). Printed are the timeline's defaults beside
+the same scores read otherwise: each window by itself, and a median of five windows; and the baseline, the commonest move all the time. The
+speed is a share of that of decoding alone, every picture at the size that the model looks at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from benchmarks.tables import show
+from quickstep.demo import DemoConfig, draw_dancers
+from quickstep.demo.scene import Dancer, Scene
+from quickstep.manifest import Manifest, read_manifest
+from quickstep.media import VideoReader, write_video
+from quickstep.model import Model
+from quickstep.segment import Segment
+from quickstep.store import Store
+from quickstep.timelines import Span, Timeline, TimelineConfig, evaluate_timeline, respanned, timeline
+from quickstep.timelines.truth import Figures
+from quickstep.training import TrainConfig, train
+
+MOVES = ("windmill", "halo", "toprock", "moonwalk", "spin-left", "spin-right")
+SIZE, FPS = (320, 240), 25.0
+
+
+@dataclass(frozen=True)
+class Long:
+    """A long video, its joints as a file of poses, and what is danced when."""
+
+    video: Path
+    poses: Path
+    truth: tuple[Span, ...]
+
+
+def draw_long(folder: Path, number: int, *, seconds: float, seed: int) -> Long:
+    """One dancer, one stage, one move after the other."""
+    rng = np.random.default_rng([seed, 7, number])
+    dancer = Dancer.drawn(number, seed + 1000, SIZE[1])
+    scenes: list[Scene] = []
+    before, begin = "", 0.0
+    truth: list[Span] = []
+    while begin < seconds:
+        move = str(rng.choice([move for move in MOVES if move != before]))
+        length = float(rng.uniform(2, 12))
+        scene = Scene.drawn(move, dancer, (seed, number, len(scenes)), size=SIZE, fps=FPS, seconds=length, clutter=0.0)
+        scenes.append(scene)
+        end = begin + len(scene.times) / FPS
+        truth.append(Span(begin, end, move, 1.0))
+        before, begin = move, end
+    path = folder / f"long-{number}.mp4"
+    write_video(path, (picture for scene in scenes for picture in scene.frames()), fps=FPS, crf=26)
+    joints = np.concatenate([scene.joints for scene in scenes])
+    np.savez(path.with_suffix(".npz"), joints=joints, times=np.arange(len(joints)) / FPS, skeleton=np.array("coco-17"))
+    return Long(path, path.with_suffix(".npz"), tuple(truth))
+
+
+def train_both(folder: Path, store: Store, seed: int) -> dict[str, Model]:
+    """Models that look at pixels and at joints, from short videos of other dancers."""
+    config = DemoConfig(moves=MOVES, videos=12, dancers=12, seconds=3.0, clutter=0.0, seed=seed)
+    listed = read_manifest(draw_dancers(folder / "short", config))
+    posed = Manifest(tuple(replace(s, path=s.path.with_suffix(".npz"), extra={}) for s in listed.segments), listed.source)
+    made = {"motion": train(listed, TrainConfig(backbone="motion", seed=seed), store=store).model}
+    made["joints"] = train(posed, TrainConfig(backbone="joints", head="pose-trees", seed=seed), store=store).model
+    return made
+
+
+def alone(found: Timeline) -> Timeline:
+    """Each window by itself: nothing is smoothed."""
+    return _read(found, found.moments[0].scores.argmax(axis=1))
+
+
+def median(found: Timeline) -> Timeline:
+    """The commonest answer of five windows in a row."""
+    votes = np.eye(len(found.labels))[found.moments[0].scores.argmax(axis=1)]
+    return _read(found, median_filter(votes, size=(5, 1), mode="nearest").argmax(axis=1))
+
+
+def _read(found: Timeline, states: np.ndarray) -> Timeline:
+    moments = found.moments[0]
+    cuts = [0, *(np.flatnonzero(np.diff(states)) + 1).tolist(), len(states)]
+    times = [0.0, *(float((moments.times[c - 1] + moments.times[c]) / 2) for c in cuts[1:-1]), found.duration]
+    labels = [found.labels[int(states[c])] for c in cuts[:-1]]
+    return replace(found, spans=tuple(Span(a, b, label, 1.0) for a, b, label in zip(times[:-1], times[1:], labels, strict=True)))
+
+
+def decoding_alone(path: Path, model: Model, step: float) -> float:
+    """Seconds to decode and scale the pictures that a timeline looks at, and nothing else."""
+    with VideoReader(path) as video:
+        began = time.perf_counter()
+        moments = np.arange(0, video.info.duration, step)
+        for _ in video.windows([moments[at : at + 32] for at in range(0, len(moments), 32)], view=model.view):
+            pass
+        return time.perf_counter() - began
+
+
+def _row(name: str, figures: Sequence[Figures], error: Sequence[float | None]) -> tuple[str, ...]:
+    f1 = np.mean([each.f1 for each in figures], axis=0)
+    known = [each for each in error if each is not None]
+    numbers = (np.mean([f.accuracy for f in figures]), *f1, np.mean([f.edit for f in figures]))
+    return (name, *(f"{number:.3f}" for number in numbers), f"{np.mean(known):.2f}" if known else "", str(sum(f.spans for f in figures)))
+
+
+def measure(model: Model, longs: Sequence[Long], store: Store, *, joints: bool) -> list[tuple[str, ...]]:
+    """The rows of one model's table."""
+    found = [timeline(model, each.poses if joints else each.video, store=store) for each in longs]
+    sure = [respanned(each, model, TimelineConfig(unsure=0)) for each in found]
+    ways = {
+        "timeline": found,
+        "timeline, never unsure": sure,
+        "a median of five windows": [median(each) for each in found],
+        "each window by itself": [alone(each) for each in found],
+    }
+    rows = []
+    for name, made in ways.items():
+        reports = [evaluate_timeline(each, long.truth) for each, long in zip(made, longs, strict=True)]
+        rows.append(_row(name, [report.figures for report in reports], [report.boundary_error for report in reports]))
+    rows.append(_row("the commonest move all the time", [report.baseline for report in reports], [None]))
+    return rows
+
+
+def main() -> None:
+    """Draw, train, divide, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=90.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where to draw, and to find what was drawn (default: a folder that goes away)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = options.folder or Path(place)
+        store = Store(folder / "store")
+        models = train_both(folder, store, options.seed)
+        longs = [draw_long(folder, number, seconds=options.seconds, seed=options.seed) for number in range(options.videos)]
+        for name, model in models.items():
+            rows = measure(model, longs, store, joints=name == "joints")
+            columns = ("way", "accuracy", "F1@10", "F1@25", "F1@50", "edit", "boundary s", "spans")
+            show(f"{name}: {len(longs)} drawn videos, {sum(len(long.truth) for long in longs)} true spans", columns, rows)
+        _speed(models["motion"], longs[0], Store(Path(place) / "fresh"))
+
+
+def _speed(model: Model, long: Long, store: Store) -> None:
+    step = model.view.frames / model.view.fps / model.view.frames if model.view.fps else 0.1
+    base = decoding_alone(long.video, model, step)
+    began = time.perf_counter()
+    found = timeline(model, long.video, store=store)
+    first = time.perf_counter() - began
+    again = timeline(model, long.video, store=store).seconds
+    print(
+        f"\n{found.duration:.0f} s of video: {found.duration / first:.1f}x as fast as it plays, {base / first:.0%} of decoding alone;",
+        end="",
+    )
+    print(f" from the store {first / again:.0f}x as fast")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
