@@ -35,12 +35,16 @@ class Dis:
     """Dense inverse search: patches found coarse to fine, then made smooth."""
 
     def __init__(self, preset: str) -> None:
-        quick = preset == "quick"
-        self._finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST if quick else cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._finder.setFinestScale({"quick": 2, "usual": 1, "fine": 0}[preset])
+        self._preset, self._finest = {
+            "quick": (cv2.DISOPTICAL_FLOW_PRESET_FAST, 2),
+            "usual": (cv2.DISOPTICAL_FLOW_PRESET_MEDIUM, 1),
+            "fine": (cv2.DISOPTICAL_FLOW_PRESET_MEDIUM, 0),
+        }[preset]
 
     def between(self, before: Grey, after: Grey) -> Field:
-        return np.asarray(self._finder.calc(before, after, None), np.float32)
+        finder = cv2.DISOpticalFlow.create(self._preset)  # each time: it adapts its patches to a small picture, and keeps them so
+        finder.setFinestScale(self._finest)
+        return np.asarray(finder.calc(before, after, None), np.float32)
 
 
 class TvL1:
