@@ -35,7 +35,7 @@ class I3d(Network):
 
     `weights` is a file (.pt, .pth, .safetensors) of the published names, or a folder that `write` made. Without it, `init` says what
     to begin with: "inflate:FILE" (a network of pictures) or "scratch" ("scratch:7" is the seed), for training further. `width` narrows
-    every layer of a network from scratch.
+    every layer of a network from scratch. A file is read when the backbone is opened, so that one that does not fit is told at once.
     """
 
     revision = None
@@ -57,7 +57,9 @@ class I3d(Network):
         self.kind = KINDS[name]
         self.reads = "flow" if self.kind.channels == 2 else "frames"
         self.origin = origin_of(name, weights, init, width)
-        self.license = "unknown" if self.origin.file else "Apache-2.0"  # no one's weights: ours
+        self.license = "Apache-2.0" if self.origin.begins else "unknown"  # no one's weights: ours
+        if not self.origin.begins:  # what does not fit is told at once, and not when the first video has been decoded
+            _ = self._watched
 
     @property
     def view(self) -> View:

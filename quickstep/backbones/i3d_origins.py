@@ -63,17 +63,19 @@ class Origin:
     ends: str = "zeros"  # what stands before the first moment and after the last
     momentum: float | None = None  # of the normalisations, where it is not the usual one
 
+    @property
+    def begins(self) -> bool:
+        """Whether the weights are nobody's: those of a network that has not learnt anything yet."""
+        return self.file is None and self.flat is None
+
     def digest(self, store: Store) -> dict[str, Any]:
         """What decides the weights."""
-        if self.file is None and self.flat is None:
+        if self.begins:
             return {"init": "scratch", "seed": self.seed, "width": self.width}
         from quickstep.backbones.inflation import file_of  # imports torch
 
         file = self.file or file_of(str(self.flat))
-        try:
-            return {"init": "inflate" if self.flat else "file", "sha256": store.digest(file), "width": self.width, "ends": self.ends}
-        except FileNotFoundError as error:
-            raise WeightsError(f"the file of weights {file} does not exist") from error
+        return {"init": "inflate" if self.flat else "file", "sha256": store.digest(file), "width": self.width, "ends": self.ends}
 
 
 def origin_of(name: str, weights: str | Path | None, init: str | None, width: float | None) -> Origin:
