@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-_SAY_EVERY = 15.0  # seconds between lines where no bar can be drawn
+_SAY_EVERY = float(os.environ.get("QUICKSTEP_SAY_EVERY") or 15.0)  # seconds between lines where no bar can be drawn
 
 
 class TerminalProgress:

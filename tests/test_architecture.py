@@ -43,9 +43,23 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("backbones", "heads"),
     ("features", "shown", "texts", "people"),
     ("calibration", "ensemble", "foreign", "model"),
-    ("training", "finetuning", "importing", "fusing", "prediction", "timelines", "evaluation", "zeroshot", "shots", "growing", "reviewing"),
+    (
+        "training",
+        "finetuning",
+        "importing",
+        "fusing",
+        "prediction",
+        "timelines",
+        "evaluation",
+        "zeroshot",
+        "shots",
+        "growing",
+        "live",
+        "reviewing",
+        "weighing",
+    ),
     ("reporting", "tuning", "demo", "doctor", "library", "publishing", "recipes"),
-    ("cli", "commands", "server", "terminal", "__main__"),
+    ("app", "cli", "commands", "server", "terminal", "__main__"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -53,7 +67,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_OF = {
     "av": {"media"},
     "torch": {"backbones", "finetuning", "heads", "poses", "doctor"},
-    "cv2": {"augment", "backbones", "demo", "doctor", "flow", "likeness", "poses"},
+    "cv2": {"augment", "backbones", "demo", "doctor", "flow", "likeness", "live", "poses"},
     "accelerate": {"finetuning"},
     "transformers": {"backbones", "poses"},
     "openvino": {"backbones"},
@@ -65,6 +79,8 @@ ROOMS_OF = {
     "pyarrow": {"library"},
     "matplotlib": {"reporting"},
     "cyclopts": {"cli", "commands"},
+    "streamlit": {"app"},
+    "streamlit_webrtc": {"app"},
     "rich": {"cli", "terminal"},
     "fastapi": {"server"},
     "starlette": {"server"},

@@ -122,11 +122,18 @@ def draw_bodies(
             colour = COLOURS[(person - 1) % len(COLOURS)]
             _body(picture, body, skeleton, colour)
             told = [look.names.get(person, f"person {person}"), *_captions(look, person, at)]
-            _name(picture, body, " · ".join(told), colour)
+            if any(told):
+                _name(picture, body, " · ".join(filter(None, told)), colour)
     above = _captions(look, None, at)
     if above:
         height = _letters(picture)
         _write(picture, "   ".join(above), (height // 2, height // 2), round(1.4 * height), (255, 255, 255))
+
+
+def write_line(picture: Pixels, text: str) -> None:
+    """A line above everything, in the picture itself."""
+    height = _letters(picture)
+    _write(picture, text, (height // 2, height // 2), round(1.6 * height), (255, 255, 255))
 
 
 def _captions(look: Look, person: int | None, at: float) -> list[str]:
