@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from quickstep.commands.options import DEFAULT_RUN, Flag, Flat, Run, open_one
+from quickstep.commands.options import DEFAULT_RUN, Flag, Flat, Run, open_model
 from quickstep.errors import ConfigError
 from quickstep.prediction import gather
 from quickstep.segment import Failure
@@ -68,7 +68,7 @@ def timeline(
         stop at the first video that cannot be read
     """
     files = _files(out, draw)
-    opened = open_one(model, weights, run)
+    opened = open_model(model, weights, run)
     segments, failures = gather(inputs)
     _check_many(files, len({segment.path for segment in segments}))
     made: list[Timeline] = []
