@@ -13,6 +13,7 @@ from typing import Any
 from quickstep.server.metrics import Metrics
 
 GATHER = 0.005  # seconds in which an idle engine waits for company: nothing beside the work itself
+LAST = 2.0  # seconds
 
 Work = Callable[[Sequence[Any]], Sequence[Any]]  # asks -> an answer for each, or the exception that stands for it
 
@@ -65,15 +66,15 @@ class Engine:
             self._changed.notify()
         return job.future
 
-    def close(self) -> None:
-        """Finish what runs; what waits is cancelled."""
+    def close(self, *, wait: float = LAST) -> None:
+        """What waits is cancelled, what runs has a moment to end; a process that ends does not wait for it longer."""
         with self._changed:
             self._closed = True
             waiting, self._jobs = list(self._jobs), deque()
             self._changed.notify()
         for job in waiting:
             job.future.cancel()
-        self._thread.join()
+        self._thread.join(wait)
 
     def _run(self) -> None:
         while batch := self._next():

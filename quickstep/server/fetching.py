@@ -33,13 +33,13 @@ _PUBLIC = "name a video that anybody can fetch by http or https"
 def is_public(address: Address) -> bool:
     """Whether an address is one of the open internet, through every way of writing another one inside it."""
     if isinstance(address, ipaddress.IPv6Address):
-        inside = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
         if address in _TRANSLATED:
-            inside.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        inside = [address.sixtofour, *(address.teredo or ())]
         if any(each is not None and not is_public(each) for each in inside):
             return False
-        if address.ipv4_mapped is not None:
-            return True
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback)
 
 
@@ -72,7 +72,8 @@ class Fetch:
             try:
                 target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
                 connection.request("GET", target, headers={"User-Agent": "quickstep", "Accept-Encoding": "identity"})
-                yield connection.getresponse()
+                with contextlib.closing(connection.getresponse()) as answer:
+                    yield answer
             finally:
                 connection.close()
         except TimeoutError:

@@ -16,6 +16,8 @@ from quickstep.errors import ConfigError, LibraryError, MediaError, MissingExtra
 GONE = 499  # the client has left: nobody reads this
 SEND_VIDEO = "send a whole video file (mp4, mov, mkv, webm, avi ...) that a player can open"
 
+CHOSEN = ("label", "top")  # settings of the house that come from a client
+
 
 class Problem(Exception):
     """An answer that is no result: the status, what is wrong, what to do."""
@@ -43,13 +45,18 @@ def of_error(error: QuickstepError, *, path: Path | None = None, name: str = "th
         text = text.replace(str(path), name).replace(path.name, name)
     if isinstance(error, MediaError):
         return Problem(422, f"{name}: {text}" if path is not None else text, SEND_VIDEO)
-    if isinstance(error, MissingExtra | WeightsError | StoreError | LibraryError):
+    if isinstance(error, MissingExtra | WeightsError | StoreError | LibraryError) or _is_ours(error):
         return Problem(503, text, "this part of the service is not set up; tell whoever runs it", headers={"Retry-After": "300"})
     if isinstance(error, UnknownName):
         return Problem(404, text, "take one of the names that there are")
     if isinstance(error, ConfigError):
         return Problem(422, f"{error.field}: {error.why}", "mend the parameter and send the request again")
     return Problem(422, text, "mend the request and send it again")
+
+
+def _is_ours(error: QuickstepError) -> bool:
+    """Whether a setting is wrong that no client can choose."""
+    return isinstance(error, ConfigError) and error.field not in CHOSEN
 
 
 def install(app: FastAPI) -> None:

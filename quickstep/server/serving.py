@@ -18,6 +18,7 @@ import uvicorn
 
 from quickstep.errors import ConfigError
 from quickstep.media import write_video
+from quickstep.poses.finding import Finder
 from quickstep.segment import Segment
 from quickstep.server.app import app_of
 from quickstep.server.service import Offer, Service
@@ -71,6 +72,8 @@ def address_of(listener: socket.socket) -> str:
 
 def warm_up(service: Service) -> None:
     """Look at a video of nothing with each model, so that what cannot work is said at once and the first client does not wait."""
+    if service.offer.poses.pose_model is not None:
+        _ = Finder(service.offer.poses, service.offer.store).estimator.identity
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "nothing.mp4"
         write_video(path, [np.full((64, 64, 3), 128, np.uint8)] * 16, fps=16)
