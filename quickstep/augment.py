@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quickstep.settings import between, setting
 from quickstep.signals import Flow, Frames
-from quickstep.view import View
+from quickstep.view import View, within
 
 Matrix = NDArray[np.float64]
 
@@ -256,8 +256,7 @@ class Drawn(View):
         lead = slack * (0.5 + self.lead / 2) if self.loose else (window[0] + window[-1] - length) / 2 - start
         jitter = self.loose * (rng.random(self.frames) - 0.5) if self.fps is None else 0.0
         moments = start + min(max(lead, 0.0), slack) + length * (np.arange(self.frames) + 0.5 + jitter) / self.frames
-        inside: NDArray[np.float64] = np.clip(moments, start, np.nextafter(max(end, np.nextafter(start, np.inf)), start))
-        return inside.reshape(1, -1)
+        return within(moments, start, end).reshape(1, -1)
 
     def _length(self, whole: float) -> float:
         """The seconds of segment that the window takes."""

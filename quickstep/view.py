@@ -18,6 +18,7 @@ Fit = Literal["crop", "stretch", "whole", "uncut"]
 Resample = Literal["bicubic", "bilinear", "lanczos", "nearest", "area"]
 
 CROPS = (1, 3, 5, 10)
+HAIR = 1e-6  # seconds: less than any tick of a clock that pictures are shown by
 MOST_WINDOWS = 10_000
 
 
@@ -97,7 +98,7 @@ class View:
             slack = max(0.0, end - start - length)
             starts = start + (np.linspace(0.0, slack, count) if count > 1 else np.array([slack / 2]))
         moments: NDArray[np.float64] = starts[:, None] + length * share[None, :]  # (W, F)
-        return np.clip(moments, start, np.nextafter(max(end, np.nextafter(start, np.inf)), start))
+        return within(moments, start, end)
 
     def picture(self, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
         """For an upright width x height: the (width, height) to scale to, then the (left, top, width, height) to keep."""
@@ -144,6 +145,12 @@ def check_views(windows: int | None, crops: int | None) -> None:
         raise ConfigError("windows", f"from 1 to {MOST_WINDOWS} windows, not {windows}")
     if crops is not None and crops not in CROPS:
         raise ConfigError("crops", f"one of {', '.join(map(str, CROPS))} looks at each window, not {crops}")
+
+
+def within(moments: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:
+    """Moments moved into [start, end), where they are not: the picture that begins just at the end is not the segment's."""
+    inside: NDArray[np.float64] = np.clip(moments, start, max(start, end - HAIR))
+    return inside
 
 
 def _by_short_edge(width: int, height: int, target: int) -> tuple[int, int]:

@@ -245,3 +245,12 @@ def test_a_four_hour_video_is_sampled_at_once(tmp_path: Path) -> None:
     assert tracemalloc.get_traced_memory()[1] < 4e6
     tracemalloc.stop()
     assert [int(t) for t in frames.times] == [int(t) for t in View().moments(0, 14_400)[0]]
+
+
+def test_the_picture_that_begins_where_a_segment_ends_is_not_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "ten.mp4"
+    write_numbered(path, BY_NAME["mp4-h264"], count=20, rate=10)
+    too_long = View(frames=6, fps=10, size=48, fit="whole")  # 0.6 s of moments for 0.3 s of segment: the last is shown again
+    (frames,) = read_windows(Segment(path, start=1.0, end=1.3), too_long)
+    assert frames.times.max() < 1.3 - 1e-6
+    assert [read_number(picture) for picture in frames.pixels] == [10, 11, 12, 12, 12, 12]

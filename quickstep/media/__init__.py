@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # A part of every cache key: raise it whenever the same moments of the same file give other pixels than before.
-DECODING_VERSION = 1
+DECODING_VERSION = 2
 
 
 def ffmpeg_version() -> str:
