@@ -215,6 +215,7 @@ def test_what_cannot_be_looked_at_so_is_said(tmp_path: Path) -> None:
         check_view(People(), View(crops=3))
 
 
+@pytest.mark.slow
 def test_the_command_line_says_which_view_was_used(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "set")
     model = train(manifest, TrainConfig(epochs=5), backbone=Corners(), store=Store(tmp_path / "c")).model

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import checkpoints
 import numpy as np
 import pytest
 from toys import Colours, draw_colours
@@ -25,6 +26,7 @@ from quickstep.signals import Features, Frames
 from quickstep.store import Store
 from quickstep.training import TrainConfig
 from quickstep.tuning import TuneConfig, Tuned, tune
+from quickstep.tuning.recipe import Recipe
 from quickstep.tuning.space import Space
 from quickstep.tuning.standing import Entry, Leaderboard
 from quickstep.tuning.trying import Hopeless, Trier
@@ -144,6 +146,7 @@ def test_no_trial_is_shown_a_test_segment_and_the_end_only_once(
     assert len(again.board.entries) == 4
 
 
+@pytest.mark.slow
 def test_the_test_stays_locked_where_that_is_asked(colours: tuple[Manifest, Store], tmp_path: Path) -> None:
     manifest, store = colours
     kept = tune(manifest, tmp_path / "s", replace(QUICK, trials=1, keep_test=True), BASE, store=store)
@@ -152,6 +155,7 @@ def test_the_test_stays_locked_where_that_is_asked(colours: tuple[Manifest, Stor
     assert tune(manifest, tmp_path / "s", replace(QUICK, trials=1), BASE, store=store).board.test is not None
 
 
+@pytest.mark.slow
 def test_a_second_choice_is_not_tested_on_what_the_first_was(colours: tuple[Manifest, Store], tmp_path: Path) -> None:
     manifest, store = colours
     first = tune(manifest, tmp_path / "s", replace(QUICK, trials=1), BASE, store=store)
@@ -231,7 +235,7 @@ def test_hopeless_trials_are_stopped_between_steps(colours: tuple[Manifest, Stor
             raise Hopeless
 
     with pytest.raises(Hopeless):
-        trier.run(replace(BASE, backbone="toys:Colours"), report)
+        trier.run(Recipe(replace(BASE, backbone="toys:Colours")), report)
     assert told == [0, 1]
 
 
@@ -313,7 +317,7 @@ def test_every_draw_is_a_config_that_train_takes(colours: tuple[Manifest, Store]
         def suggest_float(self, name, low, high, *, log=False):  # type: ignore[no-untyped-def]
             return float(rng.uniform(low, high))
 
-    drawn = [space.draw(Dice(), BASE) for _ in range(60)]
+    drawn = [space.draw(Dice(), BASE).train for _ in range(60)]
     for config in drawn:
         open_head(config.head, ({"dropout": config.dropout} if config.dropout else {}) | config.head_settings)
     assert {config.backbone for config in drawn} == {"motion", "toys:Colours", "toys:Words", "motion-numbers"}
@@ -331,6 +335,32 @@ def test_the_page_shows_what_there_is_and_nothing_from_outside_is_taken_as_html(
     assert "<script>alert" not in text
     assert "<img" not in text
     assert "No trial has come to its end yet" in text
+
+
+@pytest.mark.slow
+def test_trials_that_open_the_network(colours: tuple[Manifest, Store], tmp_path: Path) -> None:
+    checkpoints.save("clip", tmp_path / "clip")
+    manifest, store = colours
+    config = TuneConfig(trials=3, finetune=True, folds=0, keep_test=True)
+    base = TrainConfig(backbone="clip-vit-b32", weights=str(tmp_path / "clip"), epochs=1, batch=4)
+    tuned = tune(manifest, tmp_path / "s", config, base, store=store)
+    assert [entry.state for entry in tuned.board.entries] == ["done"] * 3
+    assert all(entry.settings["fine-tuned"] and entry.settings["epochs"] == 1 for entry in tuned.board.entries)
+    assert {"blocks", "layer-decay", "augment", "learning-rate"} <= set().union(*(entry.drawn for entry in tuned.board.entries))
+    assert tuned.model is not None
+    assert (tmp_path / "s" / "best" / "backbone").is_dir()  # the network of its own
+    val = manifest.part("val").segments
+    said = tuned.model.predict(val, store=store).predictions
+    assert tuned.board.best is not None
+    assert np.mean([one.label == one.segment.label for one in said]) == pytest.approx(tuned.board.best.value)
+
+
+def test_a_network_that_cannot_be_opened_is_named(colours: tuple[Manifest, Store]) -> None:
+    manifest, store = colours
+    with pytest.raises(ConfigError, match="the network of 'motion' cannot be trained further"):
+        Space.of(manifest, TuneConfig(finetune=True), replace(BASE, backbone="motion"), store=store)
+    with pytest.raises(ConfigError, match="blocks belongs to trials that fine-tune"):
+        TuneConfig(over=("blocks",))
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from quickstep.progress import Progress, silent
 from quickstep.records import from_plain
 from quickstep.splits import SplitConfig, split
 from quickstep.store import Store
-from quickstep.training import TrainConfig, train
+from quickstep.training import TrainConfig
+from quickstep.tuning.recipe import Recipe
 from quickstep.tuning.settings import TuneConfig
-from quickstep.tuning.space import Space, told
+from quickstep.tuning.space import Space
 from quickstep.tuning.standing import Entry, Leaderboard, gain_over_usual
 from quickstep.tuning.trying import Trier
 
@@ -127,13 +128,13 @@ def board_of(study: Study, trier: Trier) -> Leaderboard:
 
 
 def _entry(trial: Any) -> Entry:
-    facts, config = trial.user_attrs.get("outcome", {}), trial.user_attrs.get("config", {})
+    facts, config = trial.user_attrs.get("outcome", {}), trial.user_attrs.get("recipe", {})
     state = STATES[trial.state.name]
     spent = (trial.datetime_complete - trial.datetime_start).total_seconds() if trial.datetime_complete and trial.datetime_start else 0.0
     return Entry(
         trial=trial.number,
         state=state,
-        settings=told(from_plain(TrainConfig, config)) if config else {},
+        settings=Recipe.of(config).told if config else {},
         config=config,
         drawn=dict(trial.params),
         usual="usual" in trial.user_attrs,
@@ -192,13 +193,13 @@ def _best(
     if chosen.get("trial") == best.trial:
         with suppress(ConfigError, ValueError):
             return Model.load(folder / BEST, store=store), ()
-    trained = train(whole, from_plain(TrainConfig, best.config), store=store, progress=progress)
+    fitted = Recipe.of(best.config).fit(whole, store=store, progress=progress)
     note = f"chosen by validation out of {board.count('done')} trials ({folder.name}), so its validation score is too good"
-    facts = replace(trained.model.facts, notes=(*trained.model.facts.notes, note))
-    model = replace(trained.model, facts=facts, folder=folder / BEST)
+    facts = replace(fitted.model.facts, notes=(*fitted.model.facts.notes, note))
+    model = replace(fitted.model, facts=facts)
     model.save(folder / BEST)
     _write(folder / CHOSEN, json.dumps({"trial": best.trial}))
-    return model, trained.warnings
+    return Model.load(folder / BEST, store=store), fitted.warnings
 
 
 def _tested(folder: Path, best: Entry, model: Model, whole: Manifest, *, store: Store, progress: Progress) -> tuple[str, ...]:

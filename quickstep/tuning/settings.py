@@ -11,6 +11,7 @@ from quickstep.heads import HEADS
 from quickstep.settings import at_least, between, one_of, setting
 
 DIMENSIONS = ("backbone", "head", "head-settings", "learning-rate", "dropout", "optimizer", "class-weights", "view")
+OF_TUNING = ("blocks", "layer-decay", "augment")  # of trials that fine-tune
 MEASURES = ("accuracy", "balanced-accuracy", "log-loss")
 PRUNINGS = ("median", "hyperband", "none")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -22,9 +23,10 @@ class TuneConfig:
 
     trials: int | None = setting(None, "stop when the study has so many trials")
     budget: str | None = setting(None, "stop after so long: 90s, 30m, 2h30m; the last fit and the test come on top")
-    over: tuple[str, ...] = setting((), f"search over these alone (head,view ...), of {', '.join(DIMENSIONS)}")
+    over: tuple[str, ...] = setting((), f"search over these alone (head,view ...), of {', '.join((*DIMENSIONS, *OF_TUNING))}")
     backbones: tuple[str, ...] = setting((), "the backbones to choose from; by default all whose weights are on this machine")
     heads: tuple[str, ...] = setting((), f"the heads to choose from, of {', '.join(HEADS)}; by default those that suit the backbone")
+    finetune: bool = setting(False, "open the networks too: trials fine-tune, and also search blocks, layer-decay and augment")
     measure: Literal["accuracy", "balanced-accuracy", "log-loss"] = setting("accuracy", f"what counts on validation: {', '.join(MEASURES)}")
     folds: int | None = setting(None, "judge by the mean over so many folds of train and val; by default 5 where data are few, else 0")
     pruning: Literal["median", "hyperband", "none"] = setting("median", f"how hopeless trials are stopped early: {', '.join(PRUNINGS)}")
@@ -38,7 +40,9 @@ class TuneConfig:
         if self.trials is not None:
             between("trials", self.trials, 1, 100_000)
         for name in self.over:
-            one_of("over", name, DIMENSIONS)
+            one_of("over", name, (*DIMENSIONS, *OF_TUNING))
+            if name in OF_TUNING and not self.finetune:
+                raise ConfigError("over", f"{name} belongs to trials that fine-tune: say --finetune")
         one_of("measure", self.measure, MEASURES)
         one_of("pruning", self.pruning, PRUNINGS)
         if self.folds is not None and self.folds != 0:

@@ -6,10 +6,10 @@ Draws by whatever suggests; knows no Optuna.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, get_type_hints
 
-from quickstep.backbones import TEXT_BACKBONES, Backbone, check_view, open_backbone, reads_words, weights_at_hand
+from quickstep.backbones import TEXT_BACKBONES, Backbone, can_be_tuned, check_view, open_backbone, reads_words, weights_at_hand
 from quickstep.errors import ConfigError, QuickstepError, WeightsError
 from quickstep.heads import HEADS, open_head
 from quickstep.manifest import Manifest
@@ -17,9 +17,14 @@ from quickstep.people import all_poses, reads_poses
 from quickstep.store import Store
 from quickstep.table import look_up
 from quickstep.training import TrainConfig
-from quickstep.tuning.settings import TuneConfig
+from quickstep.tuning.recipe import Recipe
+from quickstep.tuning.settings import OF_TUNING, TuneConfig
 
+FIRST_TO_OPEN = "clip-vit-b32"
 RATES = (1e-4, 1.0)
+RATES_OPENED = (1e-6, 1e-2)  # of networks that are opened
+BLOCKS = ("0", "1", "3", "all")
+DECAY = (0.5, 1.0)
 DROPOUT = (0.0, 0.6)
 OPTIMIZERS = ("adamw", "sgd", "adam")
 FOR_FRAMES = ("linear", "attention", "prototypes")
@@ -67,6 +72,7 @@ class Space:
 
     places: tuple[Place, ...]
     over: tuple[str, ...]
+    finetune: bool = False
 
     @classmethod
     def of(cls, manifest: Manifest, config: TuneConfig, base: TrainConfig, *, store: Store) -> Space:
@@ -78,7 +84,11 @@ class Space:
         clash = said & set(config.over)
         if clash:
             raise ConfigError("over", f"{', '.join(sorted(clash))} was fixed by an option of its own: leave one of the two out")
-        over = tuple(dimension for dimension in ("backbone", *_rest()) if config.wants(dimension) and dimension not in said)
+        over = tuple(
+            dimension
+            for dimension in ("backbone", *(_opened() if config.finetune else _rest()))
+            if config.wants(dimension) and dimension not in said
+        )
         names = _backbones(manifest, config, base, free="backbone" in over)
         places = tuple(_place(name, config, base, over, store=store) for name in names)
         if all(len(place.heads) == 1 for place in places):
@@ -87,10 +97,39 @@ class Space:
             over = tuple(dimension for dimension in over if dimension != "backbone")
         if not over:
             raise ConfigError("over", "everything is fixed, so there is nothing to search: leave some options out")
-        return cls(places, over)
+        return cls(places, over, config.finetune)
 
-    def draw(self, trial: Draws, base: TrainConfig, *, usual: str | None = None) -> TrainConfig:
-        """The settings that a trial is to try; with `usual`, those that `train` takes of that backbone by itself."""
+    def draw(self, trial: Draws, base: TrainConfig, *, usual: str | None = None) -> Recipe:
+        """The settings that a trial is to try; with `usual`, those that `train` or `finetune` takes of that backbone by itself."""
+        if self.finetune:
+            return self._draw_opened(trial, base, usual=usual)
+        return Recipe(self._draw(trial, base, usual=usual))
+
+    def _draw_opened(self, trial: Draws, base: TrainConfig, *, usual: str | None) -> Recipe:
+        if usual is not None:
+            return Recipe.opened(base, backbone=usual)
+        chosen = self._choose(trial, "backbone", [place.backbone for place in self.places])
+        place = next(place for place in self.places if place.backbone == chosen)
+        settings: dict[str, Any] = {"backbone": chosen}
+        if "view" in self.over:
+            settings |= {name: value for name, value in self._view(trial, place).items() if name == "frames"}
+        if "learning-rate" in self.over:
+            settings["learning_rate"] = trial.suggest_float("learning-rate", *RATES_OPENED, log=True)
+        if "optimizer" in self.over:
+            settings["optimizer"] = trial.suggest_categorical("optimizer", OPTIMIZERS)
+        if "dropout" in self.over:
+            settings["dropout"] = trial.suggest_float("dropout", *DROPOUT)
+        if "class-weights" in self.over:
+            settings["class_weights"] = trial.suggest_categorical("class-weights", [False, True])
+        if "blocks" in self.over:
+            settings["blocks"] = trial.suggest_categorical("blocks", BLOCKS)
+        if "layer-decay" in self.over:
+            settings["layer_decay"] = trial.suggest_float("layer-decay", *DECAY)
+        if "augment" in self.over:
+            settings["augment"] = trial.suggest_float("augment", 0.0, 1.0)
+        return Recipe.opened(base, **settings)
+
+    def _draw(self, trial: Draws, base: TrainConfig, *, usual: str | None) -> TrainConfig:
         if usual is not None:
             place = next(place for place in self.places if place.backbone == usual)
             return replace(base, backbone=usual, head=base.head if base.head in place.heads else place.heads[0])
@@ -131,6 +170,10 @@ class Space:
         return looks
 
 
+def _opened() -> tuple[str, ...]:
+    return ("learning-rate", "dropout", "optimizer", "class-weights", "view", *OF_TUNING)
+
+
 def _rest() -> tuple[str, ...]:
     return ("head", "head-settings", "learning-rate", "dropout", "optimizer", "class-weights", "view")
 
@@ -145,6 +188,8 @@ def _backbones(manifest: Manifest, config: TuneConfig, base: TrainConfig, *, fre
     if all_poses(manifest.paths):
         return ("joints", "motion-numbers") if free else ("joints",)
     here = tuple(name for name in TEXT_BACKBONES if _at_hand(name))
+    if config.finetune:
+        return here or (FIRST_TO_OPEN,)
     return ("motion", *here) if free else (*here, "motion")[:1]
 
 
@@ -162,7 +207,9 @@ def _place(name: str, config: TuneConfig, base: TrainConfig, over: Sequence[str]
         _ = backbone.identity
     except WeightsError as error:
         raise WeightsError(f"the backbone {name!r} cannot be used here: {error}") from error
-    heads = tuple(head for head in (config.heads or _heads(backbone)))
+    if config.finetune and not can_be_tuned(backbone):
+        raise ConfigError("finetune", f"the network of {name!r} cannot be trained further: name others with --backbones")
+    heads = ("averaged",) if config.finetune else tuple(config.heads or _heads(backbone))
     for head in heads:
         open_head(head)
     if "head" not in over:
@@ -196,13 +243,6 @@ def _settings_of(head: str) -> set[str]:
 def _head_settings(trial: Draws, head: str) -> dict[str, Any]:
     drawn = {name: trial.suggest_categorical(f"{head}: {name}", choices) for name, choices in HEAD_SETTINGS.get(head, {}).items()}
     return {name: value for name, value in drawn.items() if value is not None}
-
-
-def told(config: TrainConfig) -> dict[str, Any]:
-    """What a config says that `train` would not do by itself, and always the backbone and the head."""
-    usual = asdict(TrainConfig())
-    named = {field.name: getattr(config, field.name) for field in fields(config)}
-    return {name: value for name, value in named.items() if name in ("backbone", "head") or value != usual[name]}
 
 
 def plain(space: Space) -> Mapping[str, Any]:

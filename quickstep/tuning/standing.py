@@ -57,6 +57,11 @@ class Leaderboard:
         return sum(entry.state == state for entry in self.entries)
 
     @property
+    def verb(self) -> str:
+        """What does by itself what the first trials did."""
+        return "finetune" if any(entry.settings.get("fine-tuned") for entry in self.entries) else "train"
+
+    @property
     def where(self) -> str:
         """What was judged."""
         how = f"{self.folds} folds of train and val" if self.folds else "the validation part"
@@ -75,11 +80,13 @@ class Leaderboard:
             f"chosen by that score out of {self.count('done')}, so the score is too good: what it is worth is what a test says."
         )
         if best.usual:
-            lines.append("It is what train does by itself: the search found nothing better.")
+            lines.append(f"It is what {self.verb} does by itself: the search found nothing better.")
         elif self.gain is not None:
             apart = self.gain.interval.low > 0 and self.gain.p < 0.05
             verdict = "It is ahead of" if apart else "It cannot be told from"
-            lines.append(f"{verdict} what train does by itself: {points(self.gain.interval)} on the same segments, by which it was chosen.")
+            lines.append(
+                f"{verdict} what {self.verb} does by itself: {points(self.gain.interval)} on the same segments, by which it was chosen."
+            )
         if self.test is not None:
             lines.append(str(self.test["sentence"]))
         return tuple(lines)
@@ -100,7 +107,7 @@ class Leaderboard:
 def _row(entry: Entry) -> tuple[str, ...]:
     accuracy = entry.accuracy
     settings = ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in entry.settings.items())
-    settings = f"(train's own) {settings}" if entry.usual else settings
+    settings = f"(by itself) {settings}" if entry.usual else settings
     return (
         str(entry.trial),
         entry.state,

@@ -13,7 +13,7 @@ import os
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,7 +35,7 @@ NAME = "study"
 STARTUP = 8  # trials drawn at random before the drawn ones are learnt from
 REPEATS = 2  # a trial whose process died is tried again so often: it may be the trial that kills it
 # What a study is about: the same when it is gone on with. How long, and by how many, may change.
-ABOUT = ("over", "backbones", "heads", "measure", "folds")
+ABOUT = ("over", "backbones", "heads", "finetune", "measure", "folds")
 SETTLED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -269,8 +269,3 @@ def _pruner(name: str) -> optuna.pruners.BasePruner:
     if name == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=9, reduction_factor=3)
     return optuna.pruners.MedianPruner(n_startup_trials=5, n_min_trials=3)
-
-
-def as_json(config: TrainConfig) -> dict[str, Any]:
-    """A config in JSON's own types."""
-    return json.loads(json.dumps(asdict(config)))  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from quickstep.progress import Progress, silent
 from quickstep.segment import Segment
 from quickstep.splits import SplitConfig, split
 from quickstep.store import Store
-from quickstep.training import TrainConfig, train
+from quickstep.tuning.recipe import Recipe
 
 FEW = 150  # validation segments: with fewer, one split's score is mostly luck, so folds are scored
 FOLDS = 5
@@ -86,7 +86,7 @@ class Trier:
         """The segments that are scored, in the order of `Outcome.right`."""
         return tuple(segment for step in self.steps if step.counts for segment in step.manifest.part("val").segments)
 
-    def run(self, config: TrainConfig, report: Callable[[int, float], None], progress: Progress = silent) -> Outcome:
+    def run(self, recipe: Recipe, report: Callable[[int, float], None], progress: Progress = silent) -> Outcome:
         """Fits and judges; `report` is told the score so far after each step and may raise Hopeless."""
         started = time.perf_counter()
         told: list[NDArray[np.float64]] = []  # a step: (N,) what the truth was given
@@ -95,9 +95,9 @@ class Trier:
         numbers = 0
         for place, step in enumerate(self.steps):
             progress("trial", place, len(self.steps))
-            trained = train(step.manifest, _shortened(config, step), store=self.store)
-            numbers = sum(int(array.size) for array in trained.model.head.weights().values())
-            truth, hits = self._judge(trained.model, step.manifest.part("val").segments)
+            fitted = recipe.shortened(step.epochs, len(step.manifest.part("train"))).fit(step.manifest, store=self.store)
+            numbers = 0 if recipe.finetune else sum(int(array.size) for array in fitted.model.head.weights().values())
+            truth, hits = self._judge(fitted.model, step.manifest.part("val").segments)
             value = self._value(truth, hits, step.manifest.part("val").segments)
             if step.counts:
                 told.append(truth)
@@ -129,13 +129,6 @@ class Trier:
             return float(right.mean())
         labels = np.array([str(segment.label) for segment in segments])
         return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
-
-
-def _shortened(config: TrainConfig, step: Step) -> TrainConfig:
-    if step.epochs == 1.0:
-        return config
-    whole = config.fitting().passes(len(step.manifest.part("train")))
-    return replace(config, epochs=max(1, round(step.epochs * whole)))
 
 
 def _folds(known: Manifest, count: int, *, seed: int, store: Store, must: bool) -> tuple[Step, ...]:

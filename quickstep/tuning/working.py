@@ -17,7 +17,7 @@ from optuna.trial import Trial
 from quickstep.errors import QuickstepError
 from quickstep.progress import Progress, silent
 from quickstep.store import Store
-from quickstep.tuning.study import Study, as_json, settled
+from quickstep.tuning.study import Study, settled
 from quickstep.tuning.trying import Hopeless, Trier
 
 
@@ -64,9 +64,9 @@ def _try(study: Study, trier: Trier, trial: Trial, limits: Limits) -> None:
             raise Hopeless(f"stopped after step {step + 1} of {len(trier.steps)}: others did better by then")
 
     try:
-        config = study.plan.space.draw(trial, study.plan.base, usual=trial.user_attrs.get("usual"))
-        trial.set_user_attr("config", as_json(config))
-        outcome = trier.run(config, report)
+        recipe = study.plan.space.draw(trial, study.plan.base, usual=trial.user_attrs.get("usual"))
+        trial.set_user_attr("recipe", recipe.to_json())
+        outcome = trier.run(recipe, report)
     except Hopeless as stop:
         study.pruned(trial, str(stop))
     except QuickstepError as error:
