@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv as table
 import json as jsons
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +16,8 @@ from quickstep.ensemble import AnyModel, members_of
 from quickstep.errors import ConfigError
 from quickstep.model import Predictions
 from quickstep.poses.settings import PoseConfig
+from quickstep.segment import Failure
+from quickstep.store import Store
 from quickstep.terminal import TerminalProgress, say, show_table
 from quickstep.training import TrainConfig
 from quickstep.zeroshot import ZeroShotConfig
@@ -135,9 +135,11 @@ def predict(
     inputs: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)] = (),
     /,
     *,
+    out: Annotated[Path | None, Out] = None,
     top: int = 1,
     person: str | None = None,
     csv: Annotated[bool, Flag] = False,
+    json_lines: Annotated[bool, Flag] = False,
     strict: Annotated[bool, Flag] = False,
     words: Annotated[ZeroShotConfig, Flat] = DEFAULT_WORDS,
     looks: Annotated[Looks, Flat] = DEFAULT_LOOKS,
@@ -151,29 +153,36 @@ def predict(
         the folder of the model; with --labels, the first of the inputs
     inputs
         videos, folders, globs, csv lists, or - for paths on standard input
+    out
+        a .csv or .jsonl file to write predictions to as they are made; the same command again goes on where it stopped
     top
         how many labels to show
     person
         for models that look at people: auto (the dancer), a number, or all (an answer a person)
     csv
-        print csv with every score
+        print csv with every score, each row as soon as it is ready
+    json_lines
+        print one JSON object a video, each as soon as it is ready
     strict
         stop at the first video that cannot be read
     """
     from quickstep.evaluation.provenance import model_facts
     from quickstep.prediction import predict as name
-    from quickstep.prediction import to_json, to_rows
+    from quickstep.prediction import to_json
 
     if top < 1:
         raise ConfigError("top", f"at least 1, not {top}")
     opened, inputs = _with_model(model, inputs, words, run, looks)
+    asked = _Asked(opened, inputs, run.store, person, strict)
+    if out is not None:
+        return _into_file(asked, out, run)
+    if csv or json_lines:
+        return _as_ready(asked, ".csv" if csv else ".jsonl")
     with TerminalProgress() as progress:
         found = name(opened, inputs, store=run.store, progress=progress, strict=strict, person=person)
     if run.json:
         tried = {"view": model_facts(opened).view} if opened.trial else {}
         print(jsons.dumps({**to_json(found, top=top if words.labels else None), **tried}, ensure_ascii=False, indent=1))
-    elif csv:
-        _print_csv(to_rows(found))
     else:
         _show_predictions(found, top)
     for failure in found.failures:
@@ -255,7 +264,49 @@ def _show_predictions(found: Predictions, top: int) -> None:
         show_table(("segment", "label", *("" for _ in rows[0][2:-1]), "reading"), rows)
 
 
-def _print_csv(rows: Sequence[dict[str, str]]) -> None:
-    writer = table.DictWriter(sys.stdout, rows[0].keys() if rows else ["path"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+@dataclass(frozen=True)
+class _Asked:
+    """What `predict` is asked."""
+
+    model: AnyModel
+    inputs: tuple[str, ...]
+    store: Store
+    person: str | None
+    strict: bool
+
+
+def _into_file(asked: _Asked, out: Path, run: Run) -> int:
+    """Predictions into a file that grows."""
+    from quickstep.answers import write_predictions
+
+    with TerminalProgress() as progress:
+        written = write_predictions(
+            asked.model, asked.inputs, out, store=asked.store, progress=progress, strict=asked.strict, person=asked.person
+        )
+    told = {"out": str(out), "named": written.named, "kept": written.kept, "failed": len(written.failures), "replaced": written.replaced}
+    if run.json:
+        print(jsons.dumps(told, ensure_ascii=False))
+    for failure in written.failures:
+        say(f"not named: {failure}", style="yellow")
+    if written.replaced:
+        say(f"{written.replaced} rows were of another model, of changed videos or of failures, and are asked anew", style="yellow")
+    say(f"{written.named} named now, {written.kept} were there already, {len(written.failures)} failed: {out}", style="bold")
+    return 0 if written.named or written.kept else 1
+
+
+def _as_ready(asked: _Asked, form: str) -> int:
+    """Predictions on stdout, each as soon as it is ready."""
+    from quickstep.answers import predict_as_text
+
+    named = 0
+    failures: list[Failure] = []
+    options = {"store": asked.store, "strict": asked.strict, "person": asked.person}
+    with TerminalProgress() as progress:
+        for text, found in predict_as_text(asked.model, asked.inputs, form, progress=progress, **options):  # type: ignore[arg-type]
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            named += len(found.predictions)
+            failures += found.failures
+    for failure in failures:
+        say(f"not named: {failure}", style="yellow")
+    return 0 if named else 1

@@ -46,14 +46,23 @@ def spans_of(moments: Moments, labels: tuple[str, ...], duration: float, smoothi
 
 
 def course(scores: Array, moments: Moments, smoothing: Smoothing) -> NDArray[np.int64]:
-    """The state of each window, (T,): the number of a label, or C where none is sure enough."""
+    """The state of each window, (T,): the number of a label, or C where none is sure enough.
+
+    First the labels compete; then each run of one is held against the bar, so that "unsure" never outbids a label by being steady.
+    """
     weight = min(1.0, moments.hop / moments.window) if moments.window > 0 else 1.0
     told = np.log(np.maximum(scores, FLOOR)) * weight  # (T, C)
-    if smoothing.bar:
-        bar = math.log(max(smoothing.bar, FLOOR)) * weight
-        told = np.concatenate([told, np.full((len(told), 1), bar)], axis=1)
     least = max(1, round(smoothing.shortest / moments.hop)) if moments.hop > 0 else 1
-    return likeliest(told, cost=smoothing.steadiness, least=least)
+    states = likeliest(told, cost=smoothing.steadiness, least=least)
+    if not smoothing.bar:
+        return states
+    bar = math.log(max(smoothing.bar, FLOOR)) * weight
+    made = states.copy()
+    for first, last in _stretches(states):
+        mine = told[first:last, int(states[first])]
+        low = likeliest(np.stack([mine, np.full_like(mine, bar)], axis=1), cost=smoothing.steadiness, least=least)
+        made[first:last] = np.where(low == 1, scores.shape[1], states[first:last])
+    return made
 
 
 def likeliest(told: Array, *, cost: float, least: int = 1) -> NDArray[np.int64]:
