@@ -208,6 +208,18 @@ def test_other_networks_are_refused(saved: dict[str, Path], tmp_path: Path) -> N
         opened(wrong)
 
 
+@pytest.mark.parametrize("family", ["videomae", "vivit", "vjepa2"])
+def test_openvino_gives_the_same_vectors(saved: dict[str, Path], family: str) -> None:
+    pytest.importorskip("openvino")
+    expected, found = (opened(saved[family], engine=engine).embed([frames_of(0)])[0].values for engine in ("torch", "openvino"))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_openvino_is_refused_where_it_gives_others(saved: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match="TimeSformer"):
+        opened(saved["timesformer"], engine="openvino")
+
+
 def test_at_hand(saved: dict[str, Path]) -> None:
     assert weights_at_hand(f"hf-video:{saved['videomae']}")
     assert not weights_at_hand("hf-video:some/videomae")

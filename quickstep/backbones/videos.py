@@ -93,6 +93,8 @@ class VideoTower(Pretrained):
         one_of("output", output or "pooled", ("pooled",))
         super().__init__(name, weights, precision=precision, engine=engine, store=store)
         self.family = _family(self.checkpoint)
+        if engine == "openvino" and self.family.trunk == "timesformer":
+            raise ConfigError("engine", "OpenVINO does not give TimeSformer's own vectors (they are some per cent off): leave it out")
         self.frames = _number(self.checkpoint, *self.family.frames)
         self.processor = read_processor(self.checkpoint.processor, self.checkpoint.source, frames=self.frames)
         check_size(self.checkpoint, self.processor, _number(self.checkpoint, *self.family.size))
