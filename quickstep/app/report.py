@@ -30,7 +30,7 @@ def page() -> None:
         _card(folder)
 
 
-def show(folder: Path, *, height: int = 1400) -> None:
+def show(folder: Path, *, height: int | None = None) -> None:
     """The report of a model's folder, whole."""
     page = folder / "report.html"
     if not page.is_file():
@@ -40,7 +40,7 @@ def show(folder: Path, *, height: int = 1400) -> None:
     st.download_button(
         "Download the report", page.read_bytes(), f"{folder.name}.html", "text/html", on_click="ignore", icon=":material/download:"
     )
-    st.iframe(page, height=height, alt=f"The report of {folder.name}")
+    st.iframe(page, height="content" if height is None else height, alt=f"The report of {folder.name}")
 
 
 def _card(folder: Path | None) -> None:
