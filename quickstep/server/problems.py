@@ -45,8 +45,10 @@ def of_error(error: QuickstepError, *, path: Path | None = None, name: str = "th
         text = text.replace(str(path), name).replace(path.name, name)
     if isinstance(error, MediaError):
         return Problem(422, f"{name}: {text}" if path is not None else text, SEND_VIDEO)
-    if isinstance(error, MissingExtra | WeightsError | StoreError | LibraryError) or _is_ours(error):
-        return Problem(503, text, "this part of the service is not set up; tell whoever runs it", headers={"Retry-After": "300"})
+    if isinstance(error, MissingExtra | WeightsError | LibraryError) or _is_ours(error):
+        return Problem(424, text, "this part of the service is not set up, and waiting does not help; tell whoever runs it")
+    if isinstance(error, StoreError):
+        return Problem(503, text, "tell whoever runs the service, and come again", headers={"Retry-After": "60"})
     if isinstance(error, UnknownName):
         return Problem(404, text, "take one of the names that there are")
     if isinstance(error, ConfigError):

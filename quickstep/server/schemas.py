@@ -103,7 +103,7 @@ class PeopleFound(BaseModel):
     )
     video: str
     skeleton: dict[str, Any] = Field(description="the joints' names, in order, and which are joined")
-    size: tuple[int, int] | None = Field(description="width and height of the upright picture")
+    size: list[int] | None = Field(description="width and height of the upright picture")
     moments: int = Field(description="moments looked at")
     people: list[dict[str, Any]] = Field(description="of each person the times, and at each the joints: [x, y, score] in pixels, or null")
 

@@ -23,10 +23,11 @@ _SAID = {
     413: "the video is larger or longer than is taken",
     415: "the body is of another type",
     422: "the parameters or the video cannot be used",
-    503: "too many requests, stopping, or not set up here; see Retry-After",
+    424: "this part of the service is not set up",
+    503: "too many requests, or stopping; see Retry-After",
 }
-ASKED = (401, 422, 503)  # what every question may be answered with
-SENT = (400, 401, 403, 404, 408, 413, 415, 422, 503)  # what every video may be
+ASKED = (401, 422, 424, 503)  # what every question may be answered with
+SENT = (400, 401, 403, 404, 408, 413, 415, 422, 424, 503)  # what every video may be
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -133,7 +133,7 @@ def test_poses_are_those_of_python(model: Model, videos: dict[str, Path]) -> Non
 def test_poses_that_cannot_be_found_here_say_what_is_missing(model: Model, videos: dict[str, Path], tmp_path: Path) -> None:
     config = PoseConfig(pose_model=str(tmp_path / "nowhere.task"), person="all")
     with running(Offer({"colours": model}, poses=config)) as live:
-        assert "nowhere.task" in check_problem(live.post("/poses", videos["red"]), 503)["error"]
+        assert "nowhere.task" in check_problem(live.post("/poses", videos["red"]), 424)["error"]
         assert live.post("/predict", videos["red"]).json()["label"] == "red"
 
 
@@ -142,7 +142,7 @@ def test_search_finds_in_the_library_and_says_when_there_is_none(model: Model, l
     with running(Offer({"colours": model}, library=str(tmp_path / "library"))) as searching:
         found = searching.get("/search", params={"words": "blue", "all": True, "top": 1}).json()
         assert [Path(moment["path"]).name for moment in found["moments"]] == ["both.mp4"]
-        check_problem(searching.get("/search", params={"label": "red"}), 503, 404, 422)
+        check_problem(searching.get("/search", params={"label": "red"}), 424)
         check_problem(searching.get("/search", params={"words": "   "}), 422)
         check_problem(searching.get("/search"), 422)
     assert "--library" in check_problem(live.get("/search", params={"words": "blue"}), 404)["what_to_do"]
