@@ -1,0 +1,152 @@
+"""The service under load on loopback: clients that send one video after the other, and what becomes of the time.
+
+    python -m benchmarks.service [--clients 8] [--requests 25] [--backbone motion|clip]
+
+One process serves, as `quickstep serve` does; this one sends. Beside each load stands what one client alone reaches, and how many videos
+Python names in the same time without any service. The weights of `clip` are random, of ViT-B/32's real size: speed does not depend on
+their values. Nothing is cached: each request is decoded and looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from benchmarks.tables import show
+from benchmarks.throughput import draw_videos, save_checkpoint
+
+SECONDS = 3.0
+SIZE = (320, 240)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What some clients saw."""
+
+    clients: int
+    seconds: list[float]  # of each request
+    errors: int
+    took: float
+    waited: int  # answered 503, and sent again after a while
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """A line of the table."""
+        middle, late, latest = np.percentile(self.seconds, [50, 95, 100]).tolist()
+        rate = len(self.seconds) / self.took
+        return (str(self.clients), str(len(self.seconds)), str(self.errors), f"{middle:.3f}", f"{late:.3f}", f"{latest:.3f}", f"{rate:.2f}")
+
+
+def main() -> None:
+    """Draw, train, serve, send, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--requests", type=int, default=25, help="of each client")
+    parser.add_argument("--backbone", choices=("motion", "clip"), default="clip")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        videos = draw_videos(folder / "videos", 8, SIZE, SECONDS)
+        model = make_model(folder, options.backbone)
+        log = folder / "log.txt"
+        with log.open("w") as errors:
+            server = subprocess.Popen(
+                [sys.executable, "-m", "quickstep", "serve", str(model), "--port", "0"], stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().strip()
+            if not address:
+                sys.exit(log.read_text())
+            alone = send(address, videos, 1, options.requests)
+            together = send(address, videos, options.clients, options.requests)
+            batches = counted(address, "quickstep_batch_videos_sum") / counted(address, "quickstep_batch_videos_count")
+        finally:
+            server.terminate()
+            server.wait(60)
+        bare = without(model, videos, len(together.seconds), folder)
+    title = f"{options.backbone}: videos of {SECONDS:g} s at {SIZE[0]}x{SIZE[1]}, {os.cpu_count()} cores, client and server on one machine"
+    columns = ("clients", "requests", "errors", "median s", "p95 s", "slowest s", "videos/s")
+    show(title, columns, [alone.row, together.row])
+    rate = len(together.seconds) / together.took
+    print(f"  {batches:.1f} videos a batch; {rate / bare:.2f} of what Python names without a service ({bare:.2f} videos/s)")
+    print(f"  {rate / (len(alone.seconds) / alone.took):.2f} times the videos of one client alone")
+    if together.errors or alone.errors:
+        sys.exit(1)
+
+
+def make_model(folder: Path, backbone: str) -> Path:
+    """A model of two moves, on disk."""
+    from quickstep.demo import DemoConfig, draw_dancers
+    from quickstep.manifest import read_manifest
+    from quickstep.training import TrainConfig, train
+
+    drawn = DemoConfig(moves=("windmill", "toprock"), videos=5, dancers=5, seconds=1.0, width=160, height=120)
+    weights = str(save_checkpoint(folder / "weights")) if backbone == "clip" else None
+    config = TrainConfig(backbone="motion" if weights is None else "clip-vit-b32", weights=weights, epochs=5)
+    train(read_manifest(draw_dancers(folder / "dancers", drawn)), config).model.save(folder / "model")
+    return folder / "model"
+
+
+def send(address: str, videos: list[Path], clients: int, requests: int) -> Load:
+    """Each client sends its requests one after the other."""
+    blobs = [path.read_bytes() for path in videos]
+    seconds: list[float] = []
+    wrong: list[str] = []
+    waits: list[float] = []
+
+    def work(number: int) -> None:
+        with httpx.Client(base_url=address, timeout=300, trust_env=False) as client:
+            for turn in range(requests):
+                began = time.perf_counter()
+                while (
+                    answer := client.post("/predict", files={"file": ("a.mp4", blobs[(number + turn) % len(blobs)])})
+                ).status_code == 503:
+                    waits.append(float(answer.headers["retry-after"]))
+                    time.sleep(waits[-1])
+                seconds.append(time.perf_counter() - began)
+                if answer.status_code != 200:
+                    wrong.append(answer.text)
+
+    began = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+        list(pool.map(work, range(clients)))
+    for each in wrong[:3]:
+        print(each, file=sys.stderr)
+    return Load(clients, seconds, len(wrong), time.perf_counter() - began, len(waits))
+
+
+def counted(address: str, name: str) -> float:
+    """One of the service's own counters."""
+    lines = httpx.get(f"{address}/metrics", trust_env=False).text.splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+
+
+def without(model: Path, videos: list[Path], count: int, folder: Path) -> float:
+    """Videos a second that Python names, all in one call, nothing known before."""
+    from quickstep.model import Model
+    from quickstep.segment import Segment
+    from quickstep.store import Store
+
+    opened = Model.load(model)
+    opened.predict(videos[:1], store=Store(folder / "warm"))
+    # A millisecond less each time, so that no two are one and none comes from the store.
+    asked = [Segment(videos[n % len(videos)], end=SECONDS - 0.001 * (n // len(videos))) for n in range(count)]
+    began = time.perf_counter()
+    found = opened.predict(asked, store=Store(folder / "store"))
+    assert not found.failures
+    return count / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()
