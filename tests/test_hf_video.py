@@ -208,6 +208,7 @@ def test_other_networks_are_refused(saved: dict[str, Path], tmp_path: Path) -> N
         opened(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["videomae", "vivit", "vjepa2"])
 def test_openvino_gives_the_same_vectors(saved: dict[str, Path], family: str) -> None:
     pytest.importorskip("openvino")

@@ -107,6 +107,7 @@ def test_at_full_size_too(resnet: Any, resnet_forms: dict[str, Path], googlenet:
     close(opened("i3d-rgb", googlenet).classify(still(picture, 8)), expected)
 
 
+@pytest.mark.slow
 def test_a_still_video_of_bytes_gives_the_pictures_vector(resnet: Any, resnet_forms: dict[str, Path]) -> None:
     """As a user has it: through the 2D network's own processor, through `embed` here."""
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -135,6 +136,7 @@ def test_kernels_are_the_flat_ones_repeated_and_divided(googlenet: Path) -> None
     assert torch.equal(flow["Mixed_4c.b2b.conv3d.weight"], kernel)
 
 
+@pytest.mark.slow
 def test_motion_changes_the_answer(googlenet: Path) -> None:
     """It is no longer a network of pictures: the same pictures in another order say something else."""
     backbone = opened("i3d-rgb", googlenet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,31 @@ from quickstep.signals import Flow, Frames
 
 LAYERS = 2  # of the small transformers
 I3D: dict[str, dict[str, Any]] = {name: {"init": "scratch", "width": 0.1} for name in ("i3d-rgb", "i3d-flow", "i3d-r50", "i3d-r50-nl")}
+QUICK = {"clip", "siglip", "dinov2", "xclip", "videomae", "vjepa2", "i3d-rgb", "i3d-r50-nl"}  # one of each kind; the others are slow tests
+
+
+class Saved(dict[str, Path]):
+    """Checkpoints, written when they are asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __missing__(self, family: str) -> Path:
+        self[family] = checkpoints.save(family, self.folder / family)
+        return self[family]
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("checkpoints")
-    return {name: checkpoints.save(name, folder / name) for name in (*checkpoints.FAMILIES, *checkpoints.WINDOWS, *checkpoints.VIDEOS)}
+    return Saved(tmp_path_factory.mktemp("checkpoints"))
+
+
+def sorted_out(families: Iterable[Any]) -> list[Any]:
+    """Parameters of tests, those that say nothing new marked as slow."""
+    return [
+        pytest.param(*each, marks=() if each[0] in QUICK else pytest.mark.slow)
+        for each in (each if isinstance(each, tuple) else (each,) for each in families)
+    ]
 
 
 def opened(saved: dict[str, Path], family: str, **options: Any) -> Any:
@@ -50,7 +70,7 @@ CASES += [("clip", "pooled"), ("clip-vision-projected", "pooled"), ("siglip", "p
 CASES += [(family, None) for family in (*checkpoints.VIDEOS, *I3D)]
 
 
-@pytest.mark.parametrize(("family", "output"), CASES)
+@pytest.mark.parametrize(("family", "output"), sorted_out(CASES))
 def test_a_trained_network_is_written_and_opens_again_with_equal_output(
     saved: dict[str, Path], tmp_path: Path, family: str, output: str | None
 ) -> None:
@@ -82,7 +102,7 @@ def test_left_to_the_folder_the_output_is_the_same(saved: dict[str, Path], tmp_p
         assert (again.output, again.width) == (output, backbone.width)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("family", [*checkpoints.FAMILIES, "xclip", *checkpoints.VIDEOS, *I3D])
+@pytest.mark.parametrize("family", sorted_out([*checkpoints.FAMILIES, "xclip", *checkpoints.VIDEOS, *I3D]))
 def test_blocks_hold_every_parameter_once_from_input_to_output(saved: dict[str, Path], family: str) -> None:
     backbone = opened(saved, family)
     module = backbone.load()
@@ -106,7 +126,8 @@ def test_blocks_hold_every_parameter_once_from_input_to_output(saved: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "family", ["clip", "siglip", "dinov2", "dinov3-vit", "dinov3-convnext", "xclip", "videomae", "timesformer", "vivit", "vjepa2", *I3D]
+    "family",
+    sorted_out(["clip", "siglip", "dinov2", "dinov3-vit", "dinov3-convnext", "xclip", "videomae", "timesformer", "vivit", "vjepa2", *I3D]),
 )
 def test_what_is_opened_learns(saved: dict[str, Path], family: str) -> None:
     """The gradient reaches the blocks that are opened, the stem among them, and no other."""
