@@ -16,6 +16,7 @@ import pytest
 from toys import COLOURS, Colours, Words, draw_colours
 
 from quickstep.backbones import Backbone
+from quickstep.cli import main
 from quickstep.ensemble import Ensemble
 from quickstep.errors import ConfigError, ManifestError, MediaError
 from quickstep.media import write_video
@@ -479,6 +480,59 @@ def test_settings_are_refused_by_name() -> None:
     for wrong, name in (({"hop": 0}, "hop"), ({"window": math.nan}, "window"), ({"shortest": -1}, "shortest"), ({"unsure": 2}, "unsure")):
         with pytest.raises(ConfigError, match=f"--{name}"):
             TimelineConfig(**wrong)  # type: ignore[arg-type]
+
+
+# -- the command -------------------------------------------------------------------------------------------------------------
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """In this process; gives the exit status, stdout and stderr."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
+
+
+@pytest.fixture(scope="module")
+def saved(models: dict[str, Model], place: Path) -> Path:
+    models["each"].save(place / "model")
+    return place / "model"
+
+
+def test_the_command_says_what_python_says(saved: Path, long: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = tmp_path / "truth.csv"
+    truth.write_text("start,end,label\n" + "".join(f"{start},{end},{label}\n" for label, start, end in TRUTH))
+    files = [word for form in ("csv", "srt", "png", "eaf") for word in ("-o", tmp_path / f"out.{form}")]
+    status, out, err = call(capsys, "timeline", saved, long, *files, "--truth", truth)
+    assert status == 0, err
+    assert [line.split()[2] for line in out.splitlines()[1:5]] == [label for label, _, _ in TRUTH]
+    assert "edit score" in out
+    assert "always green" in out or "always red" in out
+    assert all((tmp_path / f"out.{form}").stat().st_size > 50 for form in ("csv", "srt", "png", "eaf"))
+    status, out, _ = call(capsys, "timeline", saved, long, "--json", "--truth", truth)
+    told = json.loads(out)[0]
+    made = timeline(Model.load(saved), long)
+    assert [span["start"] for span in told["spans"]] == [span.start for span in made.spans]
+    assert told["moments"][0]["scores"] == made.moments[0].scores.tolist()
+    assert told["evaluation"]["figures"]["edit"] == 1
+
+
+def test_the_command_takes_several_videos(saved: Path, long: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    inputs = [long, place / "videos" / "red" / "0.mp4", tmp_path / "text.mp4"]
+    status, _, err = call(capsys, "timeline", saved, *inputs, "-o", tmp_path / "all.csv", "-o", tmp_path / "{name}.vtt")
+    assert status == 0
+    assert "not looked at" in err
+    assert (tmp_path / "0.vtt").exists()
+    assert (tmp_path / "long video.vtt").exists()
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 1 + 4 + 1
+    assert call(capsys, "timeline", saved, *inputs, "--strict")[0] == 1
+    for wrong, said in ((["-o", "x.srt"], "{name}"), (["-o", "x.doc"], ".eaf"), (["--person", "all"], "whole pictures")):
+        status, _, err = call(capsys, "timeline", saved, *inputs, *wrong)
+        assert status == 1
+        assert said in err
+        assert len(err.strip().splitlines()) == 1
 
 
 # -- size --------------------------------------------------------------------------------------------------------------------

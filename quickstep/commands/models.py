@@ -136,7 +136,7 @@ def predict(
     /,
     *,
     out: Annotated[Path | None, Out] = None,
-    top: int = 1,
+    top: int | None = None,
     person: str | None = None,
     csv: Annotated[bool, Flag] = False,
     json_lines: Annotated[bool, Flag] = False,
@@ -156,11 +156,11 @@ def predict(
     out
         a .csv or .jsonl file to write predictions to as they are made; the same command again goes on where it stopped
     top
-        how many labels to show
+        how many labels to show (default: one for people, all for programs)
     person
         for models that look at people: auto (the dancer), a number, or all (an answer a person)
     csv
-        print csv with every score, each row as soon as it is ready
+        print csv, each row as soon as it is ready
     json_lines
         print one JSON object a video, each as soon as it is ready
     strict
@@ -170,10 +170,10 @@ def predict(
     from quickstep.prediction import predict as name
     from quickstep.prediction import to_json
 
-    if top < 1:
+    if top is not None and top < 1:
         raise ConfigError("top", f"at least 1, not {top}")
     opened, inputs = _with_model(model, inputs, words, run, looks)
-    asked = _Asked(opened, inputs, run.store, person, strict)
+    asked = _Asked(opened, inputs, run.store, person, strict, top)
     if out is not None:
         return _into_file(asked, out, run)
     if csv or json_lines:
@@ -182,9 +182,9 @@ def predict(
         found = name(opened, inputs, store=run.store, progress=progress, strict=strict, person=person)
     if run.json:
         tried = {"view": model_facts(opened).view} if opened.trial else {}
-        print(jsons.dumps({**to_json(found, top=top if words.labels else None), **tried}, ensure_ascii=False, indent=1))
+        print(jsons.dumps({**to_json(found, top=top or (1 if words.labels else None)), **tried}, ensure_ascii=False, indent=1))
     else:
-        _show_predictions(found, top)
+        _show_predictions(found, top or 1)
     for failure in found.failures:
         say(f"not named: {failure}", style="yellow")
     return 0 if found.predictions else 1
@@ -273,6 +273,7 @@ class _Asked:
     store: Store
     person: str | None
     strict: bool
+    top: int | None
 
 
 def _into_file(asked: _Asked, out: Path, run: Run) -> int:
@@ -281,7 +282,7 @@ def _into_file(asked: _Asked, out: Path, run: Run) -> int:
 
     with TerminalProgress() as progress:
         written = write_predictions(
-            asked.model, asked.inputs, out, store=asked.store, progress=progress, strict=asked.strict, person=asked.person
+            asked.model, asked.inputs, out, top=asked.top, store=asked.store, progress=progress, strict=asked.strict, person=asked.person
         )
     told = {"out": str(out), "named": written.named, "kept": written.kept, "failed": len(written.failures), "replaced": written.replaced}
     if run.json:
@@ -300,7 +301,7 @@ def _as_ready(asked: _Asked, form: str) -> int:
 
     named = 0
     failures: list[Failure] = []
-    options = {"store": asked.store, "strict": asked.strict, "person": asked.person}
+    options = {"top": asked.top, "store": asked.store, "strict": asked.strict, "person": asked.person}
     with TerminalProgress() as progress:
         for text, found in predict_as_text(asked.model, asked.inputs, form, progress=progress, **options):  # type: ignore[arg-type]
             sys.stdout.write(text)

@@ -47,7 +47,7 @@ def _at_pictures(asked: Asked, duration: float, window: float) -> Looked:
     """Each picture of a grid is embedded once; a window is as many of them as the model's view has."""
     model = asked.model
     each = model.view.frames * (1 if model.view.fps is not None else model.view.windows or 1)
-    grid = lay_grid(duration, window, hop_of(window, asked.config), each=each)
+    grid = lay_grid(duration, window, hop_of(window, asked.config, shared=True), each=each)
     account = Account(asked, grid.layout, grid.count)
     together = max(1, min(MOST_TOGETHER, round(STRETCH / grid.step)))
     seen: dict[int, NDArray[np.float32]] = {}  # moment -> its vectors, one a crop: those that windows still need

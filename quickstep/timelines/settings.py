@@ -17,7 +17,9 @@ class TimelineConfig:
     """How a long video is looked at, and how scores over time become spans; the defaults fit the model."""
 
     window: float | None = setting(None, "seconds that are looked at together (default: as long as what the model learnt from)")
-    hop: float | None = setting(None, "seconds from one window to the next (default: a quarter of a window or less)")
+    hop: float | None = setting(
+        None, "seconds from one window to the next (default: half a window, or a quarter where they share pictures)"
+    )
     shortest: float | None = setting(None, "seconds a span lasts at least (default: half a window)")
     steadiness: float = setting(STEADINESS, "how strong the evidence for a change of label must be; 0: each window by itself")
     unsure: float | None = setting(

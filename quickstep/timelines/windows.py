@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 USUAL = 3.0  # seconds, where nothing says how long a segment is
 LEAST, MOST = 0.5, 10.0  # seconds: shorter shows no movement, longer blurs what follows what
 PROBED = 24  # training videos that are asked for their length
-HOPS = 4  # hops a window, where each window costs a look of its own
+HOPS = 2  # hops a window, where each window costs a look of its own: more found no more spans, and placed them no better
+FREE_HOPS = 4  # where windows share what is looked at
 Array = NDArray[np.float64]
 
 
@@ -74,9 +75,9 @@ def window_of(model: Model, config: TimelineConfig) -> float:
     return min(paced, learnt or paced)
 
 
-def hop_of(window: float, config: TimelineConfig) -> float:
-    """How many seconds lie between the beginnings of two windows."""
-    hop = window / HOPS if config.hop is None else config.hop
+def hop_of(window: float, config: TimelineConfig, *, shared: bool = False) -> float:
+    """How many seconds lie between the beginnings of two windows; `shared` says that more of them cost next to nothing."""
+    hop = window / (FREE_HOPS if shared else HOPS) if config.hop is None else config.hop
     if hop > window * (1 + 1e-9):
         raise ConfigError("hop", f"at most a window, which is {window:.3g} s here, so that nothing is left out, not {hop:g}")
     return hop
