@@ -16,6 +16,7 @@ State = Literal["good", "missing", "bad"]
 LIBRARIES = ("torch", "transformers", "av", "opencv-contrib-python-headless", "scikit-learn", "numpy")
 EXTRAS = {
     "openvino": ("openvino", "the fastest way to encode images on Intel processors"),
+    "tune": ("optuna", "a search for settings"),
     "search": ("lancedb", "a library of videos that can be searched"),
     "pose": ("mediapipe", "bodies in videos"),
     "rtmpose": ("rtmlib", "bodies in videos by RTMPose"),

@@ -200,6 +200,23 @@ def test_all_failed_is_said_with_the_first_cause(colours: tuple[Manifest, Store]
         tune(manifest, tmp_path / "s", config, BASE, store=store)
 
 
+@pytest.mark.slow
+def test_what_was_tried_is_not_tried_again_and_an_exhausted_search_ends(colours: tuple[Manifest, Store], tmp_path: Path) -> None:
+    manifest, store = colours
+    config = replace(QUICK, trials=None, budget="10m", over=("class-weights",), heads=(), keep_test=True)
+    board = tune(manifest, tmp_path / "s", config, BASE, store=store).board
+    done = [entry for entry in board.entries if entry.state == "done"]
+    assert len(done) == len({json.dumps(entry.config, sort_keys=True) for entry in done}) == 2  # with class weights and without
+    assert all(entry.cause.startswith("the same as trial") for entry in board.entries if entry.state == "stopped")
+
+
+def test_a_search_in_which_everything_fails_ends_long_before_its_budget(colours: tuple[Manifest, Store], tmp_path: Path) -> None:
+    manifest, store = colours
+    config = replace(QUICK, trials=None, budget="10m", backbones=("test_tuning:Broken",), heads=("linear",))
+    with pytest.raises(ConfigError, match="none of the 10 trials"):
+        tune(manifest, tmp_path / "s", config, BASE, store=store)
+
+
 def test_what_a_trial_cannot_read_it_has_wrong(colours: tuple[Manifest, Store], tmp_path: Path) -> None:
     """Else a backbone that fails on the difficult ones would win."""
     manifest, _ = colours
@@ -393,7 +410,7 @@ def test_a_killed_search_goes_on_and_repeats_what_it_was_at(listed: Path, tmp_pa
     for _ in until(flag):
         pass
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.communicate()
     again = command(listed, folder, *options, SLOW_FLAG=str(flag))
     printed, said = again.communicate(timeout=120)
     assert again.returncode == 0, said

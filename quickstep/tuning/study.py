@@ -33,6 +33,7 @@ FORMAT = 1
 RECORD, TRIALS, MANIFEST, WORKERS, LOCK = "study.json", "study.db", "manifest.csv", "workers", ".lock"
 NAME = "study"
 STARTUP = 8  # trials drawn at random before the drawn ones are learnt from
+FRUITLESS = 10  # failures in a row from the beginning on
 REPEATS = 2  # a trial whose process died is tried again so often: it may be the trial that kills it
 # What a study is about: the same when it is gone on with. How long, and by how many, may change.
 ABOUT = ("over", "backbones", "heads", "finetune", "measure", "folds")
@@ -127,11 +128,10 @@ class Study:
 
     def _begin(self) -> None:
         """The first trials are what `train` would do by itself, once with each backbone."""
-        if self._study.user_attrs.get("begun"):
-            return
-        self._study.set_user_attr("begun", True)
+        known = {trial.user_attrs.get("usual") for trial in self._study.get_trials(deepcopy=False)}
         for place in self.plan.space.places:
-            self._study.enqueue_trial({}, user_attrs={"usual": place.backbone})
+            if place.backbone not in known:
+                self._study.enqueue_trial({}, user_attrs={"usual": place.backbone})
 
     def take(self, most: int | None) -> Trial | None:
         """The next trial for this worker; None where the study has as many as it is to have."""
@@ -144,6 +144,17 @@ class Study:
             trial = self._study.ask()
             trial.set_user_attr("worker", self.token)
             return trial
+
+    def tried(self, recipe: Mapping[str, Any]) -> int | None:
+        """The trial that has tried exactly this to its end."""
+        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return next((trial.number for trial in complete if trial.user_attrs.get("recipe") == recipe), None)
+
+    @property
+    def fruitless(self) -> bool:
+        """Whether so many trials failed, and none did not, that the next will fail too."""
+        states = [trial.state for trial in self._study.get_trials(deepcopy=False) if trial.state in (*SETTLED, TrialState.FAIL)]
+        return len(states) >= FRUITLESS and all(state == TrialState.FAIL for state in states)
 
     def done(self, trial: Trial, value: float, facts: Mapping[str, Any]) -> None:
         trial.set_user_attr("outcome", dict(facts))

@@ -20,6 +20,8 @@ from quickstep.store import Store
 from quickstep.tuning.study import Study, settled
 from quickstep.tuning.trying import Hopeless, Trier
 
+EXHAUSTED = 30  # times in a row that what is drawn was tried before: there is little else
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -38,12 +40,12 @@ class Limits:
 
 def work(study: Study, trier: Trier, limits: Limits, progress: Progress = silent) -> int:
     """Try until the end; how many trials were made here."""
-    made = 0
-    while not limits.over:
+    made = again = 0
+    while not limits.over and not study.fruitless and again < EXHAUSTED:
         trial = study.take(limits.trials)
         if trial is None:
             break
-        _try(study, trier, trial, limits)
+        again = 0 if _try(study, trier, trial, limits) else again + 1
         made += 1
         total = limits.trials or 0
         count = len(study.trials)
@@ -51,8 +53,8 @@ def work(study: Study, trier: Trier, limits: Limits, progress: Progress = silent
     return made
 
 
-def _try(study: Study, trier: Trier, trial: Trial, limits: Limits) -> None:
-    """One trial; whatever goes wrong in it is its own affair."""
+def _try(study: Study, trier: Trier, trial: Trial, limits: Limits) -> bool:
+    """One trial; whatever goes wrong in it is its own affair. False where the same was tried before."""
 
     def report(step: int, value: float) -> None:
         trial.report(value, step)
@@ -65,7 +67,11 @@ def _try(study: Study, trier: Trier, trial: Trial, limits: Limits) -> None:
 
     try:
         recipe = study.plan.space.draw(trial, study.plan.base, usual=trial.user_attrs.get("usual"))
+        before = study.tried(recipe.to_json())
         trial.set_user_attr("recipe", recipe.to_json())
+        if before is not None:
+            study.pruned(trial, f"the same as trial {before}")
+            return False
         outcome = trier.run(recipe, report)
     except Hopeless as stop:
         study.pruned(trial, str(stop))
@@ -75,6 +81,7 @@ def _try(study: Study, trier: Trier, trial: Trial, limits: Limits) -> None:
         study.failed(trial, f"{type(error).__name__}: {error}"[:500] or type(error).__name__)
     else:
         study.done(trial, outcome.value, outcome.to_json())
+    return True
 
 
 def main(arguments: list[str]) -> int:
