@@ -36,9 +36,8 @@ def desk(tmp_path: Path) -> Path:
 
 
 def runnable() -> list[Any]:
-    """The pages with commands; all but the first take their time."""
-    pages = [page for page in PAGES if blocks(page, "sh")]
-    return [pytest.param(page, id=page.name, marks=() if page.name == "quick-start.md" else pytest.mark.slow) for page in pages]
+    """The pages with commands; they take their time."""
+    return [pytest.param(page, id=page.name, marks=pytest.mark.slow) for page in PAGES if blocks(page, "sh")]
 
 
 @pytest.mark.timeout(600)
