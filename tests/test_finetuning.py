@@ -36,6 +36,15 @@ from quickstep.store import Store
 from quickstep.training import TrainConfig, train
 
 
+@pytest.fixture(autouse=True, scope="module")
+def same_threads() -> Iterator[None]:
+    """Sums in the same order, and no waiting for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tuning")
@@ -66,14 +75,6 @@ def quick(place: Path) -> FinetuneConfig:
 @pytest.fixture(scope="module")
 def tuned(manifest: Manifest, quick: FinetuneConfig, place: Path) -> Tuned:
     return finetune(manifest, quick, store=Store(place / "store"), folder=place / "model")
-
-
-@pytest.fixture(autouse=True)
-def same_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def weights(model: Path) -> dict[str, np.ndarray]:

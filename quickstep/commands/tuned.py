@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsons
+import os
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -50,6 +51,8 @@ def finetune(
     strict
         stop at the first video that cannot be used, instead of leaving it out
     """
+    # Read when torch loads: threads that wait by spinning make a step many times slower as soon as others want the cores too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from quickstep.finetuning import finetune as tune
     from quickstep.manifest import read_manifest
     from quickstep.reporting import write_card

@@ -87,14 +87,19 @@ class Feed:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def batches(self, steps: Sequence[Sequence[Sample]]) -> Iterator[Batch]:
-        """One batch a step, decoded ahead."""
-        waiting: deque[list[Future[tuple[NDArray[np.uint8], int]]]] = deque()
+        """One batch a step, decoded ahead: the first ones from now on, before they are asked for."""
+        waiting = deque(self._begun(step) for step in steps[:_AHEAD])
+        return self._in_turn(steps, waiting)
+
+    def _begun(self, step: Sequence[Sample]) -> list[Future[tuple[NDArray[np.uint8], int]]]:
+        return [self._pool.submit(self.look, sample) for sample in step]
+
+    def _in_turn(self, steps: Sequence[Sequence[Sample]], waiting: deque[list[Future[tuple[NDArray[np.uint8], int]]]]) -> Iterator[Batch]:
         try:
-            for step in range(len(steps) + _AHEAD):
-                if step < len(steps):
-                    waiting.append([self._pool.submit(self.look, sample) for sample in steps[step]])
-                if step >= _AHEAD:
-                    yield self._gather(steps[step - _AHEAD], waiting.popleft())
+            for number, step in enumerate(steps):
+                if number + _AHEAD < len(steps):
+                    waiting.append(self._begun(steps[number + _AHEAD]))
+                yield self._gather(step, waiting.popleft())
         finally:
             for future in (each for futures in waiting for each in futures):
                 future.cancel()

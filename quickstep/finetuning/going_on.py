@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from torch import Tensor
 from quickstep.backbones import Tunable
 from quickstep.errors import ConfigError, QuickstepError
 from quickstep.finetuning import devices, state
-from quickstep.finetuning.feeding import Feed
+from quickstep.finetuning.feeding import Batch, Feed, Sample
 from quickstep.finetuning.network import Tuning, groups_of, optimizer_of
 from quickstep.finetuning.settings import FinetuneConfig
 from quickstep.finetuning.watching import Watch
@@ -94,6 +94,7 @@ class Run:
     worked: float = 0.0
     saved: float = field(default_factory=time.monotonic)
     board: Board | None = None
+    coming: tuple[list[list[Sample]], Iterator[Batch]] | None = None  # the next epoch's steps, its first batches being decoded
 
 
 def begin(task: Task) -> Run:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,8 @@ def fit(task: Task) -> Outcome:
         try:
             while not run.watch.over(task.config):
                 _epoch(run)
-                validation = validate(run)
-                _note(run, validation)
+                _turn(run)
+                _note(run, validate(run))
         finally:
             task.feed.close()
             if run.board is not None:
@@ -46,13 +46,11 @@ def fit(task: Task) -> Outcome:
 def _epoch(run: Run) -> None:
     """Shows every training segment once."""
     task, config = run.task, run.task.config
-    labels = [segment.label for segment in task.feed.segments]
-    alive = [number for number in range(len(labels)) if number not in run.left_out]
-    steps = steps_of(labels, alive, epoch=run.epoch, batch=config.batch, seed=config.seed, balanced=config.balanced)
-    rank, processes = run.accelerator.process_index, run.accelerator.num_processes
+    steps, batches = run.coming or _coming(run)
+    run.coming = None
     task.tuning.learn()
     began = time.perf_counter()
-    for batch in task.feed.batches([step[rank::processes] for step in steps[run.step :]]):
+    for batch in batches:
         _lose(run, batch)
         for group in run.optimizer.param_groups:
             group["lr"] = group["first"] * config.left(run.epoch + (run.step + 0.5) / len(steps))
@@ -60,9 +58,19 @@ def _epoch(run: Run) -> None:
         run.step += 1
         run.waited += batch.waited
         task.progress("tuning", run.epoch * len(steps) + run.step, config.epochs * len(steps))
-        if run.step < len(steps) and processes == 1 and time.monotonic() - run.saved > 60 * config.save_minutes:
+        if run.step < len(steps) and run.accelerator.num_processes == 1 and time.monotonic() - run.saved > 60 * config.save_minutes:
             save(run)
     run.worked += time.perf_counter() - began
+
+
+def _coming(run: Run) -> tuple[list[list[Sample]], Iterator[Batch]]:
+    """The steps of the epoch and their batches, the first of which are decoded from now on."""
+    task, config = run.task, run.task.config
+    labels = [segment.label for segment in task.feed.segments]
+    alive = [number for number in range(len(labels)) if number not in run.left_out]
+    steps = steps_of(labels, alive, epoch=run.epoch, batch=config.batch, seed=config.seed, balanced=config.balanced)
+    rank, processes = run.accelerator.process_index, run.accelerator.num_processes
+    return steps, task.feed.batches([step[rank::processes] for step in steps[run.step :]])
 
 
 def _step(run: Run, batch: Batch, planned: Sequence[Sample]) -> None:
@@ -167,12 +175,20 @@ def _lose(run: Run, batch: Batch) -> None:
 # -- after an epoch ------------------------------------------------------------------------------------------------------------
 
 
+def _turn(run: Run) -> None:
+    """From one epoch to the next, whose first batches are decoded while validation is looked at."""
+    for number, text in devices.from_all(run.accelerator, [(number, str(error)) for number, error in run.failed.items()]):
+        run.failed.setdefault(number, QuickstepError(text))
+    run.epoch, run.step, run.left_out = run.epoch + 1, 0, sorted(run.failed)
+    _still_all(run)
+    if run.epoch < run.task.config.epochs:
+        run.coming = _coming(run)
+
+
 def _note(run: Run, validation: tuple[Tuning, Measures | None, list[int]]) -> None:
     """The epoch is over: what it was worth, said and kept."""
     task, config, watch, sums = run.task, run.task.config, run.watch, run.sums
     shown, measures, numbers = validation
-    for number, text in devices.from_all(run.accelerator, [(number, str(error)) for number, error in run.failed.items()]):
-        run.failed.setdefault(number, QuickstepError(text))
     wrong = devices.from_all(run.accelerator, sums.wrong)
     count = max(sums.count, 1.0)
     better = watch.note(sums.loss / count, sums.right / count, wrong, measures, numbers, config.measure)
@@ -187,9 +203,7 @@ def _note(run: Run, validation: tuple[Tuning, Measures | None, list[int]]) -> No
             numbers_now |= {"loss/validation": measures.loss, "accuracy/validation": measures.accuracy}
             numbers_now |= {"balanced-accuracy/validation": measures.balanced_accuracy, "macro-f1/validation": measures.macro_f1}
         run.board.write(watch.epochs, numbers_now)
-    run.epoch, run.step, run.sums = run.epoch + 1, 0, Sums()
-    run.left_out = sorted(run.failed)
-    _still_all(run)
+    run.sums = Sums()
     if better and run.accelerator.is_main_process:
         state.write(task.folder, state.BEST, {"epoch": watch.epochs}, {"moving": shown.moving}, what=f"epoch {watch.epochs}")
     save(run)
