@@ -227,6 +227,7 @@ def test_at_hand(saved: dict[str, Path]) -> None:
     assert not weights_at_hand("i3d-rgb")
 
 
+@pytest.mark.slow
 def test_a_model_on_frozen_features_is_trained_saved_and_opened_again(saved: dict[str, Path], tmp_path: Path) -> None:
     manifest = draw(tmp_path / "videos", "motion", count=20, groups=5)
     model = train(manifest, TrainConfig(backbone="hf-video:x", weights=str(saved["videomae"]), precision="fp32")).model

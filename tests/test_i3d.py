@@ -413,7 +413,7 @@ def small_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / name for name in ("i3d-rgb", "i3d-flow")}
 
 
-@pytest.mark.parametrize("name", ["i3d-rgb", "i3d-flow"])
+@pytest.mark.parametrize("name", ["i3d-rgb", pytest.param("i3d-flow", marks=pytest.mark.slow)])
 def test_a_model_on_frozen_features_is_trained_saved_and_opened_again(small_folders: dict[str, Path], tmp_path: Path, name: str) -> None:
     manifest = draw(tmp_path / "videos", "motion", count=20, groups=5)
     model = train(manifest, TrainConfig(backbone=name, weights=str(small_folders[name]), precision="fp32")).model
