@@ -158,7 +158,7 @@ def _at_people(asked: Asked) -> Looked:
     if not len(poses) or not duration > 0:
         raise MediaError(asked.path, "holds no moment at which anybody is seen")
     window = window_of(model, asked.config)
-    layout = lay(duration, window, hop_of(window, asked.config))
+    layout = lay(duration, window, hop_of(window, asked.config, shared=True))
     people = _people(asked, poses)
     count = len(layout.starts)
     made, unseen = [], MediaError(asked.path, "nobody is seen in it")

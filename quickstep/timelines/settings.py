@@ -9,7 +9,7 @@ from quickstep.errors import ConfigError
 from quickstep.settings import between, setting
 
 # Measured on drawn long videos of several kinds of dancing (benchmarks/timeline.py).
-STEADINESS = 1.5
+STEADINESS = 1.0
 
 
 @dataclass(frozen=True)
