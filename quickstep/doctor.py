@@ -17,6 +17,7 @@ LIBRARIES = ("torch", "transformers", "av", "opencv-contrib-python-headless", "s
 EXTRAS = {
     "openvino": ("openvino", "the fastest way to encode images on Intel processors"),
     "tune": ("optuna", "a search for settings"),
+    "serve": ("fastapi", "models for other programs, over HTTP"),
     "search": ("lancedb", "a library of videos that can be searched"),
     "pose": ("mediapipe", "bodies in videos"),
     "rtmpose": ("rtmlib", "bodies in videos by RTMPose"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as jsons
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -50,10 +51,10 @@ def serve(
     if config.secret is None and config.host not in ("127.0.0.1", "::1", "localhost"):
         say("note: whoever reaches this machine can use the service; --token asks for a word", style="yellow")
     place = None if weights is None else str(weights)
-    answer(Offer(opened, library, place, bodies, run.store), config, limits, ready=_ready)
+
+    def ready(address: str) -> None:
+        print(jsons.dumps({"address": address, "models": names}) if run.json else address, flush=True)
+        say(f"serving at {address}; what can be asked: {address}/docs; stop with Ctrl-C", style="bold")
+
+    answer(Offer(opened, library, place, bodies, run.store), config, limits, ready=ready)
     say("stopped; nothing of what was sent is kept" if not config.keep_features else "stopped")
-
-
-def _ready(address: str) -> None:
-    print(address, flush=True)
-    say(f"serving at {address}; what can be asked: {address}/docs; stop with Ctrl-C", style="bold")

@@ -42,7 +42,7 @@ def of_error(error: QuickstepError, *, path: Path | None = None, name: str = "th
     """What a client is told of an error of the house; where a file of ours stood for their video, their name for it stands there."""
     text = (error.why if isinstance(error, MediaError) and path is not None and error.path == path else str(error)) or "cannot be used"
     if path is not None:
-        text = text.replace(str(path), name).replace(path.name, name)
+        text = text.replace(str(path), "\0").replace(path.name, "\0").replace("\0", name)
     if isinstance(error, MediaError):
         return Problem(422, f"{name}: {text}" if path is not None else text, SEND_VIDEO)
     if isinstance(error, MissingExtra | WeightsError | LibraryError) or _is_ours(error):

@@ -15,6 +15,7 @@ from library_sets import made
 from served import Held, Live, check_problem, named_by, running, until
 from toys import Words
 
+from quickstep.ensemble import Ensemble
 from quickstep.model import Model
 from quickstep.poses.finding import find_poses
 from quickstep.poses.settings import PoseConfig
@@ -95,6 +96,19 @@ def test_several_models_and_none_of_that_name(videos: dict[str, Path]) -> None:
         assert (answer["model"], answer["label"]) == ("second", "red")
         assert "first, second" in check_problem(live.post("/predict", videos["red"], params={"model": "third"}), 404)["what_to_do"]
         assert live.get("/model", params={"model": "second"}).json()["models"] == ["first", "second"]
+
+
+def test_an_ensemble_is_served_as_one_model_is(videos: dict[str, Path]) -> None:
+    members = (named_by(Words()), named_by(Words("other")))
+    together = Ensemble(members, weights=(0.25, 0.75), names=("a", "b"))
+    with running(Offer({"both": together})) as live:
+        answer = live.post("/predict", videos["green"]).json()
+        truth = to_json(predict(together, [Segment(videos["green"])]))["predictions"][0]
+        assert {name: answer[name] for name in truth if name != "path"} == {name: truth[name] for name in truth if name != "path"}
+        assert live.post("/timeline", videos["green"]).json()["spans"][0]["label"] == "green"
+        said = live.get("/model").json()
+    assert said["backbone"] is None
+    assert said["members"]["b"]["weight"] == 0.75
 
 
 def test_a_timeline_in_every_form_is_that_of_python(live: Live, model: Model, videos: dict[str, Path]) -> None:
