@@ -3,16 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow test-docs lint format bench clean
+.PHONY: demo app test test-app test-slow test-docs lint format bench clean
 
 demo: .venv/ready             ## draw dancers, then scan, split, train, evaluate and predict, offline
 	$(BIN)/quickstep demo demo
+
+app: .venv/installed-app      ## the web app, on the demo's model: make app MODEL=models/mine for another
+	$(BIN)/quickstep app $(MODEL)
 
 test: .venv/installed         ## the fast tests
 	$(BIN)/python -m pytest
 
 test-slow: .venv/installed    ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
+
+test-app: .venv/installed     ## the web app in a real browser (Chromium)
+	$(BIN)/python -m pytest -m browser tests/app
 
 test-docs: .venv/installed    ## what the documents tell people to type
 	$(BIN)/python -m pytest -m '' tests/test_docs.py
@@ -36,6 +42,10 @@ clean:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "quickstep needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) --editable .
+	touch $@
+
+.venv/installed-app: .venv/ready
+	$(INSTALL) --editable '.[app]'
 	touch $@
 
 .venv/installed: .venv/ready

@@ -59,7 +59,7 @@ class _Newest:
     """The newest picture for the skeleton's thread."""
 
     picture: Pixels | None = None
-    at: float = 0.0
+    at: float = -1.0
     joints: NDArray[np.float32] | None = None  # (P, K, 3) of an earlier one
     found: float = -10.0
     took: float = 0.0

@@ -115,7 +115,7 @@ def _play(moment: Moment) -> None:
     if not Path(moment.path).exists():
         st.info("This video is not where it was when the library was made.", icon=":material/videocam_off:")
         return
-    left, _ = st.columns([2, 1])
+    left, _ = st.columns([1, 1])
     with left:
         playing.show(Path(moment.path), key="player-moment", start=moment.start, end=moment.end, autoplay=True)
 

@@ -108,7 +108,7 @@ def _history(journal: Journal) -> None:
     if not decisions:
         return
     standing = journal.latest()
-    back = next((each for each in reversed(decisions) if each.action != "restore" and standing[each.span] is each), None)
+    back = next((each for each in reversed(decisions) if each.action != "restore" and standing[each.span].number == each.number), None)
     with st.expander(f"{some(len(decisions), 'decision')} in {journal.history.name}"):
         rows = [(each.at.replace("T", " ")[:16], each.by or "—", Path(each.path).name, _what(each)) for each in reversed(decisions[-30:])]
         st.html(drawn.table(("when", "who", "segment", "decision"), rows))
@@ -141,8 +141,8 @@ def _retrain(journal: Journal) -> None:
     if done.before is not None and done.after is not None:
         st.html(drawn.intervals([("before", done.before), ("after", done.after)]))
     better = done.change is not None and done.change.interval.low > 0
-    for sentence in done.sentences:
-        st.html(drawn.verdict(sentence, "good" if better and "before" in sentence else "note"))
+    tones = ["good" if better and "before" in sentence else "note" for sentence in done.sentences]
+    st.html("".join(drawn.verdict(sentence, tone) for sentence, tone in zip(done.sentences, tones, strict=True)))  # type: ignore[arg-type]
     st.caption(f"Retrained in {done.seconds:.1f} s. The lines show 95 % intervals: where they overlap much, the difference may be luck.")
     with st.form("keep", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name", value=f"{desk.chosen().rpartition('/')[2].removesuffix('-reviewed')}-reviewed", key="new name")

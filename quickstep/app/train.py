@@ -8,13 +8,13 @@ import streamlit as st
 
 from quickstep.app import desk, drawn, report
 from quickstep.app.jobs import Job, Jobs
-from quickstep.app.words import some
+from quickstep.app.words import Tone, some
 from quickstep.audit import Audit, scan
 from quickstep.manifest import read_manifest
 from quickstep.recipes import open_recipe, recipe_names
 
 CHOICES = ("fast", "balanced", "best")
-TONES = {"error": "warn", "warning": "care", "note": "note"}
+TONES: dict[str, Tone] = {"error": "warn", "warning": "care", "note": "note"}
 MOST = 12  # findings
 
 
@@ -64,8 +64,9 @@ def _show(audit: Audit) -> None:
         st.html(drawn.counts(audit.labels, most))
     if not audit.findings:
         st.html(drawn.verdict("Nothing wrong was found.", "good"))
-    for finding in audit.findings[:MOST]:
-        st.html(drawn.verdict(f"{finding.sentence[:1].upper()}{finding.sentence[1:]}", TONES[finding.severity]))  # type: ignore[arg-type]
+    sentences = [(f"{each.sentence[:1].upper()}{each.sentence[1:]}.", TONES[each.severity]) for each in audit.findings[:MOST]]
+    if sentences:
+        st.html("".join(drawn.verdict(text, tone) for text, tone in sentences))
     if len(audit.findings) > MOST:
         st.caption(f"and {len(audit.findings) - MOST} more: `quickstep scan` lists them all")
 
