@@ -18,6 +18,7 @@ class Span:
 
     start: float = 0.0
     end: float | None = None
+    whole: bool = False  # the rest of the video has to be looked at too, as where people are followed through it
 
 
 def look_into(path: Path, span: Span, limits: Limits) -> VideoInfo:
@@ -27,12 +28,12 @@ def look_into(path: Path, span: Span, limits: Limits) -> VideoInfo:
     info = probe(path)
     _check_edge(max(info.width, info.height, *info.coded_size), limits)
     _check_span(info.duration, span)
-    seconds = min(info.duration, span.end or info.duration) - span.start
+    seconds = info.duration if span.whole else min(info.duration, span.end or info.duration) - span.start
     if seconds > limits.max_seconds:
         raise Problem(
             413,
             f"the video is {seconds:.0f} s long, and {limits.max_seconds:g} s are taken at most",
-            "send a shorter piece, or name one with start and end",
+            "send a shorter piece" if span.whole else "send a shorter piece, or name one with start and end",
         )
     return info
 

@@ -11,7 +11,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
+from quickstep.ensemble import members_of
 from quickstep.model import Prediction, Predictions
+from quickstep.people import reads_poses
 from quickstep.prediction import to_json
 from quickstep.segment import Segment
 from quickstep.server import metrics, words
@@ -56,7 +58,8 @@ def _about_videos(app: FastAPI, service: Service) -> None:
     @app.post("/predict", response_model=Named, summary="Name the move in a video", **sent)
     async def predict(request: Request, asked: Names) -> Response:
         """The label of a video, or of the part from `start` to `end`, with the model's calibrated scores."""
-        name, span = service.named(asked.model), asked.span
+        name = service.named(asked.model)
+        span = replace(asked.span, whole=any(reads_poses(member.backbone) for member in members_of(service.offer.models[name])))
         async with service.videos.of(request, span) as video:
             with told_as(video):
                 said = await service.done(request, service.engine, service.naming[name], _segment(video, span))
@@ -66,15 +69,16 @@ def _about_videos(app: FastAPI, service: Service) -> None:
     async def timeline(request: Request, asked: Timeline) -> Response:
         """A long video as labelled spans; as JSON with the scores over time, or as srt, vtt or csv for other programs."""
         name = service.named(asked.model)
-        async with service.videos.of(request, Span()) as video:
+        span = Span(whole=True)
+        async with service.videos.of(request, span) as video:
             with told_as(video):
-                made = await service.done(request, service.engine, service.timing[name], _segment(video, Span()))
+                made = await service.done(request, service.engine, service.timing[name], _segment(video, span))
             return await asyncio.to_thread(_timeline, made, video, name, asked.format)
 
     @app.post("/poses", response_model=PeopleFound, summary="Find everybody's joints", **sent)
     async def poses(request: Request, asked: Part) -> Response:
         """The joints of everybody in a video, in pixels of its upright picture; needs what finds poses to be installed."""
-        span = asked.span
+        span = replace(asked.span, whole=True)
         async with service.videos.of(request, span) as video:
             with told_as(video):
                 found = await service.done(request, service.poser, service.posing, _segment(video, span))

@@ -11,8 +11,7 @@ from jinja2 import Environment
 from quickstep.server.schemas import Wrong
 
 ABOUT = """Names the moves in video. Send a video, get its label with calibrated scores: the same to the bit as `quickstep predict` gives on
-the same machine. Every error is `{"error": ..., "what_to_do": ...}`. Videos are removed as soon as they were looked at; nothing of them is
-kept."""
+the same machine. Every error is `{"error": ..., "what_to_do": ...}`. Videos are removed as soon as they were looked at."""
 
 _SAID = {
     400: "the body is broken",
