@@ -100,6 +100,7 @@ class Opening:
     precision: str | None = None
     engine: str | None = None
     poses: dict[str, Any] = field(default_factory=dict)  # the settings of a backbone that reads poses
+    flow: str | None = None  # how the motion is found, of a backbone that reads flow
     inside: bool = False  # `weights` is a folder of the model's own: the network was tuned for it
 
 
@@ -351,6 +352,7 @@ def _opened(opening: Opening, store: Store | None) -> Backbone:
         output=opening.output,
         precision=opening.precision,
         engine=opening.engine,
+        flow=opening.flow,
         poses=opening.poses,
         store=store,
     )

@@ -50,6 +50,7 @@ class TrainConfig:
     output: str | None = setting(None, "which of the network's outputs: projected or pooled")
     precision: str | None = setting(None, "auto, fp32 or bf16; by default bf16 where the machine is fast in it and a trial finds it safe")
     engine: str | None = setting(None, "what runs the network: torch or openvino (extra), the fastest on Intel processors")
+    flow: str | None = setting(None, "how motion is found for i3d-flow: dis, tvl1 or farneback; dis,camera takes the camera's away")
     head: str = setting("linear", f"what is fitted: {', '.join(HEADS)}")
     template: tuple[str, ...] = setting((), "for heads that read words: 'a video of {}' (the label goes into {}); several, or ensemble")
     words: str | None = setting(None, "for heads that read words: a file of `label: a sentence; another`")
@@ -178,7 +179,8 @@ def opening_of(config: TrainConfig, backbone: Backbone | None) -> Opening:
     """How the backbone is opened again: by its name, or where the class of an instance lives."""
     if backbone is not None:  # somebody's own: found again where its class lives
         return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
-    return Opening(config.backbone or USUAL_BACKBONE, whole_path(config.weights), config.output, config.precision, config.engine)
+    name = config.backbone or USUAL_BACKBONE
+    return Opening(name, whole_path(config.weights), config.output, config.precision, config.engine, flow=config.flow)
 
 
 def _check_joints(head: Head, backbone: Backbone) -> None:
@@ -235,6 +237,7 @@ def open_for_training(config: TrainConfig, store: Store | None = None, *, parts:
             output=config.output,
             precision=config.precision,
             engine=config.engine,
+            flow=config.flow,
             poses=poses.to_options() if poses else None,
             store=store,
         )

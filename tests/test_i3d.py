@@ -17,7 +17,7 @@ from video_references import filled, inception_map, inception_scores, resnet_map
 from quickstep.backbones import can_be_tuned, check_view, open_backbone, view_for
 from quickstep.backbones.inception_i3d import InceptionI3d
 from quickstep.backbones.resnet_i3d import ResnetI3d
-from quickstep.errors import ConfigError, WeightsError
+from quickstep.errors import ConfigError, QuickstepError, WeightsError
 from quickstep.features import extract
 from quickstep.model import Model
 from quickstep.prediction import predict
@@ -176,6 +176,18 @@ def test_flow_of_another_bound_is_brought_to_twenty_pixels(files: dict[str, Path
     backbone = filed("i3d-flow", files["i3d-flow"])
     usual, other = (backbone.embed([Flow.of(motion, np.arange(8.0), bound=bound)])[0].values for bound in (20, 12))
     assert np.abs(usual - other).max() <= 0.02 * np.abs(usual).max()  # 10 pixels are not to the last bit the same in both
+
+
+def test_how_motion_is_found_decides_the_values_and_is_remembered(tmp_path: Path) -> None:
+    usual = opened("i3d-flow", init="scratch", width=0.1)
+    other = opened("i3d-flow", init="scratch", width=0.1, flow="tvl1,fine,camera")
+    assert (usual.flow_config.method, usual.flow_config.camera) == ("dis", False)
+    assert (other.flow_config.method, other.flow_config.preset, other.flow_config.camera) == ("tvl1", "fine", True)
+    assert usual.identity != other.identity
+    assert opened("i3d-flow", init="scratch", width=0.1, flow="dis").identity == usual.identity
+    for name, flow, said in (("i3d-rgb", "dis", "not at flow"), ("i3d-flow", "raft", "there are: dis"), ("i3d-flow", "dis,slow", "'slow'")):
+        with pytest.raises(QuickstepError, match=said):
+            opened(name, init="scratch", width=0.1, flow=flow)
 
 
 def test_flow_wants_flow_and_frames_want_frames() -> None:

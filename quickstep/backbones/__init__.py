@@ -171,6 +171,7 @@ def open_backbone(
     engine: str | None = None,
     init: str | None = None,
     width: float | None = None,
+    flow: str | None = None,
     poses: Mapping[str, Any] | None = None,
     store: Store | None = None,
 ) -> Backbone:
@@ -178,7 +179,8 @@ def open_backbone(
 
     `weights` is a local folder (or another hub name) to take the checkpoint from, `output` "projected", "pooled" or "prompted",
     `precision` "auto", "fp32" or "bf16", `engine` "torch" or "openvino", `poses` the settings of one that reads poses.
-    `init` ("scratch", "inflate:FILE") and `width` are what a network that is to be trained begins with.
+    `init` ("scratch", "inflate:FILE") and `width` are what a network that is to be trained begins with, `flow` how the motion is found
+    that one is shown which reads flow ("tvl1", "dis,camera").
     `store` remembers the digests of weight files.
     """
     if not isinstance(name, str):
@@ -186,7 +188,7 @@ def open_backbone(
     target = look_up("backbone", _row(name), BACKBONES)
     if not callable(target):
         return target  # type: ignore[no-any-return]  # somebody's ready instance
-    options = {"weights": weights, "output": output, "precision": precision, "engine": engine, "init": init, "width": width}
+    options = {"weights": weights, "output": output, "precision": precision, "engine": engine, "init": init, "width": width, "flow": flow}
     taken = inspect.signature(target).parameters
     for option in poses or {}:
         if "options" not in taken:

@@ -16,6 +16,7 @@ import numpy as np
 from quickstep.backbones.i3d_origins import KINDS, origin_of
 from quickstep.backbones.network import Network, Pixels
 from quickstep.errors import ConfigError
+from quickstep.flow.settings import flow_named
 from quickstep.signals import Features, Flow, Frames
 from quickstep.store import Store
 from quickstep.view import View
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import torch
 
     from quickstep.backbones.i3d_networks import Watched, Watching
-    from quickstep.flow import FlowConfig
 
 BOUND = 20.0  # pixels of motion that are 1
 VERSION = 1  # of how windows are shown: counts up when it changes the values
@@ -35,7 +35,8 @@ class I3d(Network):
 
     `weights` is a file (.pt, .pth, .safetensors) of the published names, or a folder that `write` made. Without it, `init` says what
     to begin with: "inflate:FILE" (a network of pictures) or "scratch" ("scratch:7" is the seed), for training further. `width` narrows
-    every layer of a network from scratch. A file is read when the backbone is opened, so that one that does not fit is told at once.
+    every layer of a network from scratch. `flow` says how the motion is found that `i3d-flow` is shown ("tvl1", "dis,camera"). A file is
+    read when the backbone is opened, so that one that does not fit is told at once.
     """
 
     revision = None
@@ -49,6 +50,7 @@ class I3d(Network):
         width: float | None = None,
         precision: str = "auto",
         engine: str = "torch",
+        flow: str | None = None,
         store: Store | None = None,
     ) -> None:
         if engine != "torch":
@@ -56,6 +58,9 @@ class I3d(Network):
         super().__init__(name, precision=precision, engine="torch", store=store)
         self.kind = KINDS[name]
         self.reads = "flow" if self.kind.channels == 2 else "frames"
+        self.flow_config = flow_named(flow)
+        if flow is not None and self.reads != "flow":
+            raise ConfigError("flow", f"{name} looks at pictures, not at flow; leave it out, or take i3d-flow")
         self.origin = origin_of(name, weights, init, width)
         self.license = "Apache-2.0" if self.origin.begins else "unknown"  # no one's weights: ours
         if not self.origin.begins:  # what does not fit is told at once, and not when the first video has been decoded
@@ -86,13 +91,6 @@ class I3d(Network):
         return self.view.frames, self.view.size, self.view.size, self.kind.channels
 
     @property
-    def flow_config(self) -> FlowConfig:
-        """How the motion that `i3d-flow` is shown is computed."""
-        from quickstep.flow import FlowConfig
-
-        return FlowConfig()
-
-    @property
     def labels(self) -> tuple[str, ...] | None:
         """What the scores of `classify` stand for, where the weights say it."""
         return self._watched.labels
@@ -100,7 +98,8 @@ class I3d(Network):
     @cached_property
     def description(self) -> dict[str, Any]:
         """Which function of windows this is, whoever computes it."""
-        return {"name": self.name, "weights": self.origin.digest(self.store), "version": VERSION}
+        told = {"name": self.name, "weights": self.origin.digest(self.store), "version": VERSION}
+        return told | ({"shown": asdict(self.flow_config)} if self.reads == "flow" else {})
 
     def check_view(self, view: View) -> None:
         """Refuse windows too short or too small for anything to be left at the end of the network."""

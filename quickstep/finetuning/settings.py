@@ -28,6 +28,7 @@ class FinetuneConfig:
     init: str | None = setting(None, "where there are no weights: scratch, or inflate:FILE for 3D weights made of 2D ones")
     width: float | None = setting(None, "for --init scratch: a narrower network, as a share of the usual width")
     output: str | None = setting(None, "which of the network's outputs: projected or pooled")
+    flow: str | None = setting(None, "how motion is found for i3d-flow: dis, tvl1 or farneback; dis,camera takes the camera's away")
     from_: str | None = setting(None, "the folder of a model of ours to go on from, instead of a backbone")
     new_head: bool = setting(False, "replace a head that tells other classes apart")
     blocks: str | None = setting(None, "how many blocks from the top learn, or all; by default 3 where it sees pictures, else all")
@@ -117,7 +118,7 @@ class FinetuneConfig:
     @property
     def scratch(self) -> bool:
         """Whether the network knows nothing yet."""
-        return self.init == "scratch"
+        return (self.init or "").partition(":")[0] == "scratch"
 
     @property
     def rate(self) -> float:

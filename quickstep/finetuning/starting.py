@@ -46,12 +46,12 @@ def open_start(config: FinetuneConfig, store: Store) -> Start:
         name,
         weights=config.weights,
         output=config.output,
-        **_options(init=config.init, width=config.width),
+        **_options(init=config.init, width=config.width, flow=config.flow),
         store=store,
     )
     backbone = _tunable(backbone, name)
     _ = backbone.identity  # finds the weights, or says that there are none
-    opening = Opening(name, output=config.output)
+    opening = Opening(name, output=config.output, flow=config.flow)
     layer, labels = own_layer(backbone)
     return Start(backbone, _opening(opening, backbone), _view(backbone, backbone.view, config), layer, labels, f"the checkpoint of {name}")
 
@@ -70,6 +70,7 @@ def _from_model(folder: Path, config: FinetuneConfig, store: Store) -> Start:
         weights=weights,
         output=config.output or (model.opening.output if "output" in known else None),
         precision="fp32",
+        flow=config.flow or model.opening.flow,
         store=store,
     )
     backbone = _tunable(backbone, model.opening.name)
@@ -81,7 +82,8 @@ def _from_model(folder: Path, config: FinetuneConfig, store: Store) -> Start:
         layer = folded(weights_of)
     if layer is not None and len(layer["weight"]) != backbone.width:
         layer = None
-    opening = _opening(Opening(model.opening.name, output=config.output or model.opening.output), backbone)
+    opening = Opening(model.opening.name, output=config.output or model.opening.output, flow=config.flow or model.opening.flow)
+    opening = _opening(opening, backbone)
     return Start(backbone, opening, _view(backbone, model.view, config), layer, model.labels, f"the model {folder}")
 
 
@@ -112,7 +114,7 @@ def _opening(opening: Opening, backbone: Any) -> Opening:
 def reopened(start: Start, folder: Path, store: Store) -> Any:
     """The same backbone with the weights of a folder."""
     opening = start.opening
-    return open_backbone(opening.name, weights=folder, output=opening.output, precision=opening.precision, store=store)
+    return open_backbone(opening.name, weights=folder, output=opening.output, precision=opening.precision, flow=opening.flow, store=store)
 
 
 def own_layer(backbone: Any) -> tuple[Layer | None, tuple[str, ...] | None]:

@@ -34,6 +34,16 @@ class FlowConfig:
             raise ConfigError("bound", f"from 0.5 to 1000 pixels, not {self.bound:g}")
 
 
+def flow_named(words: str | None) -> FlowConfig:
+    """How flow is found, in one word or some: "tvl1", "dis,fine", "dis,camera"."""
+    method, *more = [word.strip() for word in (words or "dis").split(",")]
+    strange = [word for word in more if word not in (*PRESETS, "camera")]
+    if strange:
+        raise ConfigError("flow", f"a method and perhaps {', '.join(PRESETS)} or camera, as in dis,fine,camera: not {strange[0]!r}")
+    presets = [word for word in more if word in PRESETS]
+    return FlowConfig(method, presets[-1] if presets else "usual", camera="camera" in more)
+
+
 @dataclass(frozen=True)
 class FlowLook:
     """What of a video's flow is drawn, and how."""
