@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from quickstep.backbones import BACKBONES, Backbone, Tunable, can_be_tuned, check_view, laid, open_backbone
 from quickstep.errors import ConfigError, UnknownName
@@ -23,6 +24,7 @@ from quickstep.view import View
 
 NOT_TUNABLE = ("motion", "joints", "motion-numbers")
 Layer = Mapping[str, NDArray[Any]]
+_HEADS = ("logits.conv3d", "cls_head.fc_cls", "classifier")  # what checkpoints call the layer behind their network
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,16 +124,36 @@ def own_layer(backbone: Any) -> tuple[Layer | None, tuple[str, ...] | None]:
     layer = getattr(backbone, "layer", None)
     if layer is not None:
         return {"weight": np.asarray(layer.weight), "bias": np.asarray(layer.bias)}, tuple(getattr(backbone, "labels", None) or ()) or None
-    whole = getattr(backbone, "network", None)
-    if whole is None:
-        return None, None
-    tensors = {name: value.detach().float().numpy() for name, value in whole.state_dict().items()}
-    for name in ("logits.conv3d", "cls_head.fc_cls", "classifier", "head"):
+    tensors = _tensors_of_head(backbone)
+    for name in _HEADS:
         weight, bias = tensors.get(f"{name}.weight"), tensors.get(f"{name}.bias")
         if weight is not None and bias is not None and weight.reshape(len(weight), -1).shape[1] == backbone.width:
-            labels = getattr(backbone, "labels", None)
+            labels = getattr(backbone, "labels", None) or _spoken(backbone)
             return {"weight": weight.reshape(len(weight), -1).T, "bias": bias}, tuple(labels) if labels else None
     return None, None
+
+
+def _tensors_of_head(backbone: Any) -> dict[str, NDArray[Any]]:
+    """The layers of a checkpoint that may be its head: of a network that we hold, or of a checkpoint of transformers that classifies."""
+    whole = getattr(backbone, "network", None)
+    if whole is not None:
+        return {name: value.detach().float().numpy() for name, value in whole.state_dict().items() if name.startswith(_HEADS)}
+    found: dict[str, NDArray[Any]] = {}
+    if getattr(backbone, "classifies", False):
+        for file in backbone.checkpoint.weights:
+            if file.suffix == ".safetensors":
+                with safe_open(file, framework="pt") as opened:
+                    found |= {key: opened.get_tensor(key).float().numpy() for key in opened.keys() if key.startswith(_HEADS)}  # noqa: SIM118
+    return found
+
+
+def _spoken(backbone: Any) -> tuple[str, ...] | None:
+    """What a checkpoint of transformers calls its classes, where it was told."""
+    checkpoint = getattr(backbone, "checkpoint", None)
+    names = checkpoint.config.get("id2label") if checkpoint is not None else None
+    if not isinstance(names, dict) or all(str(name).startswith("LABEL_") for name in names.values()):
+        return None
+    return tuple(str(names[key]) for key in sorted(names, key=int))
 
 
 def kept_layer(start: Start, labels: Sequence[str], *, new_head: bool) -> Layer | None:
