@@ -69,8 +69,9 @@ def main() -> None:
             if not address:
                 sys.exit(log.read_text())
             alone = send(address, videos, 1, options.requests)
+            before = batches_of(address)
             together = send(address, videos, options.clients, options.requests)
-            batches = counted(address, "quickstep_batch_videos_sum") / counted(address, "quickstep_batch_videos_count")
+            looked_at, batches = (now - then for now, then in zip(batches_of(address), before, strict=True))
         finally:
             server.terminate()
             server.wait(60)
@@ -79,7 +80,8 @@ def main() -> None:
     columns = ("clients", "requests", "errors", "median s", "p95 s", "slowest s", "videos/s")
     show(title, columns, [alone.row, together.row])
     rate = len(together.seconds) / together.took
-    print(f"  {batches:.1f} videos a batch; {rate / bare:.2f} of what Python names without a service ({bare:.2f} videos/s)")
+    print(f"  {looked_at / batches:.1f} videos a batch, {together.waited} times told to come again")
+    print(f"  {rate / bare:.2f} of what Python names without a service ({bare:.2f} videos/s)")
     print(f"  {rate / (len(alone.seconds) / alone.took):.2f} times the videos of one client alone")
     if together.errors or alone.errors:
         sys.exit(1)
@@ -126,10 +128,11 @@ def send(address: str, videos: list[Path], clients: int, requests: int) -> Load:
     return Load(clients, seconds, len(wrong), time.perf_counter() - began, len(waits))
 
 
-def counted(address: str, name: str) -> float:
-    """One of the service's own counters."""
+def batches_of(address: str) -> tuple[float, float]:
+    """How many videos were looked at in how many batches, by the service's own counters."""
     lines = httpx.get(f"{address}/metrics", trust_env=False).text.splitlines()
-    return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+    told = {line.split()[0]: float(line.split()[-1]) for line in lines if line.startswith("quickstep_batch_videos_")}
+    return told["quickstep_batch_videos_sum"], told["quickstep_batch_videos_count"]
 
 
 def without(model: Path, videos: list[Path], count: int, folder: Path) -> float:
