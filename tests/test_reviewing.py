@@ -195,7 +195,7 @@ def test_retraining_takes_the_corrections_and_measures_both_by_the_same_truth(
     assert done.before is not None
     assert done.after is not None
     assert done.after.value >= done.before.value
-    assert "2 labels are others" in done.sentences[0]
+    assert "had learnt: 2" in done.sentences[0]
     assert "before" in done.sentences[1]
     video = next(path for path in wrong if path.parent.name == "blue")
     scores = [each.predict([video]).predictions[0].scores for each in (model, done.model)]

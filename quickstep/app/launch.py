@@ -20,7 +20,7 @@ from quickstep.errors import ConfigError, MissingExtra
 from quickstep.records import to_plain
 from quickstep.sealed import RECORD
 from quickstep.store import Store
-from quickstep.terminal import say
+from quickstep.terminal import TerminalProgress, say
 
 DEMO = Path("demo")
 FIRST_PORT = 8501
@@ -80,7 +80,8 @@ def _demo_library(folder: Path, cache: Path | None) -> str | None:
             from quickstep.library import IndexConfig, index
 
             made = IndexConfig(backbone="motion", window=2.0, model=folder / "model")
-            index(str(place), [str(folder / "dancers"), str(folder / "new")], made, store=Store(cache))
+            with TerminalProgress() as progress:
+                index(str(place), [str(folder / "dancers"), str(folder / "new")], made, store=Store(cache), progress=progress)
         except MissingExtra as error:
             say(f"note: {error}", style="yellow")
             return None

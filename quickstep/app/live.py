@@ -12,7 +12,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from quickstep.app import desk, drawn
-from quickstep.app.words import read, share
+from quickstep.app.words import read, share, some
 from quickstep.ensemble import AnyModel
 from quickstep.errors import QuickstepError
 from quickstep.live import Watcher
@@ -103,7 +103,7 @@ def _told(context: Any) -> None:
     bodies = f", skeleton {1000 * now.bodies:.0f} ms" if now.bodies else ""
     st.caption(
         f"latency: label {1000 * now.behind:.0f} ms, picture {1000 * stage.took:.0f} ms{bodies} · "
-        f"{now.looks} looks at {now.shown} pictures, {stage.dropped} late ones dropped"
+        f"{some(now.looks, 'look')} at {some(now.shown, 'picture')}, {stage.dropped} late ones dropped"
     )
 
 

@@ -72,5 +72,7 @@ def show(path: Path, *, key: str, start: float = 0.0, end: float | None = None, 
         except MediaError as error:
             st.info(f"The video cannot be shown: {error.why}", icon=":material/videocam_off:")
             return
+        info = probe(file)
+        st.html(f"<style>.st-key-{key} video{{aspect-ratio:{info.width}/{info.height}}}</style>")  # so that nothing jumps when it is there
         stop = None if end is None else max(end, start + 0.1)
         st.video(str(file), start_time=start, end_time=stop, loop=stop is not None, autoplay=autoplay, muted=autoplay)

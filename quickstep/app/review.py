@@ -27,7 +27,7 @@ def page() -> None:
 
     def rank() -> Suspects:
         with desk.in_turn() as model, desk.bar("Looking for labels that are hard to believe") as tell:
-            return suspects(model, manifest, store=desk.store(), progress=tell)  # type: ignore[arg-type]  # asks what both can answer
+            return suspects(model, manifest, store=desk.store(), progress=tell)
 
     found = desk.remembered(f"suspects {desk.stamp()}", rank)
     decided = journal.decided
@@ -134,7 +134,7 @@ def _retrain(journal: Journal) -> None:
     st.caption("The same kind of model, fitted to the corrected list from what is already computed: seconds, not minutes.")
     if st.button("Retrain on the corrected labels", icon=":material/model_training:"):
         with desk.in_turn() as model, desk.bar("Retraining") as tell:
-            st.session_state["retrained"] = retrain(model, journal.manifest, store=desk.store(), progress=tell)  # type: ignore[arg-type]
+            st.session_state["retrained"] = retrain(model, journal.manifest, store=desk.store(), progress=tell)
     done: Retrained | None = st.session_state.get("retrained")
     if done is None:
         return

@@ -48,12 +48,9 @@ def page() -> None:
         st.info("There are no samples for this model: drop a video of your own.", icon=":material/upload_file:")
         return
     seen = _all(videos)
-    if len(seen) > 1:
-        seen_one = _choose(seen)
-        _show(seen_one)
-    else:
-        _show(seen[0])
-    _downloads(seen)
+    shown = _choose(seen) if len(seen) > 1 else seen[0]
+    _show(shown)
+    _downloads(seen, shown)
 
 
 def _sample() -> list[Video]:
@@ -171,7 +168,7 @@ def _deciding(video: Video, prediction: Prediction, player: str) -> None:
 # -- files -------------------------------------------------------------------------------------------------------------------
 
 
-def _downloads(seen: list[Seen]) -> None:
+def _downloads(seen: list[Seen], shown: Seen) -> None:
     """The answers as files."""
     found = _renamed(seen)
     if not found.predictions and not found.failures:
@@ -179,8 +176,7 @@ def _downloads(seen: list[Seen]) -> None:
     with st.container(horizontal=True):
         st.download_button("CSV", _csv(found), "answers.csv", "text/csv", on_click="ignore", icon=":material/download:")
         st.download_button("JSON", _json(seen, found), "answers.json", "application/json", on_click="ignore", icon=":material/download:")
-        shown = next((each for each in seen if each.prediction is not None), None)
-        if shown is not None and len(seen) == 1:
+        if shown.prediction is not None:
             name = f"{Path(shown.video.name).stem}.srt"
             st.download_button(
                 "SRT", FORMATS[".srt"](_as_timeline(shown)), name, "text/plain", on_click="ignore", icon=":material/download:"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from quickstep.ensemble import AnyModel, Ensemble
 from quickstep.errors import ManifestError, ModelError
 from quickstep.features import extract
 from quickstep.growing.adding import refitted_head
@@ -38,7 +39,7 @@ class Retrained:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What was done and what it did, in plain words."""
-        done = f"{self.changed} labels are others than the model had learnt, {self.dropped} segments were taken out."
+        done = f"Labels that are other than the model had learnt: {self.changed}; segments taken out: {self.dropped}."
         if self.before is None or self.after is None or self.change is None:
             return (done, "What that did is not known: no segment was held out.", *self.notes)
         held = (
@@ -48,9 +49,9 @@ class Retrained:
         return (done, held, *self.notes)
 
 
-def retrain(model: Model, manifest: Manifest, *, store: Store | None = None, progress: Progress = silent) -> Retrained:
+def retrain(model: AnyModel, manifest: Manifest, *, store: Store | None = None, progress: Progress = silent) -> Retrained:
     """Fit the model's kind of head anew to a manifest; parts that it does not say are those of the model's own."""
-    if getattr(model, "head", None) is None:
+    if isinstance(model, Ensemble):
         raise ModelError(model.folder or "the model", "is made of several models; retrain each of them, then fuse them again")
     if model.words_alone:
         raise ModelError(model.folder or "the model", "is made of words and has learnt from no segment; train one on the corrected list")

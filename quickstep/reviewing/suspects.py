@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.calibration import probabilities
+from quickstep.ensemble import AnyModel, Ensemble
 from quickstep.errors import QuickstepError
 from quickstep.features import Extraction, extract
 from quickstep.growing.adding import fitting_of, kind_of
@@ -66,7 +67,7 @@ class Suspect:
     @property
     def reason(self) -> str:
         """Why it is worth a look, in a sentence."""
-        says = "A head that has not learnt from it says" if self.apart else "The model says"
+        says = "A second opinion that has never seen this segment says" if self.apart else "The model says"
         if self.segment.label is None:
             return f"{says} {self.said!r}; it has no label yet."
         if self.disagrees:
@@ -84,7 +85,7 @@ class Suspects:
     failures: tuple[Failure, ...] = ()
 
 
-def suspects(model: Model, manifest: Manifest, *, store: Store | None = None, progress: Progress = silent, seed: int = 0) -> Suspects:
+def suspects(model: AnyModel, manifest: Manifest, *, store: Store | None = None, progress: Progress = silent, seed: int = 0) -> Suspects:
     """Ask about every segment; those that the head was fitted to are judged by heads like it, each fitted without them."""
     own = model.predict(manifest.segments, store=store, progress=progress)
     scores = {prediction.segment: prediction.scores for prediction in own.predictions}
@@ -93,10 +94,10 @@ def suspects(model: Model, manifest: Manifest, *, store: Store | None = None, pr
     return Suspects(tuple(sorted(found, key=lambda one: (-one.doubt, str(one.segment)))), own.failures)
 
 
-def _held_out(model: Model, manifest: Manifest, *, store: Store | None, progress: Progress, seed: int) -> dict[Segment, Scores]:
+def _held_out(model: AnyModel, manifest: Manifest, *, store: Store | None, progress: Progress, seed: int) -> dict[Segment, Scores]:
     """The scores of learnt segments, each by a head fitted to the other folds; none where a head cannot be fitted so."""
     learnt = [each for each in manifest.segments if each.split == "train" and each.label in model.labels]
-    if not learnt or model.words_alone or getattr(model, "head", None) is None or getattr(model.head, "reads_texts", False):
+    if isinstance(model, Ensemble) or not learnt or model.words_alone or getattr(model.head, "reads_texts", False):
         return {}
     seen = extract(learnt, model.backbone, view=model.view, store=store, progress=progress)
     learnt = [each for each in learnt if each in seen.features]

@@ -105,6 +105,9 @@ def app(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
     command += ["--roots", stage.folder, "--port", str(port), "--cache", stage.folder / "cache"]
     paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(rooms), "OMP_NUM_THREADS": "1"}
+    pose_model = TESTS.parents[1] / "shared" / "data" / "models" / "pose_landmarker_full.task"
+    if pose_model.is_file():
+        environment["QUICKSTEP_POSE_MODEL"] = str(pose_model)
     log = stage.folder / "app.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
