@@ -214,29 +214,26 @@ def test_what_cannot_be_read_is_told(models: dict[str, Model], long: Path, store
         timeline(models["each"], long, person="all", store=store)
 
 
-def test_a_stretch_that_cannot_be_read_is_a_gap(
-    models: dict[str, Model], long: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import quickstep.timelines.account as account
-
-    real = account.extract
-
-    def failing(segments, backbone, **options):  # type: ignore[no-untyped-def]
-        done = real(segments, backbone, **options)
-        bad = [s for s in segments if s.start < 9.9 and (s.end or 99) > 6.1]
-        return replace(
-            done,
-            features={s: f for s, f in done.features.items() if s not in bad},
-            failures=tuple(Failure(s, MediaError(s.path, "gone")) for s in bad),
-        )
-
-    monkeypatch.setattr(account, "extract", failing)
-    monkeypatch.setattr("quickstep.timelines.looking.STRETCH", 2.0)
-    made = timeline(models["each"], long, store=Store(tmp_path))
-    assert made.failures
-    assert [span.label for span in made.spans][:1] == ["red"]
-    assert not any(span.start < 8 < span.end for span in made.spans)
-    assert any(span.start < 15 < span.end for span in made.spans)
+@pytest.mark.parametrize("name", ["each", "windows"])
+def test_a_hole_in_the_file_is_a_gap(models: dict[str, Model], long: Path, tmp_path: Path, name: str) -> None:
+    """Bytes in the middle are wiped out; what lies before and after is read all the same."""
+    colours = [COLOURS[label] for label in ("red", "blue", "green") for _ in range(40 * FPS)]
+    rng = np.random.default_rng(0)
+    pictures = [np.clip(np.array(c) + rng.integers(-20, 20, (24, 32, 3)), 0, 255).astype(np.uint8) for c in colours]
+    path = tmp_path / "hole.mp4"
+    write_video(path, pictures, fps=FPS)
+    data = bytearray(path.read_bytes())
+    start, end = int(len(data) * 0.45), int(len(data) * 0.6)
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    made = timeline(models[name], path, store=Store(tmp_path))
+    assert len(made.failures) == 1
+    gap = made.failures[0].segment
+    assert gap.end is not None
+    assert 40 < gap.start < 60 < gap.end < 90
+    assert f"from {gap.start:.1f} to {gap.end:.1f} s" in str(made.failures[0])
+    assert list(dict.fromkeys(span.label for span in made.spans)) == ["red", "blue", "green"]
+    assert not any(span.start < (gap.start + gap.end) / 2 < span.end for span in made.spans)
 
 
 # -- people ------------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from one pass of decoding. Poses are found once and windows cut out of them. Wha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from quickstep.people import Looker, end_of, reads_poses
 from quickstep.poses.sampling import present
 from quickstep.segment import Segment
 from quickstep.signals import Features, Frames, Poses
-from quickstep.timelines.account import Account, Asked, Looked, grouped
+from quickstep.timelines.account import Account, Asked, Looked, Stretch, grouped
 from quickstep.timelines.windows import Grid, Layout, Sliding, hop_of, lay, lay_grid, one_by_one, window_of
 from quickstep.view import View
 
@@ -51,15 +51,11 @@ def _at_pictures(asked: Asked, duration: float, window: float) -> Looked:
     account = Account(asked, grid.layout, grid.count)
     together = max(1, min(MOST_TOGETHER, round(STRETCH / grid.step)))
     seen: dict[int, NDArray[np.float32]] = {}  # moment -> its vectors, one a crop: those that windows still need
-    firsts, due = grid.firsts, 0
+    firsts, due, shown = grid.firsts, 0, _Pictures(asked, grid, duration)
     for group in grouped(grid.count, together):
-        segments = [Segment(asked.path, start=a * grid.step, end=min(b * grid.step, duration)) for a, b in group]
-        view = replace(model.view, frames=1, fps=None, windows=group[0][1] - group[0][0], hop=None)
-        found = account.extract(segments, group, model.backbone, view)
-        for (a, b), segment in zip(group, segments, strict=True):
-            if segment in found.features:
-                values = found.features[segment].values
-                seen |= zip(range(a, b), values.reshape(b - a, -1, *values.shape[1:]), strict=True)
+        for (a, b), features in account.extract(group, model.backbone, shown):
+            values = features.values
+            seen |= zip(range(a, b), values.reshape(b - a, -1, *values.shape[1:]), strict=True)
         ready = due
         while ready < len(firsts) and firsts[ready] + each <= group[-1][1]:
             ready += 1
@@ -67,6 +63,22 @@ def _at_pictures(asked: Asked, duration: float, window: float) -> Looked:
         due = ready
         seen = {moment: vectors for moment, vectors in seen.items() if due < len(firsts) and moment >= firsts[due]}
     return account.looked(duration)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Stretches of the moments of a grid."""
+
+    asked: Asked
+    grid: Grid
+    duration: float
+
+    def segment(self, stretch: Stretch) -> Segment:
+        first, last = stretch
+        return Segment(self.asked.path, start=first * self.grid.step, end=min(last * self.grid.step, self.duration))
+
+    def view(self, length: int) -> View:
+        return replace(self.asked.model.view, frames=1, fps=None, windows=length, hop=None)
 
 
 def _window(seen: Mapping[int, NDArray[np.float32]], first: int, grid: Grid, view: View) -> Features | None:
@@ -92,17 +104,30 @@ def _at_windows(asked: Asked, duration: float, window: float) -> Looked:
     account = Account(asked, layout, count)
     together = max(1, min(MOST_TOGETHER, round(STRETCH / layout.hop) if layout.hop > 0 else 1))
     marked = cast(Backbone, Marked(model.backbone))
+    shown = _Windows(asked, layout, duration)
     for group in grouped(count, together):
-        spans = [(float(layout.starts[a]), min(float(layout.starts[b - 1]) + layout.length, duration)) for a, b in group]
-        segments = [Segment(asked.path, start=start, end=end) for start, end in spans]
-        found = account.extract(segments, group, marked, sliding(model.view, layout))
         rows: dict[int, Features | None] = {}
-        for (a, b), segment in zip(group, segments, strict=True):
-            rows |= dict.fromkeys(range(a, b))
-            if segment in found.features:
-                rows |= zip(range(a, b), told_apart(found.features[segment], b - a), strict=True)
+        for (a, b), features in account.extract(group, marked, shown):
+            rows |= zip(range(a, b), told_apart(features, b - a), strict=True)
         account.score(rows)
     return account.looked(duration)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Stretches of windows."""
+
+    asked: Asked
+    layout: Layout
+    duration: float
+
+    def segment(self, stretch: Stretch) -> Segment:
+        starts, length = self.layout.starts, self.layout.length
+        end = min(float(starts[stretch[1] - 1]) + length, self.duration)
+        return Segment(self.asked.path, start=float(starts[stretch[0]]), end=end)
+
+    def view(self, _length: int) -> View:
+        return sliding(self.asked.model.view, self.layout)
 
 
 def sliding(view: View, layout: Layout) -> Sliding:
