@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import checkpoints
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from small_sets import draw
 
 from quickstep.augment import NOTHING, Augment
@@ -86,3 +89,17 @@ def test_the_head_of_a_checkpoint_is_kept_where_it_tells_as_many_classes(manifes
 def test_a_view_too_short_for_the_network_is_one_line(manifest: Manifest) -> None:
     with pytest.raises(ConfigError, match=r"--frames: i3d-r50 needs windows of at least 5 frames"):
         finetune(manifest, config("i3d-r50", frames=3))
+
+
+@pytest.mark.parametrize("family", ["videomae", "timesformer"])
+def test_the_classifier_of_a_transformer_is_kept_too(manifest: Manifest, tmp_path: Path, family: str) -> None:
+    folder = checkpoints.save(family, tmp_path / family)
+    theirs = load_file(folder / "model.safetensors")["classifier.weight"]  # (5, D)
+    still = FinetuneConfig(
+        backbone=f"hf-video:{folder}", epochs=1, batch=8, learning_rate=1e-12, dropout=0.0, precision="fp32", blocks="0", workers=2
+    )
+    five = manifest.with_segments(replace(s, label=f"move {n % 5}") for n, s in enumerate(manifest.segments))
+    found = finetune(five, still, augment=NOTHING)
+    np.testing.assert_allclose(found.model.head.weights()["weight"].T, theirs, atol=1e-6)
+    with pytest.raises(ConfigError, match="tells 5 classes apart and the videos show 2: say --new-head"):
+        finetune(manifest, still)

@@ -45,9 +45,8 @@ def precision_of(config: FinetuneConfig) -> str:
     from quickstep.backbones.precision import fast_in_bf16
 
     on_gpu = config.device != "cpu" and torch.cuda.is_available()
-    if config.precision == "auto":
-        fast = fast_in_bf16("torch") if on_gpu or not torch.cuda.is_available() else False
-        return "bf16" if fast else "fp32"
+    if config.precision == "auto":  # on a CPU narrow networks lose by it, so it has to be asked for
+        return "bf16" if on_gpu and fast_in_bf16("torch") else "fp32"
     if config.precision == "fp16" and not on_gpu:
         raise ConfigError("precision", "fp16 needs a GPU: take bf16 or fp32 on a CPU")
     return config.precision

@@ -76,7 +76,7 @@ class FinetuneConfig:
 
     # -- where it runs
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto, cpu or cuda")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", "of the products; auto is bf16 where the machine is fast in it")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", "fp32, bf16 or fp16; auto is bf16 on GPUs that are fast in it")
     workers: int | None = setting(None, "threads that decode ahead of the network; by default one a core")
     memory: float = setting(2.0, "GB of decoded pictures that are kept, where the moments do not change")
     tensorboard: str | None = setting(None, "a folder for TensorBoard")
