@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from toys import Colours, draw_colours
 
-from quickstep import answers
 from quickstep.answers import predict_as_text, predict_some, write_predictions
 from quickstep.errors import ConfigError, MediaError
 from quickstep.manifest import Manifest
@@ -52,7 +51,7 @@ def model(manifest: Manifest, store: Store) -> Model:
 
 @pytest.fixture(autouse=True)
 def in_threes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "TOGETHER", 3)
+    monkeypatch.setattr("quickstep.answers.making.TOGETHER", 3)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
