@@ -37,7 +37,7 @@ EDGE = 256  # pixels of the shorter edge of what is kept to be looked at
 PACE = 15.0  # pictures a second of it; a model whose view is faster is shown more
 FASTEST = 30.0
 REST = 0.1  # seconds between two looks at least: the pictures need the processor too
-STALE = 0.7  # seconds after which a skeleton is not drawn any more
+STALE = 1.2  # seconds after which a skeleton is not drawn any more
 _PRUNED = 50  # looks after which what was computed for them is thrown away
 
 

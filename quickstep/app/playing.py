@@ -63,7 +63,7 @@ def write_again(path: Path, out: Path, *, progress: Progress = silent) -> None:
         write_video(out, pictures(), fps=fps, threads=2, preset="veryfast", crf=24, keyframe_every=max(1, round(fps)))
 
 
-def show(path: Path, *, key: str, start: float = 0.0, end: float | None = None, autoplay: bool = False) -> None:
+def show(path: Path, *, key: str, start: float = 0.0, end: float | None = None, autoplay: bool = False, loop: bool = False) -> None:
     """The player, in a container under which `strip` finds it; a sentence where the video cannot be shown."""
     with st.container(key=key):
         try:
@@ -75,4 +75,4 @@ def show(path: Path, *, key: str, start: float = 0.0, end: float | None = None, 
         info = probe(file)
         st.html(f"<style>.st-key-{key} video{{aspect-ratio:{info.width}/{info.height}}}</style>")  # so that nothing jumps when it is there
         stop = None if end is None else max(end, start + 0.1)
-        st.video(str(file), start_time=start, end_time=stop, loop=stop is not None, autoplay=autoplay, muted=autoplay)
+        st.video(str(file), start_time=start, end_time=stop, loop=loop or stop is not None, autoplay=autoplay, muted=autoplay)

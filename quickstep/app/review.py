@@ -18,9 +18,7 @@ MOST_KEYS = 9  # labels that have a digit of their own
 
 def page() -> None:
     """The page."""
-    desk.header(
-        "Review", "Look over the labels that are most likely wrong. Each decision is saved as you make it; the original list is kept."
-    )
+    desk.header("Review", "Labels that are hard to believe come first. Each decision is saved as you make it; the original list is kept.")
     opened = desk.model()
     journal = journal_for(desk.lead())
     manifest = journal.manifest
@@ -59,7 +57,7 @@ def _one(journal: Journal, suspect: Suspect, labels: tuple[str, ...]) -> None:
     seen = last.number if last is not None else 0
     left, right = st.columns([3, 2], gap="large")
     with left:
-        playing.show(segment.path, key="player-review", start=segment.start, end=segment.end, autoplay=True)
+        playing.show(segment.path, key="player-review", start=segment.start, end=segment.end, autoplay=True, loop=True)
         when = "" if segment.end is None else f", {clock(segment.start)} to {clock(segment.end)}"
         st.caption(f"{desk.plain(segment.path.name)}{when} · {segment.split or 'no part'} · {desk.plain(segment.group or 'no group')}")
     with right:

@@ -17,7 +17,7 @@ _LIGHT = {
     "codeBackgroundColor": "#f1eee6",
 }
 _DARK = {
-    "primaryColor": "#4fa9b2",
+    "primaryColor": "#318d97",
     "backgroundColor": "#161715",
     "secondaryBackgroundColor": "#20221f",
     "textColor": "#e9e6dd",
