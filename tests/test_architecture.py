@@ -49,7 +49,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "importing",
         "fusing",
         "prediction",
-        "timelines",
+        "answers", "timelines",
         "evaluation",
         "zeroshot",
         "shots",
