@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 USUAL = 3.0  # seconds, where nothing says how long a segment is
 LEAST, MOST = 0.5, 10.0  # seconds: shorter shows no movement, longer blurs what follows what
 PROBED = 24  # training videos that are asked for their length
-HOPS = 2  # hops a window, where each window costs a look of its own: more found no more spans, and placed them no better
+HOPS = 2  # hops a window, where each window costs a look of its own: more found hardly more spans
 FREE_HOPS = 4  # where windows share what is looked at
 Array = NDArray[np.float64]
 
