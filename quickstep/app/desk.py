@@ -29,6 +29,7 @@ from quickstep.segment import Segment
 from quickstep.store import Store
 
 T = TypeVar("T")
+BEST = "best"  # where a search for settings puts its model, in its own folder
 OWN = "retrained here"  # the name under which a model stands that only this session has
 
 
@@ -76,10 +77,10 @@ def folders() -> dict[str, Path]:
     """The models there are, under names that tell them apart: those given, and those made in the app."""
     given = list(started().models)
     out = started().config.out
-    made = sorted(path.parent for path in out.glob(f"*/{RECORD}")) if out.is_dir() else []
+    made = sorted(path.parent for pattern in (f"*/{RECORD}", f"*/{BEST}/{RECORD}") for path in out.glob(pattern))
     found: dict[str, Path] = {}
     for folder in dict.fromkeys(path.resolve() for path in (*given, *made)):
-        name = folder.name
+        name = folder.parent.name if folder.name == BEST else folder.name
         if name in found:
             name = f"{folder.parent.name}/{folder.name}"
         found[name] = folder
@@ -202,7 +203,9 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except QuickstepError as error:
-        st.error(_without_room(str(error)), icon=":material/error:")
+        st.error(plain(_without_room(str(error))), icon=":material/error:")
+    except OSError as error:  # a full disk, a folder that is gone
+        st.error(plain(f"The disk of the machine that runs the app says: {error.strerror or error}."), icon=":material/hard_drive:")
 
 
 def told(error: QuickstepError, video: Video | None = None) -> str:

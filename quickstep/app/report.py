@@ -35,7 +35,7 @@ def show(folder: Path, *, height: int | None = None) -> None:
     page = folder / "report.html"
     if not page.is_file():
         name = desk.plain(folder.name)
-        st.info(f"{name} has not been evaluated yet: `quickstep evaluate {folder}` measures it.", icon=":material/monitoring:")
+        st.info(f"{name} has not been evaluated yet: `quickstep evaluate` measures it.", icon=":material/monitoring:")
         return
     st.download_button(
         "Download the report", page.read_bytes(), f"{folder.name}.html", "text/html", on_click="ignore", icon=":material/download:"

@@ -1,12 +1,12 @@
 """A person looks over labels: what to look at first, decisions that are never lost, and a head fitted to what was corrected.
 
 journal     decisions about the segments of one manifest: written as they are made, with their history
-suspects    which segments to look at first
+doubting    which segments to look at first
 retraining  the model on corrected labels, before and after
 """
 
+from quickstep.reviewing.doubting import Suspect, Suspects, suspects
 from quickstep.reviewing.journal import Conflict, Decision, Journal, journal_for
 from quickstep.reviewing.retraining import Retrained, retrain
-from quickstep.reviewing.suspects import Suspect, Suspects, suspects
 
 __all__ = ["Conflict", "Decision", "Journal", "Retrained", "Suspect", "Suspects", "journal_for", "retrain", "suspects"]

@@ -186,6 +186,17 @@ def test_try_shows_the_models_own_answer_for_a_sample(run: Any, coloured: Path) 
     assert share(said.score) in html(page).replace("&gt;", ">")
 
 
+def test_models_can_be_switched(run: Any, coloured: Path, tmp_path: Path) -> None:
+    Model.load(coloured / "model").save(tmp_path / "models" / "another")
+    page = run("try_it")
+    (choice,) = [each for each in page.selectbox if each.label == "Model"]
+    assert (choice.options, choice.value) == (["model", "another"], "model")
+    page = choice.select("another").run()
+    assert page.session_state["chosen"] == "another"
+    assert "<b>" in html(page)
+    assert not page.exception
+
+
 def test_a_library_that_was_not_named_is_a_sentence(run: Any) -> None:
     assert "No library was named" in run("library").info[0].value
 

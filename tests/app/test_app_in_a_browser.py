@@ -229,8 +229,7 @@ def test_there_is_nothing_of_streamlits_own_to_be_seen(visit: Visit) -> None:
     assert tab.get_by_text("Made with Streamlit").count() == 0
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["laptop-light", "phone-dark"])
 @pytest.mark.parametrize("page", ["try", "live", "library", "review", "train", "report"])
 def test_no_page_is_wider_than_its_window(visit: Visit, look: Look, page: str, width: int, dark: bool) -> None:
     tab = visit("" if page == "try" else page, width=width, dark=dark)
