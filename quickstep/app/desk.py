@@ -80,11 +80,16 @@ def folders() -> dict[str, Path]:
     made = sorted(path.parent for pattern in (f"*/{RECORD}", f"*/{BEST}/{RECORD}") for path in out.glob(pattern))
     found: dict[str, Path] = {}
     for folder in dict.fromkeys(path.resolve() for path in (*given, *made)):
-        name = folder.parent.name if folder.name == BEST else folder.name
+        name = name_of(folder)
         if name in found:
             name = f"{folder.parent.name}/{folder.name}"
         found[name] = folder
     return found
+
+
+def name_of(folder: Path) -> str:
+    """What a model is called after its folder."""
+    return folder.parent.name if folder.name == BEST else folder.name
 
 
 @st.cache_resource(show_spinner="Opening the model …", max_entries=6)

@@ -34,13 +34,13 @@ def show(folder: Path, *, height: int | None = None) -> None:
     """The report of a model's folder, whole."""
     page = folder / "report.html"
     if not page.is_file():
-        name = desk.plain(folder.name)
+        name = desk.plain(desk.name_of(folder))
         st.info(f"{name} has not been evaluated yet: `quickstep evaluate` measures it.", icon=":material/monitoring:")
         return
     st.download_button(
-        "Download the report", page.read_bytes(), f"{folder.name}.html", "text/html", on_click="ignore", icon=":material/download:"
+        "Download the report", page.read_bytes(), f"{desk.name_of(folder)}.html", "text/html", on_click="ignore", icon=":material/download:"
     )
-    st.iframe(page, height="content" if height is None else height, alt=f"The report of {folder.name}")
+    st.iframe(page, height="content" if height is None else height, alt=f"The report of {desk.name_of(folder)}")
 
 
 def _card(folder: Path | None) -> None:

@@ -12,6 +12,7 @@ from quickstep.app.words import Tone, some
 from quickstep.audit import Audit, scan
 from quickstep.manifest import read_manifest
 from quickstep.recipes import open_recipe, recipe_names
+from quickstep.sealed import RECORD
 
 CHOICES = ("fast", "balanced", "best")
 TONES: dict[str, Tone] = {"error": "warn", "warning": "care", "note": "note"}
@@ -87,13 +88,14 @@ def _choose(data: Path) -> None:
         st.error("A model's name is a plain word, such as dances.")
         return
     out = (desk.started().config.out / name).absolute()
-    if out.exists():
+    verb = open_recipe(recipe).verb
+    result = out / desk.BEST if verb == "tune" else out
+    if (result / RECORD).exists():  # what is only half there goes on
         st.error(f"There is a {desk.plain(name)} already; give another name.")
         return
     cache = ("--cache", str(desk.started().cache)) if desk.started().cache else ()
-    verb = open_recipe(recipe).verb
-    commands = [[verb, str(data), "-o", str(out), "--recipe", recipe, *cache], ["evaluate", str(out), *cache]]
-    if not jobs().begin(Job(f"{name} ({recipe})", commands, out)):
+    commands = [[verb, str(data), "-o", str(out), "--recipe", recipe, *cache], ["evaluate", str(result), *cache]]
+    if not jobs().begin(Job(f"{name} ({recipe})", commands, result)):
         st.error("Something else is being trained; wait until it is done.")
         return
     st.rerun()
@@ -127,7 +129,7 @@ def _ended(job: Job) -> None:
         st.success(f"{desk.plain(job.title)} is ready.", icon=":material/done_all:")
         with st.container(horizontal=True):
             if st.button("Try it", type="primary", icon=":material/play_circle:"):
-                st.session_state["chosen"] = job.result.name
+                st.session_state["chosen"] = desk.name_of(job.result)
                 st.switch_page(desk.pages()["try"])
             again = st.button("Train another", icon=":material/add:")
         if again:
