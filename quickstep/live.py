@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -76,8 +77,11 @@ class _Kept:
 class Watcher:
     """Give it pictures with `see`, ask it for `now`, have it `draw`; `close` it in the end."""
 
-    def __init__(self, model: AnyModel, *, estimator: PoseEstimator | None = None, window: float | None = None) -> None:
+    def __init__(
+        self, model: AnyModel, *, estimator: PoseEstimator | None = None, window: float | None = None, lock: Lock | None = None
+    ) -> None:
         self._model, self._estimator = model, estimator
+        self._lock = lock or Lock()  # of a model that others ask too
         self.window = window or window_of(lead_of(model), TimelineConfig())
         self._pace = float(np.clip(lead_of(model).view.fps or PACE, PACE, FASTEST))
         self._folder = Path(tempfile.mkdtemp(prefix="quickstep-live-"))
@@ -167,7 +171,8 @@ class Watcher:
         file = self._folder / "now.mp4"
         try:
             write_video(file, _evenly(pictures, times, self._pace), fps=self._pace, crf=18, preset="ultrafast")
-            found = self._model.predict([file], store=self._store)
+            with self._lock:
+                found = self._model.predict([file], store=self._store)
         except QuickstepError as error:
             return None, str(error)
         if found.failures:

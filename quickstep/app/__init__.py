@@ -4,7 +4,9 @@ settings   AppConfig: what the app is started with
 launch     start: the demo's model where none is given, the server, its temporary folder
 main       the script that Streamlit runs for each person: the pages, and errors as sentences
 theme      colours and shapes, light and dark
-desk       one person's things: their files, the model they chose, what was computed for them
+session    what the app was started with, and a session's own folder
+shelf      the models to choose from, and the one in use
+desk       what a page is made with: title, errors, progress, the videos somebody brought
 words      how sure a score may sound, in plain words
 drawn      answers, bars and intervals as HTML
 strip      spans under a player; a click jumps there

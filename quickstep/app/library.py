@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from quickstep.app import desk, playing
+from quickstep.app import desk, playing, session
 from quickstep.app.words import clock, share, some
 from quickstep.backbones import reads_words
 from quickstep.errors import QuickstepError
@@ -21,13 +21,13 @@ ACROSS = 3
 def _opened(place: str) -> tuple[Library, Any]:
     """The library and the backbone that made its vectors."""
     library = Library.open(place)
-    return library, library.backbone(store=desk.store())
+    return library, library.backbone(store=session.store())
 
 
 def page() -> None:
     """The page."""
     desk.header("Library", "Find moments in many videos: by words, by an example, by what the model called them.")
-    place = desk.started().config.library
+    place = session.started().config.library
     if place is None:
         st.info(
             "No library was named. Make one: `quickstep index LIBRARY VIDEOS`, then start with `--library LIBRARY`.",
@@ -57,7 +57,7 @@ def _search(library: Library, backbone: Any) -> None:
     if how == "words":
         words = st.text_input("What to find", placeholder="she spins on her head", key="words").strip() or None
     elif how == "an example":
-        brought = st.file_uploader("A video that looks like it", type=TYPES, max_upload_size=desk.started().config.max_mb, key="like")
+        brought = st.file_uploader("A video that looks like it", type=TYPES, max_upload_size=session.started().config.max_mb, key="like")
         like = desk.bring_one(brought) if brought else None
     elif label is None:
         st.caption("Choose a label.")
@@ -68,7 +68,7 @@ def _search(library: Library, backbone: Any) -> None:
     config = SearchConfig(like=str(like.path) if like else None, label=label, top=12)
     key = f"search {library.uri} {words} {like.key if like else ''} {label}"
     with st.spinner("Searching …"):
-        found = desk.remembered(key, lambda: search(library, words, config, backbone=backbone, store=desk.own_store()))
+        found = desk.remembered(key, lambda: search(library, words, config, backbone=backbone, store=session.own_store()))
     _found(found, like.name if like else words or f"label {label}")
 
 
@@ -126,7 +126,7 @@ def _duplicates(library: Library) -> None:
     key = f"duplicates {library.uri} {library.count()}"
     if st.button("Look for duplicates", icon=":material/content_copy:") and key not in st.session_state.get("kept", {}):
         with desk.bar("Holding the videos against each other") as tell:
-            desk.remembered(key, lambda: duplicates(library, store=desk.store(), progress=tell))
+            desk.remembered(key, lambda: duplicates(library, store=session.store(), progress=tell))
     found: Duplicates | None = st.session_state.get("kept", {}).get(key)
     if found is None:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from importlib.util import find_spec
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from quickstep.app import desk, drawn
+from quickstep.app import desk, drawn, session, shelf
 from quickstep.app.words import read, share, some
 from quickstep.ensemble import AnyModel
 from quickstep.errors import QuickstepError
@@ -30,8 +31,8 @@ _NO_SKELETON = (
 class Stage:
     """What happens to each picture of one camera; called by the thread of the connection, once for whatever has come."""
 
-    def __init__(self, model: AnyModel, estimator: PoseEstimator | None) -> None:
-        self.watcher = Watcher(model, estimator=estimator)
+    def __init__(self, model: AnyModel, lock: threading.Lock, estimator: PoseEstimator | None) -> None:
+        self.watcher = Watcher(model, estimator=estimator, lock=lock)
         self.dropped = 0
         self.took = 0.0  # seconds from a picture's arrival here until it is on its way back
 
@@ -52,8 +53,8 @@ class Stage:
         return type(frame).from_ndarray(shown, format="rgb24")
 
     def on_ended(self) -> None:
-        """The camera is off."""
-        self.watcher.close()
+        """The camera is off; the connection's thread, which serves everybody, does not wait for a look to end."""
+        threading.Thread(target=self.watcher.close, name="live-closing", daemon=True).start()
 
 
 def page() -> None:
@@ -64,16 +65,16 @@ def page() -> None:
         return
     from streamlit_webrtc import WebRtcMode, webrtc_streamer
 
-    stun = desk.started().config.stun
-    opened, estimator = desk.model(), _estimator()
+    stun = session.started().config.stun
+    (opened, lock), estimator = shelf.opened(), _estimator()
     left, right = st.columns([3, 2], gap="large")
     with left:
         context: Any = webrtc_streamer(
-            key=f"live {desk.chosen()}",
+            key=f"live {shelf.chosen()}",
             mode=WebRtcMode.SENDRECV,
             rtc_configuration={"iceServers": [{"urls": [stun]}] if stun else []},
             media_stream_constraints={"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}, "audio": False},
-            video_processor_factory=lambda: Stage(opened, estimator),
+            video_processor_factory=lambda: Stage(opened, lock, estimator),
             async_processing=True,
             video_html_attrs={"autoPlay": True, "controls": False, "muted": True, "style": {"width": "100%", "borderRadius": "6px"}},
         )
@@ -112,7 +113,7 @@ def _estimator() -> PoseEstimator | None:
     if find_spec("mediapipe") is None or not os.environ.get(POSE_MODEL):
         return None
     try:
-        estimator = open_estimator("mediapipe", people=1, store=desk.store())
+        estimator = open_estimator("mediapipe", people=1, store=session.store())
         _ = estimator.identity  # reads the model's file, or says what is wrong with it
     except QuickstepError as error:
         st.warning(str(error), icon=":material/accessibility_new:")

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from quickstep.app import desk
+from quickstep.app import session
 from quickstep.errors import MediaError
 from quickstep.media import VideoInfo, VideoReader, probe, write_video
 from quickstep.progress import Progress, silent
@@ -68,7 +68,7 @@ def show(path: Path, *, key: str, start: float = 0.0, end: float | None = None, 
     with st.container(key=key):
         try:
             with st.spinner("Preparing the video for the browser …", show_time=True):
-                file = playable(path, desk.room() / "playable")
+                file = playable(path, session.room() / "playable")
         except MediaError as error:
             st.info(f"The video cannot be shown: {error.why}", icon=":material/videocam_off:")
             return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from quickstep.app import desk
+from quickstep.app import desk, shelf
 from quickstep.reporting import model_card
 
 _FRONT = re.compile(r"\A---\n.*?\n---\n", re.S)
@@ -17,7 +17,7 @@ _PICTURE = re.compile(r"^!\[[^\]]*\]\([^)]*\)\s*$", re.M)
 def page() -> None:
     """The page."""
     desk.header("Report", "How good the model is, on videos it has not seen, and whether that can be believed.")
-    folder = desk.folder()
+    folder = shelf.folder()
     report, card = st.tabs(["Evaluation", "Card"])
     with report:
         if folder is None:
@@ -34,18 +34,23 @@ def show(folder: Path, *, height: int | None = None) -> None:
     """The report of a model's folder, whole."""
     page = folder / "report.html"
     if not page.is_file():
-        name = desk.plain(desk.name_of(folder))
+        name = desk.plain(shelf.name_of(folder))
         st.info(f"{name} has not been evaluated yet: `quickstep evaluate` measures it.", icon=":material/monitoring:")
         return
     st.download_button(
-        "Download the report", page.read_bytes(), f"{desk.name_of(folder)}.html", "text/html", on_click="ignore", icon=":material/download:"
+        "Download the report",
+        page.read_bytes(),
+        f"{shelf.name_of(folder)}.html",
+        "text/html",
+        on_click="ignore",
+        icon=":material/download:",
     )
-    st.iframe(page, height="content" if height is None else height, alt=f"The report of {desk.name_of(folder)}")
+    st.iframe(page, height="content" if height is None else height, alt=f"The report of {shelf.name_of(folder)}")
 
 
 def _card(folder: Path | None) -> None:
     """The model's card, as its folder has it."""
     file = folder / "README.md" if folder is not None else None
-    text = file.read_text(encoding="utf-8") if file is not None and file.is_file() else model_card(desk.lead())
+    text = file.read_text(encoding="utf-8") if file is not None and file.is_file() else model_card(shelf.lead())
     with st.container(key="card"):
         st.markdown(_PICTURE.sub("", _FRONT.sub("", text)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from quickstep.app import desk, drawn, playing
+from quickstep.app import desk, drawn, playing, session, shelf
 from quickstep.app.words import clock, some
 from quickstep.errors import QuickstepError
 from quickstep.reviewing import Decision, Journal, Retrained, Suspect, Suspects, journal_for, retrain, suspects
@@ -19,15 +19,15 @@ MOST_KEYS = 9  # labels that have a digit of their own
 def page() -> None:
     """The page."""
     desk.header("Review", "Labels that are hard to believe come first. Each decision is saved as you make it; the original list is kept.")
-    opened = desk.model()
-    journal = journal_for(desk.lead())
+    opened = shelf.model()
+    journal = journal_for(shelf.lead())
     manifest = journal.manifest
 
     def rank() -> Suspects:
-        with desk.in_turn() as model, desk.bar("Looking for labels that are hard to believe") as tell:
-            return suspects(model, manifest, store=desk.store(), progress=tell)
+        with shelf.in_turn() as model, desk.bar("Looking for labels that are hard to believe") as tell:
+            return suspects(model, manifest, store=session.store(), progress=tell)
 
-    found = desk.remembered(f"suspects {desk.stamp()}", rank)
+    found = desk.remembered(f"suspects {shelf.stamp()}", rank)
     decided = journal.decided
     listed = {journal.place_of(each) for each in manifest.segments}
     waiting = [each for each in found.suspects if (place := journal.place_of(each.segment)) not in decided and place in listed]
@@ -131,8 +131,8 @@ def _retrain(journal: Journal) -> None:
     st.subheader("Retrain", anchor=False)
     st.caption("The same kind of model, fitted to the corrected list from what is already computed: seconds, not minutes.")
     if st.button("Retrain on the corrected labels", icon=":material/model_training:"):
-        with desk.in_turn() as model, desk.bar("Retraining") as tell:
-            st.session_state["retrained"] = retrain(model, journal.manifest, store=desk.store(), progress=tell)
+        with shelf.in_turn() as model, desk.bar("Retraining") as tell:
+            st.session_state["retrained"] = retrain(model, journal.manifest, store=session.store(), progress=tell)
     done: Retrained | None = st.session_state.get("retrained")
     if done is None:
         return
@@ -143,11 +143,11 @@ def _retrain(journal: Journal) -> None:
     st.html("".join(drawn.verdict(sentence, tone) for sentence, tone in zip(done.sentences, tones, strict=True)))  # type: ignore[arg-type]
     st.caption(f"Retrained in {done.seconds:.1f} s. The lines show 95 % intervals: where they overlap much, the difference may be luck.")
     with st.form("keep", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Name", value=f"{desk.chosen().rpartition('/')[2].removesuffix('-reviewed')}-reviewed", key="new name")
+        name = st.text_input("Name", value=f"{shelf.chosen().rpartition('/')[2].removesuffix('-reviewed')}-reviewed", key="new name")
         if st.form_submit_button("Save and use", icon=":material/save:"):
             _save(done, name.strip())
         if st.form_submit_button("Use without saving"):
-            desk.use(done.model)
+            shelf.use(done.model)
             del st.session_state["retrained"]
             st.rerun()
 
@@ -156,13 +156,13 @@ def _save(done: Retrained, name: str) -> None:
     if not name or Path(name).name != name or name.startswith("."):
         st.error("A model's name is a plain word, such as dances-reviewed.")
         return
-    folder = desk.started().config.out / name
+    folder = session.started().config.out / name
     if folder.exists():
         st.error(f"There is a {name} already; give another name.")
         return
     check_target(folder)
     done.model.save(folder)
-    desk.write_its_card(done.model, folder)
+    shelf.write_its_card(done.model, folder)
     del st.session_state["retrained"]
     st.session_state["chosen"] = name
     st.session_state["said"] = (":material/save:", f"Saved as {name}, and in use")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from quickstep.app import desk, drawn, report
+from quickstep.app import desk, drawn, report, session, shelf
 from quickstep.app.jobs import Job, Jobs
 from quickstep.app.words import Tone, some
 from quickstep.audit import Audit, scan
@@ -37,10 +37,10 @@ def page() -> None:
     with st.form("data", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         named = st.text_input("Folder or csv", key="data folder", placeholder="DANCES")
         looked = st.form_submit_button("Look at it", icon=":material/fact_check:")
-    roots = ", ".join(str(root) for root in desk.started().roots)
+    roots = ", ".join(str(root) for root in session.started().roots)
     st.caption(f"It lies in {desk.plain(roots)}: only what is there may be used.")
     if looked:
-        st.session_state["audited"] = str(desk.started().allowed(named))
+        st.session_state["audited"] = str(session.started().allowed(named))
     if "audited" in st.session_state:
         data = Path(st.session_state["audited"])
         audit = desk.remembered(f"audit {data} {_stamp(data)}", lambda: _audit(data))
@@ -50,7 +50,7 @@ def page() -> None:
 
 def _audit(data: Path) -> Audit:
     with desk.bar("Looking at the videos") as tell:
-        return scan(read_manifest(data), store=desk.store(), progress=tell)
+        return scan(read_manifest(data), store=session.store(), progress=tell)
 
 
 def _show(audit: Audit) -> None:
@@ -87,13 +87,13 @@ def _choose(data: Path) -> None:
     if not name or Path(name).name != name or name.startswith((".", "-")):
         st.error("A model's name is a plain word, such as dances.")
         return
-    out = (desk.started().config.out / name).absolute()
+    out = (session.started().config.out / name).absolute()
     verb = open_recipe(recipe).verb
-    result = out / desk.BEST if verb == "tune" else out
+    result = out / shelf.BEST if verb == "tune" else out
     if (result / RECORD).exists():  # what is only half there goes on
         st.error(f"There is a {desk.plain(name)} already; give another name.")
         return
-    cache = ("--cache", str(desk.started().cache)) if desk.started().cache else ()
+    cache = ("--cache", str(session.started().cache)) if session.started().cache else ()
     commands = [[verb, str(data), "-o", str(out), "--recipe", recipe, *cache], ["evaluate", str(result), *cache]]
     if not jobs().begin(Job(f"{name} ({recipe})", commands, result)):
         st.error("Something else is being trained; wait until it is done.")
@@ -129,7 +129,7 @@ def _ended(job: Job) -> None:
         st.success(f"{desk.plain(job.title)} is ready.", icon=":material/done_all:")
         with st.container(horizontal=True):
             if st.button("Try it", type="primary", icon=":material/play_circle:"):
-                st.session_state["chosen"] = desk.name_of(job.result)
+                st.session_state["chosen"] = shelf.name_of(job.result)
                 st.switch_page(desk.pages()["try"])
             again = st.button("Train another", icon=":material/add:")
         if again:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from quickstep.app import desk, drawn, playing, strip
+from quickstep.app import desk, drawn, playing, session, shelf, strip
 from quickstep.app.desk import Video
 from quickstep.app.words import read, share, some
 from quickstep.ensemble import lead_of
@@ -41,7 +41,7 @@ def page() -> None:
     """The page."""
     desk.header("What is this move?", "Drop one or more videos and see what the model calls them, and how sure it may be.")
     uploads = st.file_uploader(
-        "Videos", type=TYPES, accept_multiple_files=True, label_visibility="collapsed", max_upload_size=desk.started().config.max_mb
+        "Videos", type=TYPES, accept_multiple_files=True, label_visibility="collapsed", max_upload_size=session.started().config.max_mb
     )
     videos = desk.bring(uploads) or _sample()
     if not videos:
@@ -58,7 +58,7 @@ def _sample() -> list[Video]:
     videos = {video.name: video for video in desk.samples()}
     if not videos:
         return []
-    name = st.pills("Or take a sample", list(videos), default=next(iter(videos)), key=f"sample {desk.chosen()}")
+    name = st.pills("Or take a sample", list(videos), default=next(iter(videos)), key=f"sample {shelf.chosen()}")
     return [videos[name]] if name else []
 
 
@@ -66,7 +66,7 @@ def _all(videos: list[Video]) -> list[Seen]:
     """What the model says of each; those it has not seen yet are looked at with a bar of progress."""
     seen, bar = [], None
     for place, video in enumerate(videos):
-        key = f"seen {video.key} {desk.stamp()}"
+        key = f"seen {video.key} {shelf.stamp()}"
         if key not in st.session_state.get("kept", {}):
             bar = bar or st.progress(0.0)
             bar.progress(place / len(videos), text=f"Looking at {desk.plain(video.name)} …")
@@ -78,7 +78,7 @@ def _all(videos: list[Video]) -> list[Seen]:
 
 def _look(video: Video) -> Seen:
     try:
-        with desk.in_turn() as model:
+        with shelf.in_turn() as model:
             found = model.predict([video.path], store=desk.store_for(video))
     except QuickstepError as error:
         return Seen(video, None, desk.told(error, video))
@@ -135,7 +135,7 @@ def _timeline(video: Video) -> Timeline | None:
 
     def make() -> Timeline | None:
         try:
-            with desk.in_turn() as model:
+            with shelf.in_turn() as model:
                 if probe(video.path).duration < LONG * window_of(lead_of(model), TimelineConfig()):
                     return None
                 with desk.bar("Looking for what is danced when") as tell:
@@ -143,18 +143,18 @@ def _timeline(video: Video) -> Timeline | None:
         except QuickstepError:  # the prediction's own error is told; without it there is nothing to jump to
             return None
 
-    return desk.remembered(f"timeline {video.key} {desk.stamp()}", make)
+    return desk.remembered(f"timeline {video.key} {shelf.stamp()}", make)
 
 
 def _deciding(video: Video, prediction: Prediction, player: str) -> None:
     """Which parts of a short video speak for the answer."""
 
     def make() -> Weighed:
-        with desk.in_turn() as model:
+        with shelf.in_turn() as model:
             return weigh(model, prediction.segment, prediction.label, store=desk.store_for(video))
 
     with st.spinner("Asking which moments decided …"):
-        found = desk.remembered(f"weighed {video.key} {desk.stamp()}", make)
+        found = desk.remembered(f"weighed {video.key} {shelf.stamp()}", make)
     strongest = found.strongest
     if strongest is None:
         return
@@ -209,7 +209,7 @@ def _json(seen: list[Seen], found: Predictions) -> str:
     """The predictions, and the timelines of long videos."""
     timelines = []
     for each in seen:
-        made: Timeline | None = st.session_state["kept"].get(f"timeline {each.video.key} {desk.stamp()}")
+        made: Timeline | None = st.session_state["kept"].get(f"timeline {each.video.key} {shelf.stamp()}")
         if made is not None:
             timelines.append(replace(made, video=Path(each.video.name)).to_json())
     return json.dumps({**to_json(found), **({"timelines": timelines} if timelines else {})}, ensure_ascii=False, indent=1)
@@ -217,7 +217,7 @@ def _json(seen: list[Seen], found: Predictions) -> str:
 
 def _as_timeline(seen: Seen) -> Timeline:
     """The timeline of a video; of a short one, a single span."""
-    made: Timeline | None = st.session_state["kept"].get(f"timeline {seen.video.key} {desk.stamp()}")
+    made: Timeline | None = st.session_state["kept"].get(f"timeline {seen.video.key} {shelf.stamp()}")
     if made is not None:
         return made
     assert seen.prediction is not None

@@ -70,6 +70,15 @@ def test_words_from_outside_are_never_html() -> None:
     assert all("<script" not in html and "&lt;script&gt;" in html for html in made)
 
 
+def test_a_files_name_is_only_for_reading() -> None:
+    for name in ("../../etc/passwd.mp4", "a\\b\\passwd.mp4", "pass\0wd.mp4", "x" * 300 + ".mp4", "💃.mp4", "a\nb.mp4", "/"):
+        shown = desk._called(name)
+        assert shown
+        assert len(shown) <= 80
+        assert not set(shown) & set("/\\\0\n")
+    assert desk.plain("*a* <b>") == "\\*a\\* \\<b\\>"
+
+
 def test_only_what_lies_in_the_roots_may_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in" / "set").mkdir(parents=True)
     (tmp_path / "out").mkdir()
