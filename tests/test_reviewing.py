@@ -197,6 +197,7 @@ def test_retraining_takes_the_corrections_and_measures_both_by_the_same_truth(
     assert done.after.value >= done.before.value
     assert "had learnt: 2" in done.sentences[0]
     assert "before" in done.sentences[1]
+    assert not any("flatter" in sentence for sentence in done.sentences)
     video = next(path for path in wrong if path.parent.name == "blue")
     scores = [each.predict([video]).predictions[0].scores for each in (model, done.model)]
     blue = model.labels.index("blue")
@@ -205,6 +206,15 @@ def test_retraining_takes_the_corrections_and_measures_both_by_the_same_truth(
     again = Model.load(tmp_path / "reviewed")
     assert np.array_equal(again.predict([video]).predictions[0].scores, scores[1])
     assert again.facts.splits["train"] == {"blue": 5, "green": 5, "red": 5}
+
+
+def test_correcting_what_is_measured_on_is_said(mislabelled: tuple[Path, Model, set[Path]]) -> None:
+    listed, model, _ = mislabelled
+    rows = list(read_manifest(listed).segments)
+    place = next(number for number, each in enumerate(rows) if each.split == "test")
+    rows[place] = replace(rows[place], label="red" if rows[place].label != "red" else "blue")
+    done = retrain(model, Manifest(tuple(rows), listed))
+    assert any("1 of the held-out labels was corrected too" in sentence for sentence in done.sentences)
 
 
 def test_a_folder_is_reviewed_in_a_list_beside_its_videos(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sys
 import time
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 from toys import Colours, draw_colours
 
-from quickstep.errors import ConfigError, ModelError
+from quickstep.errors import ConfigError, MediaError, ModelError
 from quickstep.intervals import Interval
+from quickstep.media import probe, read_frames
 from quickstep.model import Model, Prediction
 from quickstep.records import from_plain, to_plain
 from quickstep.reporting import write_card
@@ -29,7 +31,7 @@ pytest.importorskip("streamlit")
 
 from streamlit.testing.v1 import AppTest
 
-from quickstep.app import desk, drawn, launch
+from quickstep.app import desk, drawn, launch, playing
 from quickstep.app.jobs import Job, Jobs
 from quickstep.app.settings import AppConfig, Started
 from quickstep.app.words import clock, read, share
@@ -150,6 +152,24 @@ def test_each_part_of_a_segment_is_judged_by_itself(coloured: Path, tmp_path: Pa
     assert min(part.score for part in found.parts[:2]) > max(part.score for part in found.parts[2:])
     assert found.strongest in found.parts[:2]
     assert weigh(Model.load(coloured / "model"), Segment(video, end=0.4), "red", store=Store(tmp_path / "cache")).parts == ()
+
+
+def test_a_browser_gets_what_it_can_play(tmp_path: Path) -> None:
+    from library_sets import draw
+
+    mp4 = draw(tmp_path / "a.mp4", ("red", 1), ("blue", 1))
+    assert playing.playable(mp4, tmp_path / "copies") == mp4
+    strange = tmp_path / "a.mkv"  # h264, in a container that not every browser opens
+    shutil.copy(mp4, strange)
+    copy = playing.playable(strange, tmp_path / "copies")
+    assert copy.parent == tmp_path / "copies"
+    assert playing.playable(strange, tmp_path / "copies") == copy
+    assert playing.plays(probe(copy))
+    assert abs(probe(copy).duration - probe(mp4).duration) < 0.11
+    colours = read_frames(copy, [0.5, 1.5]).pixels.mean(axis=(1, 2)).argmax(axis=1)
+    assert colours.tolist() == [0, 2]  # red, then blue, when they were
+    with pytest.raises(MediaError):
+        playing.playable(tmp_path / "nothing.avi", tmp_path / "copies")
 
 
 @pytest.fixture
