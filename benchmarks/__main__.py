@@ -1,4 +1,4 @@
-"""python -m benchmarks: every table, one after the other; python -m benchmarks NAME [options]: one of them, as python -m benchmarks.NAME."""
+"""python -m benchmarks: every table, one after the other; python -m benchmarks NAME [options]: one of them alone."""
 
 from __future__ import annotations
 
