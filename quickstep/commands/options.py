@@ -38,9 +38,7 @@ class Looks:
     """Another view for a trial; the model's own is what counts everywhere else."""
 
     windows: int | None = setting(None, "look at so many windows of each segment, for a trial, instead of the model's own number")
-    crops: int | None = setting(
-        None, "look at so many crops of each window (1, 3, 5, 10), for a trial, instead of the model's own"
-    )
+    crops: int | None = setting(None, "look at so many crops of each window (1, 3, 5, 10), for a trial, instead of the model's own")
 
     def __post_init__(self) -> None:
         check_views(self.windows, self.crops)
