@@ -13,6 +13,7 @@ import yaml
 from checkpoints import save
 from toys import draw_colours
 
+from quickstep.cli import app
 from quickstep.ensemble import Ensemble, load_model
 from quickstep.errors import ConfigError, ModelError
 from quickstep.evaluation import evaluate
@@ -86,6 +87,8 @@ def test_a_model_comes_back_from_the_hub_by_its_name(
     segment = manifest.part("test").segments[0]
     for name in ("anna/colours", "anna/colours@main", f"anna/colours@{commit}"):
         assert Model.load(name).predict([segment]).predictions[0].label == segment.label
+    with pytest.raises(ConfigError, match="say where its report goes"):
+        app(["evaluate", "anna/colours"], result_action="return_value")
     with pytest.raises(ModelError, match=r"anna/others: there is no such folder, and .*give the folder of a model"):
         Model.load("anna/others")
     with pytest.raises(ModelError, match=r"there is no such folder"):  # a path of ours that was mistyped asks nobody

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from quickstep.commands.options import DEFAULT_LOOKS, DEFAULT_RUN, Flag, Flat, Looks, Out, Run, open_model
 from quickstep.ensemble import AnyModel, members_of
 from quickstep.errors import ConfigError
+from quickstep.locating import names_hub
 from quickstep.model import Predictions
 from quickstep.poses.settings import PoseConfig
 from quickstep.segment import Failure
@@ -111,10 +112,10 @@ def evaluate(
     from quickstep.reporting import write_report
 
     opened = open_model(model, weights, run, looks)
+    folder = out or _place_of(model, data, opened)
     with TerminalProgress() as progress:
         manifest = read_manifest(data, fold=fold) if data else None
         report = measure(opened, manifest, split=split, store=run.store, progress=progress)
-    folder = out or _place_of(model, data, opened)
     page = write_report(report, folder)
     for sentence in report.summary:
         say(sentence)
@@ -125,6 +126,8 @@ def evaluate(
 
 def _place_of(model: Path, data: Path | None, opened: AnyModel) -> Path:
     """Where a report goes: into the model's folder; one of other videos, or through another view, into a folder there of its own."""
+    if names_hub(model):
+        raise ConfigError("out", f"{model} comes from the hub: say where its report goes")
     own = model / f"on-{data.stem}" if data else model
     views = [member.view for member in members_of(opened)]
     return own / f"seen-{views[0].windows or 'all'}x{views[0].crops}" if opened.trial else own
