@@ -22,6 +22,7 @@ from quickstep.poses.measures.numbers import LEVELS
 from quickstep.poses.measures.smoothing import change
 from quickstep.reporting.charts import shorten
 from quickstep.reporting.plots import GREY, PALE, RIGHT, STYLE, WRONG
+from quickstep.reporting.saving import save_figure
 
 MOST = 4  # people drawn beside each other; more would be too small to read
 PARTS = {
@@ -71,22 +72,7 @@ def _write(target: Path, people: Sequence[Measured]) -> None:
             grid[-1, column].set_xlabel("seconds")
         left = f", {len(shown)} of {len(people)} people" if len(people) > len(shown) else ""
         figure.suptitle(f"{shorten(shown[0].path.name, most=60)}{left}", fontsize=11)
-        _save(figure, target)
-
-
-def _save(figure: Figure, target: Path) -> None:
-    kind = target.suffix.lower().lstrip(".") or "png"
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(aside, dpi=140, format=kind, metadata={"Software": None} if kind == "png" else None)
-        aside.replace(target)
-    except ValueError as error:
-        raise MediaError(target, f"is no picture that can be written: {error}") from error
-    except OSError as error:
-        raise MediaError(target, f"cannot be written: {error.strerror or error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
+        save_figure(figure, target)
 
 
 def _speeds(axes: Axes, person: Measured) -> None:

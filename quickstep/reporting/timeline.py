@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from quickstep.errors import MediaError
 from quickstep.reporting.charts import shorten, width_of
 from quickstep.reporting.plots import GREY, STYLE
+from quickstep.reporting.saving import save_figure
 from quickstep.timelines import UNSURE, Moments, Span, Timeline
 
 SHADES = tuple(to_hex(colormaps["tab20"](place)) for place in (0, 2, 4, 6, 8, 10, 12, 16, 18, 1, 3, 5, 7, 9, 11, 13, 17, 19))
@@ -48,7 +47,7 @@ def draw_timeline(found: Timeline, path: str | Path, *, truth: Sequence[Span] = 
         left = f", {len(people)} of {len(found.people)} people" if len(people) < len(found.people) else ""
         figure.suptitle(f"{shorten(found.video.name, most=70)}{left}", fontsize=11)
         figure.legend(handles=_legend(looks), loc="outside lower center", ncols=min(7, len(looks)), frameon=False, fontsize=8)
-        _save(figure, path)
+        save_figure(figure, path)
     return path
 
 
@@ -116,18 +115,3 @@ def _clock(seconds: float) -> str:
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
     return f"{seconds:g} s"
-
-
-def _save(figure: Figure, target: Path) -> None:
-    kind = target.suffix.lower().lstrip(".")
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(aside, dpi=140, format=kind, metadata={"Software": None} if kind == "png" else None)
-        aside.replace(target)
-    except ValueError as error:
-        raise MediaError(target, f"is no picture that can be written: {error}") from error
-    except OSError as error:
-        raise MediaError(target, f"cannot be written: {error.strerror or error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
