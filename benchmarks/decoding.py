@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from quickstep.media import read_frames, write_video
-from quickstep.view import View
+from quickstep.signals.video import read_frames, write_video
+from quickstep.types.view import View
 
 Pixels = NDArray[np.uint8]
 SECONDS, FPS, FRAMES = 10, 30, 8

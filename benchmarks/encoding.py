@@ -24,11 +24,11 @@ import transformers
 
 from benchmarks.tables import show
 from quickstep.backbones import open_backbone
-from quickstep.backbones.pixels import bring_to
-from quickstep.errors import MissingExtra
-from quickstep.media.scaling import Painter, upright_of
-from quickstep.signals import Frames
-from quickstep.store import Store
+from quickstep.backbones.pixel_operations import bring_to
+from quickstep.signals.video.scaling import Painter, upright_of
+from quickstep.storage.cache import Cache
+from quickstep.types.errors import MissingExtra
+from quickstep.types.signals import Frames
 
 SIZE, PATCH, LAYERS, HIDDEN, INNER = 224, 32, 12, 768, 3072
 PICTURE = {
@@ -79,7 +79,7 @@ def main() -> None:
 
 def encoding(folder: Path, rounds: int) -> dict[str, Any]:
     """Frames/s of each way of running the same network."""
-    checkpoint, store = make_checkpoint(folder), Store(folder / "store")
+    checkpoint, cache = make_checkpoint(folder), Cache(folder / "store")
     frames = Frames(pictures(16, SIZE, SIZE), np.arange(16.0))
     runs: dict[str, Callable[[], Any]] = {}
     for name, engine, precision in (
@@ -88,7 +88,7 @@ def encoding(folder: Path, rounds: int) -> dict[str, Any]:
         ("openvino fp32", "openvino", "fp32"),
         ("openvino bf16", "openvino", "bf16"),
     ):
-        backbone = open_backbone(f"hf-image:{checkpoint}", engine=engine, precision=precision, store=store)
+        backbone = open_backbone(f"hf-image:{checkpoint}", engine=engine, precision=precision, cache=cache)
         try:
             backbone.embed([frames])
         except MissingExtra as error:
@@ -115,7 +115,7 @@ def encoding(folder: Path, rounds: int) -> dict[str, Any]:
 
 def preparation(folder: Path, rounds: int) -> dict[str, Any]:
     """Milliseconds from a 1080p picture to the network's size, ours and the processor's, and how far they differ."""
-    backbone = open_backbone(f"hf-image:{make_checkpoint(folder)}", store=Store(folder / "store"))
+    backbone = open_backbone(f"hf-image:{make_checkpoint(folder)}", cache=Cache(folder / "store"))
     processor = transformers.CLIPImageProcessorPil(**{key: value for key, value in PICTURE.items() if key != "feature_extractor_type"})
     shown = pictures(4, 1080, 1920)
     decoded = [av.VideoFrame.from_ndarray(each, format="rgb24").reformat(format="yuv420p") for each in shown]

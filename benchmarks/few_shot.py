@@ -23,12 +23,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.tables import show
-from quickstep.features import extract
+from quickstep.datasets.manifest import group_of, read_manifest
 from quickstep.heads import Examples, FitConfig, open_head
-from quickstep.manifest import group_of, read_manifest
-from quickstep.segment import Segment
-from quickstep.signals import Features, Matching, Texts
-from quickstep.store import Store
+from quickstep.models.feature_extraction import extract
+from quickstep.storage.cache import Cache
+from quickstep.types.segment import Segment
+from quickstep.types.signals import Features, Matching, Texts
 
 SHOTS = (1, 2, 4, 8, 16)
 MOST = 16
@@ -207,12 +207,12 @@ def measured(kind: Kind, shots: int, seeds: Sequence[int], *, ways: Sequence[str
     return {way: float(np.mean([one[way] for one in found])) for way in ways}
 
 
-def real(path: Path, store: Store, shots: int, seeds: Sequence[int]) -> dict[str, float]:
+def real(path: Path, cache: Cache, shots: int, seeds: Sequence[int]) -> dict[str, float]:
     """The same on real videos: a third of the groups held out, shots dealt over the other groups."""
     from quickstep.backbones import open_backbone
 
     segments = read_manifest(path).segments
-    found = extract(segments, open_backbone("motion"), store=store).check(strict=True).features
+    found = extract(segments, open_backbone("motion"), cache=cache).check(strict=True).features
     names = sorted({str(segment.label) for segment in segments})
     labels = np.array([names.index(str(segment.label)) for segment in segments])
     groups = np.array([group_of(segment) for segment in segments])
@@ -253,7 +253,7 @@ def main() -> None:
         for name in ("pushup", "skateboard"):
             path = args.data / name / "index.csv"
             for shots in args.shots if path.is_file() and not args.kinds else ():
-                found = real(path, Store(kept), shots, range(2 * args.seeds))
+                found = real(path, Cache(kept), shots, range(2 * args.seeds))
                 rows.append((name, str(shots), *(f"{found[way]:.3f}" for way in WITHOUT)))
         if rows:
             show(f"real videos by motion, mean over {2 * args.seeds} draws", ("set", "shots", *WITHOUT), rows)

@@ -20,13 +20,13 @@ import torch
 
 from benchmarks.tables import show
 from benchmarks.throughput import draw_videos
-from quickstep.augment import Augment
 from quickstep.backbones import open_backbone
 from quickstep.backbones.precision import fast_in_bf16
-from quickstep.finetuning import FinetuneConfig, finetune
-from quickstep.finetuning.network import build
-from quickstep.manifest import Manifest
-from quickstep.segment import Segment
+from quickstep.datasets.manifest import Manifest
+from quickstep.training.augmentation.augment import Augment
+from quickstep.training.finetuning import FinetuneConfig, finetune
+from quickstep.training.finetuning.trainable_model import build
+from quickstep.types.segment import Segment
 
 
 def labelled(folder: Path, args: argparse.Namespace) -> Manifest:

@@ -5,7 +5,7 @@
 Speed: pairs of pictures a second at a short edge of 224 and of 256 (4:3), in processor time, turn by turn. Error: mean length of the
 difference between the motion found and the true one, in pixels, on drawn textures that are moved, turned and enlarged. Camera: a textured
 body moves over a scene while the camera pans, zooms, rolls and turns; error on the scene, which should rest, and on the body. "As OpenCV
-has it" is TV-L1 with OpenCV's own settings. Kept: what a window of that flow takes in the store.
+has it" is TV-L1 with OpenCV's own settings. Kept: what a window of that flow takes in the cache.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.tables import show
-from quickstep.flow import METHODS, PRESETS, FlowConfig
-from quickstep.flow.camera import stay
-from quickstep.flow.fields import Fields
-from quickstep.flow.methods import one_thread, open_method
-from quickstep.flow.packing import pack, unpack
-from quickstep.signals import Frames
+from quickstep.signals.flow import METHODS, PRESETS, FlowConfig
+from quickstep.signals.flow.camera_motion import stay
+from quickstep.signals.flow.compression import pack, unpack
+from quickstep.signals.flow.flow_fields import Fields
+from quickstep.signals.flow.methods import one_thread, open_method
+from quickstep.types.signals import Frames
 
 Grey = NDArray[np.uint8]
 Array = NDArray[np.float64]
@@ -236,7 +236,7 @@ def main() -> None:
     ):
         columns = list(dict.fromkeys(name for row in rows.values() for name in row))
         show(title, ("", *columns), [(name, *(_figure(row.get(column)) for column in columns)) for name, row in rows.items()])
-    show("A window of 64 fields in the store", ("", "ratio"), [(name, f"{value:.2f}") for name, value in found["kept"].items()])
+    show("A window of 64 fields in the cache", ("", "ratio"), [(name, f"{value:.2f}") for name, value in found["kept"].items()])
 
 
 def _figure(value: float | None) -> str:

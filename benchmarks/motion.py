@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 
 from benchmarks.tables import show
 from benchmarks.throughput import draw_videos
-from quickstep import intervals
-from quickstep.backbones.motion import Motion
-from quickstep.backbones.still import Still
-from quickstep.demo import DemoConfig, draw_dancers
-from quickstep.features import extract
+from quickstep.backbones.flow_histograms.backbone import Motion
+from quickstep.backbones.frame_statistics import Still
+from quickstep.datasets.manifest import group_of, read_manifest
+from quickstep.datasets.synthetic import DemoConfig, draw_dancers
 from quickstep.heads import Examples, FitConfig, open_head
-from quickstep.manifest import group_of, read_manifest
-from quickstep.media import read_windows
-from quickstep.segment import Segment
-from quickstep.signals import Features
-from quickstep.store import Store
+from quickstep.models.feature_extraction import extract
+from quickstep.signals.video import read_windows
+from quickstep.storage.cache import Cache
+from quickstep.types import confidence_intervals
+from quickstep.types.segment import Segment
+from quickstep.types.signals import Features
 
 PAIRS = (
     ("spin-left", "spin-right"),
@@ -68,10 +68,10 @@ def speed(folder: Path, size: tuple[int, int], seconds: float = 12.0) -> tuple[s
     return f"{size[0]}x{size[1]}", f"{seconds / best:.1f}"
 
 
-def prepared(path: Path, store: Store, name: str) -> Task:
+def prepared(path: Path, cache: Cache, name: str) -> Task:
     """Features of all of a manifest's segments by both backbones."""
     segments = read_manifest(path).segments
-    found = {each.name: extract(segments, each, store=store).check(strict=True).features for each in (Motion(), Still())}
+    found = {each.name: extract(segments, each, cache=cache).check(strict=True).features for each in (Motion(), Still())}
     return Task(name, segments, found)
 
 
@@ -103,7 +103,7 @@ def measured(task: Task) -> tuple[str, ...]:
     folds = min(7, len(set(groups)))
     right = {name: [held_out(task, name, folds=folds, seed=seed) for seed in SEEDS] for name in ("still", "motion")}
     scores = {name: np.mean(each, axis=1) for name, each in right.items()}
-    interval = intervals.share(right["motion"][0], groups)
+    interval = confidence_intervals.share(right["motion"][0], groups)
     return (
         task.name,
         str(len(labels)),
@@ -112,7 +112,7 @@ def measured(task: Task) -> tuple[str, ...]:
         f"{scores['still'].mean():.3f}",
         f"{scores['motion'].mean():.3f}",
         f"{scores['motion'].std():.3f}",
-        intervals.between(interval),
+        confidence_intervals.between(interval),
     )
 
 
@@ -126,17 +126,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as kept:
         folder = Path(kept)
         show("motion: times real time on one core", ("size", "x"), [speed(folder, size) for size in ((320, 240), (640, 480), (1280, 720))])
-        store, tasks = Store(folder / "store"), []
+        cache, tasks = Cache(folder / "store"), []
         for name in ("pushup", "skateboard"):
             if (args.data / name / "index.csv").is_file():
-                tasks.append(prepared(args.data / name / "index.csv", store, name))
+                tasks.append(prepared(args.data / name / "index.csv", cache, name))
             else:
                 print(f"{name}: left out, {args.data / name} is not here")
         dancers: Path = args.dancers or folder / "dancers"
         if not (dancers / "dancers.csv").is_file():
             moves = tuple(move for pair in PAIRS for move in pair)
             draw_dancers(dancers, DemoConfig(moves=moves, videos=args.drawn, dancers=max(4, args.drawn // 2)))
-        drawn = prepared(dancers / "dancers.csv", store, "all drawn moves")
+        drawn = prepared(dancers / "dancers.csv", cache, "all drawn moves")
         tasks += [drawn, *(drawn.of(" / ".join(pair), pair) for pair in PAIRS)]
         columns = ("what", "videos", "groups", "majority", "one frame", "motion", "spread", "95 % over groups")
         show("accuracy with the linear head, groups held out", columns, [measured(task) for task in tasks])

@@ -22,18 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.tables import show
-from quickstep import intervals
-from quickstep.augment import Augment
+from quickstep.datasets.manifest import Manifest
 from quickstep.evaluation import evaluate
-from quickstep.finetuning import FinetuneConfig, finetune
-from quickstep.manifest import Manifest
-from quickstep.media import write_video
-from quickstep.model import Model
-from quickstep.segment import Segment
-from quickstep.signals import Features, Frames
-from quickstep.store import Store
-from quickstep.training import TrainConfig, train
-from quickstep.view import View
+from quickstep.models.model import Model
+from quickstep.signals.video import write_video
+from quickstep.storage.cache import Cache
+from quickstep.training.augmentation.augment import Augment
+from quickstep.training.finetuning import FinetuneConfig, finetune
+from quickstep.training.train import TrainConfig, train
+from quickstep.types import confidence_intervals
+from quickstep.types.segment import Segment
+from quickstep.types.signals import Features, Frames
+from quickstep.types.view import View
 
 FRAMES, FPS = 16, 12.5
 SIZE = 64  # pixels of a video
@@ -118,13 +118,13 @@ def _point(place: NDArray[np.float64]) -> tuple[int, int]:
     return round(float(place[0])), round(float(place[1]))
 
 
-def told(model: Model, store: Store) -> str:
+def told(model: Model, cache: Cache) -> str:
     """Accuracy on dancers that were not learnt from, with its interval over them."""
-    found = evaluate(model, store=store, baselines=False).figures.accuracy
-    return f"{found.value:.3f} ({intervals.between(found)})"
+    found = evaluate(model, cache=cache, baselines=False).figures.accuracy
+    return f"{found.value:.3f} ({confidence_intervals.between(found)})"
 
 
-def tuned(stream: str, manifest: Manifest, args: argparse.Namespace, store: Store, folder: Path) -> tuple[str, str, str]:
+def tuned(stream: str, manifest: Manifest, args: argparse.Namespace, cache: Cache, folder: Path) -> tuple[str, str, str]:
     """The accuracy of a network trained from nothing, its epochs and its minutes."""
     config = FinetuneConfig(
         backbone=stream, init="scratch", width=args.width, frames=FRAMES - (stream == "i3d-flow"), fps=FPS, size=args.size,
@@ -132,9 +132,9 @@ def tuned(stream: str, manifest: Manifest, args: argparse.Namespace, store: Stor
     )  # fmt: skip
     shown = Augment(augment=0.0, crop=0.3, colour=0.2)
     began = time.perf_counter()
-    found = finetune(manifest, config, augment=shown, store=store, folder=folder, tell=print if args.verbose else lambda _: None)
+    found = finetune(manifest, config, augment=shown, cache=cache, folder=folder, tell=print if args.verbose else lambda _: None)
     minutes = (time.perf_counter() - began) / 60
-    return told(found.model, store), f"{found.history.best_epoch}/{found.history.epochs}", f"{minutes:.1f}"
+    return told(found.model, cache), f"{found.history.best_epoch}/{found.history.epochs}", f"{minutes:.1f}"
 
 
 def main() -> None:
@@ -153,13 +153,13 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as kept:
         folder = Path(kept)
-        store = Store(folder / "store")
+        cache = Cache(folder / "store")
         for task in args.tasks.split(","):
             manifest = draw(folder / task, TASKS[task], each=args.each, seed=args.seed)
-            plain = train(manifest, replace(TrainConfig(), seed=args.seed), backbone=Pictures(), store=store)
-            rows.append((" / ".join(TASKS[task]), "frames averaged", told(plain.model, store), "", ""))
+            plain = train(manifest, replace(TrainConfig(), seed=args.seed), backbone=Pictures(), cache=cache)
+            rows.append((" / ".join(TASKS[task]), "frames averaged", told(plain.model, cache), "", ""))
             for stream in args.streams.split(","):
-                rows.append((" / ".join(TASKS[task]), stream, *tuned(stream, manifest, args, store, folder / f"{task}-{stream}")))
+                rows.append((" / ".join(TASKS[task]), stream, *tuned(stream, manifest, args, cache, folder / f"{task}-{stream}")))
                 if args.verbose:
                     print(rows[-1])
     show("accuracy on dancers not learnt from; chance is 0.5", ("what differs", "looked at by", "accuracy", "epoch", "minutes"), rows)

@@ -1,10 +1,10 @@
-"""How fast bodies are found in a video, from the file to the store, beside the estimator's own bare speed in the same run.
+"""How fast bodies are found in a video, from the file to the cache, beside the estimator's own bare speed in the same run.
 
     python -m benchmarks.pose_speed [--videos FILE ...] [--pose-model FILE] [--people N] [--rounds N]
 
 bare       the estimator on frames that are already decoded, nothing else
 plain      MediaPipe's own loop on the same frames: one network in video mode that looks for as many people, joints thrown away
-whole      `find_poses`: decode, estimate, track, keep; nothing in the store before
+whole      `find_poses`: decode, estimate, track, keep; nothing in the cache before
 drawn      the same, and the skeleton video on top
 
 `whole / bare` is what the pipeline leaves of the estimator's speed. The ways take turns, and the median of the rounds counts, because other
@@ -26,15 +26,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tables import show
-from quickstep.media import VideoReader
-from quickstep.poses import PoseEstimator, open_estimator
-from quickstep.poses.finding import EDGE, find_poses
-from quickstep.poses.settings import PoseConfig
-from quickstep.poses.showing import Where, show_poses
-from quickstep.segment import Segment
-from quickstep.signals import Frames
-from quickstep.store import Store
-from quickstep.view import View
+from quickstep.signals.poses import PoseEstimator, open_estimator
+from quickstep.signals.poses.config import PoseConfig
+from quickstep.signals.poses.estimation import EDGE, find_poses
+from quickstep.signals.poses.extraction import Where, show_poses
+from quickstep.signals.video import VideoReader
+from quickstep.storage.cache import Cache
+from quickstep.types.segment import Segment
+from quickstep.types.signals import Frames
+from quickstep.types.view import View
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SOME = ("clean_and_jerk.mp4", "ta_chi.mp4", "afro8.mp4", "exercise.avi", "skateboarding.mp4")
@@ -87,17 +87,17 @@ def plain(job: Job, _: PoseEstimator) -> int:
 
 
 def whole(job: Job, _: PoseEstimator) -> int:
-    """From the file to the store."""
+    """From the file to the cache."""
     with tempfile.TemporaryDirectory(dir=job.folder) as folder:
-        poses = find_poses(job.path, job.config, store=Store(folder))
+        poses = find_poses(job.path, job.config, cache=Cache(folder))
     return int(poses.seen.any(axis=(1, 2)).sum())
 
 
 def drawn(job: Job, _: PoseEstimator) -> int:
-    """From the file to the store, to a file of poses and to a drawn video."""
+    """From the file to the cache, to a file of poses and to a drawn video."""
     with tempfile.TemporaryDirectory(dir=job.folder) as folder:
         where = Where(Path(folder) / "poses.npz", Path(folder) / "drawn.mp4")
-        shown, failures = show_poses([Segment(job.path)], job.config, where, store=Store(folder))
+        shown, failures = show_poses([Segment(job.path)], job.config, where, cache=Cache(folder))
         assert not failures, failures
     return round(shown[0].seen * shown[0].moments)
 

@@ -26,16 +26,16 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
 from benchmarks.tables import show
-from quickstep import intervals
 from quickstep.backbones import open_backbone
-from quickstep.features import extract
-from quickstep.manifest import Manifest
-from quickstep.people import settle
-from quickstep.poses.settings import PoseConfig
-from quickstep.segment import Segment
-from quickstep.signals import Features
-from quickstep.store import Store
-from quickstep.training import TrainConfig, train
+from quickstep.datasets.manifest import Manifest
+from quickstep.models.feature_extraction import extract
+from quickstep.models.pose_input import settle
+from quickstep.signals.poses.config import PoseConfig
+from quickstep.storage.cache import Cache
+from quickstep.training.train import TrainConfig, train
+from quickstep.types import confidence_intervals
+from quickstep.types.segment import Segment
+from quickstep.types.signals import Features
 
 HEADS = ("lstm", "pose-trees", "stgcn")
 SETS = {"jhmdb-pose2d": "official", "uav-gesture": "leave-one-out", "folk-dance": "five"}
@@ -99,21 +99,21 @@ def _folds(rows: Sequence[dict[str, str]], how: str) -> Iterator[tuple[Right, Ri
             yield ~test, test
 
 
-def by_head(task: Task, head: str, *, seed: int, store: Store) -> Iterator[tuple[Right, float]]:
+def by_head(task: Task, head: str, *, seed: int, cache: Cache) -> Iterator[tuple[Right, float]]:
     """For each fold who was named rightly, and how long it took to fit."""
     for manifest in task.manifests():
-        trained = train(manifest, TrainConfig(backbone="joints", head=head, seed=seed), poses=task.poses, store=store)
+        trained = train(manifest, TrainConfig(backbone="joints", head=head, seed=seed), poses=task.poses, cache=cache)
         test = manifest.part("test").segments
-        found = trained.model.predict(test, store=store, strict=True)
+        found = trained.model.predict(test, cache=cache, strict=True)
         yield np.array([each.label == each.segment.label for each in found.predictions]), trained.seconds["fitting"]
 
 
-def by_plain_trees(task: Task, *, seed: int, store: Store) -> Iterator[tuple[Right, float]]:
+def by_plain_trees(task: Task, *, seed: int, cache: Cache) -> Iterator[tuple[Right, float]]:
     """The same for the floor."""
     backbone = settle(
-        open_backbone("joints", poses=task.poses.to_options(), store=store), [s.path for s in task.segments], store=store
+        open_backbone("joints", poses=task.poses.to_options(), cache=cache), [s.path for s in task.segments], cache=cache
     ).backbone
-    found = extract(task.segments, backbone, view=backbone.view, store=store).check(strict=True).features
+    found = extract(task.segments, backbone, view=backbone.view, cache=cache).check(strict=True).features
     rows = np.stack([_plain(found[segment]) for segment in task.segments])
     labels = np.array([segment.label for segment in task.segments])
     for test, learnt in zip(task.folds, task.learnt, strict=True):
@@ -154,7 +154,7 @@ def measured(task: Task, name: str, answer: Answer, seeds: int) -> tuple[str, ..
         accuracies.append(_mean([(float(right.mean()), len(right)) for right, _ in folds], official=official))
         first = np.concatenate([right for right, _ in folds]) if seed == 0 else first
         longest = max(longest, *(seconds for _, seconds in folds))
-    told = intervals.between(intervals.share(first, groups))
+    told = confidence_intervals.between(confidence_intervals.share(first, groups))
     row = (task.name, name, f"{np.mean(accuracies):.3f}", f"{np.std(accuracies):.3f}", told, f"{longest:.0f} s")
     print("  ".join(row), flush=True)
     return row
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="where features are kept; by default the usual store")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    store = Store(args.store) if args.store else Store()
+    cache = Cache(args.cache) if args.cache else Cache()
     rows: list[tuple[str, ...]] = []
     for name in args.sets:
         folder = args.data / f"skel_{name.replace('-', '_')}"
@@ -180,8 +180,8 @@ def main() -> None:
             continue
         task = read_task(folder, name, SETS[name])
         rows.append((name, "the commonest label", f"{majority(task):.3f}", "", "", ""))
-        rows.append(measured(task, "plain trees (floor)", partial(by_plain_trees, task, store=store), args.seeds))
-        rows += [measured(task, head, partial(by_head, task, head, store=store), args.seeds) for head in args.heads]
+        rows.append(measured(task, "plain trees (floor)", partial(by_plain_trees, task, cache=cache), args.seeds))
+        rows += [measured(task, head, partial(by_head, task, head, cache=cache), args.seeds) for head in args.heads]
     show("accuracy, the mean over seeds", ("set", "what names", "accuracy", "spread", "95 %", "longest fit"), rows)
 
 

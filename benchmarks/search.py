@@ -34,10 +34,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.tables import show
-from quickstep.library.opening import Library
+from quickstep.library.ann_index import build_index, ensure_index, nearest, tuning_of
 from quickstep.library.schema import Card, schema_of, to_vectors, vectors_of
-from quickstep.library.vectors import build_index, ensure_index, nearest, tuning_of
-from quickstep.model import Opening
+from quickstep.library.table import Library
+from quickstep.models.model import Opening
 
 WIDTH, BLOCK, LIMIT = 512, 20_000, 10
 WINDOWS = 50  # of a video

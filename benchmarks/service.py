@@ -89,9 +89,9 @@ def main() -> None:
 
 def make_model(folder: Path, backbone: str) -> Path:
     """A model of two moves, on disk."""
-    from quickstep.demo import DemoConfig, draw_dancers
-    from quickstep.manifest import read_manifest
-    from quickstep.training import TrainConfig, train
+    from quickstep.datasets.manifest import read_manifest
+    from quickstep.datasets.synthetic import DemoConfig, draw_dancers
+    from quickstep.training.train import TrainConfig, train
 
     drawn = DemoConfig(moves=("windmill", "toprock"), videos=5, dancers=5, seconds=1.0, width=160, height=120)
     weights = str(save_checkpoint(folder / "weights")) if backbone == "clip" else None
@@ -137,16 +137,16 @@ def batches_of(address: str) -> tuple[float, float]:
 
 def without(model: Path, videos: list[Path], count: int, folder: Path) -> float:
     """Videos a second that Python names, all in one call, nothing known before."""
-    from quickstep.model import Model
-    from quickstep.segment import Segment
-    from quickstep.store import Store
+    from quickstep.models.model import Model
+    from quickstep.storage.cache import Cache
+    from quickstep.types.segment import Segment
 
     opened = Model.load(model)
-    opened.predict(videos[:1], store=Store(folder / "warm"))
-    # A millisecond less each time, so that no two are one and none comes from the store.
+    opened.predict(videos[:1], cache=Cache(folder / "warm"))
+    # A millisecond less each time, so that no two are one and none comes from the cache.
     asked = [Segment(videos[n % len(videos)], end=SECONDS - 0.001 * (n // len(videos))) for n in range(count)]
     began = time.perf_counter()
-    found = opened.predict(asked, store=Store(folder / "store"))
+    found = opened.predict(asked, cache=Cache(folder / "store"))
     assert not found.failures
     return count / (time.perf_counter() - began)
 

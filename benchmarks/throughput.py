@@ -33,7 +33,7 @@ REAL = Path(__file__).parents[2] / "shared" / "data" / "pushup"
 
 def draw_videos(folder: Path, count: int, size: tuple[int, int], seconds: float) -> list[Path]:
     """H.264 videos with something moving over a textured ground, so that the encoder has inter-frame work to describe."""
-    from quickstep.media import write_video
+    from quickstep.signals.video import write_video
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:02d}.mp4" for number in range(count)]
@@ -74,7 +74,7 @@ class Job:
     paths: list[Path]
     weights: Path
     frames: int
-    store: Path
+    cache: Path
 
 
 # -- the ways: each imports only what it needs, so that its peak memory is its own
@@ -109,17 +109,17 @@ def ours(job: Job, *, engine: str) -> None:
     from dataclasses import replace
 
     from quickstep.backbones import open_backbone
-    from quickstep.features import extract
-    from quickstep.segment import Segment
-    from quickstep.signals import Frames
-    from quickstep.store import Store
+    from quickstep.models.feature_extraction import extract
+    from quickstep.storage.cache import Cache
+    from quickstep.types.segment import Segment
+    from quickstep.types.signals import Frames
 
     backbone = open_backbone("clip-vit-b32", weights=job.weights, engine=engine)
     view = replace(backbone.view, frames=job.frames)
     size = (backbone.batch, view.size, view.size, 3)
     backbone.embed([Frames(np.zeros(size, np.uint8), np.arange(backbone.batch, dtype=np.float64))])  # loads the network
     ready()
-    extraction = extract([Segment(path) for path in job.paths], backbone, view=view, store=Store(job.store))
+    extraction = extract([Segment(path) for path in job.paths], backbone, view=view, cache=Cache(job.cache))
     assert not extraction.failures, extraction.failures
 
 
@@ -129,8 +129,8 @@ def decode(job: Job) -> None:
     from dataclasses import replace
 
     from quickstep.backbones import open_backbone
-    from quickstep.media import read_windows
-    from quickstep.segment import Segment
+    from quickstep.signals.video import read_windows
+    from quickstep.types.segment import Segment
 
     view = replace(open_backbone("clip-vit-b32", weights=job.weights).view, frames=job.frames)
     ready()
@@ -141,7 +141,7 @@ def decode(job: Job) -> None:
 def encode(job: Job, *, engine: str) -> None:
     """Only the network of `ours`, on frames of nothing."""
     from quickstep.backbones import open_backbone
-    from quickstep.signals import Frames
+    from quickstep.types.signals import Frames
 
     backbone = open_backbone("clip-vit-b32", weights=job.weights, engine=engine)
     window = Frames(np.zeros((job.frames, backbone.view.size, backbone.view.size, 3), np.uint8), np.arange(job.frames, dtype=np.float64))
@@ -153,20 +153,20 @@ def encode(job: Job, *, engine: str) -> None:
 
 
 def train_head(job: Job) -> None:
-    """Ten epochs of the head on what the store holds."""
+    """Ten epochs of the head on what the cache holds."""
     from dataclasses import replace
 
     from quickstep.backbones import open_backbone
-    from quickstep.features import extract
     from quickstep.heads import Examples, FitConfig, open_head
-    from quickstep.segment import Segment
-    from quickstep.store import Store
+    from quickstep.models.feature_extraction import extract
+    from quickstep.storage.cache import Cache
+    from quickstep.types.segment import Segment
 
     backbone = open_backbone("clip-vit-b32", weights=job.weights)
     view = replace(backbone.view, frames=job.frames)
     head = open_head("linear")
     ready()
-    extraction = extract([Segment(path) for path in job.paths], backbone, view=view, store=Store(job.store))
+    extraction = extract([Segment(path) for path in job.paths], backbone, view=view, cache=Cache(job.cache))
     labels = np.arange(len(job.paths)) % 2
     head.fit(Examples(list(extraction.features.values()), labels), None, classes=2, fitting=FitConfig(epochs=EPOCHS, patience=EPOCHS))
 
@@ -233,10 +233,10 @@ def _compare(title: str, paths: list[Path], weights: Path, options: argparse.Nam
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
             for way in WAYS:
-                store = Path(folder) / ("store-openvino" if way == "ours, openvino" else "store-torch")
+                cache = Path(folder) / ("store-openvino" if way == "ours, openvino" else "store-torch")
                 job = Path(folder) / "job.json"
                 job.write_text(
-                    json.dumps({"paths": list(map(str, paths)), "weights": str(weights), "frames": options.frames, "store": str(store)})
+                    json.dumps({"paths": list(map(str, paths)), "weights": str(weights), "frames": options.frames, "store": str(cache)})
                 )
                 command = [sys.executable, "-m", "benchmarks.throughput", "--way", way, "--job", str(job)]
                 done = subprocess.run(command, capture_output=True, text=True)
@@ -263,7 +263,7 @@ def _print(title: str, times: dict[str, float], peaks: dict[str, float], frames:
         print(f"ten epochs of head training: {EPOCHS * base / times['head, 10 epochs']:.0f}x encoding again in every epoch")
         print(f"  with the first pass counted: {EPOCHS * base / (times['ours, torch'] + times['head, 10 epochs']):.1f}x")
     if "ours, again" in times:
-        print(f"a second run from the store: {times['ours, torch'] / times['ours, again']:.0f}x the first")
+        print(f"a second run from the cache: {times['ours, torch'] / times['ours, again']:.0f}x the first")
 
 
 if __name__ == "__main__":

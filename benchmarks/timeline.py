@@ -23,17 +23,17 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from benchmarks.tables import show
-from quickstep.demo import DemoConfig, draw_dancers
-from quickstep.demo.scene import Dancer, Scene
-from quickstep.manifest import Manifest, read_manifest
-from quickstep.media import VideoReader, write_video
-from quickstep.model import Model
-from quickstep.signals import Features, Frames
-from quickstep.store import Store
-from quickstep.timelines import Span, Timeline, TimelineConfig, evaluate_timeline, respanned, timeline
-from quickstep.timelines.truth import Figures
-from quickstep.training import TrainConfig, train
-from quickstep.view import View
+from quickstep.datasets.manifest import Manifest, read_manifest
+from quickstep.datasets.synthetic import DemoConfig, draw_dancers
+from quickstep.datasets.synthetic.scene import Dancer, Scene
+from quickstep.inference.timelines import Span, Timeline, TimelineConfig, evaluate_timeline, respanned, timeline
+from quickstep.inference.timelines.evaluation import Figures
+from quickstep.models.model import Model
+from quickstep.signals.video import VideoReader, write_video
+from quickstep.storage.cache import Cache
+from quickstep.training.train import TrainConfig, train
+from quickstep.types.signals import Features, Frames
+from quickstep.types.view import View
 
 MOVES = ("windmill", "halo", "toprock", "moonwalk", "spin-left", "spin-right")
 SIZE, FPS = (320, 240), 25.0
@@ -70,13 +70,13 @@ def draw_long(folder: Path, number: int, *, seconds: float, seed: int) -> Long:
     return Long(path, path.with_suffix(".npz"), tuple(truth))
 
 
-def train_both(folder: Path, store: Store, seed: int) -> dict[str, Model]:
+def train_both(folder: Path, cache: Cache, seed: int) -> dict[str, Model]:
     """Models that look at pixels and at joints, from short videos of other dancers."""
     config = DemoConfig(moves=MOVES, videos=12, dancers=12, seconds=3.0, clutter=0.0, seed=seed)
     listed = read_manifest(draw_dancers(folder / "short", config))
     posed = Manifest(tuple(replace(s, path=s.path.with_suffix(".npz"), extra={}) for s in listed.segments), listed.source)
-    made = {"motion": train(listed, TrainConfig(backbone="motion", seed=seed), store=store).model}
-    made["joints"] = train(posed, TrainConfig(backbone="joints", head="pose-trees", seed=seed), store=store).model
+    made = {"motion": train(listed, TrainConfig(backbone="motion", seed=seed), cache=cache).model}
+    made["joints"] = train(posed, TrainConfig(backbone="joints", head="pose-trees", seed=seed), cache=cache).model
     return made
 
 
@@ -116,9 +116,9 @@ def _row(name: str, figures: Sequence[Figures], error: Sequence[float | None]) -
     return (name, *(f"{number:.3f}" for number in numbers), f"{np.mean(known):.2f}" if known else "", str(sum(f.spans for f in figures)))
 
 
-def measure(model: Model, longs: Sequence[Long], store: Store, *, joints: bool) -> list[tuple[str, ...]]:
+def measure(model: Model, longs: Sequence[Long], cache: Cache, *, joints: bool) -> list[tuple[str, ...]]:
     """The rows of one model's table."""
-    found = [timeline(model, each.poses if joints else each.video, store=store) for each in longs]
+    found = [timeline(model, each.poses if joints else each.video, cache=cache) for each in longs]
     sure = [respanned(each, model, TimelineConfig(unsure=0)) for each in found]
     ways = {
         "timeline": found,
@@ -144,15 +144,15 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = options.folder or Path(place)
-        store = Store(folder / "store")
-        models = train_both(folder, store, options.seed)
+        cache = Cache(folder / "store")
+        models = train_both(folder, cache, options.seed)
         longs = [draw_long(folder, number, seconds=options.seconds, seed=options.seed) for number in range(options.videos)]
         for name, model in models.items():
-            rows = measure(model, longs, store, joints=name == "joints")
+            rows = measure(model, longs, cache, joints=name == "joints")
             columns = ("way", "accuracy", "F1@10", "F1@25", "F1@50", "edit", "boundary s", "spans")
             show(f"{name}: {len(longs)} drawn videos, {sum(len(long.truth) for long in longs)} true spans", columns, rows)
         listed = read_manifest(folder / "short" / "dancers.csv")
-        quick = train(listed, TrainConfig(epochs=1), backbone=Mean(), store=store).model
+        quick = train(listed, TrainConfig(epochs=1), backbone=Mean(), cache=cache).model
         _speed({"mean colour, picture by picture": quick, "motion": models["motion"]}, longs[0], Path(place))
 
 
@@ -172,15 +172,15 @@ def _speed(models: dict[str, Model], long: Long, place: Path) -> None:
     """Each model on one video from the beginning, beside decoding the same pictures and nothing else."""
     rows = []
     for name, model in models.items():
-        store = Store(place / f"fresh-{name}")
+        cache = Cache(place / f"fresh-{name}")
         began = time.perf_counter()
-        found = timeline(model, long.video, store=store)
+        found = timeline(model, long.video, cache=cache)
         first = time.perf_counter() - began
-        again = timeline(model, long.video, store=store).seconds
+        again = timeline(model, long.video, cache=cache).seconds
         pace = model.view.fps or model.view.frames / found.moments[0].window
         base = decoding_alone(long.video, model, 1 / pace)
         rows.append((name, f"{found.duration / first:.1f}x", f"{base / first:.0%}", f"{first / again:.0f}x"))
-    show("speed", ("model", "as it plays", "of decoding alone", "again, from the store"), rows)
+    show("speed", ("model", "as it plays", "of decoding alone", "again, from the cache"), rows)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import os
 
 from cog import BaseModel, BaseRunner, Input, Path
 
-from quickstep.errors import QuickstepError
-from quickstep.model import Model
-from quickstep.segment import Segment
+from quickstep.models.model import Model
+from quickstep.types.errors import QuickstepError
+from quickstep.types.segment import Segment
 
 
 class Named(BaseModel):

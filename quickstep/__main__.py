@@ -1,6 +1,6 @@
 """python -m quickstep: the same as the command `quickstep`."""
 
-from quickstep.cli import main
+from quickstep.apps.cli import main
 
 if __name__ == "__main__":
     main()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+from places import SHARED
 
 
 @pytest.fixture(scope="session")

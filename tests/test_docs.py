@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import pytest
 
-from quickstep.cli import COMMANDS
-from quickstep.demo import DemoConfig, draw_dancers
-from tests import checkpoints
+from quickstep.apps.cli import COMMANDS
+from quickstep.datasets.synthetic import DemoConfig, draw_dancers
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.errors import ConfigError, UnknownName
-from quickstep.poses.settings import PoseConfig
-from quickstep.signals import Features, Frames, Matching, Poses
-from quickstep.skeleton import Skeleton
-from quickstep.store import Store
-from quickstep.table import Entry, look_up
-from quickstep.view import View
+from quickstep.signals.poses.config import PoseConfig
+from quickstep.storage.cache import Cache
+from quickstep.types.errors import ConfigError, UnknownName
+from quickstep.types.registry import Entry, look_up
+from quickstep.types.signals import Features, Frames, Matching, Poses
+from quickstep.types.skeleton import Skeleton
+from quickstep.types.view import View
 
 if TYPE_CHECKING:
     import torch
@@ -128,15 +128,15 @@ class TextBackbone(Backbone, Protocol):
         """How the network itself holds words against what it sees."""
 
 
-_CLIP = "quickstep.backbones.images:ImageTower"
-_I3D = "quickstep.backbones.i3d:I3d"
-_VIDEO = "quickstep.backbones.videos:VideoTower"
+_CLIP = "quickstep.backbones.image_encoders:ImageTower"
+_I3D = "quickstep.backbones.i3d.backbone:I3d"
+_VIDEO = "quickstep.backbones.video_encoders:VideoTower"
 _XCLIP = "quickstep.backbones.xclip:XClip"
 
 BACKBONES: dict[str, Entry] = {
-    "motion": Entry("quickstep.backbones.motion:Motion", "how things move and look; needs no download"),
+    "motion": Entry("quickstep.backbones.flow_histograms.backbone:Motion", "how things move and look; needs no download"),
     "joints": Entry("quickstep.backbones.joints:Joints", "the dancer's joints, in body lengths; of videos, or of files of poses"),
-    "motion-numbers": Entry("quickstep.backbones.motion_numbers:MotionNumbers", "how the dancer moves, in numbers that have names"),
+    "motion-numbers": Entry("quickstep.backbones.kinematics:MotionNumbers", "how the dancer moves, in numbers that have names"),
     "clip-vit-b32": Entry(_CLIP, "CLIP ViT-B/32, 512 numbers a frame: the fastest CLIP"),
     "clip-vit-b16": Entry(_CLIP, "CLIP ViT-B/16, 512 numbers a frame: sees finer detail, about 4x the work"),
     "clip-vit-l14": Entry(_CLIP, "CLIP ViT-L/14, 768 numbers a frame: the strongest CLIP, about 18x the work"),
@@ -173,7 +173,7 @@ def open_backbone(
     width: float | None = None,
     flow: str | None = None,
     poses: Mapping[str, Any] | None = None,
-    store: Store | None = None,
+    cache: Cache | None = None,
 ) -> Backbone:
     """The backbone of that name, ready to describe itself; its network loads with the first `embed`.
 
@@ -196,7 +196,7 @@ def open_backbone(
     for option, value in options.items():
         if value is not None and option not in taken:
             raise ConfigError(option, f"the backbone {name!r} has nothing to choose here; leave it out")
-    known = {"name": name, "store": store, "options": poses or None, **options}
+    known = {"name": name, "store": cache, "options": poses or None, **options}
     return target(**{key: value for key, value in known.items() if key in taken and value is not None})  # type: ignore[no-any-return]
 
 
@@ -257,7 +257,7 @@ def weights_at_hand(name: str) -> bool:
         return True
     if entry.target == _I3D:  # whose weights are always a file that is given
         return False
-    from quickstep.backbones.weights import at_hand
+    from quickstep.backbones.checkpoints.hub_checkpoint import at_hand
 
     return at_hand(name)
 

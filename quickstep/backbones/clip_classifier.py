@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep import hub
-from quickstep.backbones.images import FAMILIES, ImageTower
-from quickstep.backbones.network import Network
-from quickstep.backbones.processor import read_processor
-from quickstep.backbones.weights import Checkpoint
-from quickstep.errors import ConfigError, WeightsError
-from quickstep.store import Store
+from quickstep.backbones.base_network import Network
+from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
+from quickstep.backbones.image_encoders import FAMILIES, ImageTower
+from quickstep.backbones.preprocessing import read_processor
+from quickstep.storage import hub
+from quickstep.storage.cache import Cache
+from quickstep.types.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -71,16 +71,16 @@ class ClipClassifier(ImageTower):
         output: str | None = None,
         precision: str = "fp32",
         engine: str = "torch",
-        store: Store | None = None,
+        cache: Cache | None = None,
     ) -> None:
         named = Path(name.partition(":")[2]).expanduser()
         given = Path(weights).expanduser() if weights is not None else None
         if given is not None and _is_tower(given):
-            super().__init__(name, weights=weights, output="pooled", precision=precision, engine=engine, store=store)
+            super().__init__(name, weights=weights, output="pooled", precision=precision, engine=engine, cache=cache)
             return
         if output not in (None, "pooled"):
             raise ConfigError("output", f"a CLIP classifier looks with the pooled output, not {output!r}")
-        Network.__init__(self, name, precision=precision, engine=engine, store=store)
+        Network.__init__(self, name, precision=precision, engine=engine, cache=cache)
         self._reading = threading.Lock()
         self.folder = given if given is not None and is_classifier(given) else named
         self._base = given if given is not None and given != self.folder else None
@@ -98,13 +98,13 @@ class ClipClassifier(ImageTower):
     @cached_property
     def layer(self) -> Layer:
         """The linear layer of the folder."""
-        from quickstep.backbones.classifier_file import layer_of
+        from quickstep.backbones.checkpoints.clip_classifier_file import layer_of
 
         return Layer(*layer_of(self._state))
 
     @cached_property
     def _state(self) -> dict[str, Any]:
-        from quickstep.backbones.classifier_file import read_state  # imports torch
+        from quickstep.backbones.checkpoints.clip_classifier_file import read_state  # imports torch
 
         return read_state(self.folder / WEIGHTS)
 
@@ -112,8 +112,8 @@ class ClipClassifier(ImageTower):
         """The image tower, in fp32 on the CPU."""
         if not is_classifier(getattr(self, "folder", Path())):
             return super().load()
-        from quickstep.backbones.classifier_file import load_tower
-        from quickstep.backbones.towers import Prepared, Tower
+        from quickstep.backbones.checkpoints.clip_classifier_file import load_tower
+        from quickstep.backbones.image_network import Prepared, Tower
 
         network = load_tower(self._state, self._tower, self.folder / WEIGHTS)
         return Tower(Prepared(self.processor.slope, self.processor.offset), network, "pooler_output").eval().requires_grad_(False)
@@ -121,7 +121,7 @@ class ClipClassifier(ImageTower):
     @cached_property
     def _tower(self) -> dict[str, Any]:
         """The config of the image tower: from here, from the CLIP that is named, or of a published one that these shapes are."""
-        from quickstep.backbones.classifier_file import shapes_of
+        from quickstep.backbones.checkpoints.clip_classifier_file import shapes_of
 
         shapes = shapes_of(self._state)
         told = self._told(shapes)

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.errors import ConfigError, QuickstepError
-from quickstep.poses import open_estimator
-from quickstep.poses.sampling import body_length, body_middle
-from quickstep.poses.settings import VIDEOS, PoseConfig
-from quickstep.signals import Features, Poses
-from quickstep.skeleton import Skeleton, convert, read_skeleton
-from quickstep.store import Store
-from quickstep.view import View
+from quickstep.signals.poses import open_estimator
+from quickstep.signals.poses.config import VIDEOS, PoseConfig
+from quickstep.signals.poses.resampling import body_length, body_middle
+from quickstep.storage.cache import Cache
+from quickstep.types.errors import ConfigError, QuickstepError
+from quickstep.types.signals import Features, Poses
+from quickstep.types.skeleton import Skeleton, convert, read_skeleton
+from quickstep.types.view import View
 
 MOMENTS = 64  # spread over a segment, where the view does not say otherwise
 FARTHEST = 20.0  # body lengths; what lies beyond is a wrong sighting, and would outweigh everything
@@ -47,9 +47,9 @@ class Joints:
         *,
         weights: str | Path | None = None,
         options: Mapping[str, Any] | None = None,
-        store: Store | None = None,
+        cache: Cache | None = None,
     ) -> None:
-        self.name, self._store = name, store
+        self.name, self._cache = name, cache
         self.config = PoseConfig.from_options(options or {})
         self.videos = bool((options or {}).get(VIDEOS))
         if weights is not None:
@@ -74,7 +74,7 @@ class Joints:
 
     def with_options(self, options: Mapping[str, Any]) -> Joints:
         """The same with other settings."""
-        return Joints(self.name, options=options, store=self._store)
+        return Joints(self.name, options=options, cache=self._cache)
 
     @cached_property
     def identity(self) -> Mapping[str, Any]:
@@ -84,7 +84,7 @@ class Joints:
         if not self.videos:
             return told
         config = self.config
-        estimator = open_estimator(config.estimator, model=config.pose_model, people=config.people, store=self._store)
+        estimator = open_estimator(config.estimator, model=config.pose_model, people=config.people, cache=self._cache)
         return told | {"estimator": dict(estimator.identity)}
 
     def embed(self, batch: Sequence[Poses]) -> list[Features]:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quickstep.backbones.blocks import blocks_of
-from quickstep.backbones.pretrained import Pretrained, check_size
-from quickstep.backbones.processor import read_processor
-from quickstep.backbones.weights import Checkpoint
-from quickstep.errors import ConfigError, WeightsError
-from quickstep.settings import one_of
-from quickstep.signals import Features, Frames
-from quickstep.store import Store
-from quickstep.view import View
+from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
+from quickstep.backbones.parameter_groups import blocks_of
+from quickstep.backbones.preprocessing import read_processor
+from quickstep.backbones.pretrained_network import Pretrained, check_size
+from quickstep.storage.cache import Cache
+from quickstep.types.config_fields import one_of
+from quickstep.types.errors import ConfigError, WeightsError
+from quickstep.types.signals import Features, Frames
+from quickstep.types.view import View
 
 if TYPE_CHECKING:
     import torch
@@ -46,10 +46,10 @@ class XClip(Pretrained):
         output: str | None = None,
         precision: str = "auto",
         engine: str = "torch",
-        store: Store | None = None,
+        cache: Cache | None = None,
     ) -> None:
         one_of("output", output or "projected", ("projected", "prompted"))
-        super().__init__(name, weights, precision=precision, engine=engine, store=store)
+        super().__init__(name, weights, precision=precision, engine=engine, cache=cache)
         self.output = output or "projected"
         self._vision = _vision(self.checkpoint)
         self.processor = read_processor(self.checkpoint.processor, self.checkpoint.source, frames=self._vision["num_frames"])
@@ -87,7 +87,7 @@ class XClip(Pretrained):
 
     def load(self) -> torch.nn.Module:
         """The half that sees, in fp32 on the CPU."""
-        from quickstep.backbones.windows import load_window_tower  # imports torch and transformers
+        from quickstep.backbones.xclip_network import load_window_tower  # imports torch and transformers
 
         return load_window_tower(self)
 
@@ -97,7 +97,7 @@ class XClip(Pretrained):
 
     def write(self, module: torch.nn.Module, folder: Path) -> None:
         """A tower's weights as a whole checkpoint folder, words included, that opens again with equal output."""
-        from quickstep.backbones.windows import write_window_tower  # imports torch and transformers
+        from quickstep.backbones.xclip_network import write_window_tower  # imports torch and transformers
 
         write_window_tower(self, module, folder)
 

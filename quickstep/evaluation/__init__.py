@@ -13,7 +13,7 @@ comparison   compare: is one model really better than another?
 """
 
 from quickstep.evaluation.comparison import Comparison, compare
+from quickstep.evaluation.evaluate import evaluate
 from quickstep.evaluation.report import Report
-from quickstep.evaluation.testing import evaluate
 
 __all__ = ["Comparison", "Report", "compare", "evaluate"]

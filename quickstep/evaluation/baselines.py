@@ -15,24 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.backbones import Backbone, open_backbone, reads_words
-from quickstep.backbones.standing import on_one_frame
-from quickstep.backbones.still import Still
-from quickstep.errors import ConfigError, MediaError, QuickstepError
+from quickstep.backbones.frame_statistics import Still
+from quickstep.backbones.still_frame import on_one_frame
+from quickstep.datasets.audit.metadata_shortcuts import MetadataClassifier, Shortcut, describe, find_shortcut, recalled_info
+from quickstep.datasets.class_descriptions import Wording
+from quickstep.datasets.manifest import group_of
 from quickstep.evaluation.report import Baseline
-from quickstep.features import Extraction, extract
 from quickstep.heads import Examples, FitConfig, Head, open_head
-from quickstep.intervals import difference, share
-from quickstep.manifest import group_of
-from quickstep.model import Model
-from quickstep.people import all_poses, reads_poses
-from quickstep.progress import Progress, silent
-from quickstep.segment import Segment
-from quickstep.shortcuts import MetadataClassifier, Shortcut, describe, find_shortcut, recalled_info
-from quickstep.signals import Texts
-from quickstep.store import Store
-from quickstep.texts import texts_of
-from quickstep.view import View
-from quickstep.wording import Wording
+from quickstep.models.feature_extraction import Extraction, extract
+from quickstep.models.model import Model
+from quickstep.models.pose_input import all_poses, reads_poses
+from quickstep.models.text_features import texts_of
+from quickstep.storage.cache import Cache
+from quickstep.types.confidence_intervals import difference, share
+from quickstep.types.errors import ConfigError, MediaError, QuickstepError
+from quickstep.types.progress import Progress, silent
+from quickstep.types.segment import Segment
+from quickstep.types.signals import Texts
+from quickstep.types.view import View
 
 METADATA = "size, length, frame rate, codec; no picture looked at"
 Ints = NDArray[np.int64]
@@ -60,13 +60,13 @@ class Answers:
     about: str
 
 
-def beside(model: Model, task: Task, *, store: Store, progress: Progress = silent, seed: int = 0) -> tuple[Baseline, ...]:
+def beside(model: Model, task: Task, *, cache: Cache, progress: Progress = silent, seed: int = 0) -> tuple[Baseline, ...]:
     """One middle frame, file metadata and the commonest label, each held against the model on the same segments."""
     still = middle_pose if still_of(model) == "pose" else middle_frame
-    alone = partial(still, model, task, store=store, progress=progress)
+    alone = partial(still, model, task, cache=cache, progress=progress)
     makers: list[tuple[str, str, Callable[[], Answers]]] = [
         (still_of(model), f"the middle {still_of(model)} of each video, nothing else", alone),
-        ("metadata", METADATA, partial(metadata, task, store=store, seed=seed)),
+        ("metadata", METADATA, partial(metadata, task, cache=cache, seed=seed)),
         ("majority", "", partial(majority, task)),
     ]
     made = []
@@ -95,14 +95,14 @@ def commonest(segments: Sequence[Segment]) -> str:
     return min(counts, key=lambda label: (-counts[label], label))
 
 
-def metadata(task: Task, *, store: Store, seed: int = 0) -> Answers:
+def metadata(task: Task, *, cache: Cache, seed: int = 0) -> Answers:
     """What trees make of the files' headers, and of how long a segment is."""
     about = (
         METADATA if not all_poses([segment.path for segment in task.tested]) else "length, frame rate, size of the file; no joint looked at"
     )
     if not task.train:
         raise ConfigError("data", "there is nothing to fit on: the model learnt from words, not from videos")
-    traits = _traits((*task.train, *task.tested), store)
+    traits = _traits((*task.train, *task.tested), cache)
     train, tested = ([segment for segment in part if segment in traits] for part in (task.train, task.tested))
     if len({segment.label for segment in train}) < 2:
         raise MediaError(task.train[0].path, f"of {len(task.train)} training segments too few could be read to fit on")
@@ -112,31 +112,31 @@ def metadata(task: Task, *, store: Store, seed: int = 0) -> Answers:
     return Answers(tuple(answers.get(segment) for segment in task.tested), about)
 
 
-def shortcut(task: Task, *, store: Store, seed: int = 0) -> Shortcut | None:
+def shortcut(task: Task, *, cache: Cache, seed: int = 0) -> Shortcut | None:
     """How well metadata does over all segments, cross-validated: surer than the few that were tested."""
-    traits = _traits((*task.train, *task.validation, *task.tested), store)
+    traits = _traits((*task.train, *task.validation, *task.tested), cache)
     segments = list(traits)
     return find_shortcut(list(traits.values()), [str(s.label) for s in segments], [group_of(s) for s in segments], seed=seed)
 
 
-def _traits(segments: Sequence[Segment], store: Store) -> dict[Segment, dict[str, float | str]]:
+def _traits(segments: Sequence[Segment], cache: Cache) -> dict[Segment, dict[str, float | str]]:
     """What the headers say, of those that can be read."""
     found = {}
     for segment in segments:
         with suppress(MediaError):
-            found[segment] = describe(segment, recalled_info(segment.path, store))
+            found[segment] = describe(segment, recalled_info(segment.path, cache))
     return found
 
 
-def middle_frame(model: Model, task: Task, *, store: Store, progress: Progress = silent) -> Answers:
+def middle_frame(model: Model, task: Task, *, cache: Cache, progress: Progress = silent) -> Answers:
     """The model's head over one middle frame, seen by its own backbone or by a plain description of pictures.
 
     Which of the two is decided on validation: a backbone that looks at motion alone would make one frame seem worse than it is.
     """
     view = replace(model.view, frames=1, fps=None, windows=1, hop=None, crops=1)
     if model.words_alone:
-        return _by_words(model, task, view, store=store, progress=progress)
-    looker = _Looker(model, task, store, progress)
+        return _by_words(model, task, view, cache=cache, progress=progress)
+    looker = _Looker(model, task, cache, progress)
     own, plain = looker.look(on_one_frame(model.backbone, view), view), looker.look(Still(), Still.view)
     chosen, by = (own, model.backbone.name) if own.surprise <= plain.surprise else (plain, "a plain description of pictures")
     return Answers(chosen.said, f"the middle frame of each video, seen by {by}")
@@ -147,17 +147,17 @@ def still_of(model: Model) -> str:
     return "pose" if reads_poses(model.backbone) else "frame"
 
 
-def middle_pose(model: Model, task: Task, *, store: Store, progress: Progress = silent) -> Answers:
+def middle_pose(model: Model, task: Task, *, cache: Cache, progress: Progress = silent) -> Answers:
     """A linear head over one pose: most heads that read joints need a movement."""
     assert reads_poses(model.backbone)
-    joints = open_backbone("joints", poses=model.backbone.options, store=store)
-    looked = _Looker(model, task, store, progress).look(joints, View(frames=1))
+    joints = open_backbone("joints", poses=model.backbone.options, cache=cache)
+    looked = _Looker(model, task, cache, progress).look(joints, View(frames=1))
     return Answers(looked.said, "the pose in the middle of each segment, nothing else")
 
 
-def _by_words(model: Model, task: Task, view: View, *, store: Store, progress: Progress) -> Answers:
+def _by_words(model: Model, task: Task, view: View, *, cache: Cache, progress: Progress) -> Answers:
     """What the words alone say of one frame."""
-    found = extract(task.tested, on_one_frame(model.backbone, view), view=view, store=store, progress=progress).features
+    found = extract(task.tested, on_one_frame(model.backbone, view), view=view, cache=cache, progress=progress).features
     seen = [segment for segment in task.tested if segment in found]
     named = model.scores([found[segment] for segment in seen]).argmax(axis=1) if seen else []
     answers = {segment: model.labels[index] for segment, index in zip(seen, named)}
@@ -178,13 +178,13 @@ class _Looker:
 
     model: Model
     task: Task
-    store: Store
+    cache: Cache
     progress: Progress
 
     def look(self, backbone: Backbone, view: View) -> _Looked:
         """Extract, fit on train, stop by validation, answer for what was tested."""
         task = self.task
-        found = extract([*task.train, *task.validation, *task.tested], backbone, view=view, store=self.store, progress=self.progress)
+        found = extract([*task.train, *task.validation, *task.tested], backbone, view=view, cache=self.cache, progress=self.progress)
         texts = self._texts(backbone)
         train, validation = (self._examples(part, found, texts) for part in (task.train, task.validation))
         if len(set(train.labels.tolist())) < 2:
@@ -210,7 +210,7 @@ class _Looker:
         words = self.model.facts.words
         if not words or not reads_words(backbone):
             return None
-        return texts_of(backbone, Wording(self.model.labels, tuple(words[label] for label in self.model.labels)), store=self.store)
+        return texts_of(backbone, Wording(self.model.labels, tuple(words[label] for label in self.model.labels)), cache=self.cache)
 
     def _examples(self, segments: Sequence[Segment], found: Extraction, texts: Texts | None) -> Examples:
         place = {label: index for index, label in enumerate(self.model.labels)}

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from quickstep.errors import ConfigError
-from quickstep.evaluation.measuring import clusters
 from quickstep.evaluation.report import Report, Tested
-from quickstep.intervals import Difference, Interval, between, difference, holm, percent, points, share
-from quickstep.records import to_plain
+from quickstep.evaluation.report_figures import clusters
+from quickstep.storage.serialization import to_plain
+from quickstep.types.confidence_intervals import Difference, Interval, between, difference, holm, percent, points, share
+from quickstep.types.errors import ConfigError
 
 if TYPE_CHECKING:
-    from quickstep.model import Model
-    from quickstep.store import Store
+    from quickstep.models.model import Model
+    from quickstep.storage.cache import Cache
 
 Key = tuple[Any, ...]
 SURE = 0.05
@@ -99,7 +99,7 @@ def compare(
     reports: Sequence[Report | Model | str | Path],
     *,
     against: Literal["first", "best"] = "first",
-    store: Store | None = None,
+    cache: Cache | None = None,
     seed: int = 0,
 ) -> Comparison:
     """Hold the reports (or report.json files, or model folders that have one) against the first, or against the best.
@@ -108,7 +108,7 @@ def compare(
     """
     if len(reports) < 2:
         raise ConfigError("reports", f"comparing takes two or more, not {len(reports)}")
-    opened = [_opened(report, store) for report in reports]
+    opened = [_opened(report, cache) for report in reports]
     names = _names([report.model.name for report in opened])
     keyed, notes = _keyed(opened)
     shared, more = _shared(keyed, names)
@@ -128,14 +128,14 @@ def compare(
     return Comparison(len(shared), len(set(groups)), standings, duels, (*notes, *more))
 
 
-def _opened(given: Report | Model | str | Path, store: Store | None) -> Report:
+def _opened(given: Report | Model | str | Path, cache: Cache | None) -> Report:
     if isinstance(given, Report):
         return given
     if isinstance(given, (str, Path)):
         return Report.load(given)
-    from quickstep.evaluation.testing import evaluate
+    from quickstep.evaluation.evaluate import evaluate
 
-    return evaluate(given, store=store, baselines=False)
+    return evaluate(given, cache=cache, baselines=False)
 
 
 def _duel(challenger: str, reference: str, found: Difference, p: float) -> Duel:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.intervals import Interval, add_up, bootstrap, units_of, widened
+from quickstep.types.confidence_intervals import Interval, add_up, bootstrap, units_of, widened
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -7,16 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from quickstep.ensemble import AnyModel, Ensemble, members_of
+from quickstep.datasets.duplicates.same_footage import survey
+from quickstep.datasets.manifest import PARTS, Manifest
+from quickstep.datasets.splits import prove
 from quickstep.evaluation.report import Hard, Learning, ModelFacts, PartCount, Proof, Source
-from quickstep.footage import survey
-from quickstep.manifest import PARTS, Manifest
-from quickstep.model import Model
-from quickstep.progress import Progress
-from quickstep.segment import Segment
-from quickstep.splits import prove
-from quickstep.store import Store
-from quickstep.view import View
+from quickstep.models.ensemble import AnyModel, Ensemble, members_of
+from quickstep.models.model import Model
+from quickstep.storage.cache import Cache
+from quickstep.types.progress import Progress
+from quickstep.types.segment import Segment
+from quickstep.types.view import View
 
 HARDEST = 20
 LEAKS = 20  # written out
@@ -101,7 +101,7 @@ def part_counts(model: AnyModel, manifest: Manifest | None = None) -> tuple[Part
     return tuple(PartCount(label, *(counts[part].get(label, 0) for part in PARTS)) for label in model.labels)
 
 
-def held_apart(model: AnyModel, tested: Sequence[Segment], *, store: Store, progress: Progress) -> Proof:
+def held_apart(model: AnyModel, tested: Sequence[Segment], *, cache: Cache, progress: Progress) -> Proof:
     """Hold what was tested against what was learnt from: groups, bytes and footage."""
     learnt = _learnt(model)
     spans = {segment.span for segment in tested}
@@ -111,7 +111,7 @@ def held_apart(model: AnyModel, tested: Sequence[Segment], *, store: Store, prog
         return Proof(counts, ("the model was made of words alone, so it has seen none of the tested videos",))
     if not learnt:
         return Proof(counts, ("what the model learnt from is not here, so nothing could be compared",), known=False)
-    found = prove(together, survey(together.paths, store, progress=progress))
+    found = prove(together, survey(together.paths, cache, progress=progress))
     leaks = [str(leak) for leak in found.leaks if "test" in leak.parts]
     again = [segment for segment in learnt if segment.span in spans]
     if again:

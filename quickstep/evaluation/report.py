@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quickstep.errors import ModelError
 from quickstep.evaluation.metrics import ClassFigures, Curve, Reliability, RiskCoverage
-from quickstep.intervals import Difference, Interval, between, percent
-from quickstep.records import from_plain, to_plain
+from quickstep.storage.serialization import from_plain, to_plain
+from quickstep.types.confidence_intervals import Difference, Interval, between, percent
+from quickstep.types.errors import ModelError
 
 FORMAT = 1
 

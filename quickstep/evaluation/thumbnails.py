@@ -8,12 +8,12 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw
 
-from quickstep.errors import MediaError
-from quickstep.media import read_windows
-from quickstep.poses.files import is_pose_file, read_file
-from quickstep.segment import Segment
-from quickstep.skeleton import Skeleton
-from quickstep.view import View
+from quickstep.signals.poses.formats import is_pose_file, read_file
+from quickstep.signals.video import read_windows
+from quickstep.types.errors import MediaError
+from quickstep.types.segment import Segment
+from quickstep.types.skeleton import Skeleton
+from quickstep.types.view import View
 
 MOMENTS = 4
 EDGE = 112  # pixels of the short edge

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from quickstep.datasets.audit.metadata_shortcuts import Shortcut, say
 from quickstep.evaluation.metrics import ClassFigures, Reliability
 from quickstep.evaluation.report import Baseline, Figures, Proof, Verdict
-from quickstep.intervals import Interval, between, percent, points
-from quickstep.shortcuts import Shortcut, say
+from quickstep.types.confidence_intervals import Interval, between, percent, points
 
 LEVELS = ("warning", "caution", "note", "good")
 NEAR = 0.02  # two shares this close count as equal

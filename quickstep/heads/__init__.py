@@ -13,29 +13,33 @@ from typing import Any, Literal, Protocol, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.errors import ConfigError
-from quickstep.progress import Progress, silent
-from quickstep.records import from_plain, to_plain
-from quickstep.segment import Segment
-from quickstep.settings import at_least, between, one_of, setting
-from quickstep.signals import Features, Texts
-from quickstep.skeleton import Skeleton
-from quickstep.table import Entry, look_up
+from quickstep.storage.serialization import from_plain, to_plain
+from quickstep.types.config_fields import at_least, between, one_of, setting
+from quickstep.types.errors import ConfigError
+from quickstep.types.progress import Progress, silent
+from quickstep.types.registry import Entry, look_up
+from quickstep.types.segment import Segment
+from quickstep.types.signals import Features, Texts
+from quickstep.types.skeleton import Skeleton
 
 HEADS: dict[str, Entry] = {
     "attention": Entry("quickstep.heads.attention:AttentionHead", "looks at each stretch of time by itself: keeps the order of things"),
-    "averaged": Entry("quickstep.heads.averaged:AveragedHead", "each window by itself, their scores averaged: what fine-tuning fits"),
-    "few-shot": Entry("quickstep.heads.few_shot:FewShotHead", "begins with words and lets 0 to 16 segments a class move it"),
-    "forest": Entry("quickstep.heads.forest:ForestHead", "trees on what each number does over time: for motion-numbers"),
+    "averaged": Entry("quickstep.heads.window_average:AveragedHead", "each window by itself, their scores averaged: what fine-tuning fits"),
+    "few-shot": Entry("quickstep.heads.few_shot.head:FewShotHead", "begins with words and lets 0 to 16 segments a class move it"),
+    "forest": Entry("quickstep.heads.tree_ensemble:ForestHead", "trees on what each number does over time: for motion-numbers"),
     "linear": Entry(
         "quickstep.heads.linear:LinearHead", "the mean over time and one linear layer: quick, steady, hard to beat on few videos"
     ),
-    "lstm": Entry("quickstep.heads.lstm:LstmHead", "for joints: two LSTM layers over 100 moments, as many systems have them"),
-    "pose-ensemble": Entry("quickstep.heads.pose_ensemble:PoseEnsembleHead", "for joints: stgcn and pose-trees together"),
-    "pose-trees": Entry("quickstep.heads.pose_trees:PoseTreesHead", "for joints: trees on what can be counted of them; fitted in seconds"),
-    "prompts": Entry("quickstep.heads.prompts:PromptsHead", "words alone, for backbones that read them: nothing is fitted"),
-    "prototypes": Entry("quickstep.heads.prototypes:PrototypesHead", "what is typical of each class: from one segment on, no words"),
-    "stgcn": Entry("quickstep.heads.stgcn:StgcnHead", "for joints: ST-GCN++ over joints, bones and their motion"),
+    "lstm": Entry("quickstep.heads.skeleton.lstm:LstmHead", "for joints: two LSTM layers over 100 moments, as many systems have them"),
+    "pose-ensemble": Entry("quickstep.heads.skeleton.ensemble:PoseEnsembleHead", "for joints: stgcn and pose-trees together"),
+    "pose-trees": Entry(
+        "quickstep.heads.skeleton.pose_trees:PoseTreesHead", "for joints: trees on what can be counted of them; fitted in seconds"
+    ),
+    "prompts": Entry("quickstep.heads.text.zero_shot:PromptsHead", "words alone, for backbones that read them: nothing is fitted"),
+    "prototypes": Entry(
+        "quickstep.heads.few_shot.prototypes:PrototypesHead", "what is typical of each class: from one segment on, no words"
+    ),
+    "stgcn": Entry("quickstep.heads.skeleton.stgcn:StgcnHead", "for joints: ST-GCN++ over joints, bones and their motion"),
 }
 
 STEPS = 800  # that a fit takes at least, where it is not said otherwise

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quickstep.heads import Examples, FitConfig, History
-from quickstep.heads.arrays import Fittable, Standardiser, as_arrays, check_weights, fitting_width, pooled
-from quickstep.heads.fitting import Dropout, Samples, fit_network
-from quickstep.heads.shrinkage import choose_shrinkage
-from quickstep.progress import Progress, silent
-from quickstep.settings import at_least, between, setting
-from quickstep.signals import Features
+from quickstep.heads.feature_arrays import Fittable, Standardiser, as_arrays, check_weights, fitting_width, pooled
+from quickstep.heads.regularization import choose_shrinkage
+from quickstep.heads.training_loop import Dropout, Samples, fit_network
+from quickstep.types.config_fields import at_least, between, setting
+from quickstep.types.progress import Progress, silent
+from quickstep.types.signals import Features
 
 RATES = {"adamw": 0.05, "adam": 0.05, "sgd": 0.5}  # for inputs whose squared length is about 1
 

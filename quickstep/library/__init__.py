@@ -29,25 +29,25 @@ import os
 from importlib import import_module
 from typing import Any
 
-from quickstep.errors import MissingExtra
+from quickstep.types.errors import MissingExtra
 
 os.environ.setdefault("LANCEDB_LOG", "error")  # read once, when LanceDB is imported: its warnings are about its own future
 
 _HOMES = {
-    "Duplicates": "copies",
-    "Found": "searching",
-    "IndexConfig": "settings",
+    "Duplicates": "duplicate_footage",
+    "Found": "moment_search",
+    "IndexConfig": "config",
     "Indexed": "indexing",
-    "Library": "opening",
+    "Library": "table",
     "Moment": "moments",
-    "Retrieval": "retrieval",
-    "SearchConfig": "settings",
-    "duplicates": "copies",
-    "evaluate_retrieval": "retrieval",
+    "Retrieval": "retrieval_metrics",
+    "SearchConfig": "config",
+    "duplicates": "duplicate_footage",
+    "evaluate_retrieval": "retrieval_metrics",
     "export_tags": "tags",
     "index": "indexing",
-    "search": "searching",
-    "write_sheet": "sheet",
+    "search": "moment_search",
+    "write_sheet": "contact_sheet",
 }
 
 __all__ = sorted(_HOMES)

@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from quickstep.backbones import Backbone
-from quickstep.errors import QuickstepError
-from quickstep.footage import in_parallel
-from quickstep.library import changing
-from quickstep.library.beginning import open_or_begin
-from quickstep.library.filling import Filler
-from quickstep.library.metadata import full, gather_metadata, read_metadata
-from quickstep.library.opening import SLOTS, Library, lock_of
-from quickstep.library.planning import plan, videos_of
+from quickstep.datasets.duplicates.same_footage import in_parallel
+from quickstep.inference.predict import gather
+from quickstep.library import table_updates
+from quickstep.library.ann_index import ensure_index
+from quickstep.library.config import IndexConfig
+from quickstep.library.creation import open_or_begin
+from quickstep.library.ingestion_plan import plan, videos_of
 from quickstep.library.schema import Card
-from quickstep.library.settings import IndexConfig
-from quickstep.library.vectors import ensure_index
+from quickstep.library.table import SLOTS, Library, lock_of
+from quickstep.library.video_metadata import full, gather_metadata, read_metadata
+from quickstep.library.window_writer import Filler
 from quickstep.library.windows import Slicing
-from quickstep.model import Model
-from quickstep.prediction import gather
-from quickstep.progress import Progress, silent
-from quickstep.records import to_plain
-from quickstep.segment import Failure, Segment
-from quickstep.store import Store
+from quickstep.models.model import Model
+from quickstep.storage.cache import Cache
+from quickstep.storage.serialization import to_plain
+from quickstep.types.errors import QuickstepError
+from quickstep.types.progress import Progress, silent
+from quickstep.types.segment import Failure, Segment
 
 BATCH = 8  # videos a commit
 TIDY_EVERY = 64  # commits
@@ -101,7 +101,7 @@ def index(
     backbone: Backbone | None = None,
     model: Model | None = None,
     prune: bool = False,
-    store: Store | None = None,
+    cache: Cache | None = None,
     progress: Progress = silent,
     strict: bool = False,
 ) -> Indexed:
@@ -110,31 +110,31 @@ def index(
     `backbone` and `model` are instances to use in place of the config's names. `prune` drops the videos whose files are gone.
     """
     started = time.perf_counter()
-    config, store, inputs = config or IndexConfig(), store or Store(), list(inputs)
+    config, cache, inputs = config or IndexConfig(), cache or Cache(), list(inputs)
     segments, failures = gather(inputs) if inputs or not prune else ([], [])
     if failures and (strict or not segments):
         raise failures[0].error
     if model is None and config.model is not None:
-        model = Model.load(config.model, store=store)
-    library, opened = open_or_begin(uri, config, backbone, store, may_create=bool(segments))
+        model = Model.load(config.model, cache=cache)
+    library, opened = open_or_begin(uri, config, backbone, cache, may_create=bool(segments))
     tally = _Tally(failures=failures)
     listed = read_metadata(config.metadata) if config.metadata is not None else []
     metadata = gather_metadata([*listed, *segments], library.schema)
-    changing.add_columns(library, metadata)
-    digests = _digests(segments, store, progress, tally)
+    table_updates.add_columns(library, metadata)
+    digests = _digests(segments, cache, progress, tally)
     todo = plan(videos_of(library), digests)
-    filler = Filler(library, opened, _slicing(library.card), model, metadata, store)
-    fresh = [*todo.fresh, *changing.take_over(library, todo.taken, todo.moved, digests)]
+    filler = Filler(library, opened, _slicing(library.card), model, metadata, cache)
+    fresh = [*todo.fresh, *table_updates.take_over(library, todo.taken, todo.moved, digests)]
     _fill(filler, fresh, digests, progress=progress, tally=tally)
-    twins = changing.take_over(library, todo.twins, (), digests)  # left over where the first of the same bytes could not be read
+    twins = table_updates.take_over(library, todo.twins, (), digests)  # left over where the first of the same bytes could not be read
     _fill(filler, twins, digests, progress=progress, tally=tally)
-    changing.mark(library, todo.gone, gone=True)
-    changing.mark(library, todo.back, gone=False)
-    changing.tell(library, metadata)
+    table_updates.mark(library, todo.gone, gone=True)
+    table_updates.mark(library, todo.back, gone=False)
+    table_updates.tell(library, metadata)
     named = filler.name_the_rest(progress) if model is not None else 0
     if strict and tally.failures:
         raise tally.failures[0].error
-    pruned = changing.prune(library) if prune else 0
+    pruned = table_updates.prune(library) if prune else 0
     _settle(library, progress)
     return Indexed(
         library.uri,
@@ -158,11 +158,11 @@ def _slicing(card: Card) -> Slicing:
     return Slicing(card.window, card.hop, card.looking, card.single_frames)
 
 
-def _digests(segments: Sequence[Segment], store: Store, progress: Progress, tally: _Tally) -> dict[str, str]:
+def _digests(segments: Sequence[Segment], cache: Cache, progress: Progress, tally: _Tally) -> dict[str, str]:
     """The sha256 of each video; one that cannot be read is a failure."""
     paths = list(dict.fromkeys(full(segment.path) for segment in segments))
     found: dict[str, str] = {}
-    for path, digest in in_parallel(store.digest, paths, "reading", workers=None, progress=progress):
+    for path, digest in in_parallel(cache.digest, paths, "reading", workers=None, progress=progress):
         if isinstance(digest, QuickstepError):
             tally.failures.append(Failure(Segment(Path(path)), digest))
         else:
@@ -191,7 +191,9 @@ def _fill(filler: Filler, fresh: Sequence[str], digests: Mapping[str, str], *, p
             tally.failures += failures
             tally.notes += filler.notes()
             lost = {str(failure.segment.path) for failure in failures}
-            changing.mark(filler.library, [path for path in changed if path in lost], gone=True)  # its windows are of what was there before
+            table_updates.mark(
+                filler.library, [path for path in changed if path in lost], gone=True
+            )  # its windows are of what was there before
         done += len(mine)
         commits += bool(made)
         if mine:
@@ -229,7 +231,7 @@ def _claimed(uri: str, paths: Sequence[str], digests: Mapping[str, str], *, wait
 
 def _settle(library: Library, progress: Progress) -> None:
     """Join small files and build or renew the index, where the size asks for it."""
-    changing.tidy_where_due(library)
+    table_updates.tidy_where_due(library)
     library.commit(lambda table: ensure_index(table, progress=progress))
 
 

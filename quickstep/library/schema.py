@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from quickstep.model import Opening
-from quickstep.records import from_plain, to_plain
-from quickstep.view import View
+from quickstep.models.model import Opening
+from quickstep.storage.serialization import from_plain, to_plain
+from quickstep.types.view import View
 
 FORMAT = 1
 TABLE = "windows"

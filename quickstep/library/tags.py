@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from quickstep.errors import ConfigError, LibraryError, MediaError
 from quickstep.library import xmp
-from quickstep.library.opening import Library
 from quickstep.library.schema import NO_NAMES
-from quickstep.settings import between, one_of
+from quickstep.library.table import Library
+from quickstep.types.config_fields import between, one_of
+from quickstep.types.errors import ConfigError, LibraryError, MediaError
 
 Format = Literal["csv", "json", "sidecar"]
 FORMATS = ("csv", "json", "sidecar")

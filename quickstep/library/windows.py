@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from quickstep.backbones import Backbone
-from quickstep.errors import ConfigError, MediaError
-from quickstep.media import VideoReader
-from quickstep.segment import Segment
-from quickstep.signals import Features, Frames
-from quickstep.view import View
+from quickstep.signals.video import VideoReader
+from quickstep.types.errors import ConfigError, MediaError
+from quickstep.types.segment import Segment
+from quickstep.types.signals import Features, Frames
+from quickstep.types.view import View
 
 LARGEST = 256  # pixels across a thumbnail
 QUALITY = 80

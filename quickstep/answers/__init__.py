@@ -1,9 +1,0 @@
-"""Predictions as they are made, and files of them that go on where they stopped.
-
-making   predict_some, predict_as_text, write_predictions
-forms    csv and json lines: what is in a file, and what of it still holds
-"""
-
-from quickstep.answers.making import Written, digest_of_model, predict_as_text, predict_some, write_predictions
-
-__all__ = ["Written", "digest_of_model", "predict_as_text", "predict_some", "write_predictions"]

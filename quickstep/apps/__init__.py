@@ -1,0 +1,1 @@
+"""Command line, web app and service: parse, call one function, show."""

@@ -1,0 +1,65 @@
+"""The command that says how somebody moves, in numbers."""
+
+from __future__ import annotations
+
+import json as jsons
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Run
+from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.signals.poses.config import PoseConfig
+from quickstep.signals.poses.kinematics import MotionConfig
+
+DEFAULT_MOTION = MotionConfig()
+DEFAULT_POSES = PoseConfig()
+
+
+def motion(
+    inputs: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True, required=True)],
+    /,
+    *,
+    plot: Path | None = None,
+    csv: Path | None = None,
+    strict: Annotated[bool, Flag] = False,
+    config: Annotated[MotionConfig, Flat] = DEFAULT_MOTION,
+    poses: Annotated[PoseConfig, Flat] = DEFAULT_POSES,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> int:
+    """Say how somebody moves, in body lengths and seconds: speed, reach, fluidity, symmetry, tempo, turns, airtime, level.
+
+    Parameters
+    ----------
+    inputs
+        videos, or files of poses
+    plot
+        write the numbers over time as a picture
+    csv
+        write every number of every window as csv
+    strict
+        stop at the first video that cannot be measured, instead of listing it
+    """
+    from quickstep.evaluation.rendering.kinematics import draw_motion, write_numbers
+    from quickstep.signals.poses.kinematics import motion as measure
+    from quickstep.signals.poses.kinematics.description import HEADINGS, LEGEND, in_words, table
+
+    with TerminalProgress() as progress:
+        found = measure(inputs, config, poses=poses, cache=run.cache, progress=progress, strict=strict)
+    if run.json:
+        print(jsons.dumps([person.to_json() for person in found.people], ensure_ascii=False, indent=1))
+    else:
+        for person in found.people:
+            show_table(HEADINGS, table(person), title=str(person.path) if len(inputs) > 1 else None)
+            print(f"\n{in_words(person)}\n")
+    if found.people and not run.json:
+        say(LEGEND)
+    if found.people and csv is not None:
+        say(f"the numbers: {write_numbers(found, csv)}", style="bold")
+    if found.people and plot is not None:
+        for picture in draw_motion(found, plot):
+            say(f"the picture: {picture}", style="bold")
+    for failure in found.failures:
+        say(f"not measured: {failure}", style="yellow")
+    return 0 if found.people else 1

@@ -1,0 +1,114 @@
+"""examine: what is installed, what is missing and what to do about it; changes nothing."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from typing import Literal
+
+from quickstep.storage.cache import Cache
+
+State = Literal["good", "missing", "bad"]
+LIBRARIES = ("torch", "transformers", "av", "opencv-contrib-python-headless", "scikit-learn", "numpy")
+EXTRAS = {
+    "openvino": ("openvino", "the fastest way to encode images on Intel processors"),
+    "tune": ("optuna", "a search for settings"),
+    "serve": ("fastapi", "models for other programs, over HTTP"),
+    "search": ("lancedb", "a library of videos that can be searched"),
+    "pose": ("mediapipe", "bodies in videos"),
+    "rtmpose": ("rtmlib", "bodies in videos by RTMPose"),
+    "siglip": ("sentencepiece", "the words of the first SigLIP"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what it is, how it stands and, where that is not well, what to do."""
+
+    what: str
+    state: State
+    details: str
+    advice: str = ""
+
+
+def examine(cache: Cache | None = None) -> list[Finding]:
+    """Everything that decides whether and how quickly quickstep works here."""
+    return [_python(), *_libraries(), *_extras(), _opencv(), _ffmpeg(), _device(), _weights(), _cache(cache or Cache())]
+
+
+def _python() -> Finding:
+    good = sys.version_info >= (3, 11)
+    return Finding(
+        "python", "good" if good else "bad", f"{platform.python_version()} on {platform.platform()}", "" if good else "use 3.11 or newer"
+    )
+
+
+def _libraries() -> Iterator[Finding]:
+    yield Finding("quickstep", "good", metadata.version("quickstep"))
+    for name in LIBRARIES:
+        try:
+            yield Finding(name, "good", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding(name, "bad", "not installed", "pip install quickstep")
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, (module, use) in EXTRAS.items():
+        if find_spec(module) is not None:
+            yield Finding(f"[{extra}]", "good", f"{metadata.version(module)}: {use}")
+        else:
+            yield Finding(f"[{extra}]", "missing", use, f"pip install 'quickstep[{extra}]'")
+
+
+def _opencv() -> Finding:
+    try:
+        import cv2
+    except ImportError as error:  # the OpenCV that MediaPipe brings draws windows, and asks for their library
+        advice = "install libGL (Debian: apt install libgl1), or pip install --force-reinstall --no-deps opencv-contrib-python-headless"
+        return Finding("cv2", "bad", str(error), advice)
+    return Finding("cv2", "good", cv2.__version__)
+
+
+def _ffmpeg() -> Finding:
+    from quickstep.signals.video import ffmpeg_version
+
+    try:
+        return Finding("ffmpeg", "good", f"{ffmpeg_version()} inside PyAV")
+    except ImportError as error:
+        return Finding("ffmpeg", "bad", str(error), "pip install --force-reinstall av")
+
+
+def _device() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("device", "good", f"{torch.cuda.get_device_name()} (cuda {torch.version.cuda})")
+    if torch.backends.mps.is_available():
+        return Finding("device", "good", "Apple GPU (mps)")
+    threads = f"{torch.get_num_threads()} threads"
+    return Finding(
+        "device", "good", f"CPU, {threads}, {torch.backends.cpu.get_cpu_capability()}", "a GPU makes networks faster; none is needed"
+    )
+
+
+def _weights() -> Finding:
+    from quickstep.backbones import weights_at_hand
+
+    if weights_at_hand("clip-vit-b32"):
+        return Finding("CLIP weights", "good", "clip-vit-b32 is on this machine")
+    return Finding(
+        "CLIP weights",
+        "missing",
+        "clip-vit-b32 is not on this machine",
+        "fetched on first use where a hub is reachable; else --weights FOLDER, or --backbone motion, which needs none",
+    )
+
+
+def _cache(cache: Cache) -> Finding:
+    entries = list(cache.entries())
+    size = sum(entry.size for entry in entries) / 1e6
+    return Finding("cache", "good", f"{cache.folder}: {len(entries)} values, {size:.1f} MB", "quickstep cache shows and prunes it")

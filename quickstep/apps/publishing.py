@@ -1,0 +1,164 @@
+"""publish: a model's folder made ready for strangers, with its card, and sent to a model hub (or only written).
+
+What tells of people stays at home: the list of videos, their names, groups and pictures, and this machine's paths.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from quickstep.backbones.checkpoints.hub_checkpoint import PUBLISHED
+from quickstep.evaluation import Report
+from quickstep.evaluation.rendering.model_card import About, model_card
+from quickstep.models.ensemble import AnyModel, Ensemble, load_model
+from quickstep.models.model import Facts, Model, Opening
+from quickstep.storage import hub
+from quickstep.storage.cache import Cache
+from quickstep.storage.model_folder import check_target
+from quickstep.types.config_fields import setting
+from quickstep.types.errors import ConfigError, ModelError, WeightsError
+
+WAYS_ON = "log in (hf auth login) and try again, or write it here with --dry-run DIR"
+REPORT, CARD = "report.json", "README.md"
+PICTURES = ("baselines.png", "confusion.png", "reliability.png", "risk-coverage.png", "roc.png", "pr.png")  # no video is seen on them
+
+
+@dataclass(frozen=True)
+class PublishConfig:
+    """Where a model goes, and who may see it."""
+
+    to: str = field(metadata={"help": "its name on the hub: owner/name"})
+    dry_run: Path | None = setting(None, "write what would be sent into this folder, and send nothing")
+    private: bool = setting(False, "only its owner may see it there")
+    license: str | None = setting(None, "the licence you give it (default: that of the backbone's weights)")
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", self.to):
+            raise ConfigError("to", f"a name on the hub is owner/name, not {self.to!r}")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was written or sent."""
+
+    where: str  # the folder, or the page
+    files: Mapping[str, int]  # name -> bytes
+    notes: tuple[str, ...] = ()
+
+
+def publish(folder: str | Path, config: PublishConfig, *, cache: Cache | None = None) -> Published:
+    """Write a model with its card for strangers, and send it unless this is a dry run."""
+    model = load_model(folder, cache=cache)
+    own = model.folder or Path(folder)
+    ready = _Ready(config, _for_strangers(model), _report(own), own)
+    if config.dry_run is not None:
+        if config.dry_run.resolve() == own.resolve():
+            raise ConfigError("dry-run", f"{config.dry_run} is the model itself; name another folder")
+        return ready.write(check_target(config.dry_run))
+    with tempfile.TemporaryDirectory(prefix="quickstep-publish-") as place:
+        written = ready.write(Path(place) / "model")
+        try:
+            with hub.told(config.to, "main", "model", ways_on=WAYS_ON, here="nothing was sent"):
+                page = hub.send_folder(Path(written.where), config.to, private=config.private, message="A model of quickstep")
+        except WeightsError as error:
+            raise ModelError(folder, f"is not published: {error}") from error
+    return replace(written, where=page)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """All that strangers are given."""
+
+    config: PublishConfig
+    model: AnyModel
+    report: Report | None
+    own: Path  # where the model lies, with its pictures
+
+    def write(self, folder: Path) -> Published:
+        """The model, its card and the pictures that the card shows."""
+        self.model.save(folder)
+        about = About.of(self.model) if self.report is None else About.of_report(self.report)
+        about = replace(about, model=replace(about.model, name=self.config.to))
+        report = replace(self.report, model=about.model) if self.report else None
+        (folder / CARD).write_text(model_card(about, report, license=self.config.license), encoding="utf-8", newline="\n")
+        for name in PICTURES:
+            if report and (self.own / name).is_file():
+                shutil.copyfile(self.own / name, folder / name)
+        files = {file.relative_to(folder).as_posix(): file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
+        notes = () if report else ("it was never evaluated, so its card has no figures: quickstep evaluate fills them in",)
+        return Published(str(folder), files, notes)
+
+
+def _report(own: Path) -> Report | None:
+    """The model's own report, without anybody's name; None where it was not evaluated."""
+    file = own / REPORT
+    if not file.is_file():
+        return None
+    report = Report.from_json(file.read_bytes(), where=file)
+    number = {one.name: f"segment {place}" for place, one in enumerate(report.tested, start=1)}
+    mistakes = tuple(
+        replace(one, tested=replace(one.tested, path=number.get(one.tested.name, "a segment"), group=None, start=0.0, end=None), strip="")
+        for one in report.mistakes
+    )
+    tested = tuple(
+        replace(one, path=f"segment {place}", group=None, start=0.0, end=None) for place, one in enumerate(report.tested, start=1)
+    )
+    lines = tuple(line for line in report.proof.lines)
+    proof = replace(report.proof, lines=lines, leaks=(f"{len(report.proof.leaks)} leaks",) if report.proof.leaks else ())
+    settings = _at_home(report.model.settings)
+    return replace(
+        report,
+        tested=tested,
+        mistakes=mistakes,
+        proof=proof,
+        failures=(),
+        learning=None,
+        model=replace(report.model, settings=settings),
+    )
+
+
+def _for_strangers(model: AnyModel) -> AnyModel:
+    """The same model without what tells of this machine and of the people in its videos."""
+    facts = _free_of_names(model.facts)
+    if isinstance(model, Ensemble):
+        members = tuple(replace(_one_for_strangers(member), folder=None) for member in model.members)
+        return replace(model, members=members, manifest=None, facts=facts)
+    return _one_for_strangers(model)
+
+
+def _one_for_strangers(model: Model) -> Model:
+    return replace(model, manifest=None, history=None, facts=_free_of_names(model.facts), opening=_anywhere(model))
+
+
+def _free_of_names(facts: Facts) -> Facts:
+    failures = (f"{len(facts.failures)} segments could not be used",) if facts.failures else ()
+    return replace(facts, source=Path(facts.source).name, failures=failures, training=_at_home(facts.training))
+
+
+def _anywhere(model: Model) -> Opening:
+    """How the backbone is opened on another machine: by its name on the hub, or from inside the folder."""
+    opening = model.opening
+    family, colon, _ = opening.name.partition(":")
+    if opening.inside:
+        return replace(opening, name=f"{family}:inside" if colon else family)
+    local = [part for part in (opening.weights, opening.name.partition(":")[2]) if part and Path(part).expanduser().is_absolute()]
+    if not local:
+        return opening
+    if opening.weights and opening.name in PUBLISHED:  # its weights' digests are in the record: others than these are refused
+        return replace(opening, weights=None)
+    raise ModelError(
+        model.folder or "the model",
+        f"its backbone's weights lie in {local[0]}, where nobody else finds them; train it on a checkpoint of the hub, or finetune it: "
+        "then the network is part of the model",
+    )
+
+
+def _at_home(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose paths are only names."""
+    return {name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value for name, value in settings.items()}

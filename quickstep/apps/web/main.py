@@ -1,0 +1,20 @@
+"""The script that Streamlit runs for each person and each click: the pages, and errors as sentences."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import streamlit as st
+
+from quickstep.apps.web import page_elements
+
+st.set_page_config(page_title="quickstep", page_icon=str(Path(__file__).with_name("icon.png")), layout="wide", initial_sidebar_state="auto")
+page_elements.style()
+page = st.navigation(list(page_elements.pages().values()), position="top")
+try:
+    with page_elements.sentences():
+        page.run()
+except Exception:
+    logging.getLogger("quickstep.apps.web").exception("a page of the app failed")
+    st.error("Something went wrong here, and it is our mistake; the terminal that runs the app says more. The app goes on.")

@@ -1,0 +1,273 @@
+"""Motion: how things move and look, from dense optical flow and edges; needs no weights and no network.
+
+Between two pictures the dense flow is found, and the camera's own part of it, a robust affine field, is taken away. The rest is
+described by histograms of its directions and of its boundaries' directions, and the pictures by those of their edges, in the cells of
+grids: some laid on the picture, some that follow the moving body. Up to four parts of a window are told apart. To each is added what
+only the whole window shows: what comes late, how quickly things repeat, and how the body looks in its direction of travel.
+
+A histogram is kept as what a mirror leaves alone ("even") and, where direction matters, what it turns round ("odd"), so that a linear
+model learns "whichever side" as easily as "to the left". Knows nothing of labels, of videos, or of how windows are chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.backbones.flow_histograms.grid_histograms import (
+    BINS,
+    FULL,
+    HALF,
+    as_shares,
+    by_direction,
+    even_half,
+    lay_grid,
+    mirrored,
+    odd_half,
+    slopes_of,
+)
+from quickstep.backbones.flow_histograms.moving_region import NOISE, PACE, Array, Moving, find_motion, length_of, plane
+from quickstep.signals.flow.methods import one_thread
+from quickstep.types.signals import Features, Frames
+from quickstep.types.view import View
+
+COARSE, CELLS, FINER, FINEST = 2, 4, 6, 8  # cells along a side of the grids
+PARTS = 4  # vectors a window, where it has as many steps
+LOOKS = 6  # pictures of a part whose edges are described
+BANDS = (0.1, 0.6, 1.1, 1.8, 2.8, 4.5, 7.6)  # Hz: edges of the bands of the tempo
+COURSE = (  # what is followed over a window: means over the body's grid, then how the grid itself moves and grows
+    *("right", "down", "widening", "lengthening", "down by across", "right by down", "middle right", "middle down"),
+    *("speed", "speed across", "speed low", "speed in the middle", "moving right", "moving down", "growing wide", "growing tall"),
+)
+
+
+def _half(cells: int) -> int:
+    return cells * cells * BINS // 2
+
+
+LAYOUT: Mapping[str, int] = {  # the blocks of a vector, in order, and how many numbers each has
+    "picture flow even": _half(FINEST),
+    "body flow even": _half(CELLS),
+    "body flow odd": _half(CELLS),
+    "picture boundaries even": 2 * _half(COARSE),  # of the flow to the right, then of the flow down
+    "body boundaries even": 2 * _half(COARSE),
+    "body boundaries odd": 2 * _half(COARSE),
+    "picture edges even": _half(CELLS),
+    "picture edges finer even": _half(FINER),
+    "moving edges even": _half(CELLS),
+    "moving edges odd": _half(CELLS),
+    "travel edges": 2 * _half(FINER),
+    "late picture flow even": CELLS * BINS,
+    "late body flow even": CELLS * BINS,
+    "late body flow odd": COARSE * BINS,
+    "mean": len(COURSE),
+    "tempo": len(COURSE) * (len(BANDS) - 1),
+}
+
+
+class Motion:
+    """The backbone that needs no download: what moves where, which way, how fast and in which order."""
+
+    name = "motion"
+    revision = "1"
+    reads = "frames"
+    license = "Apache-2.0"
+    view = View(frames=60, fps=PACE, size=120, windows=None, fit="whole", resample="area")
+    width = sum(LAYOUT.values())
+    batch = 1
+    parallel = True  # a call keeps one core busy: extraction calls it from several threads at once
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the values: this description's revision and the library that finds the flow."""
+        return {"name": self.name, "revision": self.revision, "flow": f"opencv {cv2.__version__}"}
+
+    def embed(self, batch: Sequence[Frames]) -> list[Features]:
+        """Each window's vectors, one to PARTS of them, in time order; windows do not influence each other."""
+        with one_thread():
+            return [_describe(find_motion(frames)) for frames in batch]
+
+
+def _describe(moving: Moving) -> Features:
+    found = _found(moving)
+    steps = np.array_split(np.arange(len(moving.times)), min(PARTS, len(moving.times)))
+    looks = [part[np.unique(np.linspace(0, len(part) - 1, LOOKS).round().astype(int))] for part in steps]
+    edges = _edges(moving, np.concatenate(looks))
+    whole = {"travel edges": edges.travel} | _late(moving, found) | _course(moving)
+    vectors = []
+    for part, mine in zip(steps, np.split(np.arange(len(edges.picture)), np.cumsum([len(look) for look in looks])[:-1])):
+        blocks = whole | _flows(moving, part, found) | _looks(moving, mine, edges)
+        vectors.append(np.concatenate([blocks[name].ravel() for name in LAYOUT]))
+    return Features(np.stack(vectors).astype(np.float32), np.array([moving.times[part].mean() for part in steps]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What the steps' flow has in the cells: directions, and directions in which it changes."""
+
+    picture: Array  # (T, FINEST, FINEST, BINS)
+    body: Array  # (T, CELLS, CELLS, BINS)
+    picture_boundaries: Array  # (T, 2, COARSE, COARSE, BINS)
+    body_boundaries: Array  # (T, 2, COARSE, COARSE, BINS)
+
+
+def _found(moving: Moving) -> _Found:
+    lasting = moving.seconds[:, None, None]
+    directions = by_direction(moving.flow, moving.speed * lasting, turn=FULL)
+    grids = lay_grid(moving, COARSE, body=False), lay_grid(moving, COARSE, body=True)
+    boundaries: tuple[list[Array], list[Array]] = ([], [])
+    for axis in range(2):
+        slopes = slopes_of(moving.flow[..., axis])
+        if axis == 0:  # a mirror turns the sign of this flow too: a quarter turn on, its slopes mirror like the other's
+            slopes = np.stack([-slopes[..., 1], slopes[..., 0]], axis=-1)
+        turned = by_direction(slopes, length_of(slopes, NOISE / 4) * lasting, turn=FULL)
+        for place, grid in zip(boundaries, grids):
+            place.append(grid.gather(turned))
+    return _Found(
+        lay_grid(moving, FINEST, body=False).gather(directions),
+        lay_grid(moving, CELLS, body=True).gather(directions),
+        np.stack(boundaries[0], 1),
+        np.stack(boundaries[1], 1),
+    )
+
+
+def _late(moving: Moving, found: _Found) -> dict[str, Array]:
+    """What the second half of the window has more of than the first, direction by direction."""
+    picture, body, coarse = (
+        _change(moving, flow, rows) for flow, rows in ((found.picture, CELLS), (found.body, CELLS), (found.body, COARSE))
+    )
+    return {
+        "late picture flow even": (picture + mirrored(picture))[:, :1] * np.float32(0.5),
+        "late body flow even": (body + mirrored(body))[:, :1] * np.float32(0.5),
+        "late body flow odd": (coarse - mirrored(coarse))[:, :1] * np.float32(0.5),
+    }
+
+
+def _change(moving: Moving, flow: Array, rows: int) -> Array:
+    """Roots of the directions in the late half less those in the early one, in some rows of two cells: (rows, 2, BINS)."""
+    steps, cells = flow.shape[:2]
+    wide = flow.reshape(steps, rows, cells // rows, COARSE, cells // COARSE, BINS).sum((2, 4))
+    shares = as_shares(wide, _nothing(moving, moving.seconds))
+    late = moving.times > (moving.times[0] + moving.times[-1]) / 2
+    change: Array = np.sqrt(shares[late].sum(0)) - np.sqrt(shares[~late].sum(0))
+    return change
+
+
+def _nothing(moving: Moving, lasting: Array) -> float:
+    """The motion there is, over some seconds, in a picture in which next to nothing moves."""
+    return float(5e-4 * moving.speed[0].size * lasting.sum())
+
+
+def _flows(moving: Moving, part: NDArray[np.int64], found: _Found) -> dict[str, Array]:
+    """The histograms of the flow and of its boundaries over a part's steps."""
+    floor = _nothing(moving, moving.seconds[part])
+    body = as_shares(found.body[part].sum(0), floor)
+    boundaries = as_shares(found.body_boundaries[part].sum(0), floor)
+    return {
+        "picture flow even": even_half(as_shares(found.picture[part].sum(0), floor)),
+        "body flow even": even_half(body),
+        "body flow odd": odd_half(body),
+        "picture boundaries even": even_half(as_shares(found.picture_boundaries[part].sum(0), floor)),
+        "body boundaries even": even_half(boundaries),
+        "body boundaries odd": odd_half(boundaries),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Edges:
+    """Histograms of the edges of some pictures, light beside dark being the same as dark beside light."""
+
+    picture: Array  # (L, CELLS, CELLS, BINS)
+    finer: Array  # (L, FINER, FINER, BINS)
+    moving: Array  # (L, CELLS, CELLS, BINS) on the body, of what moves
+    travel: Array  # (FINER, FINER, BINS) on the body over the window, mirrored where needed so that it travels to the right
+
+
+def _edges(moving: Moving, looks: NDArray[np.int64]) -> _Edges:
+    slopes = slopes_of(moving.grey[looks])
+    strength = np.sqrt(length_of(slopes, 0.0))
+    turned = by_direction(slopes, strength, turn=HALF)
+    moves = np.minimum(moving.speed[looks] / 0.5, 1.0)[..., None]
+    body = lay_grid(moving, FINER, body=True).at(looks).gather(turned)
+    travel = _travel(moving)[looks][:, None, None, None]
+    canonical = (np.maximum(travel, 0) * body + np.maximum(-travel, 0) * mirrored(body, HALF)).sum(0)
+    return _Edges(
+        lay_grid(moving, CELLS, body=False).at(looks).gather(turned),
+        lay_grid(moving, FINER, body=False).at(looks).gather(turned),
+        lay_grid(moving, CELLS, body=True).at(looks).gather(turned * moves),
+        np.sqrt(as_shares(canonical, 2e-4 * moving.speed[0].size * len(looks))),
+    )
+
+
+def _travel(moving: Moving) -> Array:
+    """How fast what moves goes to the right at each step, smooth over time: (T,)."""
+    weight = moving.speed.sum((1, 2)) + 1e-3 * moving.speed[0].size
+    drift = (moving.speed * moving.flow[..., 0]).sum((1, 2)) / weight
+    near = np.exp(-np.square((moving.times[:, None] - moving.times[None]) / 0.27) / 2)
+    smooth: Array = ((near * drift).sum(1) / near.sum(1)).astype(np.float32)
+    return smooth
+
+
+def _looks(moving: Moving, mine: NDArray[np.int64], edges: _Edges) -> dict[str, Array]:
+    """How a part's pictures look."""
+    floor = 1e-3 * moving.speed[0].size * len(mine)
+    moves = as_shares(edges.moving[mine].sum(0), floor)
+    return {
+        "picture edges even": even_half(as_shares(edges.picture[mine].sum(0), floor), HALF),
+        "picture edges finer even": even_half(as_shares(edges.finer[mine].sum(0), floor), HALF),
+        "moving edges even": even_half(moves, HALF),
+        "moving edges odd": odd_half(moves, HALF),
+    }
+
+
+def _course(moving: Moving) -> dict[str, Array]:
+    """How the body's motion runs over the window, COURSE at an even pace: which way on the whole, and how quickly it repeats."""
+    motions = _motions(moving)
+    count = max(2, round(float(moving.seconds.sum()) * PACE))
+    at = moving.times[0] - moving.seconds[0] / 2 + (np.arange(count) + 0.5) / PACE
+    course = np.stack([np.interp(at, moving.times, each) for each in motions.T], axis=1)  # (N, len(COURSE))
+    size = np.sqrt(np.square(course).mean(0))
+    mean = course.mean(0) / (size.mean() + 0.02)
+    blocks = {"mean": np.sign(mean) * np.sqrt(np.abs(mean)), "tempo": _tempo(course / (size + 0.02))}
+    return {name: block.astype(np.float32) for name, block in blocks.items()}
+
+
+def _motions(moving: Moving) -> Array:
+    """COURSE at each step, (T, 16): means over the body's grid of its flow and speed, and how the grid itself moves and grows."""
+    y, x = plane(*moving.speed.shape[1:])
+    centre, reach = moving.centre[:, None, None], moving.reach[:, None, None]
+    across, down = (x - centre[..., 0]) / reach[..., 0], (y - centre[..., 1]) / reach[..., 1]
+    inside = np.clip((1.15 - np.maximum(np.abs(across), np.abs(down))) / 0.15, 0, 1) * (moving.speed > 0)
+    middle = np.exp(-4 * (np.square(across) + np.square(down)))
+    area = 4 * moving.reach.prod(1) * min(moving.speed.shape[1:]) ** 2  # flow vectors on the grid
+    speed = inside * moving.speed
+    u, v = inside * moving.flow[..., 0], inside * moving.flow[..., 1]
+    fields = [u, v, across * u, down * v, across * v, down * u, middle * u, middle * v]
+    fields += [speed, across * speed, down * speed, middle * speed]
+    means = np.stack([field.sum((1, 2)) / area for field in fields], axis=1)
+    return np.concatenate([means, _pace(moving.centre, moving) * 0.3, _pace(np.log(moving.reach), moving) * 0.1], axis=1)
+
+
+def _pace(values: Array, moving: Moving) -> Array:
+    """Change a second of values (T, 2); zero where nothing moved."""
+    if len(values) < 2 or not moving.speed.any():
+        return np.zeros_like(values)
+    pace: Array = np.gradient(values, moving.times, axis=0)
+    return pace
+
+
+def _tempo(each: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of each motion's changes in each of BANDS: (len(COURSE), bands), rooted."""
+    length = max(64, len(each))
+    waves = (each - each.mean(0)) * np.hanning(len(each) + 2)[1:-1, None]
+    strength = np.square(np.abs(np.fft.rfft(waves, n=length, axis=0)))
+    pitch = np.fft.rfftfreq(length, 1 / PACE)
+    bands = np.stack([strength[(pitch >= low) & (pitch < high)].sum(0) for low, high in pairwise(BANDS)], axis=1)
+    shares: NDArray[np.float64] = np.sqrt(bands / (bands.sum(1, keepdims=True) + 1e-3))
+    return shares

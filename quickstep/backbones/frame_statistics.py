@@ -1,0 +1,66 @@
+"""Still: what a picture looks like, in plain numbers (colours, their layout, edges); sees no motion and needs no weights.
+
+It is what an honest baseline of one frame is made of where the model's own backbone looks at motion alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.types.signals import Features, Frames
+from quickstep.types.view import View
+
+Array = NDArray[np.float32]
+
+SIZE = 64
+COLOURS = 4  # steps of each of red, green and blue
+LAYOUT = 8  # cells a side, for colours
+CELLS = (2, 4, 8)  # cells a side, for edges
+DIRECTIONS = 8  # of half a turn: an edge has no front
+
+
+class Still:
+    """The backbone of pictures that needs no download; frames do not influence each other."""
+
+    name = "still"
+    revision = "1"
+    reads = "frames"
+    license = "Apache-2.0"
+    view = View(frames=1, size=SIZE, fit="stretch", resample="area")
+    batch = 64
+    parallel = True
+    width = COLOURS**3 + 3 * LAYOUT**2 + DIRECTIONS * sum(cells**2 for cells in CELLS)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Everything that decides the values."""
+        return {"name": self.name, "revision": self.revision}
+
+    def embed(self, batch: Sequence[Frames]) -> list[Features]:
+        """A vector for each frame of each window."""
+        return [Features(np.stack([describe(picture) for picture in frames.pixels]), frames.times) for frames in batch]
+
+
+def describe(picture: NDArray[np.uint8]) -> Array:
+    """The numbers of one picture (H, W, 3)."""
+    steps = picture.reshape(-1, 3).astype(np.int64) * COLOURS // 256
+    counts = np.bincount(steps @ (COLOURS**2, COLOURS, 1), minlength=COLOURS**3) / len(steps)
+    shades: Array = (picture / 255).astype(np.float32)
+    layout = _cells(shades, LAYOUT)
+    down, across = np.gradient(shades.mean(axis=2))
+    strength = np.hypot(down, across)
+    turn = np.arctan2(down, across) % np.pi / np.pi * DIRECTIONS
+    edges = strength[..., None] * (np.floor(turn)[..., None] % DIRECTIONS == np.arange(DIRECTIONS))  # (H, W, 8)
+    grids = [np.sqrt(_cells(edges.astype(np.float32), cells)) for cells in CELLS]
+    return np.concatenate([np.sqrt(counts), layout, *grids]).astype(np.float32)
+
+
+def _cells(values: Array, cells: int) -> Array:
+    """The mean (H, W, C) of each of cells x cells equal parts, as one row."""
+    rows, columns = (np.linspace(0, size, cells + 1).astype(int)[:-1] for size in values.shape[:2])
+    sums = np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
+    means: Array = (sums * (cells * cells / (values.shape[0] * values.shape[1]))).ravel().astype(np.float32)
+    return means

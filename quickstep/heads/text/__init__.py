@@ -1,0 +1,1 @@
+"""Heads whose weights are written by text."""

@@ -1,0 +1,1 @@
+"""What binds a backbone, a view, a head and labels."""

@@ -1,0 +1,415 @@
+"""Model: backbone + view + head + labels, one folder on disk; and Prediction, what it says of a segment.
+
+Knows how to look and to score; not how it was trained nor how good it is.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.backbones import check_view, laid, open_backbone
+from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
+from quickstep.heads import Head, History, open_head
+from quickstep.models.calibration import probabilities
+from quickstep.models.feature_extraction import extract
+from quickstep.models.third_party import is_foreign, read_foreign
+from quickstep.storage import model_folder
+from quickstep.storage.hub_models import locate_model
+from quickstep.storage.serialization import from_plain, to_plain
+from quickstep.types.errors import ManifestError, ModelError
+from quickstep.types.progress import Progress, silent
+from quickstep.types.segment import Failure, Segment
+from quickstep.types.signals import Features
+from quickstep.types.view import View
+
+if TYPE_CHECKING:
+    from quickstep.backbones import Backbone
+    from quickstep.storage.cache import Cache
+
+# What may differ from machine to machine without making other features: the same network, computed another way.
+COMPUTED = {"precision", "engine", "batch", "flow"}
+ENSEMBLE = "ensemble"  # the kind of a folder that holds several models (ensemble.py)
+NETWORK, NETWORK_LAST = model_folder.FOLDERS
+BEST, LAST, MANIFEST, HISTORY = "head.safetensors", "head-last.safetensors", "manifest.csv", "history.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of a segment: the probability of each label, in the order of the labels."""
+
+    segment: Segment
+    scores: NDArray[np.float64]  # (C,), summing to 1
+    labels: tuple[str, ...]
+    threshold: float | None = None
+    damaged: float = 0.0  # the share of moments that could not be read, so that their neighbours stand in
+
+    @property
+    def label(self) -> str:
+        """The likeliest label."""
+        return self.labels[int(self.scores.argmax())]
+
+    @property
+    def score(self) -> float:
+        """Its probability."""
+        return float(self.scores.max())
+
+    @property
+    def sure(self) -> bool | None:
+        """Whether answers this sure were right at least 95 times in 100 on validation; None when that is not known."""
+        return None if self.threshold is None else self.score >= self.threshold
+
+    @property
+    def reading(self) -> str:
+        """The same in words."""
+        return {True: "sure", False: "not sure", None: "not known how sure"}[self.sure]
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The k likeliest labels with their probabilities, or all where there are fewer."""
+        order = np.argsort(-self.scores, kind="stable")[: max(0, k)]
+        return [(self.labels[i], float(self.scores[i])) for i in order]
+
+    def __repr__(self) -> str:
+        return f"Prediction({str(self.segment)!r}: {self.label!r} {self.score:.2f}, {self.reading})"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model says of several segments, in the order asked, and the failures of those it could not see."""
+
+    predictions: tuple[Prediction, ...]
+    failures: tuple[Failure, ...] = ()
+    seconds: float = 0.0  # spent looking at videos; next to none where the cache knew them
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a model's backbone is opened again."""
+
+    name: str
+    weights: str | None = None
+    output: str | None = None
+    precision: str | None = None
+    engine: str | None = None
+    poses: dict[str, Any] = field(default_factory=dict)  # the settings of a backbone that reads poses
+    flow: str | None = None  # how the motion is found, of a backbone that reads flow
+    inside: bool = False  # `weights` is a folder of the model's own: the network was tuned for it
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a model came to be; free of any measure of how good it is."""
+
+    created: str = ""  # ISO 8601, UTC
+    quickstep: str = ""
+    source: str = ""  # the folder or list it was trained on
+    fingerprint: str = ""  # of the manifest with its splits
+    splits: dict[str, dict[str, int]] = field(default_factory=dict)  # part -> label -> segments, as the manifest has them
+    failures: tuple[str, ...] = ()  # segments of train and val that could not be used, and why
+    notes: tuple[str, ...] = ()  # what the trainer should know
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)  # label -> the sentences that a head read for it
+    training: dict[str, Any] = field(default_factory=dict)  # the settings of train
+    fitting: dict[str, Any] = field(default_factory=dict)  # those of the loop, with what stood for "by default"
+    versions: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)  # stage -> time
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What model.json says."""
+
+    format: int
+    labels: tuple[str, ...]
+    backbone: Opening
+    identity: dict[str, Any]
+    revision: str | None
+    license: str
+    view: dict[str, Any]
+    head: str
+    head_config: dict[str, Any]
+    temperature: float
+    threshold: float | None
+    facts: Facts
+    folder: str  # where the manifest's paths counted from
+    rows: dict[str, tuple[int, ...]]  # part -> the manifest's rows behind history.json
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Everything that is needed to name the moves in a video, in one thing that can be saved."""
+
+    labels: tuple[str, ...]
+    backbone: Backbone
+    view: View
+    head: Head
+    opening: Opening
+    temperature: float = 1.0
+    threshold: float | None = None  # the lowest top score that counts as sure
+    facts: Facts = field(default_factory=Facts)
+    manifest: Manifest | None = None  # with the splits it was trained under; None where its videos are nowhere to be found
+    history: History | None = None
+    folder: Path | None = None
+    cautions: tuple[str, ...] = ()  # what is computed otherwise here than where it was trained
+    networks: Mapping[str, Path] = field(default_factory=dict)  # of a tuned model: where the files of its networks (best, last) lie
+    instead_of: View | None = None  # its own view, where another one is tried
+
+    def __repr__(self) -> str:
+        return f"Model({self.backbone.name} + {self.head.name}, labels: {', '.join(self.labels)})"
+
+    @property
+    def words_alone(self) -> bool:
+        """Whether it was made of words, without one labelled video."""
+        return bool(self.facts.words) and not self.facts.splits
+
+    @property
+    def trial(self) -> str:
+        """What is tried instead of the model's own view, in words; "" where nothing is."""
+        if self.instead_of is None:
+            return ""
+        own = self.instead_of.spoken
+        return (
+            f"A trial: each segment was looked at through {self.view.spoken}, where the model's own view is {own}, for which its "
+            "certainties were calibrated."
+        )
+
+    def through(self, *, windows: int | None = None, crops: int | None = None) -> Model:
+        """The same model looking at so many windows and crops, for a trial; itself where that is its own view."""
+        own = self.instead_of or self.view
+        view = laid(self.view, windows=windows, crops=crops)
+        check_view(self.backbone, view)
+        if view == self.view:
+            return self
+        return replace(self, view=view, instead_of=None if view == own else own)
+
+    def scores(self, features: Sequence[Features]) -> NDArray[np.float64]:
+        """Probabilities (N, C), calibrated; each row depends on its own features alone, to the bit."""
+        return probabilities(self.head.scores(features), self.temperature)
+
+    def predict(
+        self,
+        segments: Iterable[Segment | str | Path],
+        *,
+        cache: Cache | None = None,
+        progress: Progress = silent,
+        strict: bool = False,
+    ) -> Predictions:
+        """Names each segment or whole video; what cannot be read is listed, or raised when `strict`."""
+        asked = [item if isinstance(item, Segment) else Segment(Path(item)) for item in segments]
+        found = extract(asked, self.backbone, view=self.view, cache=cache, progress=progress).check(strict=strict)
+        seen = [segment for segment in asked if segment in found.features]
+        scores = self.scores([found.features[segment] for segment in seen])
+        return Predictions(
+            tuple(
+                Prediction(segment, row, self.labels, self.threshold, found.damaged.get(segment, 0.0))
+                for segment, row in zip(seen, scores, strict=True)
+            ),
+            found.failures,
+            found.seconds,
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the folder; an earlier model there is replaced when all of the new one is on disk, and not before."""
+        from safetensors.numpy import save
+
+        files: dict[str, model_folder.Content] = {BEST: save(_whole(self.head.weights()))}
+        last = self.head.last_weights()
+        if last is not None:
+            files[LAST] = save(_whole(last))
+        if self.manifest is not None:
+            files[MANIFEST] = self._write_manifest
+        if self.history is not None:
+            files[HISTORY] = json.dumps(self.history.to_json(), indent=1, allow_nan=False).encode()
+        for name, place in self.networks.items():
+            files |= {f"{name}/{file.name}": partial(shutil.copyfile, file) for file in sorted(place.iterdir())}
+        model_folder.write(folder, files, to_plain(self._record(Path(folder))))
+
+    def _write_manifest(self, path: Path) -> None:
+        assert self.manifest is not None
+        write_manifest(self.manifest, path)
+
+    def _record(self, folder: Path) -> _Record:
+        return _Record(
+            format=model_folder.FORMAT,
+            labels=self.labels,
+            backbone=self.opening,
+            identity=dict(self.backbone.identity),
+            revision=self.backbone.revision,
+            license=self.backbone.license,
+            view=asdict(self.view),
+            head=_named(self.head),
+            head_config=asdict(self.head.config),
+            temperature=self.temperature,
+            threshold=self.threshold,
+            facts=self.facts,
+            folder=str(folder.absolute()) if self.manifest is not None else "",
+            rows=self._rows(),
+            files={},
+        )
+
+    def _rows(self) -> dict[str, tuple[int, ...]]:
+        """The manifest's rows of the segments that history tells of."""
+        if self.manifest is None or self.history is None:
+            return {}
+        number = {segment: row for row, segment in enumerate(self.manifest.segments)}
+        parts = {"train": self.history.train_segments, "val": self.history.val_segments}
+        return {part: tuple(number[segment] for segment in segments) for part, segments in parts.items()}
+
+    @classmethod
+    def load(cls, folder: str | Path, weights: str | Path | None = None, *, cache: Cache | None = None) -> Model:
+        """A model from its folder, whole and unchanged or not at all; `weights` says where its backbone's are, if they moved.
+
+        `owner/name[@revision]` is fetched from the hub. A classifier that others published as `weights.ckpt` and `config.json` loads too.
+        """
+        folder = locate_model(folder)
+        if is_foreign(folder):
+            return cls.of_foreign(folder, weights=weights, cache=cache)
+        content, files = model_folder.read(folder)
+        if content.get("kind") == ENSEMBLE:
+            raise ModelError(folder, "is an ensemble of several models, and one alone is needed here: name one of its member-... folders")
+        record = _part(folder, lambda: from_plain(_Record, content, where=model_folder.RECORD))
+        opening = record.backbone if weights is None else _moved(record.backbone, weights)
+        networks = {name: folder / name for name in model_folder.FOLDERS if any(file.startswith(f"{name}/") for file in record.files)}
+        head = _part(folder, lambda: _head(record, files))
+        manifest = _manifest(folder, record, files)
+        history = _part(folder, lambda: _history(record, files, manifest))
+        backbone = _opened(replace(opening, weights=str(folder / NETWORK)) if opening.inside else opening, cache)
+        cautions = _same_backbone(folder, record, backbone)
+        return cls(
+            labels=record.labels,
+            backbone=backbone,
+            view=_part(folder, lambda: View(**record.view)),
+            head=head,
+            opening=opening,
+            temperature=record.temperature,
+            threshold=record.threshold,
+            facts=record.facts,
+            manifest=manifest,
+            history=history,
+            folder=folder,
+            cautions=cautions,
+            networks=networks,
+        )
+
+    @classmethod
+    def of_foreign(
+        cls, folder: str | Path, *, labels: Sequence[str] | None = None, weights: str | Path | None = None, cache: Cache | None = None
+    ) -> Model:
+        """A model of a published folder of `weights.ckpt` and `config.json`; its labels, where the folder does not name them."""
+        folder = Path(folder)
+        parts = read_foreign(folder, labels=labels, weights=weights, cache=cache)
+        opening = Opening(parts.name, _place_of(weights))
+        facts = Facts(source=str(folder), notes=("made by others: nothing is known here of how it was trained",))
+        return cls(parts.labels, parts.backbone, parts.backbone.view, parts.head, opening, facts=facts, folder=folder)
+
+
+T = TypeVar("T")
+
+
+def _place_of(weights: str | Path | None) -> str | None:
+    return None if weights is None else str(Path(weights).expanduser().absolute())
+
+
+def _part(folder: Path, read: Any) -> Any:
+    """What `read` gives; whatever does not fit together is the folder's fault."""
+    try:
+        return read()
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        why = error.args[0] if isinstance(error, KeyError) else error
+        raise ModelError(folder, f"does not fit together ({why}); it was written by another quickstep, or changed") from error
+
+
+def _whole(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays in the order of memory in which they are written: any other would be written garbled, without a word."""
+    return {name: np.asarray(array, order="C") for name, array in arrays.items()}
+
+
+def _named(head: Head) -> str:
+    """The name that opens it: of the table, or where its class lives."""
+    from quickstep.heads import HEADS
+
+    if head.name in HEADS:
+        return head.name
+    return f"{type(head).__module__}:{type(head).__qualname__}"
+
+
+def _moved(opening: Opening, weights: str | Path) -> Opening:
+    return replace(opening, weights=str(weights), inside=False)
+
+
+def _opened(opening: Opening, cache: Cache | None) -> Backbone:
+    return open_backbone(
+        opening.name,
+        weights=opening.weights,
+        output=opening.output,
+        precision=opening.precision,
+        engine=opening.engine,
+        flow=opening.flow,
+        poses=opening.poses,
+        cache=cache,
+    )
+
+
+def _head(record: _Record, files: Mapping[str, bytes]) -> Head:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        head = open_head(record.head, record.head_config)
+        head.load(load(files[BEST]))
+    except (SafetensorError, LookupError) as error:
+        raise ValueError(f"{BEST}: {error}") from error
+    if not 0 < record.temperature < float("inf"):
+        raise ValueError(f"its temperature is {record.temperature}")
+    if len(record.labels) < 2 or len(set(record.labels)) != len(record.labels):
+        raise ValueError("its labels are not at least two different ones")
+    if head.classes != len(record.labels):
+        raise ValueError(f"{len(record.labels)} labels for {head.classes} scores")
+    return head
+
+
+def _manifest(folder: Path, record: _Record, files: Mapping[str, bytes]) -> Manifest | None:
+    """The manifest, its paths counted from here, or from where the folder stood when it was written."""
+    if MANIFEST not in files:
+        return None
+    for root in dict.fromkeys((folder, Path(record.folder))):
+        try:
+            return read_manifest(folder / MANIFEST, root=root)
+        except ManifestError:  # none of its videos is there
+            continue
+    return None
+
+
+def _history(record: _Record, files: Mapping[str, bytes], manifest: Manifest | None) -> History | None:
+    if HISTORY not in files:
+        return None
+    history: History = History.from_json(json.loads(files[HISTORY]))
+    if manifest is None or not record.rows:
+        return history
+    return history.with_segments(*(tuple(manifest.segments[row] for row in record.rows[part]) for part in ("train", "val")))
+
+
+def _same_backbone(folder: Path, record: _Record, backbone: Backbone) -> tuple[str, ...]:
+    """Refuses a backbone that would give other features than those the head was fitted on; tells what is merely computed otherwise."""
+    here = json.loads(json.dumps(dict(backbone.identity)))
+    differing = sorted(name for name in here.keys() | record.identity.keys() if here.get(name) != record.identity.get(name))
+    told = {name: f"{name} was {_short(record.identity.get(name))} and is {_short(here.get(name))} here" for name in differing}
+    other = [told[name] for name in differing if name not in COMPUTED]
+    if other:
+        raise ModelError(
+            folder, f"its head was fitted on another {backbone.name} ({'; '.join(other)}); give it the same weights, or train again"
+        )
+    return tuple(f"scores may differ a little from those of its report: the {each}" for each in told.values())
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}..."

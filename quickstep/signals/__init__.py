@@ -1,0 +1,1 @@
+"""Files to arrays in time: video, optical flow, poses."""

@@ -1,0 +1,166 @@
+"""in_words: what was measured of a person, in a paragraph for people; and the columns of a table that fits a screen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from quickstep.signals.poses.kinematics.measure import Measured
+from quickstep.signals.poses.kinematics.quantities import LEVELS, Numbers
+
+# Heading and, in the words of NUMBERS, what stands under it: the ones that tell most, with their units.
+COLUMNS: tuple[tuple[str, str, int], ...] = (
+    ("speed (bl/s)", "speed", 2),
+    ("peak (bl/s)", "speed peak", 2),
+    ("hands (bl/s)", "hands speed", 2),
+    ("feet (bl/s)", "feet speed", 2),
+    ("accel. (bl/s²)", "acceleration", 1),
+    ("reach (bl)", "reach", 2),
+    ("fluidity (log)", "fluidity", 1),
+    ("symmetry (0-1)", "symmetry", 2),
+    ("evenness (0-1)", "evenness", 2),
+    ("tempo (/min)", "tempo", 0),
+    ("regularity (0-1)", "regularity", 2),
+    ("turns", "turns net", 2),
+    ("spins", "spins net", 2),
+    ("air (0-1)", "airtime", 2),
+)
+HEADINGS: tuple[str, ...] = ("person", "seconds", *(heading for heading, _, _ in COLUMNS), "level")
+LEGEND = "bl: body lengths; turns: + to the dancer's left; spins: + counter-clockwise as seen; –: cannot be known"
+_EVEN = (
+    (0.9, "left and right move equally much"),
+    (0.75, "left and right move nearly equally much"),
+    (0.4, "left and right move unequally"),
+    (0.0, "mostly one side alone moves"),
+)
+HEIGHT = 1.7  # metres of an adult, for saying a speed in words that one can imagine
+
+
+def table(measured: Measured) -> list[tuple[str, ...]]:
+    """A row for the whole and one for each window."""
+    rows = (measured.whole, *(measured.windows if len(measured.windows) > 1 else ()))
+    return [_row(numbers, whole=numbers is measured.whole) for numbers in rows]
+
+
+def _row(numbers: Numbers, *, whole: bool) -> tuple[str, ...]:
+    when = f"{numbers.start:.1f}-{numbers.end:.1f}{' (all)' if whole else ''}"
+    shown = [_short(_either(numbers, name), digits) for _, name, digits in COLUMNS]
+    return (str(numbers.person), when, *shown, numbers.level or "–")
+
+
+def _either(numbers: Numbers, name: str) -> float:
+    """A turn whose side is not known is shown all the same."""
+    value = numbers[name]
+    return numbers[name.removesuffix(" net")] if math.isnan(value) else value
+
+
+def _short(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def in_words(measured: Measured) -> str:
+    """One paragraph about a person."""
+    whole = measured.whole
+    sentences = [
+        f"Person {whole.person}, {whole.start:.1f} to {whole.end:.1f} s",
+        _speed(whole),
+        _reach(whole),
+        _evenly(whole),
+        _tempo(whole),
+        _turns(whole),
+        _level(whole),
+        _lacking(measured),
+    ]
+    return f"{sentences[0]}: {' '.join(sentence for sentence in sentences[1:] if sentence)}"
+
+
+def _speed(whole: Numbers) -> str:
+    if not _known(whole, "speed"):
+        return f"The speed is not known ({whole.unknown['speed']})."
+    text = f"moves at {whole['speed']:.2f} body lengths a second on average and {whole['speed peak']:.2f} at most"
+    parts = {part: whole[f"{part} speed"] for part in ("hands", "feet", "head") if _known(whole, f"{part} speed")}
+    if parts and whole["speed"] > 0.05:
+        quickest = max(parts, key=lambda part: parts[part])
+        metres = f"about {parts[quickest] * HEIGHT:.1f} m/s for an adult"
+        text += f"; the {quickest} {'is' if quickest == 'head' else 'are'} quickest ({parts[quickest]:.2f}, {metres})"
+    return f"{text}."
+
+
+def _reach(whole: Numbers) -> str:
+    said = []
+    if _known(whole, "reach"):
+        said.append(f"hands and feet reach {whole['reach']:.2f} body lengths from the centre, {whole['reach peak']:.2f} at most")
+    if _known(whole, "travel"):
+        said.append(f"the centre stays within {whole['travel']:.2f}")
+    return f"{_first('; '.join(said))}." if said else ""
+
+
+def _evenly(whole: Numbers) -> str:
+    said = []
+    if _known(whole, "fluidity"):
+        said.append(f"the fluidity is {whole['fluidity']:.1f} (nearer to 0 is smoother)")
+    if _known(whole, "evenness"):
+        even = whole["evenness"]
+        how = next(words for least, words in _EVEN if even >= least)
+        said.append(f"{how} ({even:.2f})")
+    if _known(whole, "symmetry"):
+        said.append(f"and are held as mirror images to {whole['symmetry']:.2f}")
+    return f"{_first(', '.join(said))}." if said else ""
+
+
+def _tempo(whole: Numbers) -> str:
+    if not _known(whole, "regularity"):
+        return ""
+    if not _known(whole, "tempo"):
+        return "Nothing repeats itself clearly."
+    regular = whole["regularity"]
+    how = "very regularly" if regular > 0.85 else "regularly" if regular > 0.65 else "fairly regularly" if regular > 0.45 else "loosely"
+    return f"The movement repeats itself {whole['tempo']:.0f} times a minute, {how} ({regular:.2f})."
+
+
+def _turns(whole: Numbers) -> str:
+    said = []
+    if _known(whole, "turns") and whole["turns"] >= 0.2:
+        side = _side(whole, "turns", ("to the left", "to the right"))
+        said.append(f"turns {whole['turns']:.1f} times about the vertical{side}")
+    if _known(whole, "spins") and whole["spins"] >= 0.2:
+        side = _side(whole, "spins", ("counter-clockwise", "clockwise"))
+        said.append(f"the trunk turns {whole['spins']:.1f} times in the picture plane{side}")
+    return f"{_first(' and '.join(said))}." if said else ""
+
+
+def _side(whole: Numbers, name: str, sides: Sequence[str]) -> str:
+    """To which side mostly, where it is clear."""
+    if not _known(whole, f"{name} net"):
+        return ""
+    net, total = whole[f"{name} net"], whole[name]
+    if abs(net) < 0.5 * total:
+        return ", to and fro"
+    mostly = "" if abs(net) > 0.9 * total else "mostly "
+    return f", {mostly}{sides[0] if net > 0 else sides[1]}"
+
+
+def _level(whole: Numbers) -> str:
+    said = []
+    if whole.level:
+        words = {"standing": "standing", "crouched": "crouched", "floor": "on the floor"}
+        shares = sorted(((whole[level], words[level]) for level in LEVELS), reverse=True)
+        said.append(", ".join(f"{100 * share:.0f} % of the time {word}" for share, word in shares if share >= 0.01))
+    if _known(whole, "airtime"):
+        longest = whole["longest air"]
+        air = whole["airtime"]
+        said.append("never in the air" if longest == 0 else f"in the air {100 * air:.0f} % of it, {longest:.2f} s at the longest")
+    return f"{_first('; '.join(said))}." if said else ""
+
+
+def _lacking(measured: Measured) -> str:
+    notes = [note for note in measured.notes if "hardly anything moves" not in note and "nothing repeats" not in note]
+    return f"Not known: {'; '.join(notes)}." if notes else ""
+
+
+def _known(whole: Numbers, name: str) -> bool:
+    return name not in whole.unknown
+
+
+def _first(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,265 @@
+"""Cache: computed arrays and small facts on disk, each under the hash of everything that decides it.
+
+Knows nothing of videos or networks. A value is written aside and renamed, so that readers, other processes and a kill at any
+moment never meet half a value; what fails its checksum is dropped and computed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from quickstep.types.errors import CacheError, MediaError
+
+Json = Any
+Arrays = dict[str, NDArray[Any]]
+
+_SCHEMA = """
+create table if not exists digests (path text primary key, stamp text not null, sha256 text not null) without rowid;
+create table if not exists facts (kind text, key text, value text not null, crc integer not null, primary key (kind, key)) without rowid;
+"""
+_PATIENCE = 60.0  # seconds to wait for another process
+_RACY_SECONDS = 2.0  # a file written this recently may change again under the same time stamp
+_STALE_SECONDS = 86_400.0  # a temporary file this old belongs to a process that was killed
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored value, for those who look after the cache."""
+
+    file: Path
+    key: Mapping[str, Json]
+    size: int  # bytes
+    used: float  # seconds since the epoch
+
+
+class Cache:
+    """A folder of computed values; by default $QUICKSTEP_CACHE, else the user's cache folder."""
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = Path(folder or os.environ.get("QUICKSTEP_CACHE") or user_cache_path("quickstep"))
+        self._local = threading.local()
+
+    def __repr__(self) -> str:
+        return f"Cache({str(self.folder)!r})"
+
+    # -- arrays ----------------------------------------------------------------------------------------------------------
+
+    def get(self, key: Mapping[str, Json]) -> Arrays | None:
+        """The arrays under a key, or None; a damaged file is removed and counts as absent."""
+        file = self._file(key)
+        try:
+            blob = file.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise CacheError(self.folder, f"the cache cannot be read: {_reason(error)}") from error
+        arrays = _unpack(blob)
+        with contextlib.suppress(OSError):  # another process may have pruned it, or the disk is read-only: the value is good
+            if arrays is None:
+                file.unlink()
+            elif time.time() - file.stat().st_mtime > _STALE_SECONDS:
+                os.utime(file)  # so that pruning knows what is still used
+        return arrays
+
+    def put(self, key: Mapping[str, Json], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep arrays under a key."""
+        packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        blob = save(packed, metadata={"key": canonical(key), "sha256": _checksum(packed)})
+        file = self._file(key)
+        temporary = None
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", suffix=".part", delete=False) as handle:
+                temporary = Path(handle.name)
+                handle.write(blob)
+            temporary.replace(file)
+        except OSError as error:
+            raise CacheError(self.folder, f"the cache cannot be written: {_reason(error)}; {_ELSEWHERE}") from error
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+
+    # -- facts -----------------------------------------------------------------------------------------------------------
+
+    def recall(self, kind: str, key: Mapping[str, Json]) -> Json | None:
+        """The fact of that kind under a key, or None."""
+        rows = self._query("select value, crc from facts where kind = ? and key = ?", (kind, hash_of(key)))
+        if not rows or zlib.crc32(rows[0][0].encode()) != rows[0][1]:
+            return None
+        return json.loads(rows[0][0])
+
+    def remember(self, kind: str, key: Mapping[str, Json], value: Json) -> None:
+        """Keep a small fact (what a probe found, a fingerprint) under its kind and key."""
+        text = canonical(value)
+        self._query("insert or replace into facts values (?, ?, ?, ?)", (kind, hash_of(key), text, zlib.crc32(text.encode())))
+
+    def digest(self, path: str | Path) -> str:
+        """The sha256 of a file's bytes, remembered for as long as its size and times stay as they are."""
+        file = Path(path)
+        try:
+            stat = file.stat()
+            name, stamp = str(file.resolve()), f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
+            rows = self._query("select sha256 from digests where path = ? and stamp = ?", (name, stamp))
+            if rows:
+                return str(rows[0][0])
+            with file.open("rb") as handle:
+                sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise MediaError(path, "there is no such file") from None
+        except CacheError:
+            raise
+        except (OSError, ValueError) as error:
+            raise MediaError(path, f"cannot be read: {_reason(error)}") from error
+        if time.time() - max(stat.st_mtime, stat.st_ctime) > _RACY_SECONDS:
+            self._query("insert or replace into digests values (?, ?, ?)", (name, stamp, sha256))
+        return sha256
+
+    # -- looking after it ------------------------------------------------------------------------------------------------
+
+    def entries(self) -> Iterator[Entry]:
+        """Every stored value with its key, in no particular order; networks that were translated for this machine too."""
+        for file in (self.folder / "arrays").glob("??/*.safetensors"):
+            with contextlib.suppress(FileNotFoundError):  # pruned meanwhile
+                stat = file.stat()
+                yield Entry(file, _key_of(file), stat.st_size, stat.st_mtime)
+        for folder in (self.folder / "networks").glob("*"):
+            sizes = [file.stat().st_size for file in folder.glob("*")]
+            yield Entry(folder, {"kind": "network"}, sum(sizes), folder.stat().st_mtime)
+
+    def prune(self, *, unused_days: float = 0.0) -> tuple[int, int]:
+        """Remove values not used for so many days (0: all) and what killed processes left; returns how many and their bytes."""
+        now, count, size = time.time(), 0, 0
+        parts = [file for file in (self.folder / "arrays").glob("??/.*.part") if now - file.stat().st_mtime > _STALE_SECONDS]
+        old = [entry for entry in self.entries() if entry.used <= now - unused_days * 86_400]
+        try:
+            for file in parts:
+                file.unlink(missing_ok=True)
+            for entry in old:
+                shutil.rmtree(entry.file) if entry.file.is_dir() else entry.file.unlink(missing_ok=True)
+                count, size = count + 1, size + entry.size
+        except OSError as error:
+            raise CacheError(self.folder, f"the cache cannot be pruned: {_reason(error)}") from error
+        if unused_days == 0 and (self.folder / "facts.sqlite").exists():
+            self._query("delete from facts", ())
+            self._query("delete from digests", ())
+        return count, size
+
+    def _file(self, key: Mapping[str, Json]) -> Path:
+        name = hash_of(key)
+        return self.folder / "arrays" / name[:2] / f"{name}.safetensors"
+
+    def _query(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Run one statement on this thread's connection; a database that is no database is set aside and begun anew."""
+        try:
+            return self._connection().execute(sql, values).fetchall()
+        except sqlite3.OperationalError as error:
+            raise CacheError(self.folder, f"the cache cannot be used: {error}; {_ELSEWHERE}") from error
+        except sqlite3.DatabaseError:
+            self._local.connection = None
+            with contextlib.suppress(FileNotFoundError):
+                (self.folder / "facts.sqlite").replace(self.folder / "facts.damaged")
+            for suffix in ("-wal", "-shm"):
+                (self.folder / f"facts.sqlite{suffix}").unlink(missing_ok=True)
+            return self._connection().execute(sql, values).fetchall()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                connection = sqlite3.connect(self.folder / "facts.sqlite", timeout=_PATIENCE, isolation_level=None)
+            except (OSError, sqlite3.OperationalError) as error:
+                raise CacheError(self.folder, f"the cache cannot be opened: {_reason(error)}; {_ELSEWHERE}") from error
+            _set_up(connection)
+            self._local.connection = connection
+        return connection
+
+
+_ELSEWHERE = "free some space there, or name another folder with --cache or QUICKSTEP_CACHE"
+_HEADER_LIMIT = 1 << 16
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    """Create the tables where they are not; several threads and processes may be doing so at this moment.
+
+    SQLite does not wait when two connections switch the journal at once: it says "locked", so the waiting is done here.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = normal")
+            connection.executescript(_SCHEMA)
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
+def canonical(value: Json) -> str:
+    """JSON with one spelling for one value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def hash_of(key: Json) -> str:
+    """The sha256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical(key).encode()).hexdigest()
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _metadata(blob: bytes) -> dict[str, str]:
+    """The metadata in a safetensors file's header: eight bytes of length, then JSON."""
+    length = int.from_bytes(blob[:8], "little")
+    metadata: dict[str, str] = json.loads(blob[8 : 8 + length])["__metadata__"]
+    return metadata
+
+
+def _key_of(file: Path) -> dict[str, Json]:
+    with file.open("rb") as handle:
+        blob = handle.read(8 + _HEADER_LIMIT)
+    try:
+        key: dict[str, Json] = json.loads(_metadata(blob)["key"])
+    except (ValueError, KeyError, TypeError):
+        return {"kind": "damaged"}
+    return key
+
+
+def _unpack(blob: bytes) -> Arrays | None:
+    """The arrays of a stored file, or None if a bit of it is not as it was written."""
+    try:
+        arrays: Arrays = load(blob)
+        return arrays if _metadata(blob)["sha256"] == _checksum(arrays) else None
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,104 @@
+"""Mirror: what a class is called when its segments are shown mirrored; by what was said, or by the words for sides in the labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from quickstep.training.augmentation.augment import Augment, Draw
+from quickstep.types.errors import ConfigError
+
+# Words for the two sides of a body or a turn, by which labels that are each other's mirror image are known.
+_SIDES = (
+    ("left", "right"),
+    ("leftward", "rightward"),
+    ("leftwards", "rightwards"),
+    ("clockwise", "anticlockwise"),
+    ("clockwise", "counterclockwise"),
+    ("clockwise", "anti-clockwise"),
+    ("clockwise", "counter-clockwise"),
+    ("cw", "ccw"),
+)
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """What mirrored segments are called: which labels swap, and which have no mirror image."""
+
+    swapped: dict[str, str]
+    never: frozenset[str]
+    notes: tuple[str, ...] = ()
+
+    def name(self, label: str, draw: Draw) -> str:
+        """The label of what is shown."""
+        return self.swapped.get(label, label) if draw.flipped else label
+
+    def allows(self, label: str) -> bool:
+        """Whether it may be shown mirrored."""
+        return label not in self.never
+
+
+def mirror_of(labels: Sequence[str], augment: Augment) -> Mirror:
+    """What the labels become in a mirror: as was said, and where nothing was, by the words for sides in them.
+
+    Labels that name a side and whose counterpart is not among them are not mirrored: their mirror image is no class here.
+    """
+    if augment.mirror_labels:
+        return _said(labels, augment.mirror_labels)
+    if augment.strength("flip") == 0:
+        return Mirror({}, frozenset())
+    swapped: dict[str, str] = {}
+    never: set[str] = set()
+    for label in labels:
+        images = _images(label)
+        there = [image for image in images if image in labels]
+        if there:
+            swapped[label] = there[0]
+        elif images:
+            never.add(label)
+    notes = []
+    pairs = sorted({tuple(sorted(pair)) for pair in swapped.items()})
+    if pairs:
+        told = ", ".join(f"{one!r} and {other!r}" for one, other in pairs)
+        notes.append(f"a mirrored segment changes its label between {told} (--mirror-labels none if that is wrong, --flip 0 for no mirror)")
+    if never:
+        notes.append(f"{', '.join(map(repr, sorted(never)))}: never shown mirrored, because the other side is no class here")
+    return Mirror(swapped, frozenset(never), tuple(notes))
+
+
+def _said(labels: Sequence[str], said: Sequence[str]) -> Mirror:
+    if list(said) == ["none"] and "none" not in labels:
+        return Mirror({}, frozenset())
+    swapped: dict[str, str] = {}
+    never: set[str] = set()
+    for each in said:
+        pairs = [(each[:at], each[at + 1 :]) for at, letter in enumerate(each) if letter == ":"]
+        known = [pair for pair in pairs if pair[0] in labels and pair[1] in labels]
+        if known:
+            one, other = known[0]
+            if {one, other} & swapped.keys():
+                raise ConfigError("mirror_labels", f"{each!r}: a label has one mirror image, and another was said before")
+            swapped |= {one: other, other: one}
+        elif each in labels:
+            never.add(each)
+        else:
+            raise ConfigError("mirror_labels", f"{each!r} is no label:label (or label alone) of {', '.join(labels)}")
+    return Mirror(swapped, frozenset(never))
+
+
+def _images(label: str) -> list[str]:
+    """What the label may be called in a mirror; none where it names no side."""
+    found = []
+    for pair in _SIDES:
+        for one, other in (pair, pair[::-1]):
+            image, count = re.subn(rf"(?<![^\W_]){re.escape(one)}(?![^\W_])", _like(other), label, flags=re.IGNORECASE)
+            other_too = re.search(rf"(?<![^\W_]){re.escape(other)}(?![^\W_])", label, flags=re.IGNORECASE)
+            if count and not other_too:
+                found.append(image)
+    return found
+
+
+def _like(word: str) -> Callable[[re.Match[str]], str]:
+    """Puts a word in place of another, with a capital where that had one."""
+    return lambda found: word.capitalize() if found.group()[:1].isupper() else word

@@ -1,0 +1,164 @@
+"""FinetuneConfig: everything that can be said of fine-tuning; the command line's options are made of it. Imports no network library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from quickstep.types.config_fields import at_least, between, one_of, setting
+from quickstep.types.errors import ConfigError
+
+MEASURES = ("accuracy", "balanced-accuracy", "macro-f1", "loss")
+SCHEDULES = ("cosine", "step", "exponential", "constant")
+USUAL_BACKBONE = "clip-vit-b32"
+USUAL_BLOCKS = 3  # that are opened of networks that see pictures: more forget more than some hundreds of videos teach
+
+# The first rate where none is said: of networks that know something already, and of those that begin from scratch.
+_RATES = {"adamw": (3e-5, 1e-3), "adam": (3e-5, 1e-3), "sgd": (0.003, 0.03)}
+_HEAD_RATES = (10.0, 1.0)  # times that, for the head
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """What is tuned, how it looks, how it learns and when it ends; the defaults suit some hundreds of videos."""
+
+    # -- what is tuned
+    backbone: str | None = setting(None, "the network to train further; by default clip-vit-b32")
+    weights: str | None = setting(None, "a local file or folder (or another hub name) to take its weights from")
+    init: str | None = setting(None, "where there are no weights: scratch, or inflate:FILE for 3D weights made of 2D ones")
+    width: float | None = setting(None, "for --init scratch: a narrower network, as a share of the usual width")
+    output: str | None = setting(None, "which of the network's outputs: projected or pooled")
+    flow: str | None = setting(None, "how motion is found for i3d-flow: dis, tvl1 or farneback; dis,camera takes the camera's away")
+    from_: str | None = setting(None, "the folder of a model of ours to go on from, instead of a backbone")
+    new_head: bool = setting(False, "replace a head that tells other classes apart")
+    blocks: str | None = setting(None, "how many blocks from the top learn, or all; by default 3 where it sees pictures, else all")
+
+    # -- how it looks
+    frames: int | None = setting(None, "frames a window; by default the network's own number")
+    fps: float | None = setting(None, "frames a second; by default the network's own pace, or spread over the segment")
+    size: int | None = setting(None, "pixels of the square that is seen, where the network takes another")
+    windows: int | None = setting(None, "windows a segment when it is tested; their scores are averaged")
+    crops: int | None = setting(None, "looks at each window when it is tested: 1, 3, 5 or 10")
+
+    # -- how it learns
+    epochs: int = setting(30, "passes over the training segments, at most")
+    batch: int = setting(8, "segments a step, over all GPUs together")
+    accumulate: int = setting(1, "parts in which a step is taken, one after the other: less memory, the same step")
+    auto_batch: bool = setting(False, "find by trial into how many parts a step must be taken to fit into memory")
+    optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", "adamw, adam or sgd (with momentum)")
+    learning_rate: float | None = setting(None, "size of the first steps; by default what suits the optimizer and the start")
+    head_rate: float | None = setting(None, "how many times faster the head learns; by default 10, from scratch 1")
+    layer_decay: float = setting(1.0, "what is left of the rate from one block to the one below it")
+    momentum: float = setting(0.9, "of sgd")
+    weight_decay: float = setting(0.01, "pull of the weights to zero; not of biases and norms")
+    clip: float = setting(1.0, "the longest step's gradient, as a norm; 0 for no limit")
+    schedule: Literal["cosine", "step", "exponential", "constant"] = setting(
+        "cosine", "how the rate falls: cosine, step, exponential, constant"
+    )
+    warmup: float = setting(1.0, "epochs in which the rate grows from nothing")
+    decay: float = setting(0.1, "step and exponential: what is left of the rate after `every` epochs")
+    every: float | None = setting(None, "step and exponential: those epochs; by default a third of all")
+
+    # -- what is asked of it
+    label_smoothing: float = setting(0.0, "share of each label that is spread over all classes")
+    mixup: float = setting(0.0, "mix segments by two; the greater, the more even (0.2 is usual)")
+    class_weights: bool = setting(False, "let every class count the same, however many segments it has")
+    balanced: bool = setting(False, "show every class as often as the others instead")
+    dropout: float = setting(0.2, "share of the numbers hidden from the head while it learns")
+    ema: float = setting(0.0, "average the weights over steps with this memory (0.999 is usual); the average is what is kept")
+
+    # -- when it ends
+    measure: Literal["accuracy", "balanced-accuracy", "macro-f1", "loss"] = setting(
+        "loss", "what chooses the best epoch on validation: accuracy, balanced-accuracy, macro-f1 or loss"
+    )
+    patience: int | None = setting(None, "stop after so many epochs without a better one; by default a third of all")
+    save_minutes: float = setting(10.0, "keep the state at least so often, and after every epoch")
+
+    # -- where it runs
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto, cpu or cuda")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", "fp32, bf16 or fp16; auto is bf16 on GPUs that are fast in it")
+    workers: int | None = setting(None, "threads that decode ahead of the network; by default one a core")
+    memory: float = setting(2.0, "GB of decoded pictures that are kept, where the moments do not change")
+    tensorboard: str | None = setting(None, "a folder for TensorBoard")
+    seed: int = setting(0, "for the split and the fit: the same seed gives the same model on the same machine")
+
+    def __post_init__(self) -> None:
+        self._check_counts()
+        one_of("optimizer", self.optimizer, _RATES)
+        one_of("schedule", self.schedule, SCHEDULES)
+        one_of("measure", self.measure, MEASURES)
+        one_of("device", self.device, ("auto", "cpu", "cuda"))
+        one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
+        for name, low, high in (("label_smoothing", 0, 0.99), ("dropout", 0, 0.95), ("ema", 0, 0.99999), ("momentum", 0, 0.999)):
+            between(name, getattr(self, name), low, high)
+        between("layer_decay", self.layer_decay, 0.01, 1)
+        between("decay", self.decay, 1e-6, 1)
+        for name in ("weight_decay", "clip", "warmup", "mixup", "memory", "save_minutes"):
+            at_least(name, getattr(self, name), 0)
+        for name in ("learning_rate", "head_rate", "every", "width"):
+            said = getattr(self, name)
+            if said is not None and not 0 < said < float("inf"):
+                raise ConfigError(name, f"above 0, not {said:g}")
+        if self.blocks is not None and self.blocks != "all" and not self.blocks.isdecimal():
+            raise ConfigError("blocks", f"a number from 0 on, or all, not {self.blocks!r}")
+        if self.class_weights and self.balanced:
+            raise ConfigError("balanced", "shows every class as often already; leave out --class-weights")
+        if self.from_ is not None and (self.backbone or self.weights or self.init):
+            raise ConfigError("from", "a model brings its own network; leave out --backbone, --weights and --init")
+
+    def _check_counts(self) -> None:
+        between("epochs", self.epochs, 1, 1_000_000)
+        between("batch", self.batch, 1, 65_536)
+        between("accumulate", self.accumulate, 1, self.batch)
+        between("seed", self.seed, 0, 2**63 - 1)
+        for name, low in (("patience", 1), ("workers", 1), ("frames", 1), ("size", 8), ("windows", 1)):
+            if getattr(self, name) is not None:
+                at_least(name, getattr(self, name), low)
+
+    @property
+    def scratch(self) -> bool:
+        """Whether the network knows nothing yet."""
+        return (self.init or "").partition(":")[0] == "scratch"
+
+    @property
+    def rate(self) -> float:
+        """The first learning rate of the network's topmost block."""
+        return self.learning_rate or _RATES[self.optimizer][self.scratch]
+
+    @property
+    def rate_of_head(self) -> float:
+        """The first learning rate of the head."""
+        return self.rate * (self.head_rate or _HEAD_RATES[self.scratch])
+
+    @property
+    def tires_after(self) -> int:
+        """Epochs without a better one after which it ends."""
+        return self.patience or max(5, -(-self.epochs // 3))
+
+    def left(self, epochs: float) -> float:
+        """What is left of the first rate after so many epochs, of which some may be begun."""
+        if epochs < self.warmup:
+            return epochs / self.warmup
+        return _left(self, epochs)
+
+    def open_blocks(self, there: int, *, pictures: bool) -> int:
+        """How many blocks from the top learn."""
+        if self.blocks == "all" or (self.blocks is None and (self.scratch or not pictures)):
+            return there
+        wanted = USUAL_BLOCKS if self.blocks is None else int(self.blocks)
+        if self.blocks is not None and wanted > there:
+            raise ConfigError("blocks", f"the network has {there} blocks, so at most so many, or all; not {wanted}")
+        return min(wanted, there)
+
+
+def _left(config: FinetuneConfig, epochs: float) -> float:
+    import math
+
+    span = max(config.epochs - config.warmup, 1e-9)
+    share = min(1.0, (epochs - config.warmup) / span)
+    every = config.every or max(1.0, config.epochs / 3)
+    if config.schedule == "cosine":
+        return 0.5 + 0.5 * math.cos(math.pi * share)
+    if config.schedule == "step":
+        return float(config.decay ** math.floor(epochs / every + 1e-9))
+    return float(config.decay ** (epochs / every)) if config.schedule == "exponential" else 1.0

@@ -1,0 +1,256 @@
+"""learning_curve: a labelled set -> how accuracy grows with the number of labels, on a part that nothing is chosen on."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.backbones import reads_words, view_for, with_words
+from quickstep.datasets.class_descriptions import Wording, read_wording
+from quickstep.datasets.manifest import Manifest
+from quickstep.datasets.splits import SplitConfig, split
+from quickstep.heads import Examples, FitConfig, open_head
+from quickstep.models.feature_extraction import Extraction, extract
+from quickstep.models.text_features import suited, texts_of
+from quickstep.storage.cache import Cache
+from quickstep.training.learning_curve.config import CurveConfig
+from quickstep.training.learning_curve.curve import Beside, LearningCurve, Point
+from quickstep.training.learning_curve.intervals import Held
+from quickstep.training.learning_curve.label_gain import advise
+from quickstep.training.learning_curve.trials import Part, Trials
+from quickstep.training.train import open_for_training
+from quickstep.types.errors import ConfigError, ManifestError
+from quickstep.types.progress import Progress, silent
+from quickstep.types.segment import Segment
+from quickstep.types.signals import Texts
+
+if TYPE_CHECKING:
+    from quickstep.backbones import Backbone
+
+Ints = NDArray[np.int64]
+WITH_WORDS, WITHOUT = "few-shot", "prototypes"
+
+
+def learning_curve(
+    manifest: Manifest,
+    config: CurveConfig | None = None,
+    *,
+    backbone: Backbone | None = None,
+    cache: Cache | None = None,
+    progress: Progress = silent,
+    strict: bool = False,
+) -> LearningCurve:
+    """Fit heads on few and more segments a class, several draws of each, and measure them on the held-out part.
+
+    `backbone` is an instance to use in place of the config's name.
+    """
+    started = time.perf_counter()
+    config, cache = config or CurveConfig(), cache or Cache()
+    eyes = _Eyes.opened(config, backbone, cache, progress)
+    words = eyes.wording(manifest)
+    manifest, notes = _parted(manifest, config, cache=cache, progress=progress)
+    found = eyes.see([segment for segment in manifest.segments if segment.split in ("train", "test")]).check(strict=strict)
+    sides = _Sides.of(manifest, found)
+    texts = texts_of(eyes.backbone, _only(words, sides.labels), cache=cache) if words else None
+    held = Held.of(sides.held_out.labels, sides.held_out.groups, len(sides.labels), seed=config.seed)
+    shots, short = _reachable(config.numbers, sides)
+    trials = Trials(sides.pool, sides.held_out, len(sides.labels), eyes.head, texts, config.repeats, config.seed, progress)
+    said = trials.run([(number, {}) for number in shots])
+    beside = [_majority(sides, held)]
+    if words is not None and texts is not None:
+        beside += _words_alone(eyes, _only(words, sides.labels), texts, sides, held)
+    advice = advise(trials, held, sides.labels, shots=shots, said=said, more=config.more) if config.more else None
+    return LearningCurve(
+        source=str(manifest.source or ""),
+        fingerprint=manifest.fingerprint,
+        labels=sides.labels,
+        backbone=eyes.backbone.name,
+        head=eyes.head,
+        learnt_from=_counted(sides.pool.labels, sides.labels),
+        held_out=_counted(sides.held_out.labels, sides.labels),
+        groups=len(set(sides.held_out.groups)),
+        repeats=config.repeats,
+        seed=config.seed,
+        points=tuple(_point(number, each, held, sides) for number, each in zip(shots, said)),
+        beside=tuple(beside),
+        last_step=held.gain(said[-1], said[-2]) if len(shots) > 1 else None,
+        advice=advice,
+        notes=(*notes, *sides.notes, *short, *_about(held, config)),
+        failures=tuple(f"{failure.segment}: {failure.error}" for failure in found.failures),
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+@dataclass(frozen=True)
+class _Eyes:
+    """What is looked with, and which head is fitted to it."""
+
+    backbone: Backbone
+    head: str
+    config: CurveConfig
+    own: bool  # whether the backbone was given as an instance
+    cache: Cache
+    progress: Progress
+
+    @classmethod
+    def opened(cls, config: CurveConfig, backbone: Backbone | None, cache: Cache, progress: Progress) -> _Eyes:
+        parts = config.head is not None and getattr(open_head(config.head), "reads_parts", False)
+        looker = backbone if backbone is not None else open_for_training(config.looking(), cache, parts=parts)
+        head = config.head or (WITH_WORDS if reads_words(looker) else WITHOUT)
+        return cls(looker, head, config, backbone is not None, cache, progress)
+
+    def see(self, segments: Sequence[Segment]) -> Extraction:
+        """Their features, through the cache."""
+        view = view_for(self.backbone, frames=self.config.frames)
+        return extract(segments, self.backbone, view=view, cache=self.cache, progress=self.progress)
+
+    def wording(self, manifest: Manifest) -> Wording | None:
+        """What the labels mean in words, where they can be read."""
+        config = self.config
+        if not reads_words(self.backbone):
+            if getattr(open_head(self.head), "reads_texts", False) or config.template or config.words:
+                with_words(self.backbone)
+            return None
+        wording = read_wording(manifest.labels, templates=config.template, words=config.words)
+        return suited(wording, self.backbone, templates=config.template)
+
+    def for_words(self) -> _Eyes:
+        """Eyes that hold words against what is seen as the network itself does: X-CLIP lets what is seen rewrite them."""
+        if self.own or not getattr(self.backbone, "prompted_output", None):
+            return self
+        return replace(self, backbone=open_for_training(self.config.looking(), self.cache, parts=True))
+
+
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """What is drawn from, and what is held out."""
+
+    labels: tuple[str, ...]
+    pool: Part
+    held_out: Part
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest, found: Extraction) -> _Sides:
+        source = manifest.source or Path("manifest")
+        seen = {part: [s for s in manifest.part(part).segments if s in found.features] for part in ("train", "test")}
+        labels = tuple(sorted({str(segment.label) for segment in seen["train"]}))
+        if len(labels) < 2:
+            failed = f" ({len(found.failures)} videos cannot be used, such as {found.failures[0]})" if found.failures else ""
+            raise ManifestError(source, f"has usable segments to learn from of {len(labels)} classes only; it takes two{failed}")
+        known = [segment for segment in seen["test"] if segment.label in labels]
+        if not known:
+            raise ManifestError(source, "has no usable held-out segment of a class that can be learnt; put some into the test part")
+        notes = []
+        lost = Counter(str(segment.label) for segment in seen["test"] if segment.label not in labels)
+        notes += [f"{count} held-out segments of {label!r} are left out: it has none to learn from" for label, count in lost.items()]
+        untested = sorted(set(labels) - {str(segment.label) for segment in known})
+        if untested:
+            notes.append(f"no segment is held out of {', '.join(map(repr, untested))}: nothing can be said of how well it is recognised")
+
+        def part(segments: Sequence[Segment]) -> Part:
+            numbers = np.array([labels.index(str(segment.label)) for segment in segments], dtype=np.int64)
+            return Part(tuple(segments), [found.features[segment] for segment in segments], numbers)
+
+        return cls(labels, part(seen["train"]), part(known), tuple(notes))
+
+
+def _only(words: Wording, labels: Sequence[str]) -> Wording:
+    return Wording(tuple(labels), tuple(words.by_label[label] for label in labels))
+
+
+def _parted(manifest: Manifest, config: CurveConfig, *, cache: Cache, progress: Progress) -> tuple[Manifest, list[str]]:
+    """The manifest with a test part: its own, else one that is drawn once, divides no group, and nothing is chosen on."""
+    source = manifest.source or Path("manifest")
+    bare = next((segment for segment in manifest.segments if segment.label is None), None)
+    if bare is not None:
+        raise ManifestError(source, f"{bare} has no label, and a learning curve needs one for each video")
+    if len(manifest.labels) < 2:
+        raise ManifestError(source, f"has {len(manifest.labels)} classes; a learning curve takes at least two")
+    notes: list[str] = []
+    if "test" not in manifest.splits or any(segment.split is None for segment in manifest.segments):
+        drawn = split(manifest, SplitConfig(val=0.0, test=config.test, seed=config.seed), cache=cache, progress=progress)
+        manifest = drawn.manifest
+        notes += drawn.warnings
+    if not manifest.part("train").segments:
+        raise ManifestError(source, "has no train part to draw from")
+    watched = len(manifest.part("val").segments)
+    if watched:
+        notes.append(f"the {watched} segments of the val part are not used: nothing here is stopped or calibrated by them")
+    return manifest, notes
+
+
+def _reachable(numbers: Sequence[int], sides: _Sides) -> tuple[list[int], list[str]]:
+    """The shots that at least half of the classes have, and what is to be said of the others."""
+    have = np.bincount(sides.pool.labels, minlength=len(sides.labels))
+    reached = [number for number in numbers if 2 * int((have >= number).sum()) >= len(have)]
+    if not reached:
+        raise ConfigError(
+            "shots", f"half of the classes have at most {int(np.median(have))} segments to learn from, fewer than {numbers[0]}"
+        )
+    notes = []
+    beyond = [number for number in numbers if number not in reached]
+    if beyond:
+        enough = int((have >= beyond[0]).sum())
+        why = f"only {enough} of {len(have)} classes have {beyond[0]} segments to learn from"
+        notes.append(f"the curve ends at {reached[-1]} segments a class: {why}")
+    lacking = [f"{label!r} ({count})" for label, count in zip(sides.labels, have) if count < reached[-1]]
+    if lacking:
+        named = ", ".join(lacking[:8]) + (f" and {len(lacking) - 8} more" if len(lacking) > 8 else "")
+        notes.append(f"fewer than {reached[-1]} segments to learn from, so that all of theirs were taken: {named}")
+    return reached, notes
+
+
+def _point(shots: int, said: Ints, held: Held, sides: _Sides) -> Point:
+    counts = _counted(sides.pool.labels, sides.labels)
+    return Point(
+        shots=shots,
+        accuracy=held.accuracy(said),
+        balanced_accuracy=held.balanced(said),
+        draws=tuple((said == held.labels).mean(axis=1).tolist()),
+        recalls=tuple(held.recalls(said)),
+        fewer={label: count for label, count in counts.items() if count < shots},
+    )
+
+
+def _majority(sides: _Sides, held: Held) -> Beside:
+    """Always the label that is commonest where one learns."""
+    usual = int(np.bincount(sides.pool.labels).argmax())
+    return _beside("majority", f"always {sides.labels[usual]!r}", np.full((1, len(held.labels)), usual), held)
+
+
+def _words_alone(eyes: _Eyes, words: Wording, texts: Texts, sides: _Sides, held: Held) -> list[Beside]:
+    """No example at all: what the words say."""
+    reader, features = eyes.for_words(), sides.held_out.features
+    if reader is not eyes:
+        found = reader.see(sides.held_out.segments)
+        if found.failures:
+            return []
+        texts = texts_of(reader.backbone, words, cache=eyes.cache)
+        features = [found.features[segment] for segment in sides.held_out.segments]
+    head = open_head("prompts")
+    head.fit(Examples([], np.zeros(0, np.int64), texts=texts), None, classes=len(sides.labels), fitting=FitConfig())
+    return [_beside("words", "words alone", head.scores(features).argmax(axis=1)[None], held)]
+
+
+def _beside(name: str, about: str, said: Ints, held: Held) -> Beside:
+    return Beside(name, about, held.accuracy(said), held.balanced(said))
+
+
+def _about(held: Held, config: CurveConfig) -> list[str]:
+    notes = [f"about the intervals: {held.units.note}"] if held.units.note else []
+    if config.repeats < 3:
+        notes.append("with so few draws the intervals know little of the luck of drawing; try --repeats 5")
+    return notes
+
+
+def _counted(numbers: Ints, labels: Sequence[str]) -> dict[str, int]:
+    counts = np.bincount(numbers, minlength=len(labels))
+    return {label: int(count) for label, count in zip(labels, counts)}

@@ -1,0 +1,100 @@
+"""Recipes: named settings, one flat toml each, for systems that people come from and for those who want no choice; knows no video.
+
+A recipe says which verb it is for (`verb = "train"`, "finetune" or "tune"; train where it does not say) and what it is (`about`).
+Defaults < recipe < what is said beside it. What came of it is saved in the model, so that nobody needs the recipe again.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from quickstep.storage.serialization import from_plain
+from quickstep.training.train import TrainConfig
+from quickstep.types.errors import ConfigError, UnknownName
+
+# The configs that a verb's options come from; a recipe may set the fields of all of them. Loaded when a recipe asks for them.
+VERBS: dict[str, tuple[str, ...]] = {
+    "train": ("quickstep.training.train:TrainConfig",),
+    "finetune": ("quickstep.training.finetuning:FinetuneConfig", "quickstep.training.augmentation.augment:Augment"),
+    "tune": ("quickstep.training.tuning:TuneConfig", "quickstep.training.train:TrainConfig"),
+}
+_TARGETS = {"train": "-o MODEL", "finetune": "-o MODEL", "tune": "-o FOLDER"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one verb."""
+
+    name: str
+    verb: str
+    about: str
+    settings: Mapping[str, Any]
+    text: str  # the toml itself
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The recipes that ship with quickstep."""
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files(__name__).iterdir() if file.name.endswith(".toml")))
+
+
+def open_recipe(name: str) -> Recipe:
+    """A recipe that ships, or a toml file of one's own; its settings are checked when they are read for a verb."""
+    own = name.endswith(".toml")
+    if not own and name not in recipe_names():
+        raise UnknownName("recipe", name, recipe_names())
+    try:
+        text = Path(name).read_text(encoding="utf-8") if own else (files(__name__) / f"{name}.toml").read_text(encoding="utf-8")
+        settings = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError("recipe", f"{name} cannot be read as toml: {error}") from error
+    verb, about = settings.pop("verb", "train"), settings.pop("about", "")
+    if verb not in VERBS:
+        raise ConfigError("recipe", f"{name} is for the verb {verb!r}; there are {', '.join(VERBS)}")
+    return Recipe(name, verb, str(about), settings, text)
+
+
+def read_recipe(name: str, *, verb: str | None = None) -> dict[str, Any]:
+    """The settings of a recipe, all known to its verb and in their ranges; with `verb`, refused if it is for another one."""
+    recipe = open_recipe(name)
+    if verb is not None and recipe.verb != verb:
+        right = f"quickstep {recipe.verb} DATA {_TARGETS[recipe.verb]} --recipe {name}"
+        raise ConfigError("recipe", f"{name} is a recipe for {recipe.verb!r} and not for {verb!r}: {right}")
+    configs(recipe)
+    return dict(recipe.settings)
+
+
+def configs(recipe: Recipe) -> tuple[Any, ...]:
+    """The verb's configs with the recipe's settings: for train a TrainConfig, for finetune a FinetuneConfig and an Augment, ..."""
+    kinds = [_load(target) for target in VERBS[recipe.verb]]
+    known = {each.name for kind in kinds for each in fields(kind)}
+    unknown = sorted(set(recipe.settings) - known)
+    if unknown:
+        raise ConfigError("recipe", f"{recipe.name} has a {unknown[0]!r} that is not known to `quickstep {recipe.verb}`")
+    return tuple(_made(recipe.name, kind, recipe.settings) for kind in kinds)
+
+
+def train_config(name: str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
+    """The settings of a recipe for train, with some of them changed."""
+    settings = read_recipe(name, verb="train") | dict(changes or {})
+    return _made(name, TrainConfig, settings)  # type: ignore[no-any-return]
+
+
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _made(name: str, kind: Any, settings: Mapping[str, Any]) -> Any:
+    mine = {field.name for field in fields(kind)}
+    try:
+        return from_plain(kind, {key: value for key, value in settings.items() if key in mine}, where=name)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError("recipe", str(error)) from error

@@ -1,0 +1,32 @@
+"""setting: a config field whose default and help text stand once; the command line's options are generated from them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import field
+from typing import Any
+
+from quickstep.types.errors import ConfigError
+
+
+def setting(default: Any, help: str) -> Any:
+    """A dataclass field with its help text."""
+    return field(default=default, metadata={"help": help})
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Refuse a number below `least` (and NaN), naming the setting."""
+    if not value >= least:
+        raise ConfigError(name, f"at least {least:g}, not {value:g}")
+
+
+def between(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a number outside low..high (and NaN), naming the setting."""
+    if not low <= value <= high:
+        raise ConfigError(name, f"from {low:g} to {high:g}, not {value:g}")
+
+
+def one_of(name: str, value: str, choices: Collection[str]) -> None:
+    """Refuse a word that is not among the choices, naming them."""
+    if value not in choices:
+        raise ConfigError(name, f"one of {', '.join(sorted(choices))}, not {value!r}")

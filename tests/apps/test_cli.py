@@ -1,0 +1,184 @@
+"""The command line: quick help, one-line errors, data on stdout and words on stderr, an end that keeps what was done."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import call
+
+from quickstep.apps.cli import COMMANDS
+from quickstep.datasets.synthetic import DemoConfig, draw_dancers
+
+
+def run(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, as a person would."""
+    return subprocess.run([sys.executable, "-m", "quickstep", *map(str, words)], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def dances(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two moves of seven dancers, small and short."""
+    folder = tmp_path_factory.mktemp("dances") / "DANCES"
+    draw_dancers(folder, DemoConfig(moves=("windmill", "toprock"), videos=7, dancers=7, seconds=1, width=96, height=72))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(dances: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "dances"
+    done = run("train", dances / "dancers.csv", "-o", out, "--backbone", "motion", "--epochs", "20")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_help_is_quick_and_names_every_command() -> None:
+    best = min(_seconds_of_help() for _ in range(5))
+    assert best < 0.3
+    printed = run("--help").stdout
+    assert all(command in printed for command in COMMANDS)
+
+
+def _seconds_of_help() -> float:
+    """Processor time: what else the machine does is not its fault."""
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "quickstep", "--help"], capture_output=True, check=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_each_command_explains_each_of_its_options(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = call(capsys, command, "--help")
+    assert status == 0
+    rows = [line.strip("│ *") for line in out.splitlines() if line.startswith("│")]
+    bare = [row for row in rows if row.startswith("--") and len(row.split("  ", 1)) < 2 and not row.startswith("--help")]
+    assert not bare
+
+
+def test_predict_prints_data_on_stdout_and_words_on_stderr(model: Path, dances: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = call(capsys, "predict", model, dances / "windmill", "--json")
+    assert status == 0
+    answers = json.loads(out)
+    assert len(answers["predictions"]) == 7
+    assert answers["failures"] == []
+    assert "quickstep:" not in err
+    status, out, _ = call(capsys, "predict", model, dances / "windmill", "--csv")
+    assert out.splitlines()[0].startswith("path,start,end,label,score")
+    assert len(out.splitlines()) == 8
+    status, out, _ = call(capsys, "predict", model, dances / "windmill", "--top", "9")
+    assert status == 0
+    assert "toprock" in out
+
+
+def test_evaluate_gives_the_scores_that_predict_gives(model: Path, dances: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = call(capsys, "evaluate", model, "--json")
+    assert status == 0, err
+    tested = json.loads(out)["tested"]
+    assert (model / "report.html").exists()
+    status, out, _ = call(capsys, "predict", model, *(row["path"] for row in tested), "--json")
+    predicted = {row["path"]: row["scores"] for row in json.loads(out)["predictions"]}
+    labels = json.loads((model / "model.json").read_text())["labels"]
+    for row in tested:
+        assert [predicted[row["path"]][label] for label in labels] == pytest.approx(row["scores"], abs=1e-6)
+
+
+def test_a_video_that_cannot_be_read_is_listed_and_the_others_named(
+    model: Path, dances: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "notes.mp4"
+    bad.write_text("not a video")
+    good = next((dances / "windmill").glob("*.mp4"))
+    status, out, err = call(capsys, "predict", model, bad, good)
+    assert status == 0
+    assert good.name in out
+    assert "notes.mp4" in err
+    status, out, err = call(capsys, "predict", model, bad)
+    assert status == 1
+    status, _, err = call(capsys, "predict", model, bad, good, "--strict")
+    assert status == 1
+    assert err.splitlines()[-1].startswith("quickstep: ")
+
+
+def wrong_commands(tmp: Path, model: Path, dances: Path) -> dict[str, list[str | Path]]:
+    (tmp / "empty").mkdir()
+    (tmp / "one" / "halo").mkdir(parents=True)
+    for video in (dances / "windmill").glob("*.mp4"):
+        (tmp / "one" / "halo" / video.name).write_bytes(video.read_bytes())
+    (tmp / "nan.csv").write_text("path,label,start\na.mp4,halo,NaN\n")
+    (tmp / "back.csv").write_text("path,label,start,end\na.mp4,halo,3,1\n")
+    (tmp / "file").write_text("in the way")
+    return {
+        "an empty folder": ["train", tmp / "empty", "-o", tmp / "out", "--backbone", "motion"],
+        "no folder": ["train", tmp / "nowhere", "-o", tmp / "out", "--backbone", "motion"],
+        "one class": ["train", tmp / "one", "-o", tmp / "out", "--backbone", "motion"],
+        "NaN in a csv": ["scan", tmp / "nan.csv"],
+        "an end before its start": ["train", tmp / "back.csv", "-o", tmp / "out", "--backbone", "motion"],
+        "a backbone that is none": ["train", dances, "-o", tmp / "out", "--backbone", "motoin"],
+        "a head that is none": ["train", dances, "-o", tmp / "out", "--backbone", "motion", "--head", "linaer"],
+        "a setting out of range": ["train", dances, "-o", tmp / "out", "--backbone", "motion", "--epochs", "0"],
+        "weights that are nowhere": ["train", dances, "-o", tmp / "out", "--backbone", "clip-vit-b32", "--weights", tmp / "nowhere"],
+        "a model that is none": ["predict", tmp / "empty", dances],
+        "no model": ["evaluate", tmp / "nowhere"],
+        "top of nothing": ["predict", model, dances, "--top", "0"],
+        "one model to compare": ["compare", model],
+        "an output that is a file": ["train", dances, "-o", tmp / "file", "--backbone", "motion"],
+        "a cache that is a file": ["scan", dances, "--cache", tmp / "file"],
+    }
+
+
+def test_a_persons_mistake_is_one_line(model: Path, dances: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, words in wrong_commands(tmp_path, model, dances).items():
+        status, out, err = call(capsys, *words)
+        last = err.strip().splitlines()[-1]
+        assert status == 1, name
+        assert last.startswith("quickstep: "), (name, err)
+        assert "Traceback" not in err, name
+        assert len(last) < 400, (name, last)
+        assert out == "", name
+
+
+def test_an_unknown_option_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    done = run("train", "x", "-o", "y", "--epoch", "3")
+    assert done.returncode != 0
+    assert "--epochs" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_ends_in_one_line_and_keeps_what_was_computed(
+    tmp_path: Path, own_cache: Path, sign: signal.Signals, status: int
+) -> None:
+    data = tmp_path / "DANCES"
+    draw_dancers(data, DemoConfig(moves=("windmill", "toprock"), videos=8, dancers=8, seconds=2, width=96, height=72))
+    command = [sys.executable, "-m", "quickstep", "train", str(data / "dancers.csv"), "-o", str(tmp_path / "out"), "--backbone", "motion"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and not list(own_cache.glob("arrays/*/*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(sign)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    assert "stopped; what was computed is kept" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out" / "model.json").exists()
+    assert list(own_cache.glob("arrays/*/*.safetensors"))
+    assert not list(own_cache.glob("arrays/*/.*.part"))
+
+
+def test_doctor_and_cache_speak_json(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    status, out, _ = call(capsys, "doctor", "--json")
+    assert status == 0
+    assert {"python", "ffmpeg", "device", "cache", "CLIP weights"} <= {finding["what"] for finding in json.loads(out)}
+    status, out, _ = call(capsys, "cache", "--json")
+    assert status == 0
+    assert json.loads(out) == []

@@ -1,0 +1,152 @@
+"""A model goes out without what tells of people, and comes back by its name with the same answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+import yaml
+from checkpoints import save
+from toys import draw_colours
+
+from quickstep.apps.cli import app
+from quickstep.apps.publishing import PublishConfig, publish
+from quickstep.datasets.manifest import Manifest
+from quickstep.evaluation import evaluate
+from quickstep.evaluation.rendering import write_card, write_report
+from quickstep.models.ensemble import Ensemble, load_model
+from quickstep.models.model import Model, Opening
+from quickstep.training.train import TrainConfig, train
+from quickstep.types.errors import ConfigError, ModelError
+
+FAST = TrainConfig(backbone="toys:Colours", epochs=15)
+
+
+@pytest.fixture(scope="module")
+def somebody(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    """A model of videos in somebody's folder, evaluated."""
+    home = tmp_path_factory.mktemp("home") / "anna-secret"
+    manifest = draw_colours(home / "videos")
+    trained = train(manifest, FAST)
+    folder = home / "model"
+    trained.model.save(folder)
+    write_card(trained.model, folder)
+    write_report(evaluate(Model.load(folder)), folder)
+    return folder, manifest
+
+
+def test_strangers_get_the_same_answers_and_nobody_s_name(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
+    folder, manifest = somebody
+    published = publish(folder, PublishConfig("anna/colours", dry_run=tmp_path / "out"))
+    assert set(published.files) == {file.name for file in (tmp_path / "out").iterdir()}
+    assert {"model.json", "head.safetensors", "README.md", "confusion.png"} <= set(published.files)
+    assert not {"manifest.csv", "history.json", "report.html", "report.json"} & set(published.files)
+    here, there = Model.load(folder), Model.load(tmp_path / "out")
+    segments = manifest.part("test").segments
+    for own, theirs in zip(here.predict(segments).predictions, there.predict(segments).predictions, strict=True):
+        assert np.array_equal(own.scores, theirs.scores)
+        assert own.reading == theirs.reading
+    told = b"".join((tmp_path / "out" / name).read_bytes() for name in published.files)
+    assert b"anna-secret" not in told
+    assert str(tmp_path).encode() not in told
+    for segment in manifest.segments:
+        assert f"{segment.label}/{segment.path.name}".encode() not in told
+        assert f"{segment.group}".encode() not in told
+
+
+def test_the_card_of_a_published_model_has_every_figure(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
+    folder, _ = somebody
+    publish(folder, PublishConfig("anna/colours", dry_run=tmp_path / "out", license="cc-by-4.0"))
+    card = huggingface_hub.ModelCard.load(tmp_path / "out" / "README.md")
+    report = json.loads((folder / "report.json").read_text())
+    results = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert results["accuracy"] == pytest.approx(report["figures"]["accuracy"]["value"], abs=1e-6)
+    assert {"balanced_accuracy", "f1", "log_loss", "expected_calibration_error"} <= set(results)
+    assert card.data.license == "cc-by-4.0"
+    assert card.data.model_name == "colours"
+    assert 'load_model("anna/colours")' in card.text
+    front = yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])
+    assert front["model-index"][0]["results"][0]["metrics"][0]["args"]["interval_95"]
+
+
+def test_a_model_comes_back_from_the_hub_by_its_name(
+    somebody: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, manifest = somebody
+    hub, commit = tmp_path / "hub", "0123456789abcdef0123456789abcdef01234567"
+    kept = hub / "models--anna--colours"
+    publish(folder, PublishConfig("anna/colours", dry_run=kept / "snapshots" / commit))
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    segment = manifest.part("test").segments[0]
+    for name in ("anna/colours", "anna/colours@main", f"anna/colours@{commit}"):
+        assert Model.load(name).predict([segment]).predictions[0].label == segment.label
+    with pytest.raises(ConfigError, match="say where its report goes"):
+        app(["evaluate", "anna/colours"], result_action="return_value")
+    with pytest.raises(ModelError, match=r"anna/others: there is no such folder, and .*give the folder of a model"):
+        Model.load("anna/others")
+    with pytest.raises(ModelError, match=r"there is no such folder"):  # a path of ours that was mistyped asks nobody
+        Model.load(f"{folder.parent}/modell")
+
+
+def test_an_ensemble_goes_out_with_its_members(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
+    folder, manifest = somebody
+    one = Model.load(folder)
+    Ensemble((one, replace(one, temperature=2.0)), (0.7, 0.3), ("a", "b"), manifest=one.manifest).save(tmp_path / "both")
+    published = publish(tmp_path / "both", PublishConfig("anna/both", dry_run=tmp_path / "out"))
+    assert not [name for name in published.files if "manifest" in name or "history" in name]
+    segments = manifest.part("test").segments
+    own, theirs = (load_model(place).predict(segments).predictions for place in (tmp_path / "both", tmp_path / "out"))
+    assert all(np.array_equal(a.scores, b.scores) for a, b in zip(own, theirs, strict=True))
+    assert not any(b"anna-secret" in (tmp_path / "out" / name).read_bytes() for name in published.files)
+
+
+def test_sending_needs_a_hub(somebody: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, object]] = []
+    folder, _ = somebody
+
+    class Hub:
+        endpoint = "https://hub"
+
+        def __init__(self, **_: object) -> None: ...
+
+        def create_repo(self, name: str, **options: object) -> None:
+            sent.append({"made": name, **options})
+
+        def upload_folder(self, *, folder_path: Path, **options: object) -> None:
+            sent.append({"files": sorted(file.name for file in Path(folder_path).iterdir()), **options})
+
+    with monkeypatch.context() as patched:
+        patched.setattr("huggingface_hub.HfApi", Hub)
+        published = publish(folder, PublishConfig("anna/colours", private=True))
+    assert published.where == "https://hub/anna/colours"
+    assert sent[0] == {"made": "anna/colours", "private": True, "exist_ok": True}
+    assert sent[1]["files"] == sorted(published.files)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"is not published: .*--dry-run DIR"):
+        publish(folder, PublishConfig("anna/colours"))
+
+
+def test_what_strangers_could_not_open_is_not_published(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
+    folder, manifest = somebody
+    weights = save("clip", tmp_path / "clip")
+    trained = train(manifest, TrainConfig(backbone=f"hf-image:{weights}", epochs=2))
+    trained.model.save(tmp_path / "local")
+    with pytest.raises(ModelError, match=r"where nobody else finds them; .*finetune"):
+        publish(tmp_path / "local", PublishConfig("anna/colours", dry_run=tmp_path / "out"))
+    with pytest.raises(ConfigError, match="the model itself"):
+        publish(folder, PublishConfig("anna/colours", dry_run=folder))
+    for name in ("colours", "a/b/c", "/x", "an na/x", ""):
+        with pytest.raises(ConfigError, match="--to"):
+            PublishConfig(name)
+    with pytest.raises(ModelError, match="holds other things"):
+        publish(folder, PublishConfig("anna/colours", dry_run=manifest.segments[0].path.parent))
+    bare = replace(Model.load(folder), opening=Opening("toys:Colours"))
+    bare.save(tmp_path / "bare")
+    assert any("never evaluated" in note for note in publish(tmp_path / "bare", PublishConfig("a/b", dry_run=tmp_path / "bare-out")).notes)

@@ -1,0 +1,198 @@
+"""A whole app on drawn dancers, in a process of its own, and a real browser that opens it; without Chromium these tests are skipped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from library_sets import draw
+from places import HELPERS, SHARED
+
+from quickstep.datasets.manifest import read_manifest, write_manifest
+from quickstep.datasets.splits import SplitConfig, split
+from quickstep.datasets.synthetic import DemoConfig, draw_dancers
+from quickstep.evaluation import evaluate
+from quickstep.evaluation.rendering import write_report
+from quickstep.library import index
+from quickstep.signals.video import VideoReader, write_video
+from quickstep.storage.cache import Cache
+from quickstep.training.train import TrainConfig, train
+
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run")
+MOVES = ("moonwalk", "toprock", "windmill")
+PATIENCE = 60_000  # milliseconds: two busy cores
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the app is started on."""
+
+    folder: Path
+    model: Path
+    listed: Path  # the csv that the model learnt from
+    long: Path  # moonwalk, then windmill
+    library: Path
+
+
+@dataclass(frozen=True)
+class Running:
+    """An app that runs."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    rooms: Path  # where people's files lie
+    log: Path
+
+
+def joined(out: Path, videos: list[Path]) -> Path:
+    """Videos one after the other."""
+    pictures: list[Any] = []
+    for video in videos:
+        with VideoReader(video) as reader:
+            times = np.arange(round(reader.info.duration * 15)) / 15
+            pictures += list(reader.frames(times).pixels)
+    write_video(out, pictures, fps=15)
+    return out
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """Drawn dancers, a model that learnt from them and was evaluated, a long video, a library of colours that reads words."""
+    folder = tmp_path_factory.mktemp("stage")
+    cache = Cache(folder / "cache")
+    drawn = draw_dancers(folder / "dancers", DemoConfig(moves=MOVES, videos=6, dancers=6, seconds=1.6, width=160, height=120, clutter=0))
+    parted = split(read_manifest(drawn), SplitConfig(val=0.2, test=0.34), cache=cache).manifest
+    write_manifest(parted, folder / "list.csv")
+    model = train(read_manifest(folder / "list.csv"), TrainConfig(backbone="motion"), cache=cache).model
+    model.save(folder / "dancers-model")
+    write_report(evaluate(model, cache=cache, baselines=False), folder / "dancers-model")
+    learnt = {move: sorted((folder / "dancers" / move).glob("*.mp4")) for move in MOVES}
+    long = joined(folder / "long.mp4", [*learnt["moonwalk"][:4], *learnt["windmill"][:4]])
+    for colour in ("red", "green", "blue"):
+        for number in range(3):
+            draw(folder / "colours" / f"{colour}{number}.mp4", (colour, 3 + number), seed=number)
+    shutil.copy(folder / "colours" / "red0.mp4", folder / "colours" / "copy.mp4")
+    from library_sets import Words
+
+    index(folder / "library", [folder / "colours"], backbone=Words(), cache=cache)
+    return Stage(folder, folder / "dancers-model", folder / "list.csv", long, folder / "library")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def app(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The app, started as people start it."""
+    rooms, port = tmp_path_factory.mktemp("rooms"), free_port()
+    shutil.copytree(stage.model, stage.folder / "models" / "second-model")
+    command = [sys.executable, "-m", "quickstep", "app", stage.model, "--library", stage.library, "--out", stage.folder / "models"]
+    command += ["--roots", stage.folder, "--port", str(port), "--cache", stage.folder / "cache"]
+    paths = os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(rooms), "OMP_NUM_THREADS": "1"}
+    pose_model = SHARED / "models" / "pose_landmarker_full.task"
+    if pose_model.is_file():
+        environment["QUICKSTEP_POSE_MODEL"] = str(pose_model)
+    log = stage.folder / "app.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(word) for word in command], stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=stage.folder
+        )
+        running = Running(f"http://localhost:{port}", process, rooms, log)
+        _wait(running)
+        yield running
+        process.terminate()
+        process.wait(30)
+    assert not list(rooms.glob("quickstep-app-*")), "a stopped app leaves no file of anybody"
+
+
+def _wait(running: Running) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        assert running.process.poll() is None, running.log.read_text()
+        try:
+            with urllib.request.urlopen(f"{running.url}/_stcore/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(running.log.read_text())
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where Chromium is; without it there is no browser to test with."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("there is no Chromium on this machine (apt-get install chromium)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Any, chromium: str) -> Iterator[Any]:
+    opened = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    yield opened
+    opened.close()
+
+
+Visit = Callable[..., Any]
+
+
+@pytest.fixture
+def visit(browser: Any, app: Running) -> Iterator[Visit]:
+    """Opens a page as a person of their own; what the page asks of other machines is a failure."""
+    contexts, abroad = [], []
+
+    def opened(page: str = "", *, width: int = 1280, dark: bool = False) -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900 if width > 500 else 844},
+            color_scheme="dark" if dark else "light",
+            accept_downloads=True,
+        )
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        tab = context.new_page()
+        tab.on("request", lambda request: None if request.url.startswith((app.url, "data:", "blob:")) else abroad.append(request.url))
+        tab.goto(f"{app.url}/{page}")
+        tab.wait_for_selector("h1")
+        return tab
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert abroad == []
+
+
+@pytest.fixture
+def look(tmp_path: Path) -> Callable[[Any, str], None]:
+    """Keeps a picture of a page, where people asked for pictures (QUICKSTEP_SHOTS=FOLDER)."""
+    folder = os.environ.get("QUICKSTEP_SHOTS")
+
+    def keep(tab: Any, name: str) -> None:
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            tab.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+    return keep

@@ -1,0 +1,132 @@
+"""predict: whatever names videos; each named once, what is unreadable listed, and the same numbers in every form."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import Colours, draw_colours
+
+from quickstep.datasets.manifest import Manifest, write_manifest
+from quickstep.inference.predict import gather, predict, to_json, to_rows
+from quickstep.models.model import Model
+from quickstep.storage.cache import Cache
+from quickstep.training.train import TrainConfig, train
+from quickstep.types.errors import ConfigError, ManifestError, MediaError
+from quickstep.types.segment import Segment
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("predict")
+
+
+@pytest.fixture(scope="module")
+def cache(place: Path) -> Cache:
+    return Cache(place / "store")
+
+
+@pytest.fixture(scope="module")
+def manifest(place: Path) -> Manifest:
+    return draw_colours(place / "videos", each=4, labels=("blue", "red"))
+
+
+@pytest.fixture(scope="module")
+def model(manifest: Manifest, cache: Cache) -> Model:
+    splits = ["train" if int(s.path.stem) < 3 else "val" for s in manifest.segments]
+    return train(manifest.with_splits(splits), TrainConfig(epochs=10), backbone=Colours(), cache=cache).model
+
+
+def names(segments: list[Segment]) -> list[str]:
+    return [f"{segment.path.parent.name}/{segment.path.name}" for segment in segments]
+
+
+def test_files_folders_globs_lists_and_standard_input(place: Path, manifest: Manifest) -> None:
+    videos = place / "videos"
+    write_manifest(manifest.with_segments(manifest.segments[:2]), place / "some.csv")
+    every = [f"{label}/{number}.mp4" for label in ("blue", "red") for number in range(4)]
+    assert names(gather([videos / "red" / "1.mp4"])[0]) == ["red/1.mp4"]
+    assert sorted(names(gather([videos])[0])) == every
+    assert names(gather([str(videos / "*" / "[01].mp4")])[0]) == ["blue/0.mp4", "blue/1.mp4", "red/0.mp4", "red/1.mp4"]
+    assert names(gather([str(videos / "**" / "2.mp4")])[0]) == ["blue/2.mp4", "red/2.mp4"]
+    assert names(gather([place / "some.csv"])[0]) == ["blue/0.mp4", "blue/1.mp4"]
+    listed = io.StringIO(f"{videos}/red/0.mp4\r\n\n{videos}/blue/3.mp4\n")
+    assert names(gather(["-"], stdin=listed)[0]) == ["red/0.mp4", "blue/3.mp4"]
+    assert names(gather([Segment(videos / "red" / "1.mp4", start=0.5)])[0]) == ["red/1.mp4"]
+
+
+def test_a_video_named_twice_is_answered_once(place: Path) -> None:
+    path = place / "videos" / "red" / "1.mp4"
+    assert len(gather([path, str(path), path])[0]) == 1
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_a_file(tmp_path: Path) -> None:
+    odd = tmp_path / "[1] ümlaut 💃.mp4"
+    odd.write_bytes(b"")
+    assert gather([odd])[0] == [Segment(odd)]
+
+
+def test_what_cannot_be_seen_is_listed_and_strict_stops_at_it(place: Path, model: Model, cache: Cache, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "zero.mp4").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    wrong = [tmp_path / "text.mp4", tmp_path / "zero.mp4", tmp_path / "nowhere.mp4", tmp_path / "empty", str(tmp_path / "*.avi")]
+    found = predict(model, [place / "videos" / "red" / "0.mp4", *wrong], cache=cache)
+    assert [each.label for each in found.predictions] == ["red"]
+    assert sorted(failure.segment.path.name for failure in found.failures) == ["*.avi", "empty", "nowhere.mp4", "text.mp4", "zero.mp4"]
+    for item in wrong:
+        with pytest.raises((MediaError, ManifestError)):
+            predict(model, [item], cache=cache, strict=True)
+    with pytest.raises(ConfigError, match="at least one"):
+        predict(model, [], cache=cache)
+
+
+def test_a_second_run_opens_no_video(model: Model, place: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = predict(model, [place / "videos"], cache=cache)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a video was opened again")
+
+    monkeypatch.setattr("quickstep.models.window_input.read_windows", never)
+    second = predict(model, [place / "videos"], cache=cache)
+    assert [tuple(each.scores) for each in first.predictions] == [tuple(each.scores) for each in second.predictions]
+
+
+def test_scores_do_not_depend_on_who_else_is_asked(model: Model, place: Path, cache: Cache) -> None:
+    together = predict(model, [place / "videos"], cache=cache).predictions
+    alone = [predict(model, [each.segment], cache=cache).predictions[0] for each in together]
+    assert all(np.array_equal(one.scores, other.scores) for one, other in zip(together, alone, strict=True))
+
+
+def test_json_and_csv_say_the_same_as_python(model: Model, place: Path, cache: Cache, tmp_path: Path) -> None:
+    found = predict(model, [place / "videos", tmp_path / "nowhere.mp4"], cache=cache)
+    plain = json.loads(json.dumps(to_json(found), allow_nan=False))
+    rows = to_rows(found)
+    for each, record, row in zip(found.predictions, plain["predictions"], rows, strict=False):
+        assert (record["path"], record["label"], record["score"]) == (str(each.segment.path), each.label, each.score)
+        assert (
+            [record["scores"][label] for label in each.labels]
+            == [float(row[f"score:{label}"]) for label in each.labels]
+            == list(each.scores)
+        )
+        assert (row["label"], float(row["score"])) == (each.label, each.score)
+    assert plain["failures"][0]["path"] == rows[-1]["path"] == str(tmp_path / "nowhere.mp4")
+    assert rows[-1]["error"] == plain["failures"][0]["error"]
+    assert len({tuple(row) for row in rows}) == 1
+
+
+def test_top_never_asks_for_more_labels_than_there_are(model: Model, place: Path, cache: Cache) -> None:
+    found = predict(model, [place / "videos" / "red" / "0.mp4"], cache=cache)
+    assert list(to_json(found, top=1)["predictions"][0]["scores"]) == ["red"]
+    assert list(to_json(found, top=9)["predictions"][0]["scores"]) == ["red", "blue"]
+    row = to_rows(found, top=9)[0]
+    assert (row["label_1"], row["label_2"]) == ("red", "blue")
+
+
+def test_a_home_folder_is_understood(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    assert names(gather([os.path.join("~", "videos", "red", "0.mp4")])[0]) == ["red/0.mp4"]  # noqa: PTH118

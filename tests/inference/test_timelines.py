@@ -1,0 +1,566 @@
+"""Timelines: windows are segments to the bit, spans are the best course, files are valid, metrics are worked out by hand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from places import HELPERS, ROOT
+from toys import COLOURS, Colours, Words, draw_colours
+
+from quickstep.apps.cli import main
+from quickstep.backbones import Backbone
+from quickstep.inference.timelines import (
+    Moments,
+    Span,
+    Timeline,
+    TimelineConfig,
+    evaluate_timeline,
+    read_spans,
+    timeline,
+    timelines,
+    write_timeline,
+)
+from quickstep.inference.timelines.smoothing import Smoothing, likeliest, spans_of
+from quickstep.inference.timelines.windows import lay, lay_grid
+from quickstep.models.ensemble import Ensemble
+from quickstep.models.model import Model
+from quickstep.signals.poses.formats import write_poses
+from quickstep.signals.video import write_video
+from quickstep.storage.cache import Cache
+from quickstep.training.train import TrainConfig, train
+from quickstep.training.zero_shot import ZeroShotConfig, zero_shot
+from quickstep.types.errors import ConfigError, ManifestError, MediaError
+from quickstep.types.segment import Failure, Segment
+from quickstep.types.signals import Features, Frames, Poses
+from quickstep.types.skeleton import SKELETONS
+from quickstep.types.view import View
+
+TRUTH = (("red", 0, 5), ("blue", 5, 9), ("green", 9, 16), ("red", 16, 20))
+FPS = 6
+SEEN: list[int] = []  # how many pictures each call of a backbone was shown
+
+
+class Each(Colours):
+    """Looks at each picture by itself, and says so."""
+
+    unit = (8, 8, 3)
+
+    def embed(self, batch):  # type: ignore[no-untyped-def]
+        SEEN.extend(len(frames) for frames in batch)
+        return super().embed(batch)
+
+
+class Uneven(Colours):
+    """A paced backbone that gives one vector or two, as its window is dark or light."""
+
+    name = "uneven"
+    view = View(frames=4, fps=4.0, size=8, windows=None, fit="stretch", resample="area")
+
+    def __init__(self) -> None:
+        self.identity = {"name": "uneven"}
+
+    def embed(self, batch: list[Frames]) -> list[Features]:
+        made = []
+        for frames in batch:
+            mean = frames.pixels.mean(axis=(0, 1, 2), dtype=np.float32)
+            count = 1 + int(mean.sum() > 262)
+            made.append(Features(np.stack([mean] * count), frames.times[:count]))
+        return made
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("timelines")
+
+
+@pytest.fixture(scope="module")
+def cache(place: Path) -> Cache:
+    return Cache(place / "store")
+
+
+@pytest.fixture(scope="module")
+def models(place: Path, cache: Cache) -> dict[str, Model]:
+    manifest = draw_colours(place / "videos")
+    made = {}
+    backbones: dict[str, Backbone] = {"each": Each(), "windows": Colours("b"), "uneven": Uneven()}
+    for name, backbone in backbones.items():
+        made[name] = train(manifest, TrainConfig(epochs=15), backbone=backbone, cache=cache).model
+    return made
+
+
+@pytest.fixture(scope="module")
+def long(place: Path) -> Path:
+    rng = np.random.default_rng(1)
+    path = place / "long video.mp4"
+    colours = [COLOURS[label] for label, start, end in TRUTH for _ in range((end - start) * FPS)]
+    write_video(path, [np.clip(np.array(c) + rng.integers(-20, 20, (24, 32, 3)), 0, 255).astype(np.uint8) for c in colours], fps=FPS)
+    return path
+
+
+def spans(*rows: tuple[str | None, float, float]) -> tuple[Span, ...]:
+    return tuple(Span(start, end, label, 1.0, None, label or "a") for label, start, end in rows)
+
+
+def found(*rows: tuple[str | None, float, float], labels: tuple[str, ...] = ("a", "b", "c")) -> Timeline:
+    end = max((row[2] for row in rows), default=0.0)
+    moments = Moments(np.array([end / 2]), np.full((1, len(labels)), 1 / len(labels)), end, end)
+    return Timeline(Path("x.mp4"), end, labels, spans(*rows), (moments,))
+
+
+# -- looking -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["each", "windows", "uneven"])
+def test_a_window_says_what_a_segment_says_to_the_bit(models: dict[str, Model], long: Path, cache: Cache, name: str) -> None:
+    made = timeline(models[name], long, cache=cache).moments[0]
+    halves = made.window / 2
+    segments = [Segment(long, start=max(0.0, float(t - halves)), end=float(t + halves)) for t in made.times]
+    expected = np.stack([each.scores for each in models[name].predict(segments, cache=cache).predictions])
+    assert np.array_equal(made.scores, expected)
+
+
+@pytest.mark.parametrize("name", ["each", "windows", "uneven"])
+def test_spans_lie_where_they_were_drawn(models: dict[str, Model], long: Path, cache: Cache, name: str) -> None:
+    made = timeline(models[name], long, cache=cache)
+    assert [span.label for span in made.spans] == [label for label, _, _ in TRUTH]
+    assert made.spans[0].start == 0
+    assert made.spans[-1].end == made.duration == pytest.approx(20)
+    for span, other in itertools.pairwise(made.spans):
+        assert span.end == other.start
+    for span, (_, start, end) in zip(made.spans, TRUTH, strict=True):
+        assert span.start == pytest.approx(start, abs=0.3)
+        assert span.end == pytest.approx(end, abs=0.3)
+
+
+def test_a_picture_is_looked_at_once_and_never_again(models: dict[str, Model], long: Path, tmp_path: Path) -> None:
+    SEEN.clear()
+    first = timeline(models["each"], long, cache=Cache(tmp_path))
+    assert sum(SEEN) == round(first.duration / (first.moments[0].window / 3))  # three moments a window, shared by windows
+    SEEN.clear()
+    again = timeline(models["each"], long, cache=Cache(tmp_path))
+    assert SEEN == []
+    assert np.array_equal(first.moments[0].scores, again.moments[0].scores)
+    assert first.spans == again.spans
+
+
+def test_stretches_do_not_show(models: dict[str, Model], long: Path, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("each", "windows", "uneven"):
+        whole = timeline(models[name], long, cache=cache)
+        monkeypatch.setattr("quickstep.inference.timelines.window_scores.STRETCH", 3.3)
+        parts = timeline(models[name], long, cache=Cache(tmp_path / name))
+        monkeypatch.undo()
+        assert np.array_equal(whole.moments[0].scores, parts.moments[0].scores)
+
+
+def test_the_length_of_a_window_is_that_of_what_was_learnt_from(models: dict[str, Model], long: Path, cache: Cache) -> None:
+    assert timeline(models["each"], long, cache=cache).moments[0].window == pytest.approx(1.0, rel=0.02)
+    asked = timeline(models["each"], long, TimelineConfig(window=2.0, hop=1.0), cache=cache).moments[0]
+    assert (asked.window, asked.hop) == pytest.approx((2.0, 4 / 3), rel=0.01)  # a grid of three moments a window
+    asked = timeline(models["windows"], long, TimelineConfig(window=2.0, hop=1.0), cache=cache).moments[0]
+    assert (asked.window, asked.hop, len(asked.times)) == (2.0, 1.0, 19)
+    unknown = replace(models["each"], manifest=None)
+    assert timeline(unknown, long, cache=cache).moments[0].window == pytest.approx(3.0, rel=0.02)
+    with pytest.raises(ConfigError, match="--hop"):
+        timeline(models["each"], long, TimelineConfig(hop=2.0), cache=cache)
+
+
+def test_a_video_shorter_than_a_window_is_one_span(models: dict[str, Model], place: Path, cache: Cache) -> None:
+    short = place / "videos" / "red" / "0.mp4"
+    for name in ("each", "windows", "uneven"):
+        made = timeline(models[name], short, TimelineConfig(window=9.0), cache=cache)
+        assert [(span.label, span.start, span.end) for span in made.spans] == [("red", 0.0, made.duration)]
+        said = models[name].predict([short], cache=cache).predictions[0]
+        assert np.array_equal(made.moments[0].scores[0], said.scores)
+
+
+def test_windows_cover_all_of_it() -> None:
+    for duration, window, hop in ((10.0, 3.0, 0.7), (3.0, 3.0, 1.0), (3.01, 3.0, 1.0), (0.5, 3.0, 1.0)):
+        layout = lay(duration, window, hop)
+        assert layout.starts[0] == 0
+        assert layout.starts[-1] + layout.length == pytest.approx(duration)
+        assert np.all(np.diff(layout.starts) <= hop + 1e-9)
+        grid = lay_grid(duration, window, hop, each=8)
+        assert grid.count * grid.step == pytest.approx(duration)
+        assert grid.firsts[-1] + grid.each == grid.count
+        assert grid.layout.length == pytest.approx(min(window, duration), rel=0.07)
+
+
+def test_words_and_ensembles_have_timelines_too(place: Path, models: dict[str, Model], long: Path, cache: Cache) -> None:
+    spoken = zero_shot(ZeroShotConfig(labels="red,green,blue"), backbone=Words(), cache=cache)
+    made = timeline(spoken, long, TimelineConfig(unsure=0), cache=cache)
+    assert [span.label for span in made.spans] == [label for label, _, _ in TRUTH]
+    both = Ensemble((models["each"], models["windows"]), (0.5, 0.5), ("one", "two"))
+    made = timeline(both, long, cache=cache)
+    assert [span.label for span in made.spans] == [label for label, _, _ in TRUTH]
+    twin = Ensemble((models["windows"], models["windows"]), (0.3, 0.7), ("one", "two"))
+    assert np.allclose(
+        timeline(twin, long, cache=cache).moments[0].scores, timeline(models["windows"], long, cache=cache).moments[0].scores
+    )
+
+
+def test_what_cannot_be_read_is_told(models: dict[str, Model], long: Path, cache: Cache, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    said = list(timelines(models["each"], [tmp_path / "text.mp4", long, tmp_path / "nowhere.mp4"], cache=cache))
+    assert [type(each) for each in said] == [Failure, Timeline, Failure]
+    with pytest.raises(ConfigError, match="whole pictures"):
+        timeline(models["each"], long, person="all", cache=cache)
+
+
+@pytest.mark.parametrize("name", ["each", "windows"])
+def test_a_hole_in_the_file_is_a_gap(models: dict[str, Model], long: Path, tmp_path: Path, name: str) -> None:
+    """Bytes in the middle are wiped out; what lies before and after is read all the same."""
+    colours = [COLOURS[label] for label in ("red", "blue", "green") for _ in range(40 * FPS)]
+    rng = np.random.default_rng(0)
+    pictures = [np.clip(np.array(c) + rng.integers(-20, 20, (24, 32, 3)), 0, 255).astype(np.uint8) for c in colours]
+    path = tmp_path / "hole.mp4"
+    write_video(path, pictures, fps=FPS)
+    data = bytearray(path.read_bytes())
+    start, end = int(len(data) * 0.45), int(len(data) * 0.6)
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    made = timeline(models[name], path, cache=Cache(tmp_path))
+    assert len(made.failures) == 1
+    gap = made.failures[0].segment
+    assert gap.end is not None
+    assert 40 < gap.start < 60 < gap.end < 90
+    assert f"from {gap.start:.1f} to {gap.end:.1f} s" in str(made.failures[0])
+    assert list(dict.fromkeys(span.label for span in made.spans)) == ["red", "blue", "green"]
+    assert not any(span.start < (gap.start + gap.end) / 2 < span.end for span in made.spans)
+
+
+# -- people ------------------------------------------------------------------------------------------------------------------
+
+
+def waving(seconds: float, *, fast: bool, left: float) -> np.ndarray:
+    """A standing body whose arms go up and down, (T, 17, 3), at 10 moments a second."""
+    times = np.arange(round(seconds * 10)) / 10
+    body = np.zeros((len(times), 17, 3), np.float32)
+    body[..., 0] = left + np.array([0, 2, -2, 4, -4, 15, -15, 25, -25, 30, -30, 10, -10, 11, -11, 12, -12])
+    body[..., 1] = np.array([20, 18, 18, 19, 19, 50, 50, 70, 70, 90, 90, 110, 110, 150, 150, 190, 190])
+    swing = 40 * np.sin(2 * np.pi * (2.0 if fast else 0.25) * times)
+    body[:, 7:11, 1] += swing[:, None] * np.array([0.5, 0.5, 1, 1])
+    body[..., 2] = 0.9
+    return body
+
+
+def keep(path: Path, joints: list[np.ndarray]) -> Path:
+    whole = np.stack(joints, axis=1)  # (T, P, 17, 3)
+    times = np.arange(len(whole)) / 10
+    write_poses(Poses(whole, times, SKELETONS["coco-17"], tuple(range(len(joints))), (400, 300)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def posed(place: Path) -> Model:
+    rng = np.random.default_rng(3)
+    rows = ["path,label,split"]
+    for number in range(15):
+        for label in ("fast", "slow"):
+            body = waving(3, fast=label == "fast", left=float(rng.uniform(50, 300)))
+            body[..., :2] += rng.normal(0, 1, body[..., :2].shape)
+            keep(place / f"{label}{number}.npz", [body.astype(np.float32)])
+            rows.append(f"{label}{number}.npz,{label},{'train' if number < 10 else 'val'}")
+    (place / "poses.csv").write_text("\n".join(rows) + "\n")
+    from quickstep.datasets.manifest import read_manifest
+
+    config = TrainConfig(backbone="joints", head="pose-trees")
+    return train(read_manifest(place / "poses.csv"), config, cache=Cache(place / "store")).model
+
+
+def test_everybody_has_spans_of_their_own(posed: Model, place: Path, cache: Cache) -> None:
+    one = np.concatenate([waving(8, fast=True, left=100), waving(8, fast=False, left=100)])
+    two = np.concatenate([waving(8, fast=False, left=300), waving(8, fast=True, left=300)])
+    two[:20] = np.nan  # comes two seconds late
+    two[:20, :, 2] = 0
+    path = keep(place / "two.npz", [one, two])
+    config = TimelineConfig(unsure=0)
+    made = timeline(posed, path, config, person="all", cache=cache)
+    assert made.people == (0, 1)
+    assert [span.label for span in made.of(0)] == ["fast", "slow"]
+    assert [span.label for span in made.of(1)] == ["slow", "fast"]
+    assert made.of(0)[0].end == pytest.approx(8, abs=0.8)
+    assert made.of(1)[0].start > 0
+    alone = timeline(posed, path, config, person="1", cache=cache)
+    assert [replace(span) for span in alone.spans] == list(made.of(1))
+    auto = timeline(posed, path, config, person="auto", cache=cache)
+    assert auto.people == (None,)
+    with pytest.raises(MediaError, match="no person 7"):
+        timeline(posed, path, config, person="7", cache=cache)
+
+
+def test_a_window_of_a_person_says_what_predict_says(posed: Model, place: Path, cache: Cache) -> None:
+    path = keep(place / "one.npz", [np.concatenate([waving(5, fast=True, left=100), waving(5, fast=False, left=100)])])
+    made = timeline(posed, path, cache=cache).moments[0]
+    segments = [Segment(path, start=max(0.0, float(t - made.window / 2)), end=float(t + made.window / 2)) for t in made.times]
+    expected = np.stack([each.scores for each in posed.predict(segments, cache=cache).predictions])
+    assert np.array_equal(made.scores, expected)
+
+
+# -- smoothing ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("least", [1, 2, 3])
+def test_the_course_is_the_best_of_all(least: int) -> None:
+    """Against every course there is, one by one."""
+    rng = np.random.default_rng(least)
+    for _ in range(12):
+        steps, states, cost = int(rng.integers(1, 8)), int(rng.integers(1, 4)), float(rng.uniform(0, 2))
+        told = np.log(rng.dirichlet(np.ones(states) * 0.5, steps) + 1e-6)
+        best = -math.inf
+        for course in itertools.product(range(states), repeat=steps):
+            runs = [len(list(run)) for _, run in itertools.groupby(course)]
+            if min(runs) >= least or (len(runs) == 1):
+                best = max(best, sum(told[t, s] for t, s in enumerate(course)) - cost * (len(runs) - 1))
+        made = likeliest(told, cost=cost, least=least)
+        runs = [len(list(run)) for _, run in itertools.groupby(made.tolist())]
+        assert min(runs) >= least or len(runs) == 1
+        assert told[np.arange(steps), made].sum() - cost * (len(runs) - 1) == pytest.approx(best)
+
+
+def over_time(rows: list[list[float]]) -> Moments:
+    scores = np.array(rows)
+    return Moments(np.arange(len(rows)) + 0.5, scores, 1.0, 1.0)
+
+
+def test_one_window_of_doubt_is_smoothed_away_and_unsure_is_told() -> None:
+    labels = ("a", "b")
+    rows = [[0.9, 0.1]] * 5 + [[0.4, 0.6]] + [[0.9, 0.1]] * 5
+    smooth = spans_of(over_time(rows), labels, 11.0, Smoothing(1.5, 0.5, None))
+    assert [(s.label, s.start, s.end) for s in smooth] == [("a", 0.0, 11.0)]
+    bare = spans_of(over_time(rows), labels, 11.0, Smoothing(0.0, 0.0, None))
+    assert [s.label for s in bare] == ["a", "b", "a"]
+    three = ("a", "b", "c")
+    rows = [[0.9, 0.05, 0.05]] * 5 + [[0.34, 0.33, 0.33]] * 8 + [[0.05, 0.9, 0.05]] * 5
+    made = spans_of(over_time(rows), three, 18.0, Smoothing(1.5, 0.5, 0.5, 0.95))
+    assert [(s.label, s.reading) for s in made] == [("a", "fairly sure"), (None, "unsure"), ("b", "fairly sure")]
+    assert (made[1].start, made[1].end) == pytest.approx((5, 13), abs=0.6)
+
+
+def test_a_boundary_lies_where_both_are_equal() -> None:
+    made = spans_of(over_time([[0.9, 0.1], [0.8, 0.2], [0.02, 0.98], [0.01, 0.99]]), ("a", "b"), 4.0, Smoothing(0.1, 0, None))
+    left, right = math.log(0.8 / 0.2), math.log(0.98 / 0.02)
+    assert made[0].end == pytest.approx(1.5 + left / (left + right))
+
+
+def test_where_nothing_is_seen_no_span_stands() -> None:
+    rows = [[0.9, 0.1]] * 3 + [[np.nan, np.nan]] * 3 + [[0.1, 0.9]] * 3
+    made = spans_of(over_time(rows), ("a", "b"), 9.0, Smoothing(1.0, 0, None))
+    assert [(s.label, s.start, s.end) for s in made] == [("a", 0.0, 3.0), ("b", 6.0, 9.0)]
+    assert spans_of(over_time([[np.nan, np.nan]] * 3), ("a", "b"), 3.0, Smoothing(1.0, 0, None)) == ()
+
+
+# -- truth -------------------------------------------------------------------------------------------------------------------
+
+
+def test_figures_as_worked_out_by_hand() -> None:
+    truth = spans(("a", 0, 4), ("b", 4, 8), ("a", 8, 10))
+    made = evaluate_timeline(found(("a", 0, 5), ("b", 5, 7), ("c", 7, 8), ("a", 8, 10)), truth)
+    assert made.figures.accuracy == pytest.approx((4 + 2 + 2) / 10)
+    # a 0-5 on 0-4: 4/5; b 5-7 on 4-8: 2/4; c: none; a 8-10: 1. Three of four found, three of three true.
+    assert made.figures.f1 == pytest.approx((6 / 7, 6 / 7, 6 / 7))
+    assert made.figures.edit == pytest.approx(1 - 1 / 4)
+    assert made.boundary_error == pytest.approx((1 + 0) / 2)
+    assert made.commonest == "a"
+    assert made.baseline.accuracy == pytest.approx(0.6)
+    assert made.baseline.f1 == pytest.approx((2 * 1 / 4, 2 * 1 / 4, 0))
+    assert made.baseline.edit == pytest.approx(1 / 3)
+
+
+def test_unsure_time_is_not_right_and_blank_truth_is_not_judged() -> None:
+    truth = spans(("a", 0, 4), ("b", 6, 10))
+    made = evaluate_timeline(found(("a", 0, 4), ("c", 4, 6), (None, 6, 8), ("b", 8, 10)), truth)
+    assert made.figures.accuracy == pytest.approx(6 / 8)
+    assert made.answered == pytest.approx(6 / 8)
+    assert made.accuracy_answered == pytest.approx(1)
+    assert made.judged == 8
+    assert made.figures.f1 == pytest.approx((1, 1, 1))
+    assert evaluate_timeline(found(("a", 0, 4)), spans(("tango", 0, 4))).unknown == ("tango",)
+
+
+def test_true_spans_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("\ufeffvideo,start,end,label\nx.mp4,0,1:02.5,a\ny.mp4,0,3,b\nx.mp4,62.5,70,\nx.mp4,70,71,b\n", encoding="utf-8")
+    assert [(s.label, s.start, s.end) for s in read_spans(path, video="/v/x.mp4")] == [("a", 0, 62.5), ("b", 70, 71)]
+    assert len(read_spans(path, video="y.mp4")) == 1
+    for text, said in {
+        "start,end\n0,1\n": "no column 'label'",
+        "start,end,label\n0,x,a\n": "line 2",
+        "start,end,label\n3,1,a\n": "line 2",
+        "start,end,label\n0,3,a\n2,4,b\n": "overlap",
+        "start,end,label\n": "no true spans",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(ManifestError, match=said):
+            read_spans(path)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------------
+
+
+def test_files_for_players_and_programs(tmp_path: Path) -> None:
+    made = found(("a", 0, 1.5), (None, 1.5, 3), ("b", 3, 3661.25))
+    made = replace(made, labels=("a", "b <&>"), spans=(*made.spans[:2], replace(made.spans[2], label="b <&>")))
+    moments = replace(made.moments[0], scores=np.array([[0.25, 0.75]]))
+    made = replace(made, moments=(moments,))
+    read = {form: write_timeline(made, tmp_path / f"out{form}").read_text() for form in (".srt", ".vtt", ".csv", ".json", ".txt", ".eaf")}
+    assert read[".srt"].split("\n\n")[2] == "3\n00:00:03,000 --> 01:01:01,250\nb <&>\n"
+    assert read[".vtt"].startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\na\n")
+    assert "b &lt;&amp;&gt;" in read[".vtt"]
+    assert read[".csv"].splitlines()[:3] == [
+        "video,start,end,label,score,likeliest,reading",
+        "x.mp4,0.000,1.500,a,1.0000,a,not known how sure",
+        "x.mp4,1.500,3.000,,1.0000,a,unsure",
+    ]
+    assert read[".txt"].splitlines()[1] == "1.500000\t3.000000\tunsure"
+    plain = json.loads(read[".json"])
+    assert [span["label"] for span in plain["spans"]] == ["a", None, "b <&>"]
+    assert plain["moments"][0]["scores"] == [[0.25, 0.75]]
+    assert [s.label for s in read_spans(tmp_path / "out.csv")] == ["a", "b <&>"]
+    with pytest.raises(ConfigError, match="not as"):
+        write_timeline(made, tmp_path / "out.doc")
+    with pytest.raises(ConfigError, match="one video"):
+        write_timeline([made, made], tmp_path / "out.srt")
+    assert len(json.loads(write_timeline([made, made], tmp_path / "two.json").read_text())) == 2
+
+
+def test_elan_finds_what_its_schema_asks_for(tmp_path: Path) -> None:
+    """EAF 3.0: the order of elements, the attributes they must have, identifiers that are unique and lead somewhere."""
+    made = found(("a", 0, 1.5), (None, 1.5, 3), ("b", 3, 4))
+    people = tuple(replace(made.moments[0], person=person) for person in (0, 2))
+    made = replace(made, moments=people, spans=tuple(replace(s, person=p) for p in (0, 2) for s in made.spans), video=tmp_path / "ä b.mp4")
+    root = ElementTree.parse(write_timeline(made, tmp_path / "out.eaf")).getroot()
+    assert root.tag == "ANNOTATION_DOCUMENT"
+    assert {"DATE", "AUTHOR", "VERSION", "FORMAT"} <= root.attrib.keys()
+    assert [child.tag for child in root] == ["HEADER", "TIME_ORDER", "TIER", "TIER", "LINGUISTIC_TYPE"]
+    header = root[0]
+    assert header.attrib["TIME_UNITS"] == "milliseconds"
+    assert [child.tag for child in header] == ["MEDIA_DESCRIPTOR", "PROPERTY"]
+    assert header[0].attrib["MEDIA_URL"].startswith("file:///")
+    assert header[0].attrib.keys() >= {"MEDIA_URL", "MIME_TYPE"}
+    slots = {slot.attrib["TIME_SLOT_ID"]: int(slot.attrib["TIME_VALUE"]) for slot in root[1]}
+    assert list(slots.values()) == sorted(slots.values()) == [0, 1500, 3000, 4000]
+    types = {kind.attrib["LINGUISTIC_TYPE_ID"] for kind in root.iter("LINGUISTIC_TYPE")}
+    identifiers = [each.attrib["ANNOTATION_ID"] for each in root.iter("ALIGNABLE_ANNOTATION")]
+    assert len(set(identifiers) | set(slots)) == len(identifiers) + len(slots) == 10
+    for tier, name in zip(root.iter("TIER"), ("person 0", "person 2"), strict=True):
+        assert tier.attrib["TIER_ID"] == name
+        assert tier.attrib["LINGUISTIC_TYPE_REF"] in types
+        end = 0
+        for annotation in tier.iter("ALIGNABLE_ANNOTATION"):
+            first, second = (slots[annotation.attrib[f"TIME_SLOT_REF{n}"]] for n in (1, 2))
+            assert end <= first < second
+            assert [child.tag for child in annotation] == ["ANNOTATION_VALUE"]
+            end = second
+        assert [value.text for value in tier.iter("ANNOTATION_VALUE")] == ["a", "unsure", "b"]
+
+
+def test_a_picture_is_drawn(tmp_path: Path) -> None:
+    from quickstep.inference.timelines.plot import draw_timeline
+
+    made = found(("a", 0, 4), (None, 4, 5), ("b", 5, 9))
+    for name in ("out.png", "out.svg"):
+        assert draw_timeline(made, tmp_path / name, truth=spans(("$a_b$", 0, 9))).stat().st_size > 5000
+    with pytest.raises(MediaError, match="no picture"):
+        draw_timeline(made, tmp_path / "out.xyz")
+    assert draw_timeline(replace(made, spans=()), tmp_path / "none.png").exists()
+
+
+def test_settings_are_refused_by_name() -> None:
+    for wrong, name in (({"hop": 0}, "hop"), ({"window": math.nan}, "window"), ({"shortest": -1}, "shortest"), ({"unsure": 2}, "unsure")):
+        with pytest.raises(ConfigError, match=f"--{name}"):
+            TimelineConfig(**wrong)  # type: ignore[arg-type]
+
+
+# -- the command -------------------------------------------------------------------------------------------------------------
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """In this process; gives the exit status, stdout and stderr."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
+
+
+@pytest.fixture(scope="module")
+def saved(models: dict[str, Model], place: Path) -> Path:
+    models["each"].save(place / "model")
+    return place / "model"
+
+
+def test_the_command_says_what_python_says(saved: Path, long: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = tmp_path / "truth.csv"
+    truth.write_text("start,end,label\n" + "".join(f"{start},{end},{label}\n" for label, start, end in TRUTH))
+    files = [word for form in ("csv", "srt", "png", "eaf") for word in ("-o", tmp_path / f"out.{form}")]
+    status, out, err = call(capsys, "timeline", saved, long, *files, "--truth", truth)
+    assert status == 0, err
+    assert [line.split()[2] for line in out.splitlines()[1:5]] == [label for label, _, _ in TRUTH]
+    assert "edit score" in out
+    assert "always green" in out or "always red" in out
+    assert all((tmp_path / f"out.{form}").stat().st_size > 50 for form in ("csv", "srt", "png", "eaf"))
+    status, out, _ = call(capsys, "timeline", saved, long, "--json", "--truth", truth)
+    told = json.loads(out)[0]
+    made = timeline(Model.load(saved), long)
+    assert [span["start"] for span in told["spans"]] == [span.start for span in made.spans]
+    assert told["moments"][0]["scores"] == made.moments[0].scores.tolist()
+    assert told["evaluation"]["figures"]["edit"] == 1
+
+
+def test_the_command_takes_several_videos(saved: Path, long: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    inputs = [long, place / "videos" / "red" / "0.mp4", tmp_path / "text.mp4"]
+    status, _, err = call(capsys, "timeline", saved, *inputs, "-o", tmp_path / "all.csv", "-o", tmp_path / "{name}.vtt")
+    assert status == 0
+    assert "not looked at" in err
+    assert (tmp_path / "0.vtt").exists()
+    assert (tmp_path / "long video.vtt").exists()
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 1 + 4 + 1
+    assert call(capsys, "timeline", saved, *inputs, "--strict")[0] == 1
+    for wrong, said in ((["-o", "x.srt"], "{name}"), (["-o", "x.doc"], ".eaf"), (["--person", "all"], "whole pictures")):
+        status, _, err = call(capsys, "timeline", saved, *inputs, *wrong)
+        assert status == 1
+        assert said in err
+        assert len(err.strip().splitlines()) == 1
+
+
+# -- size --------------------------------------------------------------------------------------------------------------------
+
+PEAK = """
+import sys, resource
+sys.path[:0] = sys.argv[1].split(":")
+from tests.inference.test_timelines import Each
+from quickstep.inference.timelines import timeline
+from quickstep.models.model import Model
+from quickstep.storage.cache import Cache
+model = Model.load(sys.argv[2])
+made = timeline(model, sys.argv[3], cache=Cache(sys.argv[4]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, len(made.spans))
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_video(models: dict[str, Model], tmp_path: Path) -> None:
+    models["each"].save(tmp_path / "model")
+    peaks = {}
+    for minutes in (4, 40):
+        path = tmp_path / f"{minutes}.mp4"
+        order = [COLOURS[label] for label in ("red", "blue", "green")]
+        pictures = (np.full((240, 320, 3), order[second // 20 % 3], np.uint8) for second in range(minutes * 60) for _ in range(5))
+        write_video(path, pictures, fps=5)
+        words = [f"{HELPERS}:{ROOT}", tmp_path / "model", path, tmp_path / f"store{minutes}"]
+        done = subprocess.run([sys.executable, "-c", PEAK, *map(str, words)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        peak, count = map(int, done.stdout.split())
+        peaks[minutes] = peak
+        assert count == minutes * 3
+    assert peaks[40] < peaks[4] + 40_000  # kilobytes; the pictures of the long one are 2.7 GB

@@ -1,0 +1,362 @@
+"""Searching: the right moments, merged and spread, found by words, example, name and SQL; and an honest answer where nothing matches."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from library_sets import Refusing, draw, draw_some, made
+from numpy.typing import NDArray
+from PIL import Image
+from toys import Colours, Words, draw_colours
+
+from quickstep.library import IndexConfig, Library, SearchConfig, search, write_sheet
+from quickstep.library.match_threshold import RATE, best_scores, of_example, of_words, threshold
+from quickstep.library.moments import Moment, Scored, merge, spread
+from quickstep.library.query_vectors import read_example
+from quickstep.library.reference_phrases import PHRASES
+from quickstep.library.schema import Card, schema_of, to_vectors
+from quickstep.library.windows import unit
+from quickstep.models.model import Opening
+from quickstep.storage.cache import Cache
+from quickstep.storage.serialization import to_plain
+from quickstep.training.train import TrainConfig, train
+from quickstep.types.errors import ConfigError, LibraryError, MediaError, QuickstepError, UnknownName
+from quickstep.types.view import View
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Videos and a library of them, with names and metadata."""
+    folder = tmp_path_factory.mktemp("searching")
+    draw_some(folder / "videos")
+    manifest = draw_colours(folder / "learnt", each=8)
+    model = train(manifest, TrainConfig(epochs=60), backbone=Colours(), cache=Cache(folder / "cache")).model
+    (folder / "videos" / "known.csv").write_text("path,year\nlong.mp4,2001\nred.mp4,1990\nred2.mp4,2010\nblue.mp4,2020\ngreen.mp4,2021\n")
+    config = IndexConfig(metadata=folder / "videos" / "known.csv")
+    made(folder / "library", [folder / "videos"], model=model, config=config, cache=Cache(folder / "cache"))
+    return folder
+
+
+def ask(folder: Path, words: str | None = None, **options: object) -> list[tuple[str, float, float]]:
+    found = search(folder / "library", words, SearchConfig(**options), backbone=Words())  # type: ignore[arg-type]
+    return [(Path(moment.path).stem, moment.start, moment.end) for moment in found.moments]
+
+
+def test_words_find_moments_merged_and_spread_over_videos(folder: Path) -> None:
+    assert set(ask(folder, "red")) == {("long", 0.0, 6.0), ("red", 0.0, 1.0), ("red2", 0.0, 5.0)}
+    assert set(ask(folder, "blue")) == {("long", 6.0, 12.0), ("blue", 0.0, 3.0)}
+    assert len(ask(folder, "red", top=2)) == 2
+
+
+def test_nothing_that_matches_is_an_honest_answer(folder: Path) -> None:
+    found = search(folder / "library", "an elephant", backbone=Words())
+    assert (found.good, found.moments) == (False, ())
+    assert found.cutoff is not None
+    assert found.cutoff.false_alarms == RATE
+    assert "no good match for 'an elephant'" in found.sentences[0]
+    assert "about 5 in 100" in found.sentences[1]
+    shown = search(folder / "library", "an elephant", SearchConfig(all=True), backbone=Words())
+    assert (shown.good, len(shown.moments)) == (False, 5)
+    assert shown.best == found.best == shown.moments[0].score
+
+
+def test_sql_and_label_narrow_what_words_find(folder: Path) -> None:
+    assert ask(folder, "red", where="year < 2000") == [("red", 0.0, 1.0)]
+    assert ask(folder, "red", where="year > 2000 -- later") == ask(folder, "red", where="year > 2000")
+    assert ask(folder, "blue", label="blue", where="start >= 6") == [("long", 6.0, 12.0)]
+    assert ask(folder, "red", label="green") == []
+
+
+def test_a_label_is_found_by_the_models_own_probabilities(folder: Path) -> None:
+    assert {name for name, _, _ in ask(folder, label="green")} == {"long", "green"}
+    found = search(folder / "library", None, SearchConfig(label="green", min_score=0.7, per_video=0))
+    assert found.moments
+    assert all(moment.score >= 0.7 and moment.names["green"] >= 0.7 for moment in found.moments)
+    none = search(folder / "library", None, SearchConfig(label="green", min_score=1.0))
+    assert (none.good, none.moments) == (False, ())
+    with pytest.raises(UnknownName, match="did you mean 'green'"):
+        ask(folder, label="gren")
+
+
+def test_an_example_finds_what_looks_like_it_and_not_itself(folder: Path) -> None:
+    found = ask(folder, like=f"{folder / 'videos' / 'red2.mp4'}")
+    assert {name for name, _, _ in found} == {"long", "red"}
+    in_long = ask(folder, like=f"{folder / 'videos' / 'long.mp4'}@0:12-0:17.5")
+    assert in_long[0] == ("green", 0.0, 4.5)
+    strange = draw(folder / "elsewhere.mp4", ("blue", 2), seed=77)
+    assert {name for name, _, _ in ask(folder, like=str(strange))} == {"long", "blue"}
+
+
+@pytest.mark.parametrize(
+    ("like", "start", "end"),
+    [
+        ("a.mp4", 0.0, None),
+        ("a.mp4@2-6", 2.0, 6.0),
+        ("b@home.mp4@1:02.5-1:10", 62.5, 70.0),
+        ("a.mp4@7-", 7.0, None),
+        ("c@home.mp4", 0.0, None),
+    ],
+)
+def test_an_example_is_read_as_it_is_written(like: str, start: float, end: float | None) -> None:
+    segment = read_example(like)
+    assert (segment.start, segment.end) == (start, end)
+
+
+def test_a_file_whose_name_looks_like_a_span_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "x@1-2").write_bytes(b"")
+    assert read_example(str(tmp_path / "x@1-2")).path == tmp_path / "x@1-2"
+
+
+def test_mistakes_are_told_in_a_line(folder: Path, tmp_path: Path) -> None:
+    video = folder / "videos" / "long.mp4"
+    mistakes: list[tuple[type[QuickstepError], str, str | None, dict[str, object]]] = [
+        (QuickstepError, "are empty", "  ", {}),
+        (QuickstepError, "say what to find", None, {}),
+        (QuickstepError, "say what to find", "red", {"like": str(video)}),
+        (ConfigError, "No field named foo.*columns are path.*year", "red", {"where": "foo = 1"}),
+        (ConfigError, "--where", "red", {"where": "year = = 1"}),
+        (ConfigError, "--where", "red", {"where": "year"}),
+        (MediaError, "already at 18", None, {"like": f"{video}@3-40"}),
+        (MediaError, "ends at 18", None, {"like": f"{video}@30-40"}),
+        (ConfigError, "ends after its start", None, {"like": f"{video}@3-2"}),
+        (ConfigError, "no time", None, {"like": f"{video}@1:.:2-3"}),
+        (MediaError, "no such file", None, {"like": "nowhere.mp4"}),
+        (MediaError, "not a video", None, {"like": __file__}),
+    ]
+    for kind, match, words, options in mistakes:
+        with pytest.raises(kind, match=match) as told:
+            ask(folder, words, **options)
+        assert "\n" not in str(told.value)
+    for options in ({"top": 0}, {"per_video": -1}, {"min_score": 0.5}, {"label": "x", "min_score": 2.0}, {"where": " "}):
+        with pytest.raises(ConfigError):
+            SearchConfig(**options)  # type: ignore[arg-type]
+
+
+def test_a_backbone_without_words_says_which_have_them(tmp_path: Path) -> None:
+    library, _ = made(tmp_path / "library", [draw(tmp_path / "red.mp4", ("red", 1))], backbone=Colours())
+    with pytest.raises(UnknownName, match=r"text side.*clip-vit-b32"):
+        search(library, "red", backbone=Colours())
+    with pytest.raises(LibraryError, match="none of its windows has a name"):
+        search(library, None, SearchConfig(label="red"))
+
+
+def test_equals_stand_by_path_and_the_same_question_has_the_same_answer(tmp_path: Path) -> None:
+    one = draw(tmp_path / "b.mp4", ("red", 2))
+    (tmp_path / "a.mp4").write_bytes(one.read_bytes())
+    (tmp_path / "c.mp4").write_bytes(one.read_bytes())
+    library, _ = made(tmp_path / "library", [tmp_path / "b.mp4", tmp_path / "c.mp4", tmp_path / "a.mp4"])
+    for _ in range(3):
+        found = search(library, "red", SearchConfig(top=2, all=True), backbone=Words())
+        assert [Path(moment.path).name for moment in found.moments] == ["a.mp4", "b.mp4"]
+
+
+def test_the_sheet_shows_every_moment(folder: Path, tmp_path: Path) -> None:
+    found = search(folder / "library", "red", SearchConfig(per_video=0), backbone=Words())
+    sheet = Image.open(write_sheet(found.moments, tmp_path / "new" / "sheet.png", title="красное / 赤 / red", note=str(found.cutoff)))
+    colours = np.asarray(sheet.convert("RGB")).reshape(-1, 3).astype(int)
+    reds = (np.abs(colours - (180, 40, 40)).max(axis=1) < 25).sum()
+    assert reds > 0.8 * len(found.moments) * 224 * 168  # a picture of 4 : 3 each, as large as its cell
+    write_sheet((), tmp_path / "empty.png")
+    with pytest.raises(MediaError, match="cannot be written"):
+        write_sheet(found.moments, folder / "videos" / "red.mp4" / "sheet.png")
+
+
+# -- moments --------------------------------------------------------------------------------------------------------------
+
+
+def scored(scores: Sequence[float], hop: float = 2.0, window: float = 4.0) -> Scored:
+    starts = hop * np.arange(len(scores))
+    return Scored("v", np.stack([starts, starts + window], axis=1), np.array(scores, dtype=np.float64))
+
+
+def test_neighbours_that_match_are_one_moment() -> None:
+    found = merge(scored([0.1, 0.5, 0.9, 0.6, 0.1, 0.1, 0.7, 0.1]), cutoff=0.5, usual=0.1)
+    good = [(moment.start, moment.end, moment.score, moment.best) for moment in found if moment.score >= 0.5]
+    assert good == [(2.0, 10.0, 0.9, (4.0, 8.0)), (12.0, 16.0, 0.7, (12.0, 16.0))]
+
+
+def test_below_the_cutoff_what_stands_out_together_is_one_moment() -> None:
+    found = merge(scored([0.1, 0.3, 0.4, 0.3, 0.1, 0.1]), cutoff=0.5, usual=0.1)
+    assert (found[0].start, found[0].end) == (2.0, 10.0)
+
+
+def test_windows_apart_in_time_are_not_merged() -> None:
+    gaps = Scored("v", np.array([[0.0, 4.0], [10.0, 14.0]]), np.array([0.9, 0.9]))
+    assert len(merge(gaps, cutoff=0.5, usual=0.0)) == 2
+
+
+def test_every_second_of_a_video_lies_in_some_moment() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        video = scored(rng.random(rng.integers(1, 40)).tolist(), hop=float(rng.choice([1.0, 2.0, 4.0])))
+        found = merge(video, cutoff=float(rng.choice([0.3, 0.9])), usual=0.5)
+        seconds = np.arange(0.25, video.spans[-1, 1], 0.5)
+        inside = [any(moment.start <= second < moment.end for moment in found) for second in seconds]
+        assert np.mean(inside) > 0.7  # the rest lies beside a moment, in windows that it covers by more than half
+        assert found[0].score == video.scores.max()
+        assert [moment.score for moment in found] == sorted((moment.score for moment in found), reverse=True)
+
+
+def test_no_video_crowds_out_the_others() -> None:
+    moments = [Moment("a", 10.0 * i, 10.0 * i + 4, 0.9 - 0.01 * i, (0.0, 4.0)) for i in range(5)]
+    moments += [Moment("b", 0.0, 4.0, 0.5, (0.0, 4.0))]
+    assert [moment.path for moment in spread(moments, top=3, per_video=1)] == ["a", "b"]
+    assert [moment.path for moment in spread(moments, top=3, per_video=2)] == ["a", "a", "b"]
+    assert [moment.path for moment in spread(moments, top=3, per_video=0)] == ["a", "a", "a"]
+
+
+# -- the cut-off ----------------------------------------------------------------------------------------------------------
+
+WIDTH = 128
+
+
+class Hashed(Refusing):
+    """Words whose vectors have nothing to do with each other, but for a direction that all share, some more and some less."""
+
+    name, width = "hashed", WIDTH
+
+    def __init__(self, shared: float = 0.4) -> None:
+        self.shared, self.identity = shared, {"name": "hashed", "shared": shared}
+
+    def embed_text(self, words: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([self._one(sentence) for sentence in words], dtype=np.float32)
+
+    def _one(self, sentence: str) -> NDArray[np.float64]:
+        rng = np.random.default_rng(int(hashlib.sha256(sentence.encode()).hexdigest()[:12], 16))
+        vector = rng.normal(size=WIDTH) / np.sqrt(WIDTH)
+        vector[0] += self.shared * (1 + 0.2 * rng.normal())
+        return vector
+
+
+def made_up(folder: Path, vectors: NDArray[np.float32], *, per_video: int, shared: float) -> Library:
+    """A library of such vectors."""
+    view = to_plain(View(frames=4, fps=2.0, windows=None, hop=2.0))
+    card = Card(Opening("hashed"), {"name": "hashed", "shared": shared}, WIDTH, 4.0, 2.0, view, True, str(folder), "0")
+    library = Library.create(folder, card)
+    count = len(vectors)
+    paths = [f"/v/{n // per_video:05d}.mp4" for n in range(count)]
+    starts = 2.0 * (np.arange(count) % per_video)
+    columns = {
+        "vector": to_vectors(vectors),
+        "path": paths,
+        "digest": paths,
+        "start": starts,
+        "end": starts + 4,
+        "duration": np.full(count, 2.0 * per_video + 2),
+        "gone": np.zeros(count, bool),
+        "thumbnail": [b""] * count,
+    }
+    schema = schema_of(card)
+    library.commit(
+        lambda table: table.add(pa.table({f.name: pa.array(columns.get(f.name, [None] * count), f.type) for f in schema}, schema=schema))
+    )
+    return library
+
+
+def a_library(folder: Path, rng: np.random.Generator, *, videos: int, per_video: int, shared: float) -> tuple[Library, NDArray[np.float32]]:
+    vectors = 0.8 * rng.normal(size=(videos, 1, WIDTH)) + 0.6 * rng.normal(size=(videos, per_video, WIDTH))
+    vectors = vectors / np.sqrt(WIDTH)
+    vectors[..., 0] += shared
+    flat = unit(vectors.reshape(-1, WIDTH).astype(np.float32))
+    return made_up(folder, flat, per_video=per_video, shared=shared), flat
+
+
+@pytest.mark.parametrize(("videos", "per_video", "shared"), [(4, 3, 0.0), (60, 10, 0.0), (60, 10, 0.4), (300, 20, 0.4)])
+def test_as_many_false_alarms_as_stated_and_what_is_there_is_found(tmp_path: Path, videos: int, per_video: int, shared: float) -> None:
+    alarms, found = [], []
+    for seed in range(3):
+        library, vectors = a_library(tmp_path / str(seed), np.random.default_rng(seed), videos=videos, per_video=per_video, shared=shared)
+        backbone = Hashed(shared)
+        cutoff = of_words(library, backbone, "NOT gone", Cache())
+        assert cutoff is not None
+        asked = unit(backbone.embed_text([f"something else {seed} {number}" for number in range(600)]))
+        alarms.append(np.mean(best_scores(library, asked, "NOT gone") > cutoff.score))
+        there = unit(asked[:100] + vectors[np.random.default_rng(seed).integers(0, len(vectors), 100)])
+        found.append(np.mean(best_scores(library, there, "NOT gone") > cutoff.score))
+    assert np.mean(alarms) == pytest.approx(RATE, abs=0.03)
+    assert np.mean(found) > 0.95
+
+
+def test_an_example_of_nothing_that_is_there_rarely_passes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    library, vectors = a_library(tmp_path / "library", rng, videos=60, per_video=10, shared=0.4)
+    strange = rng.normal(size=(120, WIDTH)) / np.sqrt(WIDTH)
+    strange[:, 0] += 0.4
+    alarms, found = 0, 0
+    for number, example in enumerate(unit(strange.astype(np.float32))):
+        cutoff = of_example(library, example, "NOT gone", Cache(), digest="")
+        assert cutoff is not None
+        alarms += best_scores(library, example[None], "NOT gone")[0] > cutoff.score
+        near = unit((vectors[number * 5] + 0.5 * example)[None])[0]
+        cutoff = of_example(library, near, "NOT gone", Cache(), digest="")
+        assert cutoff is not None
+        found += best_scores(library, near[None], "NOT gone")[0] > cutoff.score
+    assert alarms / 120 < 0.1
+    assert found / 120 > 0.95
+
+
+def test_phrases_that_do_match_hardly_move_the_cutoff() -> None:
+    rng = np.random.default_rng(0)
+    clean = rng.gumbel(0.2, 0.02, 272)
+    dirty = np.where(rng.random(272) < 0.3, 0.5, clean)
+    plain, moved = threshold(clean), threshold(dirty)
+    assert plain is not None
+    assert moved is not None
+    assert plain == pytest.approx(np.quantile(clean, 0.95), abs=0.01)
+    assert moved < plain + 0.05 < 0.5
+    assert threshold(clean[:5]) is None
+
+
+def test_phrases_are_many_and_each_is_there_once() -> None:
+    assert len(set(PHRASES)) == len(PHRASES) >= 250
+    assert all(phrase == " ".join(phrase.split()) and phrase for phrase in PHRASES)
+
+
+def test_the_cutoff_is_remembered_until_the_library_changes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    library, vectors = a_library(tmp_path / "library", rng, videos=5, per_video=4, shared=0.0)
+
+    class Once(Hashed):
+        asked = 0
+
+        def embed_text(self, words: Sequence[str]) -> NDArray[np.float32]:
+            Once.asked += len(words)
+            return super().embed_text(words)
+
+    first = of_words(library, Once(0.0), "NOT gone", Cache())
+    assert Once.asked == len(PHRASES)
+    assert of_words(library, Once(0.0), "NOT gone", Cache()) == first
+    library.commit(lambda table: table.delete("start > 0"))
+    smaller = of_words(library, Once(0.0), "NOT gone", Cache())
+    assert Once.asked == len(PHRASES)  # the words' vectors stay
+    assert first is not None
+    assert smaller is not None
+    assert smaller.score < first.score  # the best of fewer windows is less
+    assert len(vectors) == 20
+
+
+def test_the_room_is_light_until_it_is_used() -> None:
+    code = "import sys, quickstep.library, quickstep.library.config; print({'lancedb', 'pyarrow', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+def test_a_missing_extra_says_what_brings_it() -> None:
+    code = """
+import sys
+sys.modules['lancedb'] = None
+import quickstep.library
+try:
+    quickstep.library.search
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.startswith("MissingExtra")
+    assert "pip install 'quickstep[search]'" in printed

@@ -1,0 +1,121 @@
+"""Recipes: every one that ships is whole, for its own verb; what is said beside it counts more."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import is_dataclass
+from pathlib import Path
+
+import pytest
+import toys
+
+from quickstep.apps.cli import app, main
+from quickstep.backbones import BACKBONES
+from quickstep.datasets.manifest import write_manifest
+from quickstep.heads import open_head
+from quickstep.models.model import Model
+from quickstep.storage.serialization import to_plain
+from quickstep.training.recipes import configs, open_recipe, read_recipe, recipe_names, train_config
+from quickstep.training.train import TrainConfig
+from quickstep.types.errors import ConfigError, QuickstepError, UnknownName
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_can_be_cooked(name: str) -> None:
+    """Its settings are known to the configs of its verb and in their ranges; what it names is there."""
+    recipe = open_recipe(name)
+    assert 20 < len(recipe.about) < 160
+    assert "\n" not in recipe.about
+    made = configs(recipe)
+    for config in made:
+        named = getattr(config, "backbone", None)
+        assert named is None or named in BACKBONES
+        if isinstance(config, TrainConfig):
+            assert open_head(config.head, config.head_settings).name == config.head
+    told = {key: value for config in made for key, value in to_plain(config).items()}
+    assert {key: told[key] for key in recipe.settings} == recipe.settings
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_command_line_takes_every_setting_of_a_recipe(name: str) -> None:
+    recipe = open_recipe(name)
+    _, bound, _ = app.parse_args([recipe.verb, "somewhere", "-o", "there", "--recipe", name])
+    told = {key: value for config in bound.arguments.values() if is_dataclass(config) for key, value in to_plain(config).items()}
+    assert {key: told[key] for key in recipe.settings} == recipe.settings
+
+
+def test_the_systems_people_come_from_and_three_for_no_choice_ship() -> None:
+    assert {"har-clip", "breakdance-clip", "dance-i3d", "fast", "balanced", "best", "chore-lstm"} <= set(recipe_names())
+
+
+def test_the_breakdance_recipe_is_as_its_makers_have_it() -> None:
+    said = open_recipe("breakdance-clip").settings
+    known = {"backbone": "clip-vit-l14", "output": "pooled", "optimizer": "adamw", "schedule": "cosine", "patience": 10}
+    assert known.items() <= said.items()
+
+
+def test_the_nineteen_styles_recipe_has_what_was_found() -> None:
+    said = open_recipe("dance-i3d").settings
+    known = {"backbone": "i3d-r50-nl", "optimizer": "sgd", "learning_rate": 7.87e-4, "dropout": 0.2966, "momentum": 0.9}
+    assert known.items() <= said.items()
+    assert min(said["flip"], said["colour"], said["noise"]) > 0
+
+
+def test_a_recipe_for_another_command_names_the_right_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=r"for 'finetune' and not for 'train': quickstep finetune DATA -o MODEL --recipe dance-i3d"):
+        train_config("dance-i3d")
+    with pytest.raises(SystemExit) as end:
+        main(["train", "nowhere", "-o", str(tmp_path / "m"), "--recipe", "breakdance-clip"])
+    assert end.value.code == 1
+    assert "quickstep finetune DATA -o MODEL --recipe breakdance-clip" in capsys.readouterr().err
+    (tmp_path / "odd.toml").write_text('verb = "cook"')
+    with pytest.raises(ConfigError, match="the verb 'cook'; there are train, finetune, tune"):
+        open_recipe(str(tmp_path / "odd.toml"))
+
+
+def test_the_command_lists_them_and_prints_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["recipes"])
+    listed = capsys.readouterr().out
+    assert all(f"{name} " in listed for name in recipe_names())
+    with pytest.raises(SystemExit):
+        main(["recipes", "har-clip"])
+    assert tomllib.loads(capsys.readouterr().out)["backbone"] == "clip-vit-b32"
+    with pytest.raises(SystemExit):
+        main(["recipes", "--json"])
+    assert {each["verb"] for each in json.loads(capsys.readouterr().out)} <= {"train", "finetune", "tune"}
+
+
+def test_what_is_said_counts_more_than_the_recipe(tmp_path: Path) -> None:
+    settings = ('head = "attention"', "epochs = 3", "head_settings = {dropout = 0.25}", 'backbone = "toys:Colours"')
+    (tmp_path / "own.toml").write_text("\n".join(settings))
+    write_manifest(toys.draw_colours(tmp_path / "videos"), tmp_path / "set.csv")
+    with pytest.raises(SystemExit) as end:
+        main(["train", str(tmp_path / "set.csv"), "-o", str(tmp_path / "model"), "--recipe", str(tmp_path / "own.toml"), "--epochs", "2"])
+    assert not end.value.code
+    used = Model.load(tmp_path / "model").facts.training
+    assert (used["head"], used["epochs"], used["head_settings"]) == ("attention", 2, {"dropout": 0.25})
+    assert train_config(str(tmp_path / "own.toml"), {"epochs": 5}).epochs == 5
+
+
+def test_a_recipe_that_is_none_is_named() -> None:
+    with pytest.raises(UnknownName, match="there is no recipe 'cake'"):
+        read_recipe("cake")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("head = ", "cannot be read"),
+        ("haed = 'linear'", "'haed' that is not known"),
+        ("epochs = 'many'", "epochs"),
+        ("epochs = 0", "--epochs"),
+    ],
+)
+def test_a_wrong_recipe_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "own.toml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read_recipe(str(tmp_path / "own.toml"))
+    with pytest.raises(QuickstepError, match="cannot be read"):
+        read_recipe(str(tmp_path / "none.toml"))

@@ -1,0 +1,193 @@
+"""Zero-shot: a model made of words is a model like any other; its numbers are the network's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import checkpoints
+import numpy as np
+import pytest
+import torch
+import toys
+import transformers
+from numpy.testing import assert_allclose, assert_array_equal
+
+from quickstep.apps.cli import main
+from quickstep.datasets.manifest import write_manifest
+from quickstep.evaluation import evaluate
+from quickstep.evaluation.rendering import model_card
+from quickstep.models.feature_extraction import extract
+from quickstep.models.model import Model
+from quickstep.models.text_features import sentence_vectors
+from quickstep.training.train import TrainConfig, train
+from quickstep.training.zero_shot import ZeroShotConfig, zero_shot
+from quickstep.types.errors import ConfigError, UnknownName
+
+NAMED = "toys:Words"
+CONFIG = ZeroShotConfig(labels="blue,green,red", template=("a {} thing",))
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> toys.Manifest:
+    return toys.draw_colours(tmp_path_factory.mktemp("colours"), each=4)
+
+
+def test_words_alone_name_what_is_seen(colours: toys.Manifest) -> None:
+    model = zero_shot(CONFIG, backbone=toys.Words())
+    found = model.predict(colours.segments)
+    assert [each.label for each in found.predictions] == [segment.label for segment in colours.segments]
+
+
+def test_scores_are_the_networks_own(colours: toys.Manifest) -> None:
+    """By hand: the mean over frames of scale * cosine + bias, and its softmax."""
+    backbone = toys.Words()
+    model = zero_shot(CONFIG, backbone=backbone)
+    segment = colours.segments[0]
+    frames = toys.Colours().embed([next(iter(_windows(segment, model)))])[0].values.astype(np.float64)
+    words = np.array([toys.COLOURS[label] for label in model.labels], dtype=np.float64)
+    cosines = (frames / np.linalg.norm(frames, axis=1, keepdims=True)) @ (words / np.linalg.norm(words, axis=1, keepdims=True)).T
+    logits = 40.0 * cosines.mean(axis=0) - 3.0
+    expected = np.exp(logits - logits.max())
+    assert_allclose(model.predict([segment]).predictions[0].scores, expected / expected.sum(), atol=1e-6)
+
+
+def _windows(segment: object, model: Model) -> object:
+    from quickstep.signals.video import read_windows
+
+    return read_windows(segment, model.view)  # type: ignore[arg-type]
+
+
+def test_a_backbone_may_have_been_taught_with_other_templates(colours: toys.Manifest) -> None:
+    class Taught(toys.Words):
+        templates = ("{} only",)
+
+    assert zero_shot(ZeroShotConfig(labels="red,blue"), backbone=Taught()).facts.words["red"] == ("red only",)
+    assert zero_shot(ZeroShotConfig(labels="red,blue", template=("{}",)), backbone=Taught()).facts.words["red"] == ("red",)
+
+
+def test_several_sentences_point_where_they_point_together(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("warm: red; red and green\ncold: blue\n")
+    model = zero_shot(ZeroShotConfig(labels=str(tmp_path / "labels.txt")), backbone=toys.Words())
+    unit = [
+        np.array(c, dtype=np.float64) / np.linalg.norm(c)
+        for c in (toys.COLOURS["red"], np.mean([toys.COLOURS["red"], toys.COLOURS["green"]], 0))
+    ]
+    from quickstep.types.signals import Features
+
+    seen = np.array([[10.0, 200.0, 30.0]], dtype=np.float32)
+    logits = model.head.scores([Features(seen, np.zeros(1))])[0]
+    warm = (unit[0] + unit[1]) / np.linalg.norm(unit[0] + unit[1])
+    assert_allclose(logits[0], 40 * (seen[0] / np.linalg.norm(seen[0])) @ warm - 3, rtol=1e-5)
+    assert model.facts.words["warm"] == ("red", "red and green")
+
+
+def test_a_zero_shot_model_is_saved_measured_and_loaded_like_any_other(tmp_path: Path, colours: toys.Manifest) -> None:
+    model = zero_shot(CONFIG, backbone=toys.Words())
+    model.save(tmp_path / "model")
+    again = Model.load(tmp_path / "model")
+    one, two = (each.predict(colours.segments) for each in (model, again))
+    for a, b in zip(one.predictions, two.predictions):
+        assert_array_equal(a.scores, b.scores)
+    report = evaluate(again, colours, split="all", baselines=False)
+    assert report.figures.accuracy.value == 1.0
+    card = model_card(again, report)
+    assert "a green thing" in card
+    assert "words" in card
+
+
+def test_train_with_prompts_takes_the_labels_as_words(colours: toys.Manifest) -> None:
+    marked = colours.with_splits(["train" if number % 4 < 2 else "val" if number % 4 == 2 else "test" for number in range(len(colours))])
+    trained = train(marked, TrainConfig(head="prompts", template=("{}",)), backbone=toys.Words())
+    assert trained.model.facts.words == {"blue": ("blue",), "green": ("green",), "red": ("red",)}
+    assert trained.history.val_accuracy == (1.0,)
+    assert trained.model.temperature != 1.0  # calibrated on validation, as any model
+
+
+@pytest.mark.parametrize(("family", "name"), [("xclip", "hf-xclip"), ("clip", "hf-image"), ("siglip2", "hf-image")])
+def test_a_models_logits_are_those_of_transformers(tmp_path: Path, colours: toys.Manifest, family: str, name: str) -> None:
+    """The same frames and words through the reference network: X-CLIP's own path, CLIP's and SigLIP's mean over frames."""
+    folder = checkpoints.save(family, tmp_path / family)
+    labels = ("halo", "windmill", "head spin", "a green dance")
+    config = ZeroShotConfig(labels=",".join(labels), template=("{}",), backbone=f"{name}:{folder}", precision="fp32")
+    model = zero_shot(config)
+    model.save(tmp_path / "model")
+    segments = colours.segments[::5]
+    features = extract(segments, model.backbone, view=model.view).features
+    ours = Model.load(tmp_path / "model").head.scores([features[segment] for segment in segments])
+    network = transformers.AutoModel.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    length = (
+        {"padding": "max_length", "max_length": network.config.text_config.max_position_embeddings}
+        if family == "siglip2"
+        else {"padding": True}
+    )
+    words = tokenizer(list(labels), return_tensors="pt", **length)
+    for segment, row in zip(segments, ours):
+        seen = next(iter(_windows(segment, model))).pixels  # type: ignore[attr-defined]
+        processor = model.backbone.processor  # type: ignore[attr-defined]
+        pixels = torch.from_numpy(seen).permute(0, 3, 1, 2).float() * torch.tensor(processor.slope).view(1, 3, 1, 1)
+        pixels = pixels + torch.tensor(processor.offset).view(1, 3, 1, 1)
+        with torch.no_grad():
+            told = network(pixel_values=pixels[None] if family == "xclip" else pixels, **words)
+        theirs = told.logits_per_video[0] if family == "xclip" else told.logits_per_image.mean(dim=0)
+        assert_allclose(row, theirs.numpy(), atol=1e-4)
+        assert np.ptp(row) > 0.01
+
+
+@pytest.mark.parametrize("head", ["linear"])
+def test_heads_that_read_no_words_refuse_them(colours: toys.Manifest, head: str) -> None:
+    with pytest.raises(ConfigError, match="--template: the head 'linear' reads no words"):
+        train(colours, TrainConfig(head=head, template=("{}",)), backbone=toys.Words())
+
+
+def test_a_backbone_without_words_says_which_have_them() -> None:
+    with pytest.raises(UnknownName, match=r"text side.*clip-vit-b32"):
+        zero_shot(CONFIG, backbone=toys.Colours())
+    with pytest.raises(UnknownName, match=r"text side.*'motion'.*clip-vit-b32"):
+        zero_shot(ZeroShotConfig(labels="a,b", backbone="motion"))
+
+
+def test_an_empty_sentence_is_no_query() -> None:
+    for words in ([], [" "], ["halo", ""]):
+        with pytest.raises(ConfigError, match="nothing to read"):
+            sentence_vectors(toys.Words(), words)
+
+
+def run(*words: str | Path) -> int:
+    """The exit code of the command line."""
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    return int(end.value.code or 0)
+
+
+def test_the_command_line_names_by_words(tmp_path: Path, colours: toys.Manifest, capsys: pytest.CaptureFixture[str]) -> None:
+    video = str(colours.segments[-1].path)
+    assert run("predict", video, "--backbone", NAMED, "--labels", "blue,green,red", "--json") == 0
+    told = json.loads(capsys.readouterr().out)["predictions"][0]
+    assert told["label"] == "red"
+    assert run("zero-shot", "-o", tmp_path / "words", "--backbone", NAMED, "--labels", "blue,green,red") == 0
+    assert run("predict", tmp_path / "words", video, "--json") == 0
+    again = json.loads(capsys.readouterr().out)["predictions"][0]
+    assert again["scores"] == pytest.approx(told["scores"] | again["scores"])
+    assert again["score"] == told["score"]
+    write_manifest(colours, tmp_path / "set.csv")
+    assert run("evaluate", tmp_path / "words", "--data", tmp_path / "set.csv", "--split", "all") == 0
+    assert "100 %" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["predict", "x.mp4", "--labels", "halo"], "neither a file nor a set"),
+        (["predict", "x.mp4", "--labels", "halo,flare", "--backbone", "motion"], "text side"),
+        (["predict", "model", "x.mp4", "--backbone", "motion"], "belongs to --labels"),
+        (["zero-shot", "-o", "model"], "there are none"),
+        (["zero-shot", "-o", "model", "--labels", "a,b", "--template", "x"], "must have one {}"),
+    ],
+)
+def test_wrong_words_get_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*words) == 1
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert said in told[0]
