@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import sqlite3
-import tempfile
 import threading
 import time
 import zlib
@@ -27,6 +26,7 @@ from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from quickstep.storage.files import write_bytes
 from quickstep.types.errors import CacheError, MediaError
 
 Json = Any
@@ -84,19 +84,10 @@ class Cache:
         """Keep arrays under a key."""
         packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         blob = save(packed, metadata={"key": canonical(key), "sha256": _checksum(packed)})
-        file = self._file(key)
-        temporary = None
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", suffix=".part", delete=False) as handle:
-                temporary = Path(handle.name)
-                handle.write(blob)
-            temporary.replace(file)
+            write_bytes(self._file(key), blob, sync=False)  # a file that a crash damaged fails its checksum
         except OSError as error:
             raise CacheError(self.folder, f"the cache cannot be written: {_reason(error)}; {_ELSEWHERE}") from error
-        finally:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
 
     # -- facts -----------------------------------------------------------------------------------------------------------
 

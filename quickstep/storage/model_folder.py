@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from quickstep.storage.files import is_temporary, sync_to_disk, write_text
 from quickstep.types.errors import ModelError, QuickstepError
 
 FORMAT = 1
@@ -34,7 +35,7 @@ def check_target(folder: str | Path) -> Path:
     """The folder, if a model may be written there: a new one, an empty one, or one that holds a model already."""
     folder = Path(folder)
     if folder.is_dir():
-        names = {entry.name for entry in _entries(folder)}
+        names = {entry.name for entry in _entries(folder) if not is_temporary(entry)}
         if RECORD not in names and not all(name.startswith((ASIDE, MEMBER)) or name == STATE for name in names):
             raise ModelError(folder, "holds other things and no model, so nothing is written there; name a new folder")
     elif folder.exists() or folder.is_symlink():
@@ -55,9 +56,7 @@ def write(folder: str | Path, files: Mapping[str, Content], record: Mapping[str,
         digests = {name: _put(folder / _aside(name), content) for name, content in files.items()}
         content = {**record, "format": FORMAT, "files": digests}
         text = json.dumps({**content, "seal": _seal(content)}, indent=1, ensure_ascii=False, allow_nan=False)
-        part = folder / f"{ASIDE}{RECORD}.part"
-        _put(part, text.encode())
-        part.replace(folder / f"{ASIDE}{RECORD}")
+        write_text(folder / f"{ASIDE}{RECORD}", text)
         _settle(folder)
         _sweep(folder, digests)
     except (OSError, QuickstepError) as error:
@@ -132,7 +131,7 @@ def _settle(folder: Path) -> None:
     if not (folder / f"{ASIDE}{RECORD}").is_file():
         return
     for entry in _entries(folder):
-        if entry.name.startswith(ASIDE) and entry.name not in (f"{ASIDE}{RECORD}", f"{ASIDE}{RECORD}.part"):
+        if entry.name.startswith(ASIDE) and entry.name != f"{ASIDE}{RECORD}":
             place = folder / entry.name.removeprefix(ASIDE).replace(_INSIDE, "/")
             place.parent.mkdir(exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # another process settles the same folder
@@ -141,7 +140,7 @@ def _settle(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(FileNotFoundError):
         (folder / f"{ASIDE}{RECORD}").replace(folder / RECORD)
-    _sync(folder)
+    sync_to_disk(folder)
 
 
 def _sweep(folder: Path, listed: Mapping[str, str]) -> None:
@@ -160,7 +159,7 @@ def _clear(folder: Path) -> None:
         return
     with contextlib.suppress(OSError):
         for entry in _entries(folder):
-            if entry.name.startswith(ASIDE):
+            if entry.name.startswith(ASIDE) or is_temporary(entry):
                 entry.unlink(missing_ok=True)
 
 
@@ -170,7 +169,7 @@ def _put(path: Path, content: Content) -> str:
         content(path)
     else:
         path.write_bytes(content)
-    _sync(path)
+    sync_to_disk(path)
     return _digest(path)
 
 
@@ -181,16 +180,6 @@ def _aside(name: str) -> str:
 def _digest(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return  # folders cannot be synced there
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _entries(folder: Path) -> list[Path]:
