@@ -34,3 +34,17 @@ def test_a_missing_extra_says_the_pip_command() -> None:
 def test_a_wrong_outside_name_is_the_users_mistake(name: str) -> None:
     with pytest.raises(ConfigError, match=name.split(":")[0]):
         look_up("number", name, TABLE)
+
+
+def test_an_old_name_is_noted_once_with_the_new_one(caplog: pytest.LogCaptureFixture) -> None:
+    renamed = {"decimal-number": "decimal"}
+    assert look_up("number", "decimal-number", TABLE, renamed=renamed).__name__ == "Decimal"
+    assert look_up("number", "decimal-number", TABLE, renamed=renamed).__name__ == "Decimal"
+    (message,) = caplog.messages
+    assert "'decimal-number'" in message
+    assert "'decimal'" in message
+
+
+def test_a_name_of_today_is_not_noted(caplog: pytest.LogCaptureFixture) -> None:
+    assert look_up("number", "decimal", TABLE, renamed={"old": "decimal"}).__name__ == "Decimal"
+    assert not caplog.messages
