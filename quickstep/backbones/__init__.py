@@ -196,7 +196,7 @@ def open_backbone(
     for option, value in options.items():
         if value is not None and option not in taken:
             raise ConfigError(option, f"the backbone {name!r} has nothing to choose here; leave it out")
-    known = {"name": name, "store": cache, "options": poses or None, **options}
+    known = {"name": name, "cache": cache, "options": poses or None, **options}
     return target(**{key: value for key, value in known.items() if key in taken and value is not None})  # type: ignore[no-any-return]
 
 

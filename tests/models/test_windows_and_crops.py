@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from places import HELPERS
+from places import ROOT
 from toys import Colours, draw_colours
 from videos import write_tagged
 
@@ -178,7 +178,7 @@ def test_windows_and_crops_are_the_models_own(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "set")
     cache = Cache(tmp_path / "c")
     model = train(manifest, TrainConfig(epochs=5, windows=2, crops=3), backbone=Corners(), cache=cache).model
-    model = replace(model, opening=replace(model.opening, name="test_many_views:Corners"))
+    model = replace(model, opening=replace(model.opening, name="tests.models.test_windows_and_crops:Corners"))
     model.save(tmp_path / "m")
     again = Model.load(tmp_path / "m")
     assert (again.view.windows, again.view.crops, again.view.spoken) == (2, 3, "2 windows x 3 crops")
@@ -220,11 +220,11 @@ def test_what_cannot_be_looked_at_so_is_said(tmp_path: Path) -> None:
 def test_the_command_line_says_which_view_was_used(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "set")
     model = train(manifest, TrainConfig(epochs=5), backbone=Corners(), cache=Cache(tmp_path / "c")).model
-    replace(model, opening=replace(model.opening, name="test_many_views:Corners")).save(tmp_path / "m")
+    replace(model, opening=replace(model.opening, name="tests.models.test_windows_and_crops:Corners")).save(tmp_path / "m")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "quickstep", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=HELPERS, check=True)
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
 
     video = str(manifest.segments[0].path)
     plain = run("predict", str(tmp_path / "m"), video, "--json")

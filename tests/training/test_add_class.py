@@ -298,11 +298,11 @@ def test_the_command_replaces_the_model_and_its_old_numbers(
     (folder / "report.json").write_text("{}")
     (folder / "on-others").mkdir()
     (folder / "on-others" / "report.json").write_text("{}")
-    command(folder, "yellow", tuple(map(str, yellow)), out=tmp_path / "other", run=Run(cache=cache.folder))
+    command(folder, "yellow", tuple(map(str, yellow)), out=tmp_path / "other", run=Run(cache_folder=cache.folder))
     assert Model.load(folder).labels == ("blue", "green", "red")
     assert (folder / "report.json").exists()
     capsys.readouterr()
-    command(folder, "yellow", tuple(map(str, yellow)), run=Run(cache=cache.folder, json=True))
+    command(folder, "yellow", tuple(map(str, yellow)), run=Run(cache_folder=cache.folder, json=True))
     printed = capsys.readouterr()
     told = json.loads(printed.out)
     assert told["how"] == "refitted"
@@ -320,9 +320,9 @@ def test_the_command_replaces_the_model_and_its_old_numbers(
 def test_a_folder_that_is_no_model_is_left_alone(yellow: Sequence[Path], tmp_path: Path, cache: Cache) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ModelError):
-        command(tmp_path, "yellow", tuple(map(str, yellow)), run=Run(cache=cache.folder))
+        command(tmp_path, "yellow", tuple(map(str, yellow)), run=Run(cache_folder=cache.folder))
     with pytest.raises(ModelError, match="no such folder"):
-        command(tmp_path / "nothing", "yellow", tuple(map(str, yellow)), run=Run(cache=cache.folder))
+        command(tmp_path / "nothing", "yellow", tuple(map(str, yellow)), run=Run(cache_folder=cache.folder))
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

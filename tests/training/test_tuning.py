@@ -15,7 +15,7 @@ from pathlib import Path
 import checkpoints
 import numpy as np
 import pytest
-from places import HELPERS
+from places import ROOT
 from toys import Colours, draw_colours
 
 from quickstep.datasets.manifest import Manifest, write_manifest
@@ -184,7 +184,7 @@ def test_features_are_computed_once_for_all_trials(
 
 def test_a_failed_trial_is_recorded_and_the_study_goes_on(colours: tuple[Manifest, Cache], tmp_path: Path) -> None:
     manifest, cache = colours
-    config = replace(QUICK, trials=4, backbones=("test_tuning:Broken", "toys:Colours"), heads=("linear",), keep_test=True)
+    config = replace(QUICK, trials=4, backbones=("tests.training.test_tuning:Broken", "toys:Colours"), heads=("linear",), keep_test=True)
     board = tune(manifest, tmp_path / "s", config, BASE, cache=cache).board
     assert board.best is not None
     assert board.best.settings["backbone"] == "toys:Colours"
@@ -195,7 +195,7 @@ def test_a_failed_trial_is_recorded_and_the_study_goes_on(colours: tuple[Manifes
 
 def test_all_failed_is_said_with_the_first_cause(colours: tuple[Manifest, Cache], tmp_path: Path) -> None:
     manifest, cache = colours
-    config = replace(QUICK, trials=2, backbones=("test_tuning:Broken",), heads=("linear",))
+    config = replace(QUICK, trials=2, backbones=("tests.training.test_tuning:Broken",), heads=("linear",))
     with pytest.raises(ConfigError, match=r"none of the 2 trials .* 2 failed; the first: RuntimeError: the network fell over"):
         tune(manifest, tmp_path / "s", config, BASE, cache=cache)
 
@@ -212,7 +212,7 @@ def test_what_was_tried_is_not_tried_again_and_an_exhausted_search_ends(colours:
 
 def test_a_search_in_which_everything_fails_ends_long_before_its_budget(colours: tuple[Manifest, Cache], tmp_path: Path) -> None:
     manifest, cache = colours
-    config = replace(QUICK, trials=None, budget="10m", backbones=("test_tuning:Broken",), heads=("linear",))
+    config = replace(QUICK, trials=None, budget="10m", backbones=("tests.training.test_tuning:Broken",), heads=("linear",))
     with pytest.raises(ConfigError, match="none of the 10 trials"):
         tune(manifest, tmp_path / "s", config, BASE, cache=cache)
 
@@ -391,7 +391,7 @@ def listed(colours: tuple[Manifest, Cache], tmp_path: Path) -> Path:
 
 def command(listed: Path, folder: Path, *more: str, **env: str) -> subprocess.Popen[str]:
     arguments = [sys.executable, "-m", "quickstep", "tune", str(listed), "-o", str(folder), "--epochs", "4", "--folds", "0", *more]
-    return subprocess.Popen(arguments, cwd=HELPERS, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def until(path: Path, seconds: float = 60) -> Iterator[None]:
@@ -405,7 +405,7 @@ def until(path: Path, seconds: float = 60) -> Iterator[None]:
 @pytest.mark.slow
 def test_a_killed_search_goes_on_and_repeats_what_it_was_at(listed: Path, tmp_path: Path) -> None:
     flag, folder = tmp_path / "flag", tmp_path / "s"
-    options = ("--trials", "3", "--backbones", "test_tuning:Slow", "--heads", "linear", "--json")
+    options = ("--trials", "3", "--backbones", "tests.training.test_tuning:Slow", "--heads", "linear", "--json")
     killed = command(listed, folder, *options, SLOW_FLAG=str(flag))
     for _ in until(flag):
         pass

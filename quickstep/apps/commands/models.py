@@ -304,7 +304,7 @@ def _as_ready(asked: _Asked, form: str) -> int:
 
     named = 0
     failures: list[Failure] = []
-    options = {"top": asked.top, "store": asked.cache, "strict": asked.strict, "person": asked.person}
+    options = {"top": asked.top, "cache": asked.cache, "strict": asked.strict, "person": asked.person}
     with TerminalProgress() as progress:
         for text, found in predict_as_text(asked.model, asked.inputs, form, progress=progress, **options):  # type: ignore[arg-type]
             sys.stdout.write(text)

@@ -89,7 +89,7 @@ def open_estimator(
     taken = inspect.signature(target).parameters
     if model is not None and "model" not in taken:
         raise ConfigError("pose_model", f"the estimator {name!r} has nothing to choose here; leave it out")
-    known = {"model": model, "people": people, "device": device, "store": cache}
+    known = {"model": model, "people": people, "device": device, "cache": cache}
     return target(**{key: value for key, value in known.items() if key in taken and value is not None})  # type: ignore[no-any-return]
 
 
