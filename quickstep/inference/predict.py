@@ -5,31 +5,21 @@ Knows no scores of its own: `Model.predict` gives them. Stopped in the middle, i
 
 from __future__ import annotations
 
-import glob
-import os
-import sys
-from collections.abc import Iterable
-from pathlib import Path
 from typing import IO, Any
 
-from quickstep.datasets.manifest import read_manifest
-from quickstep.datasets.readers.pose_sets import is_set
+from quickstep.datasets.inputs import Inputs, gather
 from quickstep.models.ensemble import AnyModel, lead_of
 from quickstep.models.model import Prediction, Predictions
 from quickstep.models.pose_input import of_person
 from quickstep.signals.poses.config import PoseConfig
-from quickstep.signals.poses.formats import is_pose_file
 from quickstep.storage.cache import Cache
-from quickstep.types.errors import ConfigError, ManifestError, MediaError
 from quickstep.types.progress import Progress, silent
-from quickstep.types.segment import Failure, Segment
-
-LISTS = {".csv", ".tsv", ".txt"}
+from quickstep.types.segment import Segment
 
 
 def predict(
     model: AnyModel,
-    inputs: Iterable[Segment | str | Path],
+    inputs: Inputs,
     *,
     cache: Cache | None = None,
     progress: Progress = silent,
@@ -50,51 +40,6 @@ def predict(
         raise failures[0].error
     found = model.predict(segments, cache=cache, progress=progress, strict=strict)
     return Predictions(found.predictions, (*failures, *found.failures), found.seconds)
-
-
-def gather(inputs: Iterable[Segment | str | Path], *, stdin: IO[str] | None = None) -> tuple[list[Segment], list[Failure]]:
-    """The segments that inputs stand for, each once, and what stands for nothing."""
-    segments: dict[Segment, None] = {}
-    failures: list[Failure] = []
-    for item in inputs:
-        try:
-            segments.update(dict.fromkeys(_stands_for(item, stdin)))
-        except (ManifestError, MediaError) as error:
-            failures.append(Failure(Segment(_place(item)), error))
-    if not segments and not failures:
-        raise ConfigError("inputs", "name at least one video, folder, glob or list of videos")
-    return list(segments), failures
-
-
-def _stands_for(item: Segment | str | Path, stdin: IO[str] | None) -> list[Segment]:
-    if isinstance(item, Segment):
-        return [item]
-    if str(item) == "-":
-        return [Segment(Path(line.rstrip("\r\n"))) for line in stdin or sys.stdin if line.strip()]
-    path = Path(item).expanduser()
-    if (path.is_dir() and not is_pose_file(path)) or (path.is_file() and (path.suffix.lower() in LISTS or is_set(path))):
-        return _listed(path)
-    if not os.path.lexists(path) and glob.has_magic(str(path)):
-        return _matching(path)
-    return [Segment(path)]
-
-
-def _listed(path: Path) -> list[Segment]:
-    segments = list(read_manifest(path, labelled=False).segments)
-    if not segments:
-        raise ManifestError(path, "holds no videos")
-    return segments
-
-
-def _matching(pattern: Path) -> list[Segment]:
-    found = sorted(Path(name) for name in glob.glob(str(pattern), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    if not found:
-        raise MediaError(pattern, "nothing is called so")
-    return [segment for path in found for segment in (_listed(path) if path.is_dir() else [Segment(path)])]
-
-
-def _place(item: Segment | str | Path) -> Path:
-    return item.path if isinstance(item, Segment) else Path(item)
 
 
 def to_json(predictions: Predictions, *, top: int | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from quickstep.backbones import Backbone
 from quickstep.datasets.duplicates.same_footage import in_parallel
-from quickstep.inference.predict import gather
+from quickstep.datasets.inputs import gather
 from quickstep.library import table_updates
 from quickstep.library.ann_index import ensure_index
 from quickstep.library.config import IndexConfig

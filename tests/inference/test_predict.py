@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from toys import Colours, draw_colours
 
-from quickstep.datasets.manifest import Manifest, write_manifest
-from quickstep.inference.predict import gather, predict, to_json, to_rows
+from quickstep.datasets.manifest import Manifest
+from quickstep.inference.predict import predict, to_json, to_rows
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.errors import ConfigError, ManifestError, MediaError
-from quickstep.types.segment import Segment
 
 
 @pytest.fixture(scope="module")
@@ -39,35 +36,6 @@ def manifest(place: Path) -> Manifest:
 def model(manifest: Manifest, cache: Cache) -> Model:
     splits = ["train" if int(s.path.stem) < 3 else "val" for s in manifest.segments]
     return train(manifest.with_splits(splits), TrainConfig(epochs=10), backbone=Colours(), cache=cache).model
-
-
-def names(segments: list[Segment]) -> list[str]:
-    return [f"{segment.path.parent.name}/{segment.path.name}" for segment in segments]
-
-
-def test_files_folders_globs_lists_and_standard_input(place: Path, manifest: Manifest) -> None:
-    videos = place / "videos"
-    write_manifest(manifest.with_segments(manifest.segments[:2]), place / "some.csv")
-    every = [f"{label}/{number}.mp4" for label in ("blue", "red") for number in range(4)]
-    assert names(gather([videos / "red" / "1.mp4"])[0]) == ["red/1.mp4"]
-    assert sorted(names(gather([videos])[0])) == every
-    assert names(gather([str(videos / "*" / "[01].mp4")])[0]) == ["blue/0.mp4", "blue/1.mp4", "red/0.mp4", "red/1.mp4"]
-    assert names(gather([str(videos / "**" / "2.mp4")])[0]) == ["blue/2.mp4", "red/2.mp4"]
-    assert names(gather([place / "some.csv"])[0]) == ["blue/0.mp4", "blue/1.mp4"]
-    listed = io.StringIO(f"{videos}/red/0.mp4\r\n\n{videos}/blue/3.mp4\n")
-    assert names(gather(["-"], stdin=listed)[0]) == ["red/0.mp4", "blue/3.mp4"]
-    assert names(gather([Segment(videos / "red" / "1.mp4", start=0.5)])[0]) == ["red/1.mp4"]
-
-
-def test_a_video_named_twice_is_answered_once(place: Path) -> None:
-    path = place / "videos" / "red" / "1.mp4"
-    assert len(gather([path, str(path), path])[0]) == 1
-
-
-def test_a_file_whose_name_looks_like_a_glob_is_a_file(tmp_path: Path) -> None:
-    odd = tmp_path / "[1] ümlaut 💃.mp4"
-    odd.write_bytes(b"")
-    assert gather([odd])[0] == [Segment(odd)]
 
 
 def test_what_cannot_be_seen_is_listed_and_strict_stops_at_it(place: Path, model: Model, cache: Cache, tmp_path: Path) -> None:
@@ -125,8 +93,3 @@ def test_top_never_asks_for_more_labels_than_there_are(model: Model, place: Path
     assert list(to_json(found, top=9)["predictions"][0]["scores"]) == ["red", "blue"]
     row = to_rows(found, top=9)[0]
     assert (row["label_1"], row["label_2"]) == ("red", "blue")
-
-
-def test_a_home_folder_is_understood(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(place))
-    assert names(gather([os.path.join("~", "videos", "red", "0.mp4")])[0]) == ["red/0.mp4"]  # noqa: PTH118

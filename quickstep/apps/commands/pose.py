@@ -54,7 +54,7 @@ def pose(
     world
         write the joints in metres around the hips instead of in pixels of the picture
     """
-    from quickstep.inference.predict import gather
+    from quickstep.datasets.inputs import gather
     from quickstep.signals.poses.extraction import Where, show_poses
 
     segments, absent = gather(inputs)

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Run, open_model
 from quickstep.apps.terminal import TerminalProgress, say, show_table
-from quickstep.inference.predict import gather
+from quickstep.datasets.inputs import gather
 from quickstep.inference.timelines import (
     FORMATS,
     Span,

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from quickstep.inference.predict import gather
+from quickstep.datasets.inputs import gather
 from quickstep.inference.prediction_files.formats import Csv, Form, JsonLines, Source, columns_of, digest_of_video, form_of, who
 from quickstep.models.ensemble import AnyModel, Ensemble, lead_of
 from quickstep.models.model import Model, Predictions

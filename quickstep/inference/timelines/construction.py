@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.inference.predict import gather
+from quickstep.datasets.inputs import gather
 from quickstep.inference.timelines.config import TimelineConfig
 from quickstep.inference.timelines.score_accumulator import Asked, Looked
 from quickstep.inference.timelines.smoothing import Smoothing, spans_of

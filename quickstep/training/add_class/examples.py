@@ -8,9 +8,9 @@ from pathlib import Path
 
 from quickstep.datasets.class_descriptions import same
 from quickstep.datasets.duplicates.same_footage import survey
+from quickstep.datasets.inputs import gather
 from quickstep.datasets.manifest import Manifest, group_of
 from quickstep.datasets.splits import SplitConfig, split
-from quickstep.inference.predict import gather
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, ManifestError, MediaError
