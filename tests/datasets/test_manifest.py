@@ -77,9 +77,9 @@ def test_links_do_not_lead_round_in_circles(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ((), "holds no videos"),
+        ((), "contains no videos"),
         (("a.mp4", "b.mp4"), "lie in no class folder"),
-        (("halo/readme.txt",), "holds no videos"),
+        (("halo/readme.txt",), "contains no videos"),
         (("train/a.mp4", "test/b.mp4"), "holds videos but no class folders"),
         (("train/x/a.mp4", "test/x/b.mp4", "halo/c.mp4"), "holds splits beside other folders"),
         (("nan/a.mp4", "halo/b.mp4"), "missing value"),

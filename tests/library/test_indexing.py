@@ -278,7 +278,7 @@ def test_what_is_no_library_is_told_in_a_line(tmp_path: Path, videos: dict[str, 
     with pytest.raises(LibraryError, match="holds other things"):
         made(tmp_path / "videos", [videos["red"]])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ManifestError, match="holds no videos"):
+    with pytest.raises(ManifestError, match="contains no videos"):
         made(tmp_path / "library", [tmp_path / "empty"])
     assert not (tmp_path / "library").exists()
     with pytest.raises(ConfigError):

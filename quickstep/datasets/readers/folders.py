@@ -86,7 +86,7 @@ def read_folder(folder: Path, *, labelled: bool) -> Found:
     if not found.segments and found.skipped.loose:
         raise ManifestError(folder, "its videos lie in no class folder; put each video into a folder named as its class")
     if not found.segments:
-        raise ManifestError(folder, "holds no videos; put each video into a folder named as its class")
+        raise ManifestError(folder, "contains no videos; put each video into a folder named as its class")
     used = {segment.label for segment in found.segments}
     return Found(found.segments, found.empty - used, found.skipped)
 
