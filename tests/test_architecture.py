@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -138,6 +139,11 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 
 def test_there_are_these_twelve_packages() -> None:
     assert {package(module) for module in trees()} - FRONT_DOORS - {"."} == LAYERS.keys()
+
+
+def test_the_architecture_page_lists_the_packages_and_their_layers() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert {name: int(layer) for layer, name in re.findall(r"^\| (\d) \| `(\w+)/` \|", page, re.M)} == LAYERS
 
 
 def test_imports_go_to_lower_layers_or_stay_in_the_package() -> None:

@@ -68,13 +68,3 @@ def test_pages_name_only_commands_that_exist(page: Path) -> None:
         )
     )
     assert named <= COMMANDS.keys()
-
-
-def test_the_readme_draws_the_tree_as_it_is() -> None:
-    tree = re.search(r"^```text\n(quickstep/\n.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-    assert tree
-    drawn = set(re.findall(r"^ {2}(\w+(?:\.py|/))", tree.group(1), re.M))
-    there = {
-        f"{p.name}/" if p.is_dir() else p.name for p in (ROOT / "quickstep").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
-    }
-    assert drawn == there
