@@ -22,7 +22,7 @@ from quickstep.inference.predict import predict, to_json
 from quickstep.models.ensemble import Ensemble, load_model
 from quickstep.models.model import Facts, Model, Opening
 from quickstep.storage.cache import Cache
-from quickstep.training.ensembling import FuseConfig, fit_weights, fuse
+from quickstep.training.ensemble import FuseConfig, fit_weights, fuse
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.errors import ConfigError, ModelError
 from quickstep.types.segment import Segment

@@ -17,8 +17,7 @@ from quickstep.training.learning_curve.curve import Advice
 from quickstep.training.learning_curve.intervals import Held
 from quickstep.training.learning_curve.label_gain import advise
 from quickstep.training.learning_curve.rendering import write_curve
-from quickstep.training.learning_curve.sampling import orders, taken
-from quickstep.training.learning_curve.trials import Part, Trials
+from quickstep.training.learning_curve.trials import Part, Trials, orders, taken
 from quickstep.types.errors import ConfigError, ManifestError
 from quickstep.types.progress import silent
 from quickstep.types.segment import Segment

@@ -24,11 +24,10 @@ from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig
 from quickstep.training.tuning import TuneConfig, Tuned, tune
-from quickstep.training.tuning.candidate import Recipe
 from quickstep.training.tuning.leaderboard import Entry, Leaderboard
 from quickstep.training.tuning.rendering import study_page, write_study
 from quickstep.training.tuning.search_space import Space
-from quickstep.training.tuning.trial import Hopeless, Trier
+from quickstep.training.tuning.trial import Hopeless, Recipe, Trier
 from quickstep.types.errors import ConfigError, MediaError, MissingExtra
 from quickstep.types.signals import Features, Frames
 

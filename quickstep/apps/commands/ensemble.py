@@ -10,7 +10,7 @@ from typing import Annotated
 from quickstep.apps.commands.options import DEFAULT_RUN, Flat, Out, Run
 from quickstep.apps.terminal import TerminalProgress, say
 from quickstep.storage.serialization import to_plain
-from quickstep.training.ensembling import FuseConfig
+from quickstep.training.ensemble import FuseConfig
 
 DEFAULT_FUSE = FuseConfig()
 
@@ -34,7 +34,7 @@ def fuse(
     """
     from quickstep.evaluation.rendering import write_card
     from quickstep.storage.model_folder import check_target
-    from quickstep.training.ensembling import fuse as join
+    from quickstep.training.ensemble import fuse as join
 
     check_target(out)
     with TerminalProgress() as progress:

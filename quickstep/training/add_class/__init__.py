@@ -7,7 +7,6 @@ adding      add_class: a model and videos of a new class -> a model that knows i
 leftovers   reports about the model as it was before, set aside
 """
 
-from quickstep.training.add_class.extension import Added, add_class
-from quickstep.training.add_class.stale_reports import set_reports_aside
+from quickstep.training.add_class.extension import Added, add_class, set_reports_aside
 
 __all__ = ["Added", "add_class", "set_reports_aside"]

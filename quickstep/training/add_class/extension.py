@@ -7,7 +7,7 @@ remembers. Where it is gone, the head is extended without it, if its kind can be
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,37 @@ import numpy as np
 
 from quickstep.datasets.class_descriptions import Wording, read_wording
 from quickstep.datasets.manifest import PARTS, Manifest
-from quickstep.heads import FitConfig, Head, History, open_head
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Model
-from quickstep.models.pose_input import Settled
 from quickstep.models.text_features import suited, texts_of
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
 from quickstep.training.add_class.effects import Effects, effects_of, sentences
-from quickstep.training.add_class.examples import Joining, Name, check_usable, named_videos, with_parts
 from quickstep.training.add_class.imprinting import can_extend, imprinted, with_words
-from quickstep.training.train import Parts, calibrate
+from quickstep.training.add_class.new_class import Joining, Name, check_usable, named_videos, with_parts
+from quickstep.training.refit import refit_head
 from quickstep.types.errors import ModelError
 from quickstep.types.progress import Clock, Progress, silent
 from quickstep.types.segment import Failure, Segment
 from quickstep.types.signals import Texts
+
+OLDER = "-of-an-earlier-model"
+
+
+def set_reports_aside(folder: Path) -> tuple[str, ...]:
+    """Rename the folders of reports on other videos that `evaluate` has put into a model's folder; a note for each."""
+    notes = []
+    for report in sorted(folder.glob("on-*/report.json")):
+        place = report.parent
+        if OLDER in place.name:
+            continue
+        number, aside = 1, place.with_name(place.name + OLDER)
+        while aside.exists():
+            number, aside = number + 1, place.with_name(f"{place.name}{OLDER}-{number + 1}")
+        place.rename(aside)
+        notes.append(f"the report in {place.name} was about the model as it was before; it is now in {aside.name}")
+    return tuple(notes)
+
 
 MOST_GONE = 0.5  # of a class's segments: with more of them gone, what is left does not stand for what was learnt
 
@@ -130,7 +146,7 @@ def _grown(
         return replace(grown, head=head, history=None, threshold=None), "words", told, ()
     gone = _gone(model, found)
     if not gone:
-        refitted, notes = refitted_head(grown, found, texts, progress=progress)
+        refitted, notes = refit_head(grown, found, texts, progress=progress)
         many = len(refitted.history.wrong_train) if refitted.history else 0
         told = f"The head {model.head.name} was fitted again, to {many} segments of all {len(labels)} classes; the encoder is as it was."
         return refitted, "refitted", told, notes
@@ -148,46 +164,6 @@ def _grown(
         f"from its own {len(shown)} segments alone, and how sure an answer must be to be relied on is not known any more."
     )
     return replace(grown, head=head, history=None, threshold=None), "imprinted", told, ()
-
-
-def refitted_head(grown: Model, found: Extraction, texts: Texts | None, *, progress: Progress) -> tuple[Model, tuple[str, ...]]:
-    """The same kind of head under the same settings, fitted to everything and calibrated as train does."""
-    assert grown.manifest is not None
-    parts = Parts.of(grown.manifest, _learnt(found), texts=texts, skeleton=Settled(grown.backbone).skeleton)
-    head = open_head(kind_of(grown.head), asdict(grown.head.config))
-    history: History = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=fitting_of(grown), progress=progress)
-    temperature, threshold = calibrate(head, parts.val)
-    absent = [label for label in parts.labels if parts.val is None or parts.labels.index(label) not in parts.val.labels]
-    notes = []
-    if absent:
-        notes.append(f"how sure it may be is read off validation segments, and there are none of {', '.join(map(repr, absent))}")
-    missing = tuple(f for f in found.failures if f.segment.split in ("train", "val"))
-    if missing:
-        notes.append(f"{len(missing)} segments that it learnt from could not be used this time")
-    facts = replace(
-        grown.facts,
-        failures=tuple(f"{failure.segment}: {failure.error}" for failure in missing),
-        fitting=grown.facts.fitting | {"shrinkage": history.shrinkage},
-    )
-    fitted = replace(grown, head=head, history=history, temperature=temperature, threshold=threshold, facts=facts)
-    return fitted, tuple(notes)
-
-
-def _learnt(found: Extraction) -> Extraction:
-    """Only what belongs to train and val."""
-    return replace(found, features={s: f for s, f in found.features.items() if s.split in ("train", "val")})
-
-
-def kind_of(head: Head) -> str:
-    from quickstep.heads import HEADS
-
-    return head.name if head.name in HEADS else f"{type(head).__module__}:{type(head).__qualname__}"
-
-
-def fitting_of(model: Model) -> FitConfig:
-    """The loop's settings under which the model was fitted."""
-    known = {field.name for field in fields(FitConfig)}
-    return FitConfig(**{name: value for name, value in model.facts.fitting.items() if name in known})
 
 
 def _gone(model: Model, found: Extraction) -> list[str]:

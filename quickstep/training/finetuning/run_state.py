@@ -18,14 +18,12 @@ from quickstep.training.finetuning.batches import Batch, Feed, Sample
 from quickstep.training.finetuning.config import FinetuneConfig
 from quickstep.training.finetuning.early_stopping import Watch
 from quickstep.training.finetuning.trainable_model import Tuning, groups_of, optimizer_of
-from quickstep.types.errors import ConfigError, QuickstepError
+from quickstep.types.errors import ConfigError, MissingExtra, QuickstepError
 from quickstep.types.progress import Progress
 from quickstep.types.segment import Segment
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-    from quickstep.training.finetuning.tensorboard_log import Board
 
 Tell = Callable[[str], None]
 
@@ -111,8 +109,6 @@ def begin(task: Task) -> Run:
     elif config.auto_batch:
         run.accumulate = _found_parts(run)
     if config.tensorboard and accelerator.is_main_process:
-        from quickstep.training.finetuning.tensorboard_log import Board
-
         run.board = Board(config.tensorboard, epochs=run.watch.epochs)
     return run
 
@@ -199,3 +195,24 @@ def _class_weights(task: Task, device: torch.device) -> Tensor | None:
     counts = np.array([sum(segment.label == label for segment in task.feed.segments) for label in task.feed.labels])
     weights = len(task.feed.segments) / (len(counts) * np.maximum(counts, 1))
     return torch.tensor(weights, dtype=torch.float32, device=device)
+
+
+class Board:
+    """Writes the curves of a run for TensorBoard; what a killed run wrote after its last saved state is written again."""
+
+    def __init__(self, folder: str, *, epochs: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingExtra("finetune", "--tensorboard") from error
+        self._writer = SummaryWriter(folder, purge_step=epochs + 1)
+
+    def write(self, epoch: int, numbers: Mapping[str, float]) -> None:
+        """Write one point of each curve."""
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()

@@ -16,7 +16,7 @@ from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Model
 from quickstep.models.pose_input import Settled
 from quickstep.storage.cache import Cache
-from quickstep.training.add_class.extension import fitting_of, kind_of
+from quickstep.training.refit import fit_config, head_name
 from quickstep.types.errors import QuickstepError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
@@ -113,12 +113,12 @@ def _held_out(model: AnyModel, manifest: Manifest, *, cache: Cache | None, progr
 
 
 def _opinion(model: Model, seen: Extraction, rest: Sequence[Segment], held: Sequence[Segment]) -> dict[Segment, Scores]:
-    head: Head = open_head(kind_of(model.head), asdict(model.head.config))
+    head: Head = open_head(head_name(model.head), asdict(model.head.config))
     number = {label: place for place, label in enumerate(model.labels)}
     classes = np.array([number[str(each.label)] for each in rest], dtype=np.int64)
     examples = Examples([seen.features[each] for each in rest], classes, tuple(rest), None, Settled(model.backbone).skeleton)
     try:
-        head.fit(examples, None, classes=len(model.labels), fitting=fitting_of(model))
+        head.fit(examples, None, classes=len(model.labels), fitting=fit_config(model))
     except QuickstepError:  # too few to be divided: then its own word has to do
         return {}
     rows = probabilities(head.scores([seen.features[each] for each in held]), model.temperature)

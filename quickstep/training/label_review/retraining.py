@@ -14,7 +14,7 @@ from quickstep.models.feature_extraction import extract
 from quickstep.models.model import Model
 from quickstep.models.text_features import suited, texts_of
 from quickstep.storage.cache import Cache
-from quickstep.training.add_class.extension import refitted_head
+from quickstep.training.refit import refit_head
 from quickstep.types.confidence_intervals import Difference, Interval, between, difference, percent, points, share
 from quickstep.types.errors import ManifestError, ModelError
 from quickstep.types.progress import Clock, Progress, silent
@@ -64,7 +64,7 @@ def retrain(model: AnyModel, manifest: Manifest, *, cache: Cache | None = None, 
     counts: dict[str, dict[str, int]] = {part: {label: manifest.part(part).counts.get(label, 0) for label in labels} for part in PARTS}
     facts = replace(model.facts, source=str(manifest.source or ""), splits=counts, fingerprint=manifest.fingerprint)
     grown = replace(model, labels=labels, manifest=manifest, facts=facts, folder=None)
-    fitted, notes = refitted_head(grown, seen, _texts(model, labels, cache), progress=progress)
+    fitted, notes = refit_head(grown, seen, _texts(model, labels, cache), progress=progress)
     clock.mark("retraining")
     changed, dropped = _differences(model.manifest, manifest)
     notes = (*notes, *_flattery(model.manifest, manifest))

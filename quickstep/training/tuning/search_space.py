@@ -15,8 +15,8 @@ from quickstep.heads import HEADS, open_head
 from quickstep.models.pose_input import all_poses, reads_poses
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig
-from quickstep.training.tuning.candidate import Recipe
 from quickstep.training.tuning.config import OF_TUNING, TuneConfig
+from quickstep.training.tuning.trial import Recipe
 from quickstep.types.errors import ConfigError, QuickstepError, WeightsError
 from quickstep.types.registry import look_up
 

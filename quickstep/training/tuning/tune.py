@@ -19,11 +19,10 @@ from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import from_plain
 from quickstep.training.train import TrainConfig
-from quickstep.training.tuning.candidate import Recipe
 from quickstep.training.tuning.config import TuneConfig
 from quickstep.training.tuning.leaderboard import Entry, Leaderboard, gain_over_usual
 from quickstep.training.tuning.search_space import Space
-from quickstep.training.tuning.trial import Trier
+from quickstep.training.tuning.trial import Recipe, Trier
 from quickstep.types.confidence_intervals import between, percent
 from quickstep.types.errors import ConfigError, MissingExtra
 from quickstep.types.progress import Progress, silent
