@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -77,6 +76,8 @@ def bootstrap(sums: Floats, statistic: Callable[[Floats], Floats], *, seed: int 
     """
     units = len(sums)
     values = np.concatenate([statistic(weights @ sums) for weights in _weights(units, seed, draws)])  # (B, K)
+    from scipy import stats  # slow to import, and most commands measure nothing
+
     further = math.sqrt(units / (units - 1)) * stats.t.ppf(0.975, units - 1) if units > 1 else math.inf
     level = float(stats.norm.cdf(-further))
     ends: Floats = np.quantile(values, [level, 1 - level], axis=0)
@@ -134,6 +135,8 @@ def mcnemar(only_a: int, only_b: int) -> float:
     """The exact two-sided p: could a fair coin have decided who is right where A and B differ?"""
     if only_a + only_b == 0:
         return 1.0
+    from scipy import stats
+
     return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 
 from quickstep.heads import Examples
@@ -122,6 +121,8 @@ def body_of(examples: Examples) -> Skeleton:
 
 def likely_bones(features: Sequence[Features]) -> tuple[tuple[int, int], ...]:
     """The tree over joints that are near each other and always equally far apart, as the two ends of a bone are."""
+    from scipy.sparse.csgraph import minimum_spanning_tree  # slow to import, and only fitting needs it
+
     some = [features[place] for place in np.unique(np.linspace(0, len(features) - 1, LOOKED_AT).astype(int))]
     places = np.concatenate([flat(each).reshape(each.values.shape)[..., :-1] for each in some])  # (M, K, D)
     places = places[np.unique(np.linspace(0, len(places) - 1, 20 * LOOKED_AT).astype(int))]

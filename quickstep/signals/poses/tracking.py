@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from quickstep.signals.poses.person_importance import FEWEST, importance
 from quickstep.types.signals import Poses
@@ -261,6 +260,8 @@ def _matched(people: _People, bodies: _Bodies) -> tuple[NDArray[np.int64], NDArr
 
 
 def _cheapest(cost: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    from scipy.optimize import linear_sum_assignment  # slow to import, and what is cached needs none of it
+
     rows, columns = linear_sum_assignment(cost)
     fits = cost[rows, columns] < _LIMIT
     return rows[fits], columns[fits]

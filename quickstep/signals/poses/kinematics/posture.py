@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import percentile_filter
 
 from quickstep.signals.poses.kinematics.availability import Found, Unknown, mostly
 from quickstep.signals.poses.kinematics.body import Movement
@@ -109,6 +108,8 @@ def _bearing(body: Movement) -> list[int]:
 
 def _floor(lowest: Floats) -> Floats:
     """The floor (G,) under somebody, followed slowly."""
+    from scipy.ndimage import percentile_filter  # slow to import, and what is cached needs none of it
+
     known = np.isfinite(lowest)
     places = np.arange(len(lowest))
     filled = np.interp(places, places[known], lowest[known])

@@ -11,8 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.signal import butter, sosfiltfilt
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -34,6 +32,8 @@ def grid(times: Floats) -> Floats:
 
 def resample(times: Floats, places: Floats, seen: Bools, moments: Floats) -> Floats:
     """Places (T, K, D) at even moments, (G, K, D); NaN where a joint was not seen for longer than BRIDGE."""
+    from scipy.interpolate import CubicSpline  # slow to import, and what is cached needs none of it
+
     even = np.full((len(moments), *places.shape[1:]), np.nan)
     step = float(np.median(np.diff(times)))
     alike: dict[bytes, list[int]] = {}  # joints that are seen at the same moments are treated together
@@ -69,6 +69,8 @@ def _lasts(times: Floats, run: list[int]) -> bool:
 
 def smooth(even: Floats, cutoff: float) -> Floats:
     """Even places (G, K, D) without what is faster than `cutoff` Hz."""
+    from scipy.signal import butter, sosfiltfilt  # slow to import, and what is cached needs none of it
+
     sos = butter(2, min(cutoff / _TWICE, 0.45 * RATE), fs=RATE, output="sos")
     out = np.full_like(even, np.nan)
     for joint in range(even.shape[1]):
