@@ -5,13 +5,11 @@ Knows backbones only by their contract. What was computed once is never decoded 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import queue
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +20,7 @@ from quickstep.models.pose_input import Looker, reads_poses
 from quickstep.models.window_input import Shown, Watch
 from quickstep.signals.poses.formats import is_pose_name
 from quickstep.signals.video import DECODING_VERSION
+from quickstep.signals.video.prefetch import Finished, prefetch_many
 from quickstep.storage.cache import Arrays, Cache, Json
 from quickstep.types.errors import MediaError, QuickstepError
 from quickstep.types.progress import Progress, silent
@@ -144,59 +143,44 @@ def _share_lost(arrays: Arrays) -> float:
     return float(lost) / float(asked)
 
 
-_Item = Frames | Flow | Features | BaseException | None  # a window, what was made of it, what went wrong, or: that was the last
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """One decoded window, or its features, with the number of frames that could not be decoded."""
 
-
-def _room(view: View, workers: int) -> int:
-    """How many windows may wait decoded: a few a worker, but never more than some hundred megabytes of pictures."""
-    return max(2, min(4 * workers, MOST_WAITING // (view.frames * view.size**2 * 3)))
+    content: Frames | Flow | Features
+    lost: int
+    frames: int
 
 
 def _compute(jobs: Sequence[_Job], shown: Shown, *, workers: int) -> Iterator[tuple[_Job, Arrays | QuickstepError]]:
-    """The features of each job, as they are finished.
+    """Yield the features of each job as soon as they are complete.
 
-    Workers decode window by window into a short queue (and look for flow, where that is wanted); windows of several videos are embedded
-    together. A backbone that says `parallel` computes on the workers themselves (it keeps one core busy a call and gains nothing from
-    batches).
+    Worker threads decode windows (and compute flow, where the backbone reads it); windows of several videos are embedded together. A
+    backbone that says `parallel` embeds in the worker threads: each call keeps one core busy, and batches do not make it faster.
     """
-    backbone = shown.backbone
-    decoded: queue.Queue[tuple[int, _Item, tuple[int, int]]] = queue.Queue(maxsize=_room(shown.view, workers))
-    todo = iter(range(len(jobs)))
-    stop = threading.Event()
-
-    def hand_over(number: int, item: _Item, lost: tuple[int, int] = (0, 0)) -> None:
-        while not stop.is_set():
-            with contextlib.suppress(queue.Full):
-                decoded.put((number, item, lost), timeout=0.2)
-                return
-
-    def work() -> None:
-        for number in todo:  # next() on a range iterator is atomic, so each job is taken once
-            try:
-                for window in shown.windows(jobs[number].segment, threads=max(1, workers // len(jobs))):
-                    made = backbone.embed([window])[0] if backbone.parallel else window  # type: ignore[list-item]  # what it reads
-                    hand_over(number, made, (window.lost, len(window)))
-                    if stop.is_set():
-                        return
-                hand_over(number, None)
-            except BaseException as error:  # whatever it is, the caller decides: it must not die with its thread
-                hand_over(number, error)
-
-    threads = [threading.Thread(target=work, name=f"decode-{i}", daemon=True) for i in range(min(workers, len(jobs)))]
-    for thread in threads:
-        thread.start()
+    threads = max(1, workers // max(1, len(jobs)))
+    sources = [partial(_windows, job.segment, shown, threads) for job in jobs]
+    decoded = prefetch_many(sources, workers=workers, size=_buffer_size(shown.view, workers), name="decode")
+    assembly = _Assembly(shown.backbone, [_Parts(job.segment.path) for job in jobs])
     try:
-        assembly = _Assembly(backbone, [_Parts(job.segment.path) for job in jobs])
-        finished = 0
-        while finished < len(jobs):
-            number, item, lost = decoded.get()
-            for ready, result in assembly.add(number, item, lost):
-                finished += 1
+        for number, item in decoded:
+            for ready, result in assembly.add(number, item):
                 yield jobs[ready], result
     finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+        decoded.close()
+
+
+def _windows(segment: Segment, shown: Shown, threads: int) -> Iterator[_Window]:
+    """Decode the windows of a segment; embed each one here if the backbone is parallel."""
+    backbone = shown.backbone
+    for window in shown.windows(segment, threads=threads):
+        content = backbone.embed([window])[0] if backbone.parallel else window  # type: ignore[list-item]  # what it reads
+        yield _Window(content, window.lost, len(window))
+
+
+def _buffer_size(view: View, workers: int) -> int:
+    """Return how many decoded windows may wait: a few for each worker, but at most some hundred megabytes of frames."""
+    return max(2, min(4 * workers, MOST_WAITING // (view.frames * view.size**2 * 3)))
 
 
 @dataclass
@@ -222,26 +206,29 @@ class _Assembly:
     def __post_init__(self) -> None:
         self.open = len(self.parts)
 
-    def add(self, number: int, item: _Item, lost: tuple[int, int]) -> list[tuple[int, Arrays | QuickstepError]]:
-        """Take one thing from the queue; returns the jobs that it finished."""
+    def add(self, number: int, item: _Window | Finished) -> list[tuple[int, Arrays | QuickstepError]]:
+        """Take one window or the end of a job; return the jobs that are complete with it."""
+        if isinstance(item, Finished):
+            return self._end(number, item.error)
         part = self.parts[number]
-        if isinstance(item, MediaError):  # anything else (a full disk, a setting) is no fault of this video
-            self.open -= 1
-            self.waiting = [waiting for waiting in self.waiting if waiting[0] != number]
-            return [(number, item), *(self._flush() if self.open == 0 else [])]
-        if isinstance(item, BaseException):
-            raise item
-        part.lost, part.asked = part.lost + lost[0], part.asked + lost[1]
-        if isinstance(item, Features):
-            part.features.append(item)
+        part.lost, part.asked = part.lost + item.lost, part.asked + item.frames
+        if isinstance(item.content, Features):
+            part.features.append(item.content)
             return []
-        if isinstance(item, Frames | Flow):
-            self.waiting.append((number, len(part.features), item))
-            part.features.append(None)
-            full = sum(len(window) for _, _, window in self.waiting) >= self.backbone.batch
-            return self._flush() if full else []
-        part.ended = True
+        self.waiting.append((number, len(part.features), item.content))
+        part.features.append(None)
+        full = sum(len(window) for _, _, window in self.waiting) >= self.backbone.batch
+        return self._flush() if full else []
+
+    def _end(self, number: int, error: BaseException | None) -> list[tuple[int, Arrays | QuickstepError]]:
+        """End a job; an error that is not about its video (a full disk, a setting) is raised."""
+        if error is not None and not isinstance(error, MediaError):
+            raise error
         self.open -= 1
+        if error is not None:
+            self.waiting = [waiting for waiting in self.waiting if waiting[0] != number]
+            return [(number, error), *(self._flush() if self.open == 0 else [])]
+        self.parts[number].ended = True
         return self._finished({number}) + (self._flush() if self.open == 0 else [])
 
     def _flush(self) -> list[tuple[int, Arrays | QuickstepError]]:

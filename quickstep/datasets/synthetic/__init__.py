@@ -16,9 +16,11 @@ from __future__ import annotations
 import csv
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ import numpy as np
 from quickstep.datasets.synthetic.moves import MOVES
 from quickstep.datasets.synthetic.scene import Dancer, Scene
 from quickstep.signals.video import write_video
+from quickstep.signals.video.prefetch import map_ahead
 from quickstep.types.config_fields import at_least, between, setting
 from quickstep.types.errors import ConfigError, MediaError, QuickstepError, UnknownName
 from quickstep.types.progress import Progress, silent
@@ -78,23 +81,17 @@ def draw_dancers(folder: str | Path, config: DemoConfig | None = None, *, worker
     try:
         for move in config.moves:
             (folder / move).mkdir(parents=True, exist_ok=True)
-        for row in _in_threads(lambda job: _draw_one(folder, config, dancers, job), jobs, workers):
-            rows.append(row)
-            progress("drawing", len(rows), len(jobs))
+        count = workers or min(8, os.cpu_count() or 1)
+        draw = partial(_draw_one, folder, config, dancers)
+        with ThreadPoolExecutor(count) as pool, closing(map_ahead(draw, jobs, pool=pool, size=2 * count)) as drawn:
+            for row in drawn:
+                rows.append(row)
+                progress("drawing", len(rows), len(jobs))
         return _write_list(folder / "dancers.csv", rows)
     except QuickstepError:
         raise
     except OSError as error:
         raise MediaError(folder, f"cannot be written: {error.strerror or error}") from error
-
-
-def _in_threads(draw: Callable[[tuple[str, int]], list[str]], jobs: Sequence[tuple[str, int]], workers: int | None) -> Iterator[list[str]]:
-    """Results in the order of the jobs; what has not begun is dropped when one fails or the reader stops."""
-    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
-    try:
-        yield from pool.map(draw, jobs)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _draw_one(folder: Path, config: DemoConfig, dancers: Sequence[Dancer], job: tuple[str, int]) -> list[str]:

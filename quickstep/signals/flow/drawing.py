@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from quickstep.signals.flow.config import FlowConfig, FlowLook
 from quickstep.signals.flow.flow_fields import REST, Fields
 from quickstep.signals.video import OVERHANG, VideoReader, write_video
-from quickstep.signals.video.prefetch import ahead
+from quickstep.signals.video.prefetch import prefetch
 from quickstep.types.errors import ConfigError, MediaError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.signals import Flow, Frames
@@ -80,8 +80,8 @@ def draw_flow(
         times = start + (np.arange(count, dtype=np.float64) + 0.5) / fps  # the middle of each picture's time
         rows = _sheet_rows(times) if sheet else _film_rows(times)
         counted = _Counted(config.bound)
-        decoded = ahead(reader.windows(rows, view=view), most=2, name="decode")
-        painted = ahead(_painted(decoded, fields, counted, look, (sum(len(row) - 1 for row in rows), progress)), most=4, name="paint")
+        decoded = prefetch(reader.windows(rows, view=view), size=2, name="decode")
+        painted = prefetch(_painted(decoded, fields, counted, look, (sum(len(row) - 1 for row in rows), progress)), size=4, name="paint")
         with closing(decoded), closing(painted):  # whatever went wrong: their threads end before the reader is closed under them
             if sheet:
                 _write_sheet(out, _sheet(list(painted)))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from quickstep.signals.video import VideoReader, write_video
-from quickstep.signals.video.prefetch import ahead
+from quickstep.signals.video.prefetch import prefetch
 from quickstep.types.errors import ConfigError, MediaError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.signals import Poses
@@ -97,8 +97,8 @@ def draw_video(video: str | Path, source: Source, out: Path, *, poses: Poses, lo
         view = View(frames=1, size=min(LARGEST, info.width, info.height), fit="whole") if min(info.width, info.height) >= 8 else None
         pictures = _blank(len(times), info.width, info.height) if look.stick_figures else _pictures(reader, times, view)
         canvas = replace(poses, joints=poses.joints[:0], times=poses.times[:0], size=poses.size or (info.width, info.height))
-        decoding = ahead(pictures, most=2, name="decode")
-        drawing = ahead(_drawn(decoding, times, source, (canvas, look), progress), most=2, name="draw")
+        decoding = prefetch(pictures, size=2, name="decode")
+        drawing = prefetch(_drawn(decoding, times, source, (canvas, look), progress), size=2, name="draw")
         try:
             write_video(out, (picture for part in drawing for picture in part), fps=fps, threads=2, preset=_QUICK)
         finally:  # whatever went wrong: their threads end before the reader is closed under them

@@ -7,7 +7,6 @@ estimators by their contract alone.
 from __future__ import annotations
 
 import json
-import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -21,6 +20,7 @@ from quickstep.signals.poses import PoseEstimator, open_estimator, sees_depth
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.formats import READING_VERSION, digest_of, is_pose_file, read_poses
 from quickstep.signals.video import DECODING_VERSION, VideoInfo, VideoReader
+from quickstep.signals.video.prefetch import prefetch
 from quickstep.storage.cache import Cache, Json
 from quickstep.types.errors import MediaError
 from quickstep.types.progress import Progress, silent
@@ -94,7 +94,8 @@ class Finder:
         found: list[Poses] = []
         deep: list[Poses] = []
         scale, size, last = 1.0, (0, 0), -1.0
-        for info, frames, share in _decoded(path, self.config.fps, max(1, min(estimator.batch, 64))):
+        batches = _decoded(path, self.config.fps, max(1, min(estimator.batch, 64)))
+        for info, frames, share in prefetch(batches, size=AHEAD, name="decode-poses"):
             new = _distinct(frames, after=last)
             if len(new):
                 last = float(new.times[-1])
@@ -134,46 +135,14 @@ def in_skeleton(poses: Poses, skeleton: Skeleton | None, path: str | Path) -> Po
     return replace(poses, joints=convert(poses.joints, poses.skeleton, skeleton), skeleton=skeleton)
 
 
-_Item = tuple[VideoInfo, Frames, float] | BaseException | None
-
-
 def _decoded(path: Path, fps: float, batch: int) -> Iterator[tuple[VideoInfo, Frames, float]]:
-    """A video's frames at a pace, some at a time, with how much of it they end; decoded in a thread, a little ahead."""
-    ahead: queue.Queue[_Item] = queue.Queue(maxsize=AHEAD)
-    stop = threading.Event()
-
-    def hand_over(item: _Item) -> None:
-        while not stop.is_set():
-            try:
-                ahead.put(item, timeout=0.2)
-            except queue.Full:
-                continue
-            return
-
-    def work() -> None:
-        try:
-            with VideoReader(path, threads=2) as video:
-                info = video.info
-                times = np.arange(max(1, int(info.duration * fps + 1e-6))) / fps
-                rows = [times[at : at + batch] for at in range(0, len(times), batch)]
-                for number, frames in enumerate(video.windows(rows, view=View(frames=1, size=EDGE, fit="whole")), start=1):
-                    hand_over((info, frames, number / len(rows)))
-                    if stop.is_set():
-                        return
-            hand_over(None)
-        except BaseException as error:  # whatever it is, the caller decides: it must not die with its thread
-            hand_over(error)
-
-    thread = threading.Thread(target=work, name="decode-poses", daemon=True)
-    thread.start()
-    try:
-        while (item := ahead.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
+    """Decode a video at a frame rate; yield its frames in batches, each with the share of the video that is decoded by then."""
+    with VideoReader(path, threads=2) as video:
+        info = video.info
+        times = np.arange(max(1, int(info.duration * fps + 1e-6))) / fps
+        rows = [times[at : at + batch] for at in range(0, len(times), batch)]
+        for number, frames in enumerate(video.windows(rows, view=View(frames=1, size=EDGE, fit="whole")), start=1):
+            yield info, frames, number / len(rows)
 
 
 def _distinct(frames: Frames, *, after: float) -> Frames:

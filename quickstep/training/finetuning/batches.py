@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from quickstep.models.feature_extraction import MOST_LOST
 from quickstep.signals.poses.formats import is_pose_name
 from quickstep.signals.video import read_windows
+from quickstep.signals.video.prefetch import map_ahead
 from quickstep.storage.cache import Cache
 from quickstep.training.augmentation.augment import Augment, Draw
 from quickstep.training.augmentation.mirrored_labels import Mirror
@@ -30,7 +31,8 @@ from quickstep.types.signals import Flow, Frames
 from quickstep.types.view import View
 
 Shown = Frames | Flow
-_AHEAD = 2  # batches that are decoded ahead
+_Look = tuple[NDArray[np.uint8], int]  # a window and the number of its label
+AHEAD = 2  # batches that are decoded ahead
 
 
 @dataclass(frozen=True)
@@ -87,40 +89,23 @@ class Feed:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def batches(self, steps: Sequence[Sequence[Sample]]) -> Iterator[Batch]:
-        """One batch a step, decoded ahead: the first ones from now on, before they are asked for."""
-        waiting = deque(self._begun(step) for step in steps[:_AHEAD])
-        return self._in_turn(steps, waiting)
+        """Return one batch a step; the pool starts on the first ones at once, before they are asked for."""
+        samples = [sample for step in steps for sample in step]
+        size = AHEAD * max((len(step) for step in steps), default=0)
+        return self._batches(steps, map_ahead(self._look_or_fail, samples, pool=self._pool, size=size))
 
-    def _begun(self, step: Sequence[Sample]) -> list[Future[tuple[NDArray[np.uint8], int]]]:
-        return [self._pool.submit(self.look, sample) for sample in step]
+    def _batches(self, steps: Sequence[Sequence[Sample]], looks: Generator[_Look | QuickstepError]) -> Iterator[Batch]:
+        with closing(looks):
+            for step in steps:
+                yield _batch(step, looks)
 
-    def _in_turn(self, steps: Sequence[Sequence[Sample]], waiting: deque[list[Future[tuple[NDArray[np.uint8], int]]]]) -> Iterator[Batch]:
+    def _look_or_fail(self, sample: Sample) -> _Look | QuickstepError:
         try:
-            for number, step in enumerate(steps):
-                if number + _AHEAD < len(steps):
-                    waiting.append(self._begun(steps[number + _AHEAD]))
-                yield self._gather(step, waiting.popleft())
-        finally:
-            for future in (each for futures in waiting for each in futures):
-                future.cancel()
+            return self.look(sample)
+        except QuickstepError as error:
+            return error
 
-    def _gather(self, samples: Sequence[Sample], futures: Sequence[Future[tuple[NDArray[np.uint8], int]]]) -> Batch:
-        began = time.perf_counter()
-        windows, labels, numbers, failures = [], [], [], []
-        for sample, future in zip(samples, futures, strict=True):
-            try:
-                window, label = future.result()
-            except QuickstepError as error:
-                failures.append((sample.number, error))
-                continue
-            windows.append(window)
-            labels.append(label)
-            numbers.append(sample.number)
-        waited = time.perf_counter() - began
-        stacked = np.stack(windows) if windows else np.zeros((0, 1), np.uint8)
-        return Batch(stacked, np.array(labels, np.int64), tuple(numbers), tuple(failures), waited)
-
-    def look(self, sample: Sample) -> tuple[NDArray[np.uint8], int]:
+    def look(self, sample: Sample) -> _Look:
         """What the network is shown of a segment, and the number of the label it has as shown."""
         segment = self.segments[sample.number]
         label = str(segment.label)
@@ -141,6 +126,23 @@ class Feed:
                     self._kept[number] = shown
                     self._bytes += size
         return shown
+
+
+def _batch(step: Sequence[Sample], looks: Iterator[_Look | QuickstepError]) -> Batch:
+    """Wait for the samples of one step and stack those that could be read."""
+    began = time.perf_counter()
+    windows, labels, numbers, failures = [], [], [], []
+    for sample, look in zip(step, islice(looks, len(step)), strict=True):
+        if isinstance(look, QuickstepError):
+            failures.append((sample.number, look))
+            continue
+        window, label = look
+        windows.append(window)
+        labels.append(label)
+        numbers.append(sample.number)
+    waited = time.perf_counter() - began
+    stacked = np.stack(windows) if windows else np.zeros((0, 1), np.uint8)
+    return Batch(stacked, np.array(labels, np.int64), tuple(numbers), tuple(failures), waited)
 
 
 def read_drawn(segment: Segment, view: View, *, flow: Any = None, cache: Cache | None = None) -> Shown:

@@ -12,7 +12,6 @@ from quickstep.signals.poses.drawing import COLOURS, Caption, Look, draw_bodies,
 from quickstep.signals.poses.live_drawing import LiveDrawing
 from quickstep.signals.poses.tracking import track
 from quickstep.signals.video import probe, read_frames, write_video
-from quickstep.signals.video.prefetch import ahead
 from quickstep.types.errors import ConfigError, MediaError
 from quickstep.types.signals import Poses
 from quickstep.types.skeleton import Skeleton, read_skeleton
@@ -187,39 +186,6 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="nothing to draw"):
         draw_poses(poses.span(9, 10), tmp_path / "out.mp4", look=Look(stick_figures=True))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["broken.mp4", "video.mp4"]
-
-
-def test_what_is_made_ahead_comes_in_order_and_errors_in_their_place() -> None:
-    assert list(ahead(range(100), most=3)) == list(range(100))
-
-    def failing() -> object:
-        yield from (1, 2)
-        raise KeyError("three")
-
-    made = ahead(failing())
-    assert [next(made), next(made)] == [1, 2]
-    with pytest.raises(KeyError, match="three"):
-        next(made)
-
-
-def test_what_is_made_ahead_stops_when_nobody_wants_more() -> None:
-    made = []
-
-    def endless() -> object:
-        number = 0
-        try:
-            while True:
-                made.append(number)
-                yield number
-                number += 1
-        finally:
-            made.append("closed")
-
-    some = ahead(endless(), most=2)
-    assert [next(some), next(some)] == [0, 1]
-    some.close()
-    assert made[-1] == "closed"
-    assert len(made) < 10
 
 
 # -- while the bodies are still being found -----------------------------------------------------------------------------------
