@@ -143,11 +143,11 @@ def test_ten_by_three_never_stand_in_memory_at_once(tmp_path: Path) -> None:
 
 
 def test_the_queue_holds_little_of_large_windows() -> None:
-    from quickstep.models.feature_extraction import MOST_WAITING, _room
+    from quickstep.models.feature_extraction import MOST_WAITING, _buffer_size
 
     large, small = View(frames=64, size=224), View(frames=8, size=16)
-    assert _room(large, 64) * 64 * 224 * 224 * 3 <= MOST_WAITING
-    assert _room(small, 4) == 16
+    assert _buffer_size(large, 64) * 64 * 224 * 224 * 3 <= MOST_WAITING
+    assert _buffer_size(small, 4) == 16
 
 
 def test_a_linear_head_averages_the_scores_of_all_windows_and_crops(tmp_path: Path) -> None:
