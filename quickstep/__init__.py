@@ -7,6 +7,7 @@
 
 from importlib import import_module
 from typing import Any
+from warnings import warn
 
 # Each public name and the module that has it; a module is imported when one of its names is first used, so that
 # `import quickstep` stays quick.
@@ -53,9 +54,7 @@ _HOMES = {
     "WeightsError": "types.errors",
     "ZeroShotConfig": "training.zero_shot",
     "add_class": "training.add_class",
-    "collect_kinetics": "datasets.importers",
-    "collect_lets_dance": "datasets.importers",
-    "collect_mmaction": "datasets.importers",
+    "check": "datasets.audit",
     "compare": "evaluation",
     "draw_flow": "signals.flow.drawing",
     "duplicates": "library",
@@ -67,6 +66,9 @@ _HOMES = {
     "extract": "models.feature_extraction",
     "finetune": "training.finetuning",
     "fuse": "training.ensemble",
+    "import_kinetics": "datasets.importers",
+    "import_lets_dance": "datasets.importers",
+    "import_mmaction": "datasets.importers",
     "import_model": "models.third_party_import",
     "index": "library",
     "learning_curve": "training.learning_curve",
@@ -75,14 +77,13 @@ _HOMES = {
     "open_backbone": "backbones",
     "predict": "inference.predict",
     "probe": "signals.video",
+    "read_class_prompts": "datasets.class_prompts",
     "read_flow": "signals.flow.reader",
     "read_frames": "signals.video",
     "read_manifest": "datasets.manifest",
     "read_poses": "signals.poses.formats",
     "read_skeleton": "types.skeleton",
-    "read_wording": "datasets.class_descriptions",
     "retrain": "training.label_review",
-    "scan": "datasets.audit",
     "search": "library",
     "split": "datasets.splits",
     "suspects": "training.label_review",
@@ -96,10 +97,22 @@ _HOMES = {
     "zero_shot": "training.zero_shot",
 }
 
+# Public names of version 0.1 and what they are called now; they work until the next release.
+_RENAMED = {
+    "collect_kinetics": "import_kinetics",
+    "collect_lets_dance": "import_lets_dance",
+    "collect_mmaction": "import_mmaction",
+    "read_wording": "read_class_prompts",
+    "scan": "check",
+}
+
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        warn(f"quickstep.{name} is called quickstep.{_RENAMED[name]} now", DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name not in _HOMES:
         raise AttributeError(f"module 'quickstep' has no attribute {name!r}")
     return getattr(import_module(f"quickstep.{_HOMES[name]}"), name)

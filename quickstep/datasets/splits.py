@@ -119,9 +119,9 @@ def split(
     if not manifest.segments:
         raise ManifestError(manifest.source or "manifest", "lists no video, so there is nothing to split")
     if footage is None:
-        from quickstep.datasets.duplicates.same_footage import survey
+        from quickstep.datasets.duplicates.same_footage import compare_footage
 
-        footage = survey(manifest.paths, cache or Cache(), look=config.compare, progress=progress)
+        footage = compare_footage(manifest.paths, cache or Cache(), look=config.compare, progress=progress)
     ties = ties_of(manifest, footage)
     if config.folds:
         return _in_folds(manifest, config, ties, footage)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from quickstep.backbones import Backbone, open_backbone, reads_words
 from quickstep.backbones.frame_statistics import Still
 from quickstep.backbones.still_frame import on_one_frame
-from quickstep.datasets.audit.metadata_shortcuts import MetadataClassifier, Shortcut, describe, find_shortcut, recalled_info
-from quickstep.datasets.class_descriptions import Wording
+from quickstep.datasets.audit.metadata_shortcuts import MetadataClassifier, Shortcut, cached_video_info, describe, find_shortcut
+from quickstep.datasets.class_prompts import ClassPrompts
 from quickstep.datasets.manifest import group_of
 from quickstep.evaluation.report import Baseline
 from quickstep.heads import Examples, FitConfig, Head, open_head
@@ -124,7 +124,7 @@ def _traits(segments: Sequence[Segment], cache: Cache) -> dict[Segment, dict[str
     found = {}
     for segment in segments:
         with suppress(MediaError):
-            found[segment] = describe(segment, recalled_info(segment.path, cache))
+            found[segment] = describe(segment, cached_video_info(segment.path, cache))
     return found
 
 
@@ -210,7 +210,7 @@ class _Looker:
         words = self.model.facts.words
         if not words or not reads_words(backbone):
             return None
-        return texts_of(backbone, Wording(self.model.labels, tuple(words[label] for label in self.model.labels)), cache=self.cache)
+        return texts_of(backbone, ClassPrompts(self.model.labels, tuple(words[label] for label in self.model.labels)), cache=self.cache)
 
     def _examples(self, segments: Sequence[Segment], found: Extraction, texts: Texts | None) -> Examples:
         place = {label: index for index, label in enumerate(self.model.labels)}

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from quickstep.datasets.audit.metadata_shortcuts import Shortcut
-from quickstep.datasets.class_descriptions import same
+from quickstep.datasets.label_matching import label_key
 from quickstep.datasets.manifest import Manifest
 from quickstep.evaluation import verdicts
 from quickstep.evaluation.baselines import Task, beside, shortcut, still_of
@@ -135,7 +135,7 @@ def _spelt(segment: Segment, labels: tuple[str, ...]) -> Segment:
     """The segment, its label as the model spells it: a folder head_spin is the label "head spin"."""
     if segment.label in labels:
         return segment
-    alike = [label for label in labels if same(label) == same(str(segment.label))]
+    alike = [label for label in labels if label_key(label) == label_key(str(segment.label))]
     return replace(segment, label=alike[0]) if len(alike) == 1 else segment
 
 

@@ -24,7 +24,7 @@ SHORTEST = 4.0  # seconds of the same footage within something longer that count
 _VIEW = View(frames=1, size=SIZE, fit="stretch", resample="area")
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
-Pictures = frame_similarity.Pictures
+Pictures = frame_similarity.GreyFrames
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _judge(aligned: Alignment, starts: Sequence[float], size: float) -> Iterator
         if min(len(first), len(second)) < frame_similarity.SHORTEST:
             yield False, 0.0
         else:
-            yield frame_similarity.look_closer(first, second)
+            yield frame_similarity.compare_closely(first, second)
 
 
 def _read(side: Side, starts: Sequence[float], size: float) -> Iterator[Pictures]:

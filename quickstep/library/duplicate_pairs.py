@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from quickstep.datasets.duplicates import frame_similarity
-from quickstep.datasets.duplicates.same_footage import DENSE_SECONDS, PACE, Sketch, candidates, in_parallel, pictures_of, sketch
+from quickstep.datasets.duplicates.same_footage import DENSE_SECONDS, PACE, Sketch, candidate_pairs, sketch, thumbnails_of
 from quickstep.library.duplicate_check import Alignment, Side, grow, same_stretch
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import QuickstepError
+from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress
 from quickstep.types.segment import Failure, Segment
 
@@ -82,7 +83,9 @@ def find_pairs(
     """Every stretch that two of the videos (path -> digest) share, and the videos that cannot be read."""
     pieces, failures = _pieces(videos, durations, cache, workers=workers, progress=progress)
     comparer = _Comparer(pieces, durations, cache)
-    pairs = [pair for pair in candidates([piece.sketch for piece in pieces], slack=SLACK) if pieces[pair[0]].path != pieces[pair[1]].path]
+    pairs = [
+        pair for pair in candidate_pairs([piece.sketch for piece in pieces], slack=SLACK) if pieces[pair[0]].path != pieces[pair[1]].path
+    ]
     progress("comparing", 0, len(pairs))
     found = []
     for number, pair in enumerate(pairs, start=1):
@@ -117,7 +120,7 @@ def _pieces(
 
     made: dict[str, list[Piece]] = {}
     failures = []
-    for path, pieces in in_parallel(work, sorted(videos), "looking", workers=workers, progress=progress):
+    for path, pieces in run_parallel(work, sorted(videos), "looking", workers=workers, progress=progress):
         if isinstance(pieces, QuickstepError):
             failures.append(Failure(Segment(Path(path)), pieces))
         else:
@@ -132,9 +135,9 @@ class _Comparer:
         self.pieces, self.durations, self.cache = pieces, durations, cache
         self.pictures = lru_cache(maxsize=512)(self._pictures)
 
-    def _pictures(self, number: int) -> frame_similarity.Pictures:
+    def _pictures(self, number: int) -> frame_similarity.GreyFrames:
         piece = self.pieces[number]
-        return pictures_of(Path(piece.path), piece.sketch, self.cache)
+        return thumbnails_of(Path(piece.path), piece.sketch, self.cache)
 
     def whole(self, one: int, other: int, mirrored: bool) -> list[Match]:
         """What two pieces share, if anything."""
@@ -212,7 +215,7 @@ def _cut(comparer: _Comparer) -> _Slices:
     for number, piece in enumerate(comparer.pieces):
         if piece.sketch.still:
             continue
-        coarse = frame_similarity.smaller(comparer.pictures(number), frame_similarity.COARSE)
+        coarse = frame_similarity.shrink(comparer.pictures(number), frame_similarity.COARSE)
         last = max(0, len(coarse) - length)
         for first in dict.fromkeys([*range(0, last, hop), last]):
             part = coarse[first : first + length]

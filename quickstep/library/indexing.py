@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from quickstep.backbones import Backbone
-from quickstep.datasets.duplicates.same_footage import in_parallel
 from quickstep.datasets.inputs import gather
 from quickstep.library import table_updates
 from quickstep.library.ann_index import ensure_index
@@ -29,6 +28,7 @@ from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
 from quickstep.types.errors import QuickstepError
+from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
 
@@ -162,7 +162,7 @@ def _digests(segments: Sequence[Segment], cache: Cache, progress: Progress, tall
     """The sha256 of each video; one that cannot be read is a failure."""
     paths = list(dict.fromkeys(full(segment.path) for segment in segments))
     found: dict[str, str] = {}
-    for path, digest in in_parallel(cache.digest, paths, "reading", workers=None, progress=progress):
+    for path, digest in run_parallel(cache.digest, paths, "reading", workers=None, progress=progress):
         if isinstance(digest, QuickstepError):
             tally.failures.append(Failure(Segment(Path(path)), digest))
         else:

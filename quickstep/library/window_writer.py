@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quickstep.backbones import Backbone
-from quickstep.datasets.duplicates.same_footage import in_parallel
 from quickstep.library.ingestion_plan import videos_of
 from quickstep.library.schema import among, to_vectors
 from quickstep.library.table import Library
@@ -24,6 +23,7 @@ from quickstep.models.model import Model
 from quickstep.signals.video import DECODING_VERSION, probe
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import QuickstepError
+from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress
 from quickstep.types.segment import Failure, Segment
 from quickstep.types.signals import Features
@@ -115,7 +115,7 @@ class Filler:
         def work(path: str) -> float:
             return self._duration(path, digests[path])
 
-        for path, duration in in_parallel(work, paths, "probing", workers=None, progress=_quiet):
+        for path, duration in run_parallel(work, paths, "probing", workers=None, progress=_quiet):
             if isinstance(duration, QuickstepError):
                 failures.append(Failure(Segment(Path(path)), duration))
             else:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.backbones import Backbone, with_words
-from quickstep.datasets.class_descriptions import Wording
+from quickstep.datasets.class_prompts import ClassPrompts
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError
 from quickstep.types.signals import Texts
@@ -16,17 +16,17 @@ from quickstep.types.signals import Texts
 MOST_AT_ONCE = 256  # sentences
 
 
-def texts_of(backbone: Backbone, wording: Wording, *, cache: Cache | None = None) -> Texts:
+def texts_of(backbone: Backbone, wording: ClassPrompts, *, cache: Cache | None = None) -> Texts:
     """The vectors of every label's sentences, and how the backbone holds them against what it sees."""
     sentences = [sentence for each in wording.sentences for sentence in each]
     owners = np.repeat(np.arange(len(wording.labels)), [len(each) for each in wording.sentences])
     return Texts(sentence_vectors(backbone, sentences, cache=cache), owners, with_words(backbone).matching)
 
 
-def suited(wording: Wording, backbone: Backbone, *, templates: Sequence[str]) -> Wording:
+def suited(wording: ClassPrompts, backbone: Backbone, *, templates: Sequence[str]) -> ClassPrompts:
     """The wording in the templates asked for, or in those that the backbone was taught with."""
     taught: Sequence[str] = getattr(backbone, "templates", ())
-    return wording if templates or not taught else wording.put_into(taught)
+    return wording if templates or not taught else wording.with_templates(taught)
 
 
 def sentence_vectors(backbone: Backbone, sentences: Sequence[str], *, cache: Cache | None = None) -> NDArray[np.float32]:

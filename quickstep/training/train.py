@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from quickstep.backbones import open_backbone, view_for
-from quickstep.datasets.class_descriptions import Wording, check_templates, read_wording
+from quickstep.datasets.class_prompts import ClassPrompts, check_templates, read_class_prompts
 from quickstep.datasets.manifest import PARTS, Manifest
 from quickstep.datasets.splits import SplitConfig, SplitResult, split
 from quickstep.heads import HEADS, OPTIMIZERS, Examples, FitConfig, Head, History, open_head
@@ -165,10 +165,10 @@ def settled(opening: Opening, backbone: Backbone) -> Opening:
     return replace(opening, **known, poses=dict(getattr(backbone, "options", {})))
 
 
-def _wording(manifest: Manifest, config: TrainConfig, head: Head) -> Wording | None:
+def _wording(manifest: Manifest, config: TrainConfig, head: Head) -> ClassPrompts | None:
     """What the labels mean in words, for a head that reads them."""
     if getattr(head, "reads_texts", False):
-        return read_wording(manifest.labels, templates=config.template, words=config.words)
+        return read_class_prompts(manifest.labels, templates=config.template, words=config.words)
     for name in ("template", "words"):
         if getattr(config, name):
             raise ConfigError(name, f"the head {config.head!r} reads no words; leave it out, or take --head prompts or few-shot")

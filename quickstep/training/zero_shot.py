@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from quickstep.backbones import Backbone, view_for
-from quickstep.datasets.class_descriptions import check_templates, read_wording
+from quickstep.datasets.class_prompts import check_templates, read_class_prompts
 from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.models.model import Facts, Model
 from quickstep.models.text_features import suited, texts_of
@@ -40,7 +40,7 @@ class ZeroShotConfig:
 
 def zero_shot(config: ZeroShotConfig, *, backbone: Backbone | None = None, cache: Cache | None = None) -> Model:
     """The model that those words make; `backbone` is an instance to use in place of the config's name."""
-    wording = read_wording(config.labels or "", templates=config.template)
+    wording = read_class_prompts(config.labels or "", templates=config.template)
     looking = TrainConfig(
         backbone=config.backbone, weights=config.weights, precision=config.precision, engine=config.engine, frames=config.frames
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from quickstep.backbones import open_backbone
 from quickstep.backbones.joints import Joints
-from quickstep.datasets.audit import scan
+from quickstep.datasets.audit import check
 from quickstep.datasets.manifest import Manifest, read_manifest
 from quickstep.evaluation import evaluate
 from quickstep.inference.predict import predict
@@ -273,7 +273,7 @@ def small_set(folder: Path, *, each: int = 14) -> Path:
 def test_a_folder_of_arrays_goes_through_every_verb(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "store")
     manifest = read_manifest(small_set(tmp_path / "set"))
-    audit = scan(manifest, cache=cache)
+    audit = check(manifest, cache=cache)
     assert not [finding for finding in audit.findings if finding.severity == "error"]
     assert audit.of("guessed")
     trained = train(manifest, TrainConfig(head="attention"), poses=PoseConfig(skeleton="coco-17"), cache=cache)
@@ -341,7 +341,7 @@ def test_copies_of_one_sequence_are_kept_together_and_named(tmp_path: Path) -> N
     np.save(folder / "step" / "scaled.npy", moved)
     np.save(folder / "wave" / "zero.npy", np.zeros((20, 17, 3)))
     np.save(folder / "wave" / "still.npy", np.repeat(WAVING[:1], 30, axis=0))
-    audit = scan(read_manifest(folder), cache=Cache(tmp_path / "store"))
+    audit = check(read_manifest(folder), cache=Cache(tmp_path / "store"))
     assert {segment.path.name for segment in audit.of("duplicate")[0].segments} == {"1.npy", "copy.npy"}
     assert "scaled.npy" in {segment.path.name for finding in audit.of("near-duplicate") for segment in finding.segments}
     assert [finding for finding in audit.of("unreadable") if "nobody is seen" in finding.sentence]

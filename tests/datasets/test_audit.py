@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from footage_videos import mirrored, scaled, stage, take, written
 
-from quickstep.datasets.audit import Audit, scan
+from quickstep.datasets.audit import Audit, check
 from quickstep.datasets.manifest import Manifest, read_manifest
 from quickstep.storage.cache import Cache
 from quickstep.types.segment import Segment
@@ -25,7 +25,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("healthy")
     for index in range(24):
         written(folder / "set" / ("halo" if index % 2 else "swipe") / f"{index:02d}.mp4", take(index, index, seconds=1.2))
-    scan(read_manifest(folder / "set"), cache=Cache(folder / "cache"))
+    check(read_manifest(folder / "set"), cache=Cache(folder / "cache"))
     return folder
 
 
@@ -37,7 +37,7 @@ def videos(healthy: Path, tmp_path: Path) -> Path:
 
 
 def look(data: Path | Manifest, healthy: Path) -> Audit:
-    return scan(data if isinstance(data, Manifest) else read_manifest(data), cache=Cache(healthy / "cache"))
+    return check(data if isinstance(data, Manifest) else read_manifest(data), cache=Cache(healthy / "cache"))
 
 
 def kinds(audit: Audit) -> set[str]:
@@ -213,14 +213,14 @@ def test_progress_and_no_second_look(healthy: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("quickstep.datasets.duplicates.same_footage.VideoReader", refuse)
     monkeypatch.setattr("quickstep.datasets.audit.metadata_shortcuts.probe", refuse)
     told: list[tuple[str, int, int]] = []
-    scan(read_manifest(healthy / "set"), cache=Cache(healthy / "cache"), progress=lambda *now: told.append(now), workers=2)
+    check(read_manifest(healthy / "set"), cache=Cache(healthy / "cache"), progress=lambda *now: told.append(now), workers=2)
     for stage_name in ("headers", "looking"):
         assert [done for name, done, _ in told if name == stage_name] == list(range(25))
 
 
 @pytest.mark.slow
 def test_real_sets(shared_data: Path, tmp_path: Path) -> None:
-    tricks = scan(read_manifest(shared_data / "skateboard/index.csv"), cache=Cache(tmp_path))
+    tricks = check(read_manifest(shared_data / "skateboard/index.csv"), cache=Cache(tmp_path))
     assert tricks.of("shortcut")
     assert tricks.shortcut is not None
     assert tricks.shortcut.accuracy > 0.7

@@ -14,22 +14,22 @@ import videos
 from PIL import Image
 
 from quickstep.apps.cli import main
-from quickstep.datasets.class_descriptions import read_wording
+from quickstep.datasets.class_prompts import read_class_prompts
 from quickstep.datasets.importers import (
     ExportConfig,
     KineticsConfig,
     LetsDanceConfig,
     MergeConfig,
     MmactionConfig,
-    collect_kinetics,
-    collect_lets_dance,
-    collect_mmaction,
     export_list,
+    import_kinetics,
+    import_lets_dance,
+    import_mmaction,
     merge,
 )
 from quickstep.datasets.importers.frame_folders import FramesConfig
-from quickstep.datasets.importers.label_matching import bare, matched
 from quickstep.datasets.importers.lets_dance import pace_of, read_mapping, source_of
+from quickstep.datasets.label_matching import loose_label_key, match_labels
 from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
 from quickstep.datasets.splits import SplitConfig, split
 from quickstep.signals.video import probe, read_frames, write_video
@@ -85,7 +85,7 @@ K700 = "label,youtube_id,time_start,time_end,split"
 )
 def test_files_are_found_under_their_usual_names(tmp_path: Path, header: str, line: str, file: str) -> None:
     video = touch(tmp_path / "videos" / file)
-    found = collect_kinetics([listed(tmp_path / "list.csv", header, line)], tmp_path / "videos")
+    found = import_kinetics([listed(tmp_path / "list.csv", header, line)], tmp_path / "videos")
     (segment,) = found.manifest.segments
     assert (segment.path, segment.label, segment.group, segment.split) == (video, "tap dancing", "-abc_DEF_12", None)
     assert (segment.start, segment.end) == ((10.0, 20.0) if video.stem == "-abc_DEF_12" else (0.0, None))
@@ -95,7 +95,7 @@ def test_an_id_that_looks_like_times_is_still_an_id(tmp_path: Path) -> None:
     rows = listed(tmp_path / "l.csv", K700, "a,xx_12_34567,0,10,train", "a,x_y,1,11,train", "a,x_y,5,15,train")
     for name in ("xx_12_34567", "x_y_000005_000015", "x_y_000077_000087"):
         touch(tmp_path / "v" / f"{name}.mp4")
-    found = collect_kinetics([rows], tmp_path / "v")
+    found = import_kinetics([rows], tmp_path / "v")
     assert [(s.path.stem, s.group, s.start, s.end) for s in found.manifest.segments] == [
         ("xx_12_34567", "xx_12_34567", 0.0, 10.0),
         ("x_y_000005_000015", "x_y", 0.0, None),
@@ -108,7 +108,7 @@ def test_a_trimmed_file_and_one_in_its_class_folder_count_more(tmp_path: Path) -
     for name in ("abcdefghijk.mp4", "other/abcdefghijk_000010_000020.mp4", "tap_dancing/abcdefghijk_000010_000020.mp4"):
         touch(tmp_path / "v" / name)
     touch(tmp_path / "v" / "zero" / "abcdefghijk_000010_000020.mp4").write_bytes(b"")
-    (segment,) = collect_kinetics([rows], tmp_path / "v").manifest.segments
+    (segment,) = import_kinetics([rows], tmp_path / "v").manifest.segments
     assert segment.path.parent.name == "tap_dancing"
 
 
@@ -122,22 +122,22 @@ def test_labels_match_in_any_spelling_and_others_are_told_with_the_nearest(tmp_p
     )
     for name in "abc":
         touch(tmp_path / "v" / f"{name * 11}_000000_000010.mp4")
-    found = collect_kinetics([rows], tmp_path / "v", KineticsConfig(labels="dance19"))
+    found = import_kinetics([rows], tmp_path / "v", KineticsConfig(labels="dance19"))
     assert found.manifest.labels == ("dancing ballet",)
-    assert any("'breakdancing'" in text and "nearest is 'break dancing'" in text for text in found.unmatched)
+    assert any("'breakdancing'" in text and "nearest class is 'break dancing'" in text for text in found.unmatched)
     assert len(found.unmatched) == 18
-    assert collect_kinetics([rows], tmp_path / "v", KineticsConfig(labels="break_dancing")).manifest.labels == ("break_dancing",)
-    assert bare("Tai-Chi!") == bare("tai_chi")
-    assert matched(["a b"], ["A_B"])[0] == {"A_B": "a b"}
+    assert import_kinetics([rows], tmp_path / "v", KineticsConfig(labels="break_dancing")).manifest.labels == ("break_dancing",)
+    assert loose_label_key("Tai-Chi!") == loose_label_key("tai_chi")
+    assert match_labels(["a b"], ["A_B"])[0] == {"A_B": "a b"}
 
 
 def test_dance19_is_all_found_in_the_real_names_of_kinetics_700(tmp_path: Path, shared_data: Path) -> None:
     names = (shared_data / "annotations" / "label_map_k700.txt").read_text().split("\n")[:700]
     rows = [f'"{name}",id{number:09d},3,13,train' for number, name in enumerate(names)]
     touch(tmp_path / "v" / f"id{names.index('zumba'):09d}_000003_000013.mp4")
-    found = collect_kinetics([listed(tmp_path / "l.csv", K700, *rows)], tmp_path / "v", KineticsConfig(labels="dance19"))
+    found = import_kinetics([listed(tmp_path / "l.csv", K700, *rows)], tmp_path / "v", KineticsConfig(labels="dance19"))
     assert not found.unmatched
-    assert [tally.label for tally in found.table] == sorted(read_wording("dance19").labels)
+    assert [tally.label for tally in found.table] == sorted(read_class_prompts("dance19").labels)
     assert (len(found.manifest), len(found.missing)) == (1, 18)
 
 
@@ -160,14 +160,14 @@ def test_missing_files_are_counted_by_class_and_listed_as_the_list_has_them(tmp_
         missing = list(csv.DictReader(handle))
     assert [row["youtube_id"] for row in missing] == ["00000000002", "00000000004", "00000000005", "zzzzzzzzzzz"]
     assert read_manifest(out).splits == ("val",)
-    again = collect_kinetics([tmp_path / "l.csv"], tmp_path / "v")
-    assert collect_kinetics([tmp_path / "set-missing.csv", tmp_path / "l.csv"], tmp_path / "v").missing == (*again.missing,)
+    again = import_kinetics([tmp_path / "l.csv"], tmp_path / "v")
+    assert import_kinetics([tmp_path / "set-missing.csv", tmp_path / "l.csv"], tmp_path / "v").missing == (*again.missing,)
 
 
 def test_rows_that_stand_twice_are_taken_once(tmp_path: Path) -> None:
     rows = listed(tmp_path / "l.csv", K700, "a,aaaaaaaaaaa,0,10,train", "a,aaaaaaaaaaa,0,10,train", "b,aaaaaaaaaaa,0,10,train")
     touch(tmp_path / "v" / "aaaaaaaaaaa_000000_000010.mp4")
-    found = collect_kinetics([rows], tmp_path / "v")
+    found = import_kinetics([rows], tmp_path / "v")
     assert [segment.label for segment in found.manifest.segments] == ["a"]
     assert any("another label" in note for note in found.notes)
 
@@ -176,7 +176,7 @@ def test_the_published_json_is_read_too(tmp_path: Path) -> None:
     entry = {"annotations": {"label": "zumba", "segment": [7.0, 17.0]}, "duration": 10.0, "subset": "train"}
     (tmp_path / "train.json").write_text(json.dumps({"-0123456789": {**entry, "url": "https://www.youtube.com/watch?v=-0123456789"}}))
     touch(tmp_path / "v" / "-0123456789_000007_000017.mp4")
-    assert collect_kinetics([tmp_path / "train.json"], tmp_path / "v").manifest.labels == ("zumba",)
+    assert import_kinetics([tmp_path / "train.json"], tmp_path / "v").manifest.labels == ("zumba",)
 
 
 @pytest.mark.parametrize(
@@ -196,17 +196,17 @@ def test_a_wrong_list_is_one_line(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "l.csv").write_text(text)
     (tmp_path / "v").mkdir()
     with pytest.raises(ManifestError, match=said):
-        collect_kinetics([tmp_path / "l.csv"], tmp_path / "v")
+        import_kinetics([tmp_path / "l.csv"], tmp_path / "v")
 
 
 def test_a_folder_that_is_none_and_labels_that_are_none(tmp_path: Path) -> None:
     rows = listed(tmp_path / "l.csv", K700, "yoga,bbbbbbbbbbb,0,10,train")
     with pytest.raises(ManifestError, match="does not exist"):
-        collect_kinetics([rows], tmp_path / "none")
+        import_kinetics([rows], tmp_path / "none")
     with pytest.raises(ManifestError, match="none of its 1 classes is wanted"):
-        collect_kinetics([rows], tmp_path, KineticsConfig(labels="dance19"))
+        import_kinetics([rows], tmp_path, KineticsConfig(labels="dance19"))
     with pytest.raises(ManifestError, match=r"none\.csv"):
-        collect_kinetics([tmp_path / "none.csv"], tmp_path)
+        import_kinetics([tmp_path / "none.csv"], tmp_path)
 
 
 # -- Let's Dance ---------------------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def lets_dance(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_frames_become_videos_that_show_them_in_order(lets_dance: Path, tmp_path: Path) -> None:
-    found = collect_lets_dance(lets_dance, frames=FramesConfig(fps=10), videos=tmp_path / "made")
+    found = import_lets_dance(lets_dance, frames=FramesConfig(fps=10), videos=tmp_path / "made")
     by_name = {segment.path.stem: segment for segment in found.manifest.segments}
     assert set(by_name) == {"SmRrfm1ihGg_008", "SmRrfm1ihGg_106", "-rHO5g9KPyI_020"}
     assert {segment.label for segment in by_name.values()} == {"dancing ballet", "breakdancing"}
@@ -246,9 +246,9 @@ def test_frames_become_videos_that_show_them_in_order(lets_dance: Path, tmp_path
     shown = read_frames(made, (np.arange(30) + 0.5) / 10).pixels
     assert [videos.read_number(picture) for picture in shown] == list(range(1, 31))
     before = made.stat().st_mtime_ns
-    collect_lets_dance(lets_dance, frames=FramesConfig(fps=10), videos=tmp_path / "made")
+    import_lets_dance(lets_dance, frames=FramesConfig(fps=10), videos=tmp_path / "made")
     assert made.stat().st_mtime_ns == before  # what is there is not written again
-    collect_lets_dance(lets_dance, frames=FramesConfig(fps=20), videos=tmp_path / "made")
+    import_lets_dance(lets_dance, frames=FramesConfig(fps=20), videos=tmp_path / "made")
     assert probe(made).fps == 20.0
 
 
@@ -256,7 +256,7 @@ def test_videos_and_folders_of_frames_are_taken_as_well(tmp_path: Path) -> None:
     touch(tmp_path / "set" / "tap" / "cUrs9z5VcJE_051.mp4")
     draw_pictures(tmp_path / "set" / "tango" / "gu43cNIDyDc_019", "", 5)
     draw_pictures(tmp_path / "set" / "tango" / "other", "img_", 5)
-    found = collect_lets_dance(tmp_path / "set", frames=FramesConfig(edge=32), videos=tmp_path / "made")
+    found = import_lets_dance(tmp_path / "set", frames=FramesConfig(edge=32), videos=tmp_path / "made")
     assert [(s.path.stem, s.group) for s in found.manifest.segments] == [
         ("gu43cNIDyDc_019", "gu43cNIDyDc"),
         ("other", "other"),
@@ -267,21 +267,21 @@ def test_videos_and_folders_of_frames_are_taken_as_well(tmp_path: Path) -> None:
 
 def test_the_table_can_be_ones_own(lets_dance: Path, tmp_path: Path) -> None:
     own = listed(tmp_path / "own.csv", "folder,label", "Waltz,slow waltz", "ballet,", "# a remark")
-    found = collect_lets_dance(lets_dance, LetsDanceConfig(mapping=str(own)), videos=tmp_path / "made")
+    found = import_lets_dance(lets_dance, LetsDanceConfig(mapping=str(own)), videos=tmp_path / "made")
     assert found.manifest.labels == ("slow waltz",)
     assert len(found.unmatched) == 2
-    everything = collect_lets_dance(lets_dance, LetsDanceConfig(keep_unmapped=True), videos=tmp_path / "made")
+    everything = import_lets_dance(lets_dance, LetsDanceConfig(keep_unmapped=True), videos=tmp_path / "made")
     assert everything.manifest.labels == ("breakdancing", "dancing ballet", "waltz")
     listed(own, "folder,label", "ballet,a", "Ballet,b")
     with pytest.raises(ManifestError, match="given two labels"):
         read_mapping(own)
     listed(own, "folder,label", "nothing,x")
     with pytest.raises(ManifestError, match="none of its folders"):
-        collect_lets_dance(lets_dance, LetsDanceConfig(mapping=str(own)))
+        import_lets_dance(lets_dance, LetsDanceConfig(mapping=str(own)))
 
 
 def test_the_table_that_ships_gives_labels_of_dance19() -> None:
-    assert set(read_mapping().values()) <= set(read_wording("dance19").labels)
+    assert set(read_mapping().values()) <= set(read_class_prompts("dance19").labels)
 
 
 def test_a_broken_picture_is_a_failure_and_no_black_frame(lets_dance: Path, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_broken_picture_is_a_failure_and_no_black_frame(lets_dance: Path, tmp_
     broken = tmp_path / "set" / "rgb" / "ballet" / "SmRrfm1ihGg_106_0004.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
     (tmp_path / "set" / "rgb" / "ballet" / "SmRrfm1ihGg_008_0010.jpg").unlink()
-    found = collect_lets_dance(tmp_path / "set", videos=tmp_path / "made")
+    found = import_lets_dance(tmp_path / "set", videos=tmp_path / "made")
     assert "SmRrfm1ihGg_106_0004.jpg" in str(found.failures[0])
     assert len(found.manifest) == 2
     assert any("lack pictures" in note for note in found.notes)
@@ -330,7 +330,7 @@ def test_lists_of_videos_make_the_round_trip(small: Manifest, tmp_path: Path) ->
     rooted = export_list(small, tmp_path / "rooted", ExportConfig(root=small.source))
     assert rooted.lists[1].read_text() == "b c/3.mp4 0\n"
     assert "spaces" in rooted.notes[0]
-    found = collect_mmaction(rooted.lists[1], MmactionConfig(classes=rooted.classes, root=small.source))
+    found = import_mmaction(rooted.lists[1], MmactionConfig(classes=rooted.classes, root=small.source))
     assert [(s.path.name, s.label) for s in found.manifest.segments] == [("3.mp4", "halo")]
 
 
@@ -343,7 +343,7 @@ def test_lists_of_frames_make_the_round_trip(small: Manifest, tmp_path: Path) ->
     with pytest.raises(ManifestError, match="collect mmaction"):
         read_manifest(written.lists[0], classes=written.classes)
     how = MmactionConfig(classes=written.classes, root=small.source)
-    back = [s for f in written.lists for s in collect_mmaction(f, how).manifest.segments]
+    back = [s for f in written.lists for s in import_mmaction(f, how).manifest.segments]
     assert [(s.path, s.label, s.start, s.end) for s in back] == [(s.path, s.label, s.start, s.end) for s in spans.segments]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quickstep.datasets.audit.metadata_shortcuts import MetadataClassifier, Shortcut, describe, find_shortcut, recalled_info, say
+from quickstep.datasets.audit.metadata_shortcuts import MetadataClassifier, Shortcut, cached_video_info, describe, find_shortcut, say
 from quickstep.signals.video import VideoInfo
 from quickstep.storage.cache import Cache
 from quickstep.types.segment import Segment
@@ -119,7 +119,7 @@ def test_headers_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     video, asked = info(np.random.default_rng(0), coded_size=(320, 240)), []
     monkeypatch.setattr("quickstep.datasets.audit.metadata_shortcuts.probe", lambda path: asked.append(path) or video)
     cache = Cache(tmp_path / "cache")
-    assert recalled_info(tmp_path / "a.mp4", cache) is video
-    again = recalled_info(tmp_path / "same.mp4", cache)
+    assert cached_video_info(tmp_path / "a.mp4", cache) is video
+    again = cached_video_info(tmp_path / "same.mp4", cache)
     assert (again.path, again.fps, again.coded_size) == (tmp_path / "same.mp4", video.fps, (320, 240))
     assert asked == [tmp_path / "a.mp4"]

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quickstep.datasets.duplicates import frame_similarity
-from quickstep.datasets.duplicates.same_footage import Footage, in_parallel, pictures_of, sketch, survey
+from quickstep.datasets.duplicates.same_footage import Footage, compare_footage, sketch, thumbnails_of
 from quickstep.signals.video import VideoReader
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import MediaError
+from quickstep.types.parallel import run_parallel
 
 
 def pairs(found: Footage) -> set[frozenset[str]]:
@@ -32,7 +33,7 @@ def cache(tmp_path: Path) -> Cache:
 def test_a_changed_copy_is_found(tmp_path: Path, cache: Cache, change: Callable[..., list[np.ndarray]]) -> None:
     frames = take(1, 1)
     paths = [written(tmp_path / "one.mp4", frames), written(tmp_path / "copy.mp4", change(frames))]
-    (match,) = survey(paths, cache).matches
+    (match,) = compare_footage(paths, cache).matches
     assert (match.first, match.second) == (paths[0], paths[1])
     assert match.mirrored == (change is mirrored)
     assert match.lag == pytest.approx(9 / 25 if change in (trimmed, everything) else 0.0, abs=0.07)
@@ -41,27 +42,27 @@ def test_a_changed_copy_is_found(tmp_path: Path, cache: Cache, change: Callable[
 def test_another_codec_and_pace_is_a_copy(tmp_path: Path, cache: Cache) -> None:
     frames = take(2, 5)
     paths = [written(tmp_path / "one.mp4", frames), written(tmp_path / "copy.avi", frames, codec="mpeg4")]
-    assert len(survey(paths, cache).matches) == 1
+    assert len(compare_footage(paths, cache).matches) == 1
 
 
 def test_the_same_bytes_are_a_copy_even_of_nothing(tmp_path: Path, cache: Cache) -> None:
     one = written(tmp_path / "one.mp4", [np.zeros((64, 64, 3), np.uint8)] * 20)
     two = tmp_path / "two.mp4"
     two.write_bytes(one.read_bytes())
-    found = survey([one, two], cache)
+    found = compare_footage([one, two], cache)
     assert found.copies == found.groups == ((one, two),)
     assert found.matches == ()
-    assert survey([one, two], cache, look=False).copies == ((one, two),)
+    assert compare_footage([one, two], cache, look=False).copies == ((one, two),)
 
 
 def test_takes_of_one_dancer_on_one_stage_are_not_copies(tmp_path: Path, cache: Cache) -> None:
     paths = [written(tmp_path / f"take{number}.mp4", take(1, number)) for number in range(8)]
-    assert survey(paths, cache).matches == ()
+    assert compare_footage(paths, cache).matches == ()
 
 
 def test_one_performance_on_another_stage_is_not_a_copy(tmp_path: Path, cache: Cache) -> None:
     paths = [written(tmp_path / f"stage{number}.mp4", take(number, 3)) for number in range(4)]
-    assert survey(paths, cache).matches == ()
+    assert compare_footage(paths, cache).matches == ()
 
 
 def test_stills_are_copies_only_if_they_show_the_same(tmp_path: Path, cache: Cache) -> None:
@@ -77,7 +78,7 @@ def test_stills_are_copies_only_if_they_show_the_same(tmp_path: Path, cache: Cac
         written(tmp_path / "standing1.mp4", take(3, 1, move=0.0)),
         written(tmp_path / "standing2.mp4", take(3, 2, move=0.05)),
     ]
-    assert pairs(survey(paths, cache)) == {frozenset({"still", "still-scaled"})}
+    assert pairs(compare_footage(paths, cache)) == {frozenset({"still", "still-scaled"})}
 
 
 def test_a_mirrored_movement_before_a_plain_wall_is_no_copy(tmp_path: Path, cache: Cache) -> None:
@@ -89,18 +90,18 @@ def test_a_mirrored_movement_before_a_plain_wall_is_no_copy(tmp_path: Path, cach
         return list(frames)
 
     paths = [written(tmp_path / "right.mp4", square(True)), written(tmp_path / "left.mp4", square(False))]
-    assert survey(paths, cache).matches == ()
+    assert compare_footage(paths, cache).matches == ()
 
 
 def test_a_second_survey_opens_no_video(tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [written(tmp_path / f"{number}.mp4", take(1, number, seconds=1.5)) for number in range(3)]
-    first = survey(paths, cache)
+    first = compare_footage(paths, cache)
 
     def refuse(*_: object, **__: object) -> VideoReader:
         raise AssertionError("a video was opened")
 
     monkeypatch.setattr("quickstep.datasets.duplicates.same_footage.VideoReader", refuse)
-    again = survey(paths, cache)
+    again = compare_footage(paths, cache)
     assert list(again.sketches) == list(first.sketches) == paths
     assert all(np.array_equal(again.sketches[path].mean, first.sketches[path].mean) for path in paths)
 
@@ -109,7 +110,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_goes_on(tmp_path: Path, cache:
     good = written(tmp_path / "good.mp4", take(1, 1, seconds=1))
     text, gone = tmp_path / "text.mp4", tmp_path / "gone.mp4"
     text.write_text("not a video")
-    found = survey([gone, good, text, tmp_path], cache)
+    found = compare_footage([gone, good, text, tmp_path], cache)
     assert list(found.sketches) == [good]
     assert set(found.failures) == {gone, text, tmp_path}
     assert all(isinstance(error, MediaError) for error in found.failures.values())
@@ -119,7 +120,7 @@ def test_progress_and_order_do_not_depend_on_threads(tmp_path: Path, cache: Cach
     frames = take(1, 1, seconds=1.5)
     paths = [written(tmp_path / f"{number}.mp4", darker(frames) if number % 2 else frames) for number in range(2)]
     told: list[tuple[str, int, int]] = []
-    found = [survey(paths, Cache(tmp_path / f"w{n}"), workers=n, progress=lambda *now: told.append(now)) for n in (1, 4)]
+    found = [compare_footage(paths, Cache(tmp_path / f"w{n}"), workers=n, progress=lambda *now: told.append(now)) for n in (1, 4)]
     assert [match.second for match in found[0].matches] == [match.second for match in found[1].matches]
     assert ("looking", 2, 2) in told
     assert all(done <= total for _, done, total in told)
@@ -130,14 +131,14 @@ def test_a_bug_in_a_thread_is_not_hidden() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(in_parallel(broken, [1, 2], "x", workers=2, progress=lambda *_: None))
+        list(run_parallel(broken, [1, 2], "x", workers=2, progress=lambda *_: None))
 
 
 def test_pictures_lost_from_the_store_are_drawn_again(tmp_path: Path, cache: Cache) -> None:
     path = written(tmp_path / "one.mp4", take(1, 1, seconds=1))
     drawn = sketch(path, cache)
-    before = pictures_of(path, drawn, cache)
-    assert np.array_equal(pictures_of(path, drawn, Cache(tmp_path / "empty")), before)
+    before = thumbnails_of(path, drawn, cache)
+    assert np.array_equal(thumbnails_of(path, drawn, Cache(tmp_path / "empty")), before)
     assert len(before) == drawn.pictures == 15
 
 
@@ -182,4 +183,4 @@ def test_real_copies_and_real_takes(shared_data: Path, cache: Cache) -> None:
         pytest.skip("the push-ups and the skateboard tricks of ../shared/data are not here")
     paths = [wrong / f"wrong{number}.mp4" for number in (43, 48, 46, 47, 60, 70)]
     paths += [tricks / "kickflip/Kickflip16.mp4", tricks / "ollie/Ollie98.mp4", tricks / "ollie/Ollie97.mp4"]
-    assert pairs(survey(paths, cache)) == {frozenset({"wrong43", "wrong48"}), frozenset({"Kickflip16", "Ollie98"})}
+    assert pairs(compare_footage(paths, cache)) == {frozenset({"wrong43", "wrong48"}), frozenset({"Kickflip16", "Ollie98"})}

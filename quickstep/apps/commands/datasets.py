@@ -25,11 +25,11 @@ def scan(data: Path, /, *, classes: Path | None = None, fold: str | None = None,
     fold
         which of several official splits, where the list names them (1:train|2:test)
     """
-    from quickstep.datasets.audit import scan as look
+    from quickstep.datasets.audit import check
     from quickstep.datasets.manifest import read_manifest
 
     with TerminalProgress() as progress:
-        audit = look(read_manifest(data, classes=classes, fold=fold), cache=run.cache, progress=progress)
+        audit = check(read_manifest(data, classes=classes, fold=fold), cache=run.cache, progress=progress)
     print(audit.to_json() if run.json else audit.text)
 
 

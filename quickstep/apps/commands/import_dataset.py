@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from quickstep.apps.commands.options import DEFAULT_RUN, Flat, Out, Run
 from quickstep.apps.terminal import TerminalProgress, say, show_table
-from quickstep.datasets.importers import Collected, ExportConfig, KineticsConfig, LetsDanceConfig, MergeConfig, MmactionConfig
+from quickstep.datasets.importers import ExportConfig, ImportResult, KineticsConfig, LetsDanceConfig, MergeConfig, MmactionConfig
 from quickstep.datasets.importers.frame_folders import FramesConfig
 
 DEFAULT_KINETICS = KineticsConfig()
@@ -53,10 +53,10 @@ def kinetics(
     missing
         where the rows without a file go (default: NAME-missing.csv beside the manifest)
     """
-    from quickstep.datasets.importers import collect_kinetics
+    from quickstep.datasets.importers import import_kinetics
 
     with TerminalProgress() as progress:
-        found = collect_kinetics(list, videos, config, progress=progress)
+        found = import_kinetics(list, videos, config, progress=progress)
     _finish(found, out, missing, run)
 
 
@@ -79,10 +79,10 @@ def lets_dance(
     out
         the manifest to write
     """
-    from quickstep.datasets.importers import collect_lets_dance
+    from quickstep.datasets.importers import import_lets_dance
 
     with TerminalProgress() as progress:
-        found = collect_lets_dance(folder, config, frames=frames, videos=_beside(out), progress=progress)
+        found = import_lets_dance(folder, config, frames=frames, videos=_beside(out), progress=progress)
     _finish(found, out, None, run)
 
 
@@ -108,10 +108,10 @@ def mmaction(
     missing
         where the lines without a video go (default: NAME-missing.csv beside the manifest)
     """
-    from quickstep.datasets.importers import collect_mmaction
+    from quickstep.datasets.importers import import_mmaction
 
     with TerminalProgress() as progress:
-        found = collect_mmaction(listing, config, frames=frames, videos=_beside(out), progress=progress)
+        found = import_mmaction(listing, config, frames=frames, videos=_beside(out), progress=progress)
     _finish(found, out, missing, run)
 
 
@@ -210,11 +210,11 @@ def import_model(
     weights
         the folder of the CLIP it was made of, where its config.json names none that is known
     """
-    from quickstep.datasets.class_descriptions import read_wording
+    from quickstep.datasets.class_prompts import read_class_prompts
     from quickstep.evaluation.rendering import write_card
     from quickstep.models.third_party_import import import_model as bring
 
-    named = read_wording(labels).labels if labels else None
+    named = read_class_prompts(labels).labels if labels else None
     model = bring(folder, out, labels=named, weights=weights, cache=run.cache)
     write_card(model, out)
     if run.json:
@@ -222,7 +222,7 @@ def import_model(
     say(f"{model} is in {out}; use it: quickstep predict {shlex.quote(str(out))} VIDEO", style="bold")
 
 
-def _finish(found: Collected, out: Path, missing: Path | None, run: Run) -> None:
+def _finish(found: ImportResult, out: Path, missing: Path | None, run: Run) -> None:
     """Write what was found and what was not, and say both."""
     from quickstep.datasets.manifest import write_manifest
 

@@ -11,15 +11,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from quickstep.datasets.audit.checks import CHECKS, Finding, Known, Severity
-from quickstep.datasets.audit.metadata_shortcuts import Shortcut, describe, find_shortcut, recalled_info
+from quickstep.datasets.audit.metadata_shortcuts import Shortcut, cached_video_info, describe, find_shortcut
 from quickstep.datasets.audit.pose_checks import POSE_CHECKS
 from quickstep.datasets.duplicates import frame_similarity
-from quickstep.datasets.duplicates.same_footage import Footage, in_parallel, pictures_of, survey
+from quickstep.datasets.duplicates.same_footage import Footage, compare_footage, thumbnails_of
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import ties_of
 from quickstep.signals.video import VideoInfo
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import QuickstepError
+from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Segment
 
@@ -83,7 +84,7 @@ class Audit:
         return json.dumps(self.as_dict(), ensure_ascii=False, allow_nan=False, indent=1)
 
 
-def scan(
+def check(
     manifest: Manifest, *, cache: Cache | None = None, progress: Progress = silent, workers: int | None = None, seed: int = 0
 ) -> Audit:
     """Look for what is wrong with a set of labelled videos."""
@@ -92,14 +93,14 @@ def scan(
     failures: dict[Any, QuickstepError] = {}
 
     def header(path: Any) -> VideoInfo:
-        return recalled_info(path, cache)
+        return cached_video_info(path, cache)
 
-    for path, found in in_parallel(header, manifest.paths, "headers", workers=workers, progress=progress):
+    for path, found in run_parallel(header, manifest.paths, "headers", workers=workers, progress=progress):
         if isinstance(found, VideoInfo):
             infos[path] = found
         else:
             failures[path] = found
-    footage = survey([path for path in manifest.paths if path in infos], cache, workers=workers, progress=progress)
+    footage = compare_footage([path for path in manifest.paths if path in infos], cache, workers=workers, progress=progress)
     failures |= footage.failures
     known = Known(
         manifest=manifest,
@@ -129,7 +130,7 @@ def _is_still(segment: Segment, footage: Footage, cache: Cache) -> bool:
     if sketch.still or (segment.start == 0 and segment.end is None):
         return sketch.still and sketch.pictures > 1
     stop = None if segment.end is None else max(2, int(segment.end * sketch.pace))
-    inside = pictures_of(segment.path, sketch, cache)[int(segment.start * sketch.pace) : stop]
+    inside = thumbnails_of(segment.path, sketch, cache)[int(segment.start * sketch.pace) : stop]
     return len(inside) > 1 and frame_similarity.is_still(inside)
 
 

@@ -74,7 +74,7 @@ def describe(segment: Segment, info: VideoInfo) -> dict[str, float | str]:
     }
 
 
-def recalled_info(path: Path, cache: Cache) -> VideoInfo:
+def cached_video_info(path: Path, cache: Cache) -> VideoInfo:
     """What a video is, from the cache or from its header; of a file of poses what can be said in the same words."""
     if is_pose_file(path):
         return _of_poses(path)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Pictures = NDArray[np.float32]  # (T, N, N)
+GreyFrames = NDArray[np.float32]  # (T, N, N)
 Vector = NDArray[np.float64]
 
 COARSE = 12  # pixels across, for finding the moment
@@ -28,7 +28,7 @@ FLECKS = 5  # ... but for so many of the 576 places, where it flickers more
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Similarity:
     """How two sequences fit where they fit best."""
 
     same: bool
@@ -37,58 +37,58 @@ class Likeness:
     common: int  # pictures common to both
 
 
-def smaller(pictures: Pictures, size: int) -> Pictures:
-    """Pictures averaged down to size x size."""
+def shrink(pictures: GreyFrames, size: int) -> GreyFrames:
+    """GreyFrames averaged down to size x size."""
     factor = pictures.shape[-1] // size
     sums = sum(pictures[..., row::factor, column::factor] for row in range(factor) for column in range(factor))
     return np.asarray(sums / np.float32(factor * factor), dtype=np.float32)
 
 
-def together(pictures: Pictures) -> Pictures:
+def comovement(pictures: GreyFrames) -> GreyFrames:
     """What moves with what (36, 36): alike in copies, also in parts of them, and other in other takes."""
-    moving = _moving(smaller(pictures, PLACES)).reshape(len(pictures), -1)
+    moving = _moving(shrink(pictures, PLACES)).reshape(len(pictures), -1)
     return np.asarray(moving.T @ moving / np.float32(len(moving)), dtype=np.float32)
 
 
-def compare(first: Pictures, second: Pictures) -> Likeness:
+def compare(first: GreyFrames, second: GreyFrames) -> Similarity:
     """Whether two sequences at one pace show the same recording, also where one is cut, cropped, scaled or coded again."""
-    nothing = Likeness(False, 0.0, 0, 0)
+    nothing = Similarity(False, 0.0, 0, 0)
     if min(len(first), len(second)) < SHORTEST:
         return nothing
     best = nothing
-    for lag, common, coarse in _lags(smaller(first, COARSE), smaller(second, COARSE)):
+    for lag, common, coarse in _lags(shrink(first, COARSE), shrink(second, COARSE)):
         if coarse < 0.35:
             continue
         begin = max(0, -lag)
         found = _fit(first[begin + lag : begin + lag + common], second[begin : begin + common])
         if (found[0], found[1]) > (best.same, best.score):
-            best = Likeness(*found, lag, common)
+            best = Similarity(*found, lag, common)
         if best.same:
             break
     return best
 
 
-def look_closer(first: Pictures, second: Pictures) -> tuple[bool, float]:
+def compare_closely(first: GreyFrames, second: GreyFrames) -> tuple[bool, float]:
     """Whether two sequences of larger pictures, the same moments of both, are one recording's; and how alike they are.
 
     The finer the pictures, the more exactly one is laid over the other: that tells where small ones leave it open.
     """
     laid = _lay_over(first.mean(0), second.mean(0), rounds=25)
     size = first.shape[-1] // 4
-    one, other = smaller(first, size), smaller(_warp(second, laid), size)
+    one, other = shrink(first, size), shrink(_warp(second, laid), size)
     if is_still(one) or is_still(other):
         return False, 0.0
     return _judge(_moving(_inner(one)), _moving(_inner(other)))
 
 
-def same_still(first: Pictures, second: Pictures) -> bool:
+def same_still(first: GreyFrames, second: GreyFrames) -> bool:
     """Whether two videos in which nothing moves show one picture: to the pixel, for there is nothing else to tell them by."""
     one, other = first.mean(0), second.mean(0)
     gap = np.abs(one - other)
     return bool(one.std() > 8 and gap.mean() < 1.0 and gap.max() < 5.0)
 
 
-def is_still(pictures: Pictures) -> bool:
+def is_still(pictures: GreyFrames) -> bool:
     """Whether nothing moves anywhere in the picture."""
     if len(pictures) == 0:
         return True
@@ -96,11 +96,11 @@ def is_still(pictures: Pictures) -> bool:
     return bool(spread[max(0, len(spread) - 1 - FLECKS)] < STILL)
 
 
-def _moving(pictures: Pictures) -> Pictures:
+def _moving(pictures: GreyFrames) -> GreyFrames:
     return np.asarray(pictures - pictures.mean(0), dtype=np.float32)
 
 
-def _lags(first: Pictures, second: Pictures) -> list[tuple[int, int, float]]:
+def _lags(first: GreyFrames, second: GreyFrames) -> list[tuple[int, int, float]]:
     """The three best (lag, pictures in common, correlation)."""
     one, other = (_moving(pictures).reshape(len(pictures), -1) for pictures in (first, second))
     long, short = len(one), len(other)
@@ -120,7 +120,7 @@ def _lags(first: Pictures, second: Pictures) -> list[tuple[int, int, float]]:
     return [(int(lags[at]), int(common[at]), float(score[at])) for at in order]
 
 
-def _fit(first: Pictures, second: Pictures) -> tuple[bool, float]:
+def _fit(first: GreyFrames, second: GreyFrames) -> tuple[bool, float]:
     """Lay the second over the first and hold them against each other; returns (same, score)."""
     if is_still(first) or is_still(second):
         return False, 0.0
@@ -132,7 +132,7 @@ def _fit(first: Pictures, second: Pictures) -> tuple[bool, float]:
     return max(as_is, _judge(one, _moving(_inner(_warp(second, laid)))))
 
 
-def _judge(one: Pictures, other: Pictures) -> tuple[bool, float]:
+def _judge(one: GreyFrames, other: GreyFrames) -> tuple[bool, float]:
     """Whether two moving residues are one recording's, and how alike they are."""
     in_time = _in_time(one, other)
     if in_time is None:
@@ -142,16 +142,16 @@ def _judge(one: Pictures, other: Pictures) -> tuple[bool, float]:
     return score >= SURE or (score >= ALIKE and worst >= EVENLY and drift <= step), score
 
 
-def _inner(pictures: Pictures) -> Pictures:
+def _inner(pictures: GreyFrames) -> GreyFrames:
     """Without the rim, where a crop leaves nothing to compare, and coarser in space and time, so that codec and warp do not count."""
     rim = pictures.shape[-1] // 12
     inside = pictures[:, rim:-rim, rim:-rim] if rim else pictures
     size = inside.shape[-1] // 2 * 2
-    coarser = smaller(inside[:, :size, :size], size // 2)
+    coarser = shrink(inside[:, :size, :size], size // 2)
     return (coarser[1:] + coarser[:-1]) / np.float32(2)
 
 
-def _in_time(one: Pictures, other: Pictures) -> Pictures | None:
+def _in_time(one: GreyFrames, other: GreyFrames) -> GreyFrames | None:
     """The mix of three neighbouring pictures that fits best: a shift by less than the distance between two."""
     if len(other) < 5:
         return None
@@ -162,7 +162,7 @@ def _in_time(one: Pictures, other: Pictures) -> Pictures | None:
     return np.asarray(mix.reshape(one[1:-1].shape), dtype=np.float32)
 
 
-def _differences(one: Pictures, other: Pictures) -> tuple[float, float, float]:
+def _differences(one: GreyFrames, other: GreyFrames) -> tuple[float, float, float]:
     """Correlation over all; likeness of the worst half second; how unevenly the one runs ahead of the other, in pictures."""
     flat = [side.reshape(len(side), -1).astype(np.float64) for side in (one, other)]
     power = [(side**2).sum(1) for side in flat]
@@ -181,8 +181,8 @@ def _differences(one: Pictures, other: Pictures) -> tuple[float, float, float]:
     return score, worst, float(np.sqrt((weights * (shifts - mean) ** 2).sum()))
 
 
-def _warp(pictures: Pictures, laid: Vector) -> Pictures:
-    """Pictures stretched about their middle and moved: (stretch x, move x, stretch y, move y)."""
+def _warp(pictures: GreyFrames, laid: Vector) -> GreyFrames:
+    """GreyFrames stretched about their middle and moved: (stretch x, move x, stretch y, move y)."""
     size = pictures.shape[-1]
     from_middle = np.arange(size) - (size - 1) / 2
     across = _between((1 + laid[0]) * from_middle + laid[1] + (size - 1) / 2, size)
@@ -190,7 +190,7 @@ def _warp(pictures: Pictures, laid: Vector) -> Pictures:
     return np.asarray(down @ pictures @ across.T, dtype=np.float32)
 
 
-def _between(places: Vector, size: int) -> Pictures:
+def _between(places: Vector, size: int) -> GreyFrames:
     """The matrix that reads between pixels, linearly."""
     places = np.clip(places, 0, size - 1)
     left = np.minimum(np.floor(places).astype(np.int64), size - 2)
@@ -201,7 +201,7 @@ def _between(places: Vector, size: int) -> Pictures:
     return matrix
 
 
-def _lay_over(target: Pictures, picture: Pictures, *, rounds: int = 12) -> Vector:
+def _lay_over(target: GreyFrames, picture: GreyFrames, *, rounds: int = 12) -> Vector:
     """The stretch and move that bring a picture onto the target, brightness and contrast left free (Gauss-Newton)."""
     size = target.shape[-1]
     middle = np.arange(size) - (size - 1) / 2

@@ -7,13 +7,10 @@ picture (see `likeness`). A video longer than two minutes is sketched so thinly 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +21,8 @@ from quickstep.datasets.duplicates import pose_similarity as alike
 from quickstep.signals.poses.formats import PoseFile, digest_of, is_pose_file, read_file
 from quickstep.signals.video import DECODING_VERSION, VideoReader
 from quickstep.storage.cache import Cache, Json
-from quickstep.types.errors import CacheError, MediaError, QuickstepError
+from quickstep.types.errors import MediaError, QuickstepError
+from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress, silent
 from quickstep.types.view import View
 
@@ -36,8 +34,6 @@ ASYMMETRY = 0.05  # by how much more alike two standing pictures must be for one
 _VIEW = View(frames=1, size=2 * SIZE, fit="stretch", resample="area")  # averaged down by ourselves, exactly
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _BLOCK = 512  # videos whose descriptions are multiplied at once
-Result = TypeVar("Result")
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +107,14 @@ class Footage:
         return tuple(tuple(paths) for paths in found.values() if len(paths) > 1)
 
 
-def survey(paths: Sequence[Path], cache: Cache, *, look: bool = True, workers: int | None = None, progress: Progress = silent) -> Footage:
+def compare_footage(
+    paths: Sequence[Path], cache: Cache, *, look: bool = True, workers: int | None = None, progress: Progress = silent
+) -> Footage:
     """Read every video once (the cache remembers) and find those that are one footage; `look=False` compares bytes alone."""
     paths = list(dict.fromkeys(Path(path) for path in paths))
     digests: dict[Path, str] = {}
     failures: dict[Path, QuickstepError] = {}
-    for path, digest in in_parallel(lambda path: digest_of(path, cache), paths, "reading", workers=workers, progress=progress):
+    for path, digest in run_parallel(lambda path: digest_of(path, cache), paths, "reading", workers=workers, progress=progress):
         (failures if isinstance(digest, QuickstepError) else digests)[path] = digest  # type: ignore[assignment]
     digests = {path: digests[path] for path in paths if path in digests}
     if not look:
@@ -130,7 +128,7 @@ def survey(paths: Sequence[Path], cache: Cache, *, look: bool = True, workers: i
         return sketch(path, cache, digest=digests[path])
 
     broken: dict[str, QuickstepError] = {}
-    for path, made in in_parallel(work, list(distinct.values()), "looking", workers=workers, progress=progress):
+    for path, made in run_parallel(work, list(distinct.values()), "looking", workers=workers, progress=progress):
         if isinstance(made, Sketch):
             of_digest[digests[path]] = made
         else:
@@ -169,9 +167,9 @@ def sketch(path: Path, cache: Cache, *, digest: str | None = None, span: tuple[f
         pictures, pace, duration, lost, reach = _draw(path, span)
         grey = pictures.astype(np.float32)
         kept = {
-            "mean": frame_similarity.smaller(grey.mean(0)[None], frame_similarity.COARSE)[0],
-            "spread": frame_similarity.smaller(grey, frame_similarity.COARSE).std(0),
-            "together": frame_similarity.together(grey),
+            "mean": frame_similarity.shrink(grey.mean(0)[None], frame_similarity.COARSE)[0],
+            "spread": frame_similarity.shrink(grey, frame_similarity.COARSE).std(0),
+            "together": frame_similarity.comovement(grey),
             "facts": np.array([pace, len(pictures), lost, duration, reach, frame_similarity.is_still(grey)], dtype=np.float64),
         }
         cache.put(_key(digest, "pictures", span), {"pictures": pictures})
@@ -192,36 +190,11 @@ def sketch(path: Path, cache: Cache, *, digest: str | None = None, span: tuple[f
     )
 
 
-def pictures_of(path: Path, sketched: Sketch, cache: Cache) -> NDArray[np.float32]:
+def thumbnails_of(path: Path, sketched: Sketch, cache: Cache) -> NDArray[np.float32]:
     """The pictures (T, 24, 24) of a sketch."""
     kept = cache.get(_key(sketched.digest, "pictures", sketched.span))
     pictures = kept["pictures"] if kept is not None else _draw(path, sketched.span)[0]
     return pictures.astype(np.float32)
-
-
-def in_parallel(
-    work: Callable[[Item], Result], items: Sequence[Item], stage: str, *, workers: int | None, progress: Progress
-) -> Iterator[tuple[Item, Result | QuickstepError]]:
-    """Do some work on each item in threads; gives each as it is done, with its result or what was wrong with it."""
-    total, done = len(items), 0
-    progress(stage, 0, total)
-    queue = iter(items)
-    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), thread_name_prefix=f"quickstep-{stage}")
-    try:
-        running: dict[Future[Result], Item] = {}
-        while done < total:
-            while len(running) < 32 and (item := next(queue, None)) is not None:
-                running[pool.submit(work, item)] = item
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                item = running.pop(future)
-                done += 1
-                progress(stage, done, total)
-                error = future.exception()
-                if error is not None and (isinstance(error, CacheError) or not isinstance(error, QuickstepError)):
-                    raise error  # not this item's fault: the next one would meet it too
-                yield item, error if isinstance(error, QuickstepError) else future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _key(digest: str, what: str, span: tuple[float, float] | None) -> dict[str, Json]:
@@ -242,7 +215,7 @@ def _draw(path: Path, span: tuple[float, float] | None) -> tuple[NDArray[np.uint
         frames = video.frames(times, view=_VIEW)
     if len(frames) == 0:
         raise MediaError(path, "shows no picture")
-    grey = frame_similarity.smaller(np.asarray(frames.pixels @ _LUMA, dtype=np.float32), SIZE)  # (T, 24, 24)
+    grey = frame_similarity.shrink(np.asarray(frames.pixels @ _LUMA, dtype=np.float32), SIZE)  # (T, 24, 24)
     steady = _at(times, frames.times, grey) if fine > pace else grey
     if fine > pace and len(steady) > 1:
         steady = (steady[0 : len(steady) // 2 * 2 : 2] + steady[1::2]) / np.float32(2)
@@ -264,11 +237,11 @@ def _at(times: NDArray[np.float64], shown: NDArray[np.float64], grey: NDArray[np
 
 def _matches(paths: Sequence[Path], sketches: Sequence[Sketch], cache: Cache, progress: Progress) -> Iterator[Match]:
     """Every pair that is one footage, mirrored ones included."""
-    pairs = list(candidates(sketches))
+    pairs = list(candidate_pairs(sketches))
 
     @lru_cache(maxsize=512)
     def pictures(index: int) -> NDArray[np.float32]:
-        return pictures_of(paths[index], sketches[index], cache)
+        return thumbnails_of(paths[index], sketches[index], cache)
 
     progress("comparing", 0, len(pairs))
     for number, (first, second, mirrored) in enumerate(pairs, start=1):
@@ -292,7 +265,7 @@ def _thinned(pictures: NDArray[np.float32], pace: float, wanted: float) -> NDArr
     return pictures[:: max(1, round(pace / wanted))]
 
 
-def candidates(sketches: Sequence[Sketch], *, slack: float = 0.0) -> Iterator[tuple[int, int, bool]]:
+def candidate_pairs(sketches: Sequence[Sketch], *, slack: float = 0.0) -> Iterator[tuple[int, int, bool]]:
     """Pairs whose standing picture, place of movement and way of moving are alike, in order; with `slack`, a little less alike."""
     if len(sketches) < 2:
         return

@@ -9,24 +9,24 @@ annotations     MMAction2's lists, read and written
 merging         several manifests as one, each footage once
 """
 
-from quickstep.datasets.importers.import_result import Collected, Tally
-from quickstep.datasets.importers.kinetics import KineticsConfig, collect_kinetics
-from quickstep.datasets.importers.lets_dance import LetsDanceConfig, collect_lets_dance
+from quickstep.datasets.importers.import_result import ClassCount, ImportResult
+from quickstep.datasets.importers.kinetics import KineticsConfig, import_kinetics
+from quickstep.datasets.importers.lets_dance import LetsDanceConfig, import_lets_dance
 from quickstep.datasets.importers.merging import MergeConfig, Merged, merge
-from quickstep.datasets.importers.mmaction_lists import ExportConfig, MmactionConfig, collect_mmaction, export_list
+from quickstep.datasets.importers.mmaction_lists import ExportConfig, MmactionConfig, export_list, import_mmaction
 
 __all__ = [
-    "Collected",
+    "ClassCount",
     "ExportConfig",
+    "ImportResult",
     "KineticsConfig",
     "LetsDanceConfig",
     "MergeConfig",
     "Merged",
     "MmactionConfig",
-    "Tally",
-    "collect_kinetics",
-    "collect_lets_dance",
-    "collect_mmaction",
     "export_list",
+    "import_kinetics",
+    "import_lets_dance",
+    "import_mmaction",
     "merge",
 ]

@@ -14,7 +14,7 @@ from quickstep.types.segment import Failure
 
 
 @dataclass(frozen=True)
-class Tally:
+class ClassCount:
     """How many segments of a class there are here, and how many the set has that are not."""
 
     label: str
@@ -23,11 +23,11 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Collected:
+class ImportResult:
     """A manifest of what is here, and an account of what is not."""
 
     manifest: Manifest
-    table: tuple[Tally, ...]
+    table: tuple[ClassCount, ...]
     missing: tuple[tuple[str, ...], ...] = ()  # rows as the set's own list has them
     columns: tuple[str, ...] = ()  # of `missing`
     unmatched: tuple[str, ...] = ()  # classes and labels that found no partner, one sentence each

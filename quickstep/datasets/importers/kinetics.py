@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from quickstep.datasets.importers.import_result import Collected, Tally
-from quickstep.datasets.importers.label_matching import bare, matched, wanted_labels
+from quickstep.datasets.class_prompts import LABEL_SETS, read_class_prompts
+from quickstep.datasets.importers.import_result import ClassCount, ImportResult
+from quickstep.datasets.label_matching import loose_label_key, match_labels
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.readers import kinetics
 from quickstep.datasets.readers.rows import SPLITS
@@ -17,6 +19,7 @@ from quickstep.types.errors import ManifestError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Segment
 
+_LIST = re.compile(r"[,/.\\]")  # characters of a list of labels or the name of a file, but of no single label
 _PARTS = {**SPLITS, "validate": "val", "holdout": "test"}
 
 
@@ -28,9 +31,9 @@ class KineticsConfig:
     official_splits: bool = setting(False, "keep the lists' own train, val and test, instead of leaving them to `quickstep split`")
 
 
-def collect_kinetics(
+def import_kinetics(
     lists: Sequence[str | Path], videos: str | Path, config: KineticsConfig | None = None, *, progress: Progress = silent
-) -> Collected:
+) -> ImportResult:
     """The segments of some lists whose files are in a folder, under their usual names, in class folders or flat.
 
     A file of a row's own span is the segment; of the whole video (`ID.mp4`) the row's start and end are. The group is the video's id.
@@ -41,7 +44,7 @@ def collect_kinetics(
         raise ManifestError(folder, "name the lists whose files lie there: --list train.csv --list val.csv")
     rows, label_of, notes, unmatched = _wanted(paths, config, progress)
     progress("finding files", 0, 1)
-    files, strangers = kinetics.find_files(rows, folder, spelt=bare)
+    files, strangers = kinetics.find_files(rows, folder, spelt=loose_label_key)
     progress("finding files", 1, 1)
     if not files:
         raise ManifestError(
@@ -52,9 +55,9 @@ def collect_kinetics(
     segments = [_segment(rows[number], label_of[rows[number].label], file, config) for number, file in files.items()]
     missing = [row for number, row in enumerate(rows) if number not in files]
     here, gone = Counter(segment.label for segment in segments), Counter(label_of[row.label] for row in missing)
-    return Collected(
+    return ImportResult(
         Manifest(tuple(segments), paths[0]),
-        tuple(Tally(label, here[label], gone[label]) for label in sorted({*label_of.values()})),
+        tuple(ClassCount(label, here[label], gone[label]) for label in sorted({*label_of.values()})),
         tuple((row.label, row.youtube_id, f"{row.start:g}", f"{row.end:g}", row.split) for row in missing),
         kinetics.COLUMNS,
         unmatched,
@@ -66,8 +69,8 @@ def _wanted(
     paths: Sequence[Path], config: KineticsConfig, progress: Progress
 ) -> tuple[list[kinetics.Row], dict[str, str], list[str], tuple[str, ...]]:
     """The wanted rows, each span once; class -> label; what there is to know; and which labels are no class."""
-    wanted = wanted_labels(config.labels)
-    by_words = {bare(label): label for label in wanted}
+    wanted = _requested_labels(config.labels)
+    by_words = {loose_label_key(label): label for label in wanted}
     label_of: dict[str, str] = {}
     classes: dict[str, None] = {}
     kept: dict[tuple[str, float, float], kinetics.Row] = {}
@@ -80,7 +83,7 @@ def _wanted(
                 continue
             if row.label not in classes:
                 classes[row.label] = None
-                label = by_words.get(bare(row.label)) if wanted else row.label
+                label = by_words.get(loose_label_key(row.label)) if wanted else row.label
                 if label is not None:
                     label_of[row.label] = label
             if row.label not in label_of:
@@ -89,7 +92,7 @@ def _wanted(
             doubled += before is not row
             other += before is not row and label_of[before.label] != label_of[row.label]
     progress("reading lists", len(paths), len(paths))
-    unmatched = tuple(str(each) for each in matched(wanted, classes)[1])
+    unmatched = tuple(str(each) for each in match_labels(wanted, classes)[1])
     if not kept:
         listed = ", ".join(map(str, paths))
         why = "no row has a label" if not classes else f"none of its {len(classes)} classes is wanted ({'; '.join(unmatched[:3])})"
@@ -98,6 +101,15 @@ def _wanted(
     notes += [f"{doubled} rows stand in the lists twice and are taken once"] if doubled else []
     notes += [f"{other} of those say another label the second time; the first counts"] if other else []
     return list(kept.values()), label_of, notes, unmatched
+
+
+def _requested_labels(labels: str | None) -> tuple[str, ...]:
+    """Read the labels of a list, a file, a shipped label set, or a single label; () where none are requested."""
+    if labels is None:
+        return ()
+    if labels.strip() and labels not in LABEL_SETS and not _LIST.search(labels) and not Path(labels).exists():
+        return (" ".join(labels.split()),)
+    return read_class_prompts(labels).labels
 
 
 def _segment(row: kinetics.Row, label: str, file: kinetics.File, config: KineticsConfig) -> Segment:

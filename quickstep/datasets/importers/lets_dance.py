@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from quickstep.datasets.duplicates.same_footage import in_parallel
 from quickstep.datasets.importers.frame_folders import FramesConfig, Pictures, listed_gaps, sequences_in, to_video
-from quickstep.datasets.importers.import_result import Collected, Tally
-from quickstep.datasets.importers.label_matching import bare
+from quickstep.datasets.importers.import_result import ClassCount, ImportResult
+from quickstep.datasets.label_matching import loose_label_key
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.readers.kinetics import videos_below
 from quickstep.datasets.readers.text_files import read_text
 from quickstep.types.config_fields import setting
 from quickstep.types.errors import ConfigError, ManifestError, QuickstepError
+from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
 
@@ -52,14 +52,14 @@ class _Piece:
     pictures: Pictures | None = None
 
 
-def collect_lets_dance(
+def import_lets_dance(
     folder: str | Path,
     config: LetsDanceConfig | None = None,
     *,
     frames: FramesConfig | None = None,
     videos: str | Path = "lets-dance-videos",
     progress: Progress = silent,
-) -> Collected:
+) -> ImportResult:
     """The set's segments under one's own labels; frames are written as videos once, into `videos` (or `frames.to_videos`).
 
     The group is the web video that a piece comes from.
@@ -68,8 +68,8 @@ def collect_lets_dance(
     root = _root(Path(folder))
     table = read_mapping(config.mapping)
     inner = [each for each in sorted(root.iterdir()) if each.is_dir() and not each.name.startswith(".")]
-    classes = [each for each in inner if not bare(each.name).startswith(_OTHER_SIGNALS)]
-    label_of = {each: table.get(bare(each.name)) or (each.name if config.keep_unmapped else None) for each in classes}
+    classes = [each for each in inner if not loose_label_key(each.name).startswith(_OTHER_SIGNALS)]
+    label_of = {each: table.get(loose_label_key(each.name)) or (each.name if config.keep_unmapped else None) for each in classes}
     pieces = [piece for each, label in label_of.items() if label for piece in _pieces(each, label)]
     unmapped = [_sentence(each, _count(each)) for each, label in label_of.items() if not label]
     if not pieces:
@@ -82,9 +82,9 @@ def collect_lets_dance(
     if not segments:
         raise failures[0].error
     counts = Counter(segment.label or "" for segment in segments)
-    return Collected(
+    return ImportResult(
         Manifest(tuple(segments), root),
-        tuple(Tally(label, count) for label, count in sorted(counts.items())),
+        tuple(ClassCount(label, count) for label, count in sorted(counts.items())),
         unmatched=tuple(unmapped),
         notes=tuple(listed_gaps([piece.pictures for piece in pieces if piece.pictures])),
         failures=tuple(failures),
@@ -92,7 +92,7 @@ def collect_lets_dance(
 
 
 def read_mapping(mapping: str | Path | None = None) -> dict[str, str]:
-    """Folder (as `bare` spells it) -> label, from a csv `folder,label` or the table that ships; a line without label is left out."""
+    """loose_label_key of a folder -> label, from a csv `folder,label` or the table that ships; a line without label is left out."""
     shipped = files("quickstep.datasets") / "labels" / "lets-dance.csv"
     text = shipped.read_text(encoding="utf-8") if mapping is None else read_text(Path(mapping))
     source = Path(mapping or "lets-dance.csv")
@@ -103,9 +103,9 @@ def read_mapping(mapping: str | Path | None = None) -> dict[str, str]:
             continue
         if len(cells) < 2:
             raise ManifestError(source, f"expected `folder,label`, found {','.join(cells)[:60]!r}", line=number)
-        if bare(cells[0]) in table and table[bare(cells[0])] != cells[1].strip():
+        if loose_label_key(cells[0]) in table and table[loose_label_key(cells[0])] != cells[1].strip():
             raise ManifestError(source, f"the folder {cells[0]!r} is given two labels", line=number)
-        table[bare(cells[0])] = " ".join(cells[1].split())
+        table[loose_label_key(cells[0])] = " ".join(cells[1].split())
     if not any(table.values()):
         raise ConfigError("mapping", f"{source} gives no folder a label")
     return table
@@ -146,7 +146,7 @@ def _as_videos(
         assert piece.pictures is not None
         return to_video(piece.pictures, drawn[piece], fps=frames.fps or pace_of(len(piece.pictures.pictures)), edge=frames.edge)
 
-    results = in_parallel(write, list(drawn), "writing videos", workers=None, progress=progress)
+    results = run_parallel(write, list(drawn), "writing videos", workers=None, progress=progress)
     failed = {piece: result for piece, result in results if isinstance(result, QuickstepError)}
     made = [(piece, piece.video or drawn[piece]) for piece in pieces if piece not in failed]
     return made, [Failure(Segment(piece.pictures.folder if piece.pictures else drawn[piece]), error) for piece, error in failed.items()]

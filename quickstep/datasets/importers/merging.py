@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quickstep.datasets.duplicates.same_footage import Footage, survey
-from quickstep.datasets.importers.label_matching import bare
+from quickstep.datasets.duplicates.same_footage import Footage, compare_footage
+from quickstep.datasets.label_matching import loose_label_key
 from quickstep.datasets.manifest import Manifest, group_of
 from quickstep.datasets.splits import Leak, prove, ties_of
 from quickstep.storage.cache import Cache
@@ -91,7 +91,7 @@ def merge(
         segments = [replace(segment, split=None) for segment in segments]
     unique, doubles = _apart(segments, list(_same_web_video(segments)), config)
     notes += _repeated(len(segments) - len(unique) - sum(not double.kept for double in doubles))
-    footage = survey(list(dict.fromkeys(each.path for each in unique)), cache or Cache(), look=config.compare, progress=progress)
+    footage = compare_footage(list(dict.fromkeys(each.path for each in unique)), cache or Cache(), look=config.compare, progress=progress)
     unique, same = _apart(unique, list(_same_footage(unique, footage)), config)
     manifest, tied = _grouped(Manifest(tuple(unique), manifests[0].source), footage)
     return Merged(
@@ -115,7 +115,7 @@ def _one_spelling(segments: Sequence[Segment]) -> tuple[list[Segment], list[str]
     same = []
     for segment in segments:
         label = segment.label
-        if label is not None and (one := first.setdefault(bare(label), label)) != label:
+        if label is not None and (one := first.setdefault(loose_label_key(label), label)) != label:
             others[label, one] += 1
             segment = replace(segment, label=one)
         same.append(segment)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from quickstep.datasets.duplicates.same_footage import in_parallel
 from quickstep.datasets.importers.frame_folders import FramesConfig, Pictures, listed_gaps, sequences_in, to_video
-from quickstep.datasets.importers.import_result import Collected, Tally
+from quickstep.datasets.importers.import_result import ClassCount, ImportResult
 from quickstep.datasets.manifest import PARTS, Manifest, path_from, read_manifest
 from quickstep.datasets.readers import mmaction
 from quickstep.datasets.readers.class_lists import read_class_list, write_class_list
@@ -19,6 +18,7 @@ from quickstep.datasets.readers.text_files import read_text
 from quickstep.signals.video import probe
 from quickstep.types.config_fields import one_of, setting
 from quickstep.types.errors import ManifestError, MediaError, QuickstepError
+from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
 
@@ -58,14 +58,14 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def collect_mmaction(
+def import_mmaction(
     listing: str | Path,
     config: MmactionConfig | None = None,
     *,
     frames: FramesConfig | None = None,
     videos: str | Path = "mmaction-videos",
     progress: Progress = silent,
-) -> Collected:
+) -> ImportResult:
     """The segments of a list whose videos are here; folders of frames are written as videos once, into `videos`."""
     listing, config, frames = Path(listing), config or MmactionConfig(), frames or FramesConfig()
     text, root = read_text(listing), config.root or listing.parent
@@ -103,7 +103,7 @@ def _as_videos(
 
     made, failures = {}, []
     here = [name for name, source in sources.items() if source is not None]
-    for name, result in in_parallel(video_of, here, "writing videos", workers=None, progress=progress):
+    for name, result in run_parallel(video_of, here, "writing videos", workers=None, progress=progress):
         if isinstance(result, QuickstepError):
             failures.append(Failure(Segment(root / name), result))
         else:
@@ -118,12 +118,12 @@ def _collected(
     config: MmactionConfig,
     failures: tuple[Failure, ...],
     notes: Sequence[str],
-) -> Collected:
+) -> ImportResult:
     manifest = Manifest(tuple(segments), listing)
     here, gone = Counter(segment.label or "" for segment in segments), Counter(label for _, label in lost)
-    return Collected(
+    return ImportResult(
         manifest.with_splits([config.split or segment.split for segment in segments]),
-        tuple(Tally(label, here[label], gone[label]) for label in sorted({*here, *gone})),
+        tuple(ClassCount(label, here[label], gone[label]) for label in sorted({*here, *gone})),
         tuple(lost),
         _LIST_COLUMNS,
         notes=tuple(notes),
@@ -205,7 +205,7 @@ def _lengths(manifest: Manifest, progress: Progress) -> tuple[dict[Path, tuple[i
             raise MediaError(path, "does not tell how many frames it has")
         return frames, info.fps
 
-    for path, result in in_parallel(look, manifest.paths, "counting frames", workers=None, progress=progress):
+    for path, result in run_parallel(look, manifest.paths, "counting frames", workers=None, progress=progress):
         if isinstance(result, QuickstepError):
             failures.append(Failure(Segment(path), result))
         else:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from quickstep.datasets.class_descriptions import Wording, read_wording
+from quickstep.datasets.class_prompts import ClassPrompts, read_class_prompts
 from quickstep.datasets.manifest import PARTS, Manifest
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Model
@@ -194,14 +194,14 @@ def _counted(model: Model, manifest: Manifest | None, joining: Joining, labels: 
     return {"splits": counts, "fingerprint": manifest.fingerprint if manifest is not None else model.facts.fingerprint}
 
 
-def _wording(model: Model, name: Name, labels: Sequence[str]) -> Wording | None:
+def _wording(model: Model, name: Name, labels: Sequence[str]) -> ClassPrompts | None:
     """The sentences of all classes, for a head that reads them."""
     if not getattr(model.head, "reads_texts", False):
         return None
     template = tuple(model.facts.training.get("template") or ())
-    usual = suited(read_wording(list(labels), templates=template), model.backbone, templates=template).by_label
+    usual = suited(read_class_prompts(list(labels), templates=template), model.backbone, templates=template).by_label
     known = {**usual, **model.facts.words, name.label: name.sentences or usual[name.label]}
-    return Wording(tuple(labels), tuple(known[label] for label in labels))
+    return ClassPrompts(tuple(labels), tuple(known[label] for label in labels))
 
 
 def _directions(texts: Texts, first: int) -> np.ndarray[Any, np.dtype[np.float64]]:

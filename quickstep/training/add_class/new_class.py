@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quickstep.datasets.class_descriptions import same
-from quickstep.datasets.duplicates.same_footage import survey
+from quickstep.datasets.duplicates.same_footage import compare_footage
 from quickstep.datasets.inputs import gather
+from quickstep.datasets.label_matching import label_key
 from quickstep.datasets.manifest import Manifest, group_of
 from quickstep.datasets.splits import SplitConfig, split
 from quickstep.models.model import Model
@@ -37,7 +37,7 @@ class Name:
         label = " ".join(label.split())
         if not label or len(label) > LONGEST or not label.isprintable():
             raise ConfigError("name", f"a class has a name of 1 to {LONGEST} letters that can be printed, not {text[:40]!r}")
-        known = next((have for have in model.labels if same(have) == same(label)), None)
+        known = next((have for have in model.labels if label_key(have) == label_key(label)), None)
         if known is not None:
             raise ConfigError("name", f"the model knows {known!r} already; name a class that is new to it")
         if not reads:
@@ -70,7 +70,7 @@ def named_videos(model: Model, name: Name, inputs: Iterable[Segment | str | Path
     segments: list[Segment] = []
     notes = []
     for segment in found:
-        if segment.label is not None and same(segment.label) != same(name.label):
+        if segment.label is not None and label_key(segment.label) != label_key(name.label):
             notes.append(f"{segment} is left out: it is listed as {segment.label!r}")
             continue
         try:
@@ -93,7 +93,7 @@ def with_parts(joining: Joining, model: Model, *, cache: Cache, progress: Progre
     if not learning:
         return replace(joining, segments=tuple(replace(segment, split="test") for segment in joining.segments))
     fresh = Manifest(joining.segments)
-    footage = survey(fresh.paths, cache, progress=progress)
+    footage = compare_footage(fresh.paths, cache, progress=progress)
     old = model.manifest.segments if model.manifest is not None else ()
     groups = {segment.group for segment in fresh.segments if segment.group is not None}
     tied = tuple(segment for segment in old if segment.group in groups and segment.split is not None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from quickstep.datasets.class_descriptions import Wording, read_wording
+from quickstep.datasets.class_prompts import ClassPrompts, read_class_prompts
 from quickstep.datasets.manifest import PARTS, Manifest, group_of
 from quickstep.models.ensemble import AnyModel, Ensemble
 from quickstep.models.feature_extraction import extract
@@ -114,6 +114,6 @@ def _texts(model: Model, labels: Sequence[str], cache: Cache) -> Texts | None:
     if not getattr(model.head, "reads_texts", False):
         return None
     template = tuple(model.facts.training.get("template") or ())
-    usual = suited(read_wording(list(labels), templates=template), model.backbone, templates=template).by_label
+    usual = suited(read_class_prompts(list(labels), templates=template), model.backbone, templates=template).by_label
     told = {**usual, **{label: words for label, words in model.facts.words.items() if label in usual}}
-    return texts_of(model.backbone, Wording(tuple(labels), tuple(told[label] for label in labels)), cache=cache)
+    return texts_of(model.backbone, ClassPrompts(tuple(labels), tuple(told[label] for label in labels)), cache=cache)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.backbones import reads_words, view_for, with_words
-from quickstep.datasets.class_descriptions import Wording, read_wording
+from quickstep.datasets.class_prompts import ClassPrompts, read_class_prompts
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitConfig, split
 from quickstep.heads import Examples, FitConfig, open_head
@@ -111,14 +111,14 @@ class _Eyes:
         view = view_for(self.backbone, frames=self.config.frames)
         return extract(segments, self.backbone, view=view, cache=self.cache, progress=self.progress)
 
-    def wording(self, manifest: Manifest) -> Wording | None:
+    def wording(self, manifest: Manifest) -> ClassPrompts | None:
         """What the labels mean in words, where they can be read."""
         config = self.config
         if not reads_words(self.backbone):
             if getattr(open_head(self.head), "reads_texts", False) or config.template or config.words:
                 with_words(self.backbone)
             return None
-        wording = read_wording(manifest.labels, templates=config.template, words=config.words)
+        wording = read_class_prompts(manifest.labels, templates=config.template, words=config.words)
         return suited(wording, self.backbone, templates=config.template)
 
     def for_words(self) -> _Eyes:
@@ -162,8 +162,8 @@ class _Sides:
         return cls(labels, part(seen["train"]), part(known), tuple(notes))
 
 
-def _only(words: Wording, labels: Sequence[str]) -> Wording:
-    return Wording(tuple(labels), tuple(words.by_label[label] for label in labels))
+def _only(words: ClassPrompts, labels: Sequence[str]) -> ClassPrompts:
+    return ClassPrompts(tuple(labels), tuple(words.by_label[label] for label in labels))
 
 
 def _parted(manifest: Manifest, config: CurveConfig, *, cache: Cache, progress: Progress) -> tuple[Manifest, list[str]]:
@@ -226,7 +226,7 @@ def _majority(sides: _Sides, held: Held) -> Beside:
     return _beside("majority", f"always {sides.labels[usual]!r}", np.full((1, len(held.labels)), usual), held)
 
 
-def _words_alone(eyes: _Eyes, words: Wording, texts: Texts, sides: _Sides, held: Held) -> list[Beside]:
+def _words_alone(eyes: _Eyes, words: ClassPrompts, texts: Texts, sides: _Sides, held: Held) -> list[Beside]:
     """No example at all: what the words say."""
     reader, features = eyes.for_words(), sides.held_out.features
     if reader is not eyes:

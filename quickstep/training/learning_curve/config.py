@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quickstep.datasets.class_descriptions import check_templates
+from quickstep.datasets.class_prompts import check_templates
 from quickstep.heads import HEADS
 from quickstep.training.train import TrainConfig
 from quickstep.types.config_fields import at_least, between, setting

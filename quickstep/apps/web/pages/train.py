@@ -10,7 +10,7 @@ from quickstep.apps.web import html_fragments, model_choice, page_elements, sess
 from quickstep.apps.web.confidence_words import Tone, some
 from quickstep.apps.web.jobs import Job, Jobs
 from quickstep.apps.web.pages import report
-from quickstep.datasets.audit import Audit, scan
+from quickstep.datasets.audit import Audit, check
 from quickstep.datasets.manifest import read_manifest
 from quickstep.storage.model_folder import RECORD
 from quickstep.training.recipes import open_recipe, recipe_names
@@ -51,7 +51,7 @@ def page() -> None:
 
 def _audit(data: Path) -> Audit:
     with page_elements.bar("Looking at the videos") as tell:
-        return scan(read_manifest(data), cache=session.cache(), progress=tell)
+        return check(read_manifest(data), cache=session.cache(), progress=tell)
 
 
 def _show(audit: Audit) -> None:
