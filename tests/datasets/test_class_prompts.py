@@ -45,7 +45,7 @@ def test_descriptions_match_labels_in_any_spelling(tmp_path: Path) -> None:
     prompts = read_class_prompts(["head_spin", "halo"], words=tmp_path / "words.txt")
     assert prompts.by_label == {"head_spin": ("turning on the head",), "halo": ("a video of halo",)}
     (tmp_path / "words.txt").write_text("flare: legs in the air\n")
-    with pytest.raises(ConfigError, match="flare.*head_spin, halo"):
+    with pytest.raises(ConfigError, match=r"flare.*head_spin, halo"):
         read_class_prompts(["head_spin", "halo"], words=tmp_path / "words.txt")
 
 
