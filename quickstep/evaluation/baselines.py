@@ -199,7 +199,7 @@ class _Looker:
 
     def _head(self, backbone: Backbone) -> Head:
         """The model's kind of head; a linear one where its own reads words and the backbone does not, or where there is one pose."""
-        blind = getattr(self.model.head, "reads_texts", False) and not reads_words(backbone)
+        blind = self.model.head.capabilities.reads_texts and not reads_words(backbone)
         if blind or reads_poses(backbone):
             return open_head("linear")
         kind: Any = type(self.model.head)

@@ -1,19 +1,20 @@
-"""Heads by name, what they are shown (Examples), how they are fitted (FitConfig) and what came of it (History).
+"""Heads turn features into scores: the table of heads by name, what a head must offer, its training examples and fit settings.
 
-Imports no network library: a head's own file loads when its name is looked up. Knows no video, no backbone and no label's name.
+Listing the table imports no head and no network library; a head's module is imported when its name is looked up.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, get_type_hints
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.storage.serialization import from_plain, to_plain
+from quickstep.heads.history import History
+from quickstep.storage.serialization import from_plain
 from quickstep.types.config_fields import at_least, between, one_of, setting
 from quickstep.types.errors import ConfigError
 from quickstep.types.progress import Progress, silent
@@ -22,39 +23,63 @@ from quickstep.types.segment import Segment
 from quickstep.types.signals import Features, Texts
 from quickstep.types.skeleton import Skeleton
 
+__all__ = [
+    "HEADS",
+    "OPTIMIZERS",
+    "RENAMED_HEADS",
+    "Examples",
+    "FitConfig",
+    "Head",
+    "HeadCapabilities",
+    "History",
+    "capabilities_of",
+    "current_head_name",
+    "open_head",
+]
+
 HEADS: dict[str, Entry] = {
-    "attention": Entry("quickstep.heads.attention:AttentionHead", "looks at each stretch of time by itself: keeps the order of things"),
-    "averaged": Entry("quickstep.heads.window_average:AveragedHead", "each window by itself, their scores averaged: what fine-tuning fits"),
-    "few-shot": Entry("quickstep.heads.few_shot.head:FewShotHead", "begins with words and lets 0 to 16 segments a class move it"),
-    "forest": Entry("quickstep.heads.tree_ensemble:ForestHead", "trees on what each number does over time: for motion-numbers"),
-    "linear": Entry(
-        "quickstep.heads.linear:LinearHead", "the mean over time and one linear layer: quick, steady, hard to beat on few videos"
+    "attention": Entry("quickstep.heads.attention:AttentionHead", "attention over time that keeps the order of events, and a linear layer"),
+    "extra-trees": Entry(
+        "quickstep.heads.tree_ensemble:ExtraTreesHead", "extremely randomized trees on statistics of each feature: for kinematics"
     ),
-    "lstm": Entry("quickstep.heads.skeleton.lstm:LstmHead", "for joints: two LSTM layers over 100 moments, as many systems have them"),
+    "few-shot": Entry("quickstep.heads.few_shot.head:FewShotHead", "starts from class descriptions; for 0 to 16 segments a class"),
+    "linear": Entry("quickstep.heads.linear:LinearHead", "the mean over time and one linear layer: fast, hard to beat on few videos"),
+    "lstm": Entry("quickstep.heads.skeleton.lstm:LstmHead", "for joints: two LSTM layers over 100 timestamps"),
     "pose-ensemble": Entry("quickstep.heads.skeleton.ensemble:PoseEnsembleHead", "for joints: stgcn and pose-trees together"),
     "pose-trees": Entry(
-        "quickstep.heads.skeleton.pose_trees:PoseTreesHead", "for joints: trees on what can be counted of them; fitted in seconds"
+        "quickstep.heads.skeleton.pose_trees:PoseTreesHead", "for joints: trees on statistics of the joints; fitted in seconds"
     ),
-    "prompts": Entry("quickstep.heads.text.zero_shot:PromptsHead", "words alone, for backbones that read them: nothing is fitted"),
-    "prototypes": Entry(
-        "quickstep.heads.few_shot.prototypes:PrototypesHead", "what is typical of each class: from one segment on, no words"
-    ),
+    "prototypes": Entry("quickstep.heads.few_shot.prototypes:PrototypesHead", "class means, shrunk covariance: from one segment a class"),
     "stgcn": Entry("quickstep.heads.skeleton.stgcn:StgcnHead", "for joints: ST-GCN++ over joints, bones and their motion"),
+    "window-average": Entry(
+        "quickstep.heads.window_average:WindowAverageHead", "scores each window and averages the probabilities: the head of fine-tuning"
+    ),
+    "zero-shot": Entry("quickstep.heads.text.zero_shot:ZeroShotHead", "class descriptions alone, where the backbone embeds text"),
 }
+RENAMED_HEADS = {"averaged": "window-average", "forest": "extra-trees", "prompts": "zero-shot"}  # names of version 0.1
 
-STEPS = 800  # that a fit takes at least, where it is not said otherwise
+OPTIMIZER_STEPS = 800  # the least that a fit takes by default
 OPTIMIZERS = ("adamw", "adam", "sgd")
+
+
+@dataclass(frozen=True)
+class HeadCapabilities:
+    """What a head needs beside vectors in time; each head class declares it."""
+
+    reads_texts: bool = False  # uses `Examples.texts`, the embedded class descriptions
+    reads_image_parts: bool = False  # takes one vector for each part of the image too, from backbones that adapt text to the video
+    reads_joints: bool = False  # takes features (T, K, C) alone, and `Examples.skeleton`
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Features with the number of the class each belongs to; `segments`, where known, tell which belong together."""
+    """Features with their class numbers; `segments`, where known, give the groups."""
 
     features: Sequence[Features]
     labels: NDArray[np.int64]  # (N,)
     segments: tuple[Segment, ...] = ()
-    texts: Texts | None = None  # what words say of the classes, for heads that read them
-    skeleton: Skeleton | None = None  # whose joints the features (T, K, C) are, for heads that read them
+    texts: Texts | None = None  # the class descriptions, for heads that read texts
+    skeleton: Skeleton | None = None  # names the joints of features (T, K, C), for heads that read joints
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
@@ -68,7 +93,7 @@ class Examples:
 
     @property
     def groups(self) -> list[Hashable]:
-        """What must not be divided when part of the examples is held back: the group, else the video, else each by itself."""
+        """The group of each example, which validation never divides: the segment's group, else its video, else the example itself."""
         if self.segments:
             return [segment.group or segment.path for segment in self.segments]
         return list(range(len(self)))
@@ -76,26 +101,26 @@ class Examples:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How the one loop fits any head; the defaults need no tuning on 30 to some thousand segments."""
+    """Settings of the training loop; the defaults need no tuning on 30 to some thousand segments."""
 
-    epochs: int | None = setting(None, "passes over the training segments, at most; by default 100, more where they are few")
-    learning_rate: float | None = setting(None, "size of the first steps; by default what suits the optimizer and the features' width")
+    epochs: int | None = setting(None, "passes over the training segments, at most; by default 100, more for few segments")
+    learning_rate: float | None = setting(None, "initial learning rate; the default depends on the head and the optimizer")
     optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", "adamw, adam or sgd (with momentum)")
-    weight_decay: float = setting(0.0, "the optimizer's own weight decay, on top of the head's shrinkage")
+    weight_decay: float = setting(0.0, "the optimizer's weight decay, in addition to the head's regularization")
     batch: int | None = setting(None, "segments a step; by default from 32 to 512, growing with their number")
-    class_weights: bool = setting(False, "let every class count the same, however many segments it has")
+    class_weights: bool = setting(False, "weight classes equally, whatever their number of segments")
     label_smoothing: float = setting(0.0, "share of each label that is spread over all classes")
     patience: int | None = setting(
-        None, "stop after so many epochs in a row that are measurably worse on validation; by default a fifth of all"
+        None, "stop after this many epochs in a row that are significantly worse on validation; by default a fifth of all epochs"
     )
     seed: int = setting(0, "the same seed gives the same model on the same machine")
 
     def passes(self, segments: int) -> int:
-        """How many epochs there are at most: a few segments are few steps an epoch, and a fit takes its number of steps."""
-        return self.epochs or max(100, math.ceil(STEPS / math.ceil(segments / self.step(segments))))
+        """Return the largest number of epochs: few segments are few steps an epoch, so they get more epochs."""
+        return self.epochs or max(100, math.ceil(OPTIMIZER_STEPS / math.ceil(segments / self.step(segments))))
 
     def step(self, segments: int) -> int:
-        """How many segments there are in one step."""
+        """Return the batch size."""
         return self.batch or min(512, max(32, segments // 16))
 
     def __post_init__(self) -> None:
@@ -113,98 +138,53 @@ class FitConfig:
             raise ConfigError("learning_rate", f"above 0, not {self.learning_rate:g}")
 
 
-@dataclass(frozen=True)
-class History:
-    """What happened in each epoch, which one was kept, and how often each segment was wrong.
-
-    Losses are measured after each epoch, without dropout, smoothing or shrinkage, so that both curves mean the same.
-    """
-
-    train_loss: tuple[float, ...]
-    train_accuracy: tuple[float, ...]
-    val_loss: tuple[float, ...]  # empty without validation segments
-    val_accuracy: tuple[float, ...]
-    best_epoch: int  # the one that is kept, counted from 1: the last, unless an earlier one was measurably better
-    stopped: str  # why it ended, in words
-    wrong_train: tuple[int, ...]  # in how many epochs each training segment was wrong
-    wrong_val: tuple[int, ...]
-    val_calibrated: tuple[float, ...] = ()  # the validation loss at the temperature that suits the epoch best: what chooses the epoch
-    shrinkage: float | None = None  # the strength of the pull to zero that was used
-    train_segments: tuple[Segment, ...] = ()
-    val_segments: tuple[Segment, ...] = ()
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs were run."""
-        return len(self.train_loss)
-
-    def most_wrong(self, split: Literal["train", "val"], count: int = 10) -> list[tuple[Segment, int]]:
-        """The segments that were wrong in most epochs, with the number of those epochs; never right ones."""
-        segments, wrong = (self.train_segments, self.wrong_train) if split == "train" else (self.val_segments, self.wrong_val)
-        ranked = sorted(zip(segments, wrong), key=lambda pair: -pair[1])
-        return [pair for pair in ranked[:count] if pair[1] > 0]
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the segments, which their keeper stores once."""
-        data: dict[str, Any] = to_plain(replace(self, train_segments=(), val_segments=()))
-        return {name: value for name, value in data.items() if not name.endswith("_segments")}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> History:
-        """The reverse of `to_json`."""
-        return from_plain(cls, data, where="history")
-
-    def with_segments(self, train: tuple[Segment, ...], val: tuple[Segment, ...]) -> History:
-        """The same, told of these segments; ValueError when their number is another."""
-        if (len(train), len(val)) != (len(self.wrong_train), len(self.wrong_val)):
-            raise ValueError("the history tells of another number of segments")
-        return replace(self, train_segments=train, val_segments=val)
-
-
 class Head(Protocol):
-    """Turns features into scores; what we fit. Its config is a frozen dataclass; its weights are plain arrays.
-
-    One that says `reads_texts = True` is shown `Examples.texts` too; one that says `reads_joints = True` takes features (T, K, C) alone,
-    and is shown `Examples.skeleton`.
-    """
+    """A classifier of features. Its config is a frozen dataclass, its weights are plain arrays."""
 
     name: str
+    capabilities: ClassVar[HeadCapabilities]
 
     @property
     def classes(self) -> int:
-        """C; 0 before it is fitted or loaded."""
+        """The number of classes; 0 before the head is fitted or loaded."""
         ...
 
     @property
-    def config(self) -> Any: ...
+    def config(self) -> Any:
+        """The head's settings."""
+        ...
 
     def fit(
         self, train: Examples, validation: Examples | None = None, *, classes: int, fitting: FitConfig, progress: Progress = silent
-    ) -> History: ...
-
-    def scores(self, features: Sequence[Features]) -> NDArray[np.float64]:
-        """Logits (N, C); each row depends on its own features alone, to the bit."""
+    ) -> History:
+        """Fit the head to the training examples; validation examples serve early stopping, or are only measured."""
         ...
 
-    def weights(self) -> dict[str, NDArray[Any]]: ...
+    def scores(self, features: Sequence[Features]) -> NDArray[np.float64]:
+        """Return logits (N, C); each row depends on its own features alone, to the bit."""
+        ...
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that the scores depend on."""
+        ...
 
     def last_weights(self) -> dict[str, NDArray[Any]] | None:
-        """What the last epoch left, where it is known: of a head that was fitted, not of one that was loaded."""
+        """Return the weights after the last epoch; None for a head that was loaded or has no epochs."""
         ...
 
     def load(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        """Takes over weights; ValueError when they are not exactly this head's."""
+        """Set the weights; ValueError when they are not exactly this head's."""
         ...
 
 
 def open_head(name: str, config: Mapping[str, Any] | None = None) -> Head:
-    """A head that is not fitted yet, by its name in HEADS or as "their.module:Class"."""
-    head_class = look_up("head", name, HEADS)
+    """Return an unfitted head by its name in HEADS or as "their.module:Class"."""
+    head_class = _head_class(name)
     hints = get_type_hints(head_class.Config)
     for setting_name in config or {}:
         if setting_name not in hints:
             raise ConfigError(setting_name, f"the head {name!r} has no such setting; it has: {', '.join(sorted(hints))}")
-    settings = {key: _as_meant(value, str(hints[key])) for key, value in (config or {}).items()}
+    settings = {key: _converted(value, str(hints[key])) for key, value in (config or {}).items()}
     try:
         head: Head = head_class(from_plain(head_class.Config, settings, where=f"the head {name!r}"))
     except ConfigError:
@@ -214,8 +194,23 @@ def open_head(name: str, config: Mapping[str, Any] | None = None) -> Head:
     return head
 
 
-def _as_meant(value: Any, hint: str) -> Any:
-    """A value as the command line gives it, in the type that its setting has: 20.0 is a number of things, "yes" a decision."""
+def capabilities_of(name: str) -> HeadCapabilities:
+    """Return what the head of this name needs, without making one."""
+    capabilities: HeadCapabilities = _head_class(name).capabilities
+    return capabilities
+
+
+def current_head_name(name: str) -> str:
+    """Return today's name for the name of a head in a file that version 0.1 wrote."""
+    return RENAMED_HEADS.get(name, name)
+
+
+def _head_class(name: str) -> Any:
+    return look_up("head", name, HEADS, renamed=RENAMED_HEADS)
+
+
+def _converted(value: Any, hint: str) -> Any:
+    """Convert a value of the command line to the setting's type: 20.0 to an integer, "yes" to a boolean."""
     if isinstance(value, float) and value.is_integer() and "float" not in hint:
         return int(value)
     if isinstance(value, str) and "bool" in hint:

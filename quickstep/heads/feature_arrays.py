@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quickstep.heads import HeadCapabilities
 from quickstep.types.errors import ConfigError
 from quickstep.types.signals import Features
 
 
 class Fittable:
     """The arrays of a head: those of its best epoch, and of its last where it was fitted here."""
+
+    capabilities: ClassVar[HeadCapabilities] = HeadCapabilities()
 
     def __init__(self) -> None:
         self._weights: dict[str, NDArray[Any]] = {}

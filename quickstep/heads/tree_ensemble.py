@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.heads import Examples, FitConfig, History
-from quickstep.heads.closed_form import told_at_once
 from quickstep.heads.feature_arrays import Fittable, fitting_width, flat
+from quickstep.heads.history import history_without_epochs
 from quickstep.heads.tree_arrays import KINDS, Forest
 from quickstep.types.config_fields import between, setting
 from quickstep.types.progress import Progress, silent
@@ -24,7 +24,7 @@ SUMMARIES = 4  # mean, spread, lowest, highest
 
 
 @dataclass(frozen=True)
-class ForestConfig:
+class ExtraTreesConfig:
     """The forest's settings."""
 
     trees: int = setting(300, "how many trees there are")
@@ -33,15 +33,15 @@ class ForestConfig:
         between("trees", self.trees, 1, 100_000)
 
 
-class ForestHead(Fittable):
+class ExtraTreesHead(Fittable):
     """A forest over what each number does in time."""
 
-    Config = ForestConfig
-    name = "forest"
+    Config = ExtraTreesConfig
+    name = "extra-trees"
 
-    def __init__(self, config: ForestConfig | None = None) -> None:
+    def __init__(self, config: ExtraTreesConfig | None = None) -> None:
         super().__init__()
-        self.config = config or ForestConfig()
+        self.config = config or ExtraTreesConfig()
 
     def fit(
         self, train: Examples, validation: Examples | None = None, *, classes: int, fitting: FitConfig, progress: Progress = silent
@@ -53,7 +53,7 @@ class ForestHead(Fittable):
         progress("fitting", 1, 1)
         self._weights = forest.arrays | {"sizes": np.array([classes, rows.shape[1] // SUMMARIES], dtype=np.int32)}
         self._last = dict(self._weights)
-        return told_at_once(self, train, validation)
+        return history_without_epochs(self, train, validation, stopped="trees have no epochs")
 
     @property
     def classes(self) -> int:

@@ -22,7 +22,7 @@ from quickstep.types.signals import Features
 
 
 @dataclass(frozen=True)
-class AveragedConfig:
+class WindowAverageConfig:
     """The averaged head's settings."""
 
     together: int = setting(1, "how many vectors in a row are one window, and are averaged before they are looked at")
@@ -31,20 +31,20 @@ class AveragedConfig:
         at_least("together", self.together, 1)
 
 
-class AveragedHead(Fittable):
+class WindowAverageHead(Fittable):
     """A linear layer for each window, and the mean of what it says."""
 
-    Config = AveragedConfig
-    name = "averaged"
+    Config = WindowAverageConfig
+    name = "window-average"
 
-    def __init__(self, config: AveragedConfig | None = None) -> None:
+    def __init__(self, config: WindowAverageConfig | None = None) -> None:
         super().__init__()
-        self.config = config or AveragedConfig()
+        self.config = config or WindowAverageConfig()
 
     @classmethod
-    def of(cls, best: Mapping[str, NDArray[Any]], last: Mapping[str, NDArray[Any]], *, together: int) -> AveragedHead:
+    def of(cls, best: Mapping[str, NDArray[Any]], last: Mapping[str, NDArray[Any]], *, together: int) -> WindowAverageHead:
         """A head with the layers of a best and of a last epoch."""
-        head = cls(AveragedConfig(together))
+        head = cls(WindowAverageConfig(together))
         head.load(best)
         head._last = dict(last)
         return head

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from quickstep.backbones import check_view, laid, open_backbone
 from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
-from quickstep.heads import Head, History, open_head
+from quickstep.heads import Head, History, current_head_name, open_head
 from quickstep.models.calibration import probabilities
 from quickstep.models.feature_extraction import extract
 from quickstep.models.third_party import is_foreign, read_foreign
@@ -363,7 +363,7 @@ def _head(record: _Record, files: Mapping[str, bytes]) -> Head:
     from safetensors.numpy import load
 
     try:
-        head = open_head(record.head, record.head_config)
+        head = open_head(current_head_name(record.head), record.head_config)
         head.load(load(files[BEST]))
     except (SafetensorError, LookupError) as error:
         raise ValueError(f"{BEST}: {error}") from error

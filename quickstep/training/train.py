@@ -133,7 +133,7 @@ def train(
     wording = _wording(manifest, config, head)
     opening = opening_of(config, backbone)
     if backbone is None:
-        backbone = open_for_training(config, cache, parts=getattr(head, "reads_parts", False), poses=poses)
+        backbone = open_for_training(config, cache, parts=head.capabilities.reads_image_parts, poses=poses)
     _check_joints(head, backbone)
     whose = settle(backbone, manifest.paths, cache=cache)
     backbone = whose.backbone
@@ -167,11 +167,11 @@ def settled(opening: Opening, backbone: Backbone) -> Opening:
 
 def _wording(manifest: Manifest, config: TrainConfig, head: Head) -> ClassPrompts | None:
     """What the labels mean in words, for a head that reads them."""
-    if getattr(head, "reads_texts", False):
+    if head.capabilities.reads_texts:
         return read_class_prompts(manifest.labels, templates=config.template, words=config.words)
     for name in ("template", "words"):
         if getattr(config, name):
-            raise ConfigError(name, f"the head {config.head!r} reads no words; leave it out, or take --head prompts or few-shot")
+            raise ConfigError(name, f"the head {config.head!r} reads no words; leave it out, or take --head zero-shot or few-shot")
     return None
 
 
@@ -185,7 +185,7 @@ def opening_of(config: TrainConfig, backbone: Backbone | None) -> Opening:
 
 def _check_joints(head: Head, backbone: Backbone) -> None:
     """A head that knows bodies is shown joints, nothing else."""
-    if getattr(head, "reads_joints", False) and not getattr(backbone, "gives_joints", False):
+    if head.capabilities.reads_joints and not getattr(backbone, "gives_joints", False):
         raise ConfigError("head", f"{head.name!r} reads joints, and the backbone {backbone.name!r} gives none: take --backbone joints")
 
 

@@ -47,7 +47,7 @@ def zero_shot(config: ZeroShotConfig, *, backbone: Backbone | None = None, cache
     opening, cache = opening_of(looking, backbone), cache or Cache()
     backbone = backbone if backbone is not None else open_for_training(looking, cache, parts=True)
     view = view_for(backbone, frames=config.frames)
-    head = open_head("prompts")
+    head = open_head("zero-shot")
     wording = suited(wording, backbone, templates=config.template)
     texts = texts_of(backbone, wording, cache=cache)
     head.fit(Examples([], np.zeros(0, np.int64), texts=texts), classes=len(wording.labels), fitting=FitConfig())

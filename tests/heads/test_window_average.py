@@ -24,7 +24,7 @@ def test_scores_are_the_mean_of_what_is_said_of_each_window() -> None:
     weight, bias = rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=3).astype(np.float32)
     features, _ = segments(4, 6)
     for together in (1, 2, 3):
-        head = open_head("averaged", {"together": together})
+        head = open_head("window-average", {"together": together})
         head.load({"weight": weight, "bias": bias})
         for each, found in zip(features, head.scores(features), strict=True):
             windows = each.values.astype(np.float64).reshape(-1, together, 5).mean(axis=1)
@@ -34,21 +34,21 @@ def test_scores_are_the_mean_of_what_is_said_of_each_window() -> None:
 def test_fitted_alone_it_is_the_linear_head_where_a_segment_is_one_window() -> None:
     features, labels = segments(60, 1)
     fitting = FitConfig(epochs=30)
-    linear, averaged = open_head("linear"), open_head("averaged")
+    linear, averaged = open_head("linear"), open_head("window-average")
     for head in (linear, averaged):
         head.fit(Examples(features, labels), None, classes=3, fitting=fitting)
     np.testing.assert_allclose(softmax(averaged.scores(features), axis=1), softmax(linear.scores(features), axis=1), atol=1e-5)
-    again = open_head("averaged")
+    again = open_head("window-average")
     again.load(averaged.weights())
     np.testing.assert_array_equal(again.scores(features), averaged.scores(features))
 
 
 def test_what_is_no_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="arrays are bias, weight"):
-        open_head("averaged").load({"weight": np.zeros((2, 2), np.float32)})
+        open_head("window-average").load({"weight": np.zeros((2, 2), np.float32)})
     with pytest.raises(ConfigError, match="--together"):
-        open_head("averaged", {"together": 0})
-    head = open_head("averaged")
+        open_head("window-average", {"together": 0})
+    head = open_head("window-average")
     head.load({"weight": np.zeros((4, 2), np.float32), "bias": np.zeros(2, np.float32)})
     with pytest.raises(ConfigError, match="gives 5 numbers a moment where this head was fitted on 4"):
         head.scores(segments(1, 1)[0])

@@ -214,7 +214,7 @@ def test_any_changed_byte_of_a_member_is_refused(world: tuple[Manifest, Model, M
 def test_words_and_fitted_models_answer_together(world: tuple[Manifest, Model, Model, Cache]) -> None:
     """A model of words alone has learnt no video, so it cannot have learnt a validation segment."""
     _, one, _, cache = world
-    head = open_head("prompts")
+    head = open_head("zero-shot")
     vectors = np.array([COLOURS[label] for label in one.labels], dtype=np.float32)
     head.load(head_of(vectors))
     worded = Model(one.labels, Words(), Words.view, head, Opening("toys:Words"), facts=Facts(words={x: (x,) for x in one.labels}))
@@ -227,7 +227,7 @@ def head_of(vectors: np.ndarray) -> dict[str, np.ndarray]:
     from quickstep.heads import Examples, FitConfig
     from quickstep.types.signals import Matching, Texts
 
-    head = open_head("prompts")
+    head = open_head("zero-shot")
     texts = Texts(vectors, np.arange(len(vectors)), Matching(scale=40.0))
     shown = [Features(vectors[i : i + 1], np.zeros(1)) for i in range(len(vectors))]
     head.fit(Examples(shown, np.arange(len(vectors)), texts=texts), classes=len(vectors), fitting=FitConfig(epochs=1))

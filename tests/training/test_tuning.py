@@ -337,7 +337,7 @@ def test_every_draw_is_a_config_that_train_takes(colours: tuple[Manifest, Cache]
     for config in drawn:
         open_head(config.head, ({"dropout": config.dropout} if config.dropout else {}) | config.head_settings)
     assert {config.backbone for config in drawn} == {"motion", "toys:Colours", "toys:Words", "motion-numbers"}
-    assert {config.head for config in drawn if config.backbone == "motion-numbers"} == {"linear", "forest"}
+    assert {config.head for config in drawn if config.backbone == "motion-numbers"} == {"linear", "extra-trees"}
     assert "few-shot" in {config.head for config in drawn if config.backbone == "toys:Words"}
     assert "few-shot" not in {config.head for config in drawn if config.backbone == "motion"}
 

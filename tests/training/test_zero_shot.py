@@ -98,7 +98,7 @@ def test_a_zero_shot_model_is_saved_measured_and_loaded_like_any_other(tmp_path:
 
 def test_train_with_prompts_takes_the_labels_as_words(colours: toys.Manifest) -> None:
     marked = colours.with_splits(["train" if number % 4 < 2 else "val" if number % 4 == 2 else "test" for number in range(len(colours))])
-    trained = train(marked, TrainConfig(head="prompts", template=("{}",)), backbone=toys.Words())
+    trained = train(marked, TrainConfig(head="zero-shot", template=("{}",)), backbone=toys.Words())
     assert trained.model.facts.words == {"blue": ("blue",), "green": ("green",), "red": ("red",)}
     assert trained.history.val_accuracy == (1.0,)
     assert trained.model.temperature != 1.0  # calibrated on validation, as any model

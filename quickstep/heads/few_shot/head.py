@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.heads import Examples, FitConfig, History
-from quickstep.heads.closed_form import told_at_once
+from quickstep.heads import Examples, FitConfig, HeadCapabilities, History
 from quickstep.heads.feature_arrays import Fittable, check_weights, fitting_width, flat
 from quickstep.heads.few_shot.optimization import Shown, favoured, solve
 from quickstep.heads.few_shot.prototypes import pooled_with_deviation
+from quickstep.heads.history import history_without_epochs
 from quickstep.types.errors import ConfigError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.signals import Features, Texts
@@ -35,7 +35,7 @@ class FewShotHead(Fittable):
 
     Config = FewShotConfig
     name = "few-shot"
-    reads_texts = True
+    capabilities = HeadCapabilities(reads_texts=True)
 
     def __init__(self, config: FewShotConfig | None = None) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class FewShotHead(Fittable):
         arrays, roundness = _solved(train, train.texts, classes, fitting.seed)
         self._weights = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}  # as files need them
         progress("fitting", 1, 1)
-        return told_at_once(self, train, validation, shrinkage=roundness)
+        return history_without_epochs(self, train, validation, stopped="solved in one step, without epochs", shrinkage=roundness)
 
     def scores(self, features: Sequence[Features]) -> Array:
         """Logits (N, C), in double precision, a segment at a time so that none depends on its neighbours."""

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.heads import Examples, FitConfig, History
-from quickstep.heads.closed_form import told_at_once
 from quickstep.heads.feature_arrays import Fittable, check_weights, fitting_width, flat
 from quickstep.heads.few_shot.optimization import Shown, solve
+from quickstep.heads.history import history_without_epochs
 from quickstep.types.errors import ConfigError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.signals import Features
@@ -46,7 +46,7 @@ class PrototypesHead(Fittable):
         arrays = {"mean": mean, "weight": solution.weight, "bias": solution.bias - solution.bias.mean()}
         self._weights = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}  # as files need them
         progress("fitting", 1, 1)
-        return told_at_once(self, train, validation, shrinkage=solution.roundness)
+        return history_without_epochs(self, train, validation, stopped="solved in one step, without epochs", shrinkage=solution.roundness)
 
     def scores(self, features: Sequence[Features]) -> NDArray[np.float64]:
         """Logits (N, C), in double precision, a segment at a time so that none depends on its neighbours."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from quickstep.heads import Examples, FitConfig, History
+from quickstep.heads import Examples, FitConfig, HeadCapabilities, History
 from quickstep.heads.skeleton.input_channels import STREAMS, body_of
 from quickstep.heads.skeleton.mirror_choice import with_mirror
 from quickstep.heads.skeleton.pose_trees import PoseTreesConfig, PoseTreesHead
@@ -67,7 +67,7 @@ class PoseEnsembleHead:
 
     Config = PoseEnsembleConfig
     name = "pose-ensemble"
-    reads_joints = True
+    capabilities: ClassVar = HeadCapabilities(reads_joints=True)
 
     def __init__(self, config: PoseEnsembleConfig | None = None) -> None:
         self.config = config or PoseEnsembleConfig()

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quickstep.heads import Examples, FitConfig, History
+from quickstep.heads import Examples, FitConfig, HeadCapabilities, History
 from quickstep.heads.feature_arrays import Fittable, Standardiser, as_arrays, check_weights, fitting_width
 from quickstep.heads.skeleton.augmentation import Changes, changed
 from quickstep.heads.skeleton.input_channels import Moves, body_of, evenly
@@ -59,7 +59,7 @@ class LstmHead(Fittable):
 
     Config = LstmConfig
     name = "lstm"
-    reads_joints = True
+    capabilities = HeadCapabilities(reads_joints=True)
 
     def __init__(self, config: LstmConfig | None = None) -> None:
         super().__init__()

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quickstep.heads import Examples, FitConfig, History
-from quickstep.heads.closed_form import told_at_once
+from quickstep.heads import Examples, FitConfig, HeadCapabilities, History
 from quickstep.heads.feature_arrays import Fittable
+from quickstep.heads.history import history_without_epochs
 from quickstep.heads.skeleton.augmentation import Changes, changed, mirrored
 from quickstep.heads.skeleton.descriptors import described
 from quickstep.heads.skeleton.input_channels import Body, Moves, body_of, evenly, fitting_body
@@ -47,7 +47,7 @@ class PoseTreesHead(Fittable):
 
     Config = PoseTreesConfig
     name = "pose-trees"
-    reads_joints = True
+    capabilities = HeadCapabilities(reads_joints=True)
 
     def __init__(self, config: PoseTreesConfig | None = None) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class PoseTreesHead(Fittable):
         sizes = np.array([classes, train.features[0].values.shape[2], rows.shape[1]], dtype=np.int32)
         self._weights = forest.arrays | Body.of(skeleton).arrays | {"sizes": sizes}
         self._last = dict(self._weights)
-        return told_at_once(self, train, validation)
+        return history_without_epochs(self, train, validation, stopped="trees have no epochs")
 
     def _rows(self, train: Examples, skeleton: Skeleton, *, mirror: bool, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The segments described, and after them their copies: (N, F) and (N,)."""

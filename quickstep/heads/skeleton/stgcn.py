@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quickstep.heads import Examples, FitConfig, History
+from quickstep.heads import Examples, FitConfig, HeadCapabilities, History
 from quickstep.heads.feature_arrays import Fittable, as_arrays, check_weights
 from quickstep.heads.skeleton.augmentation import Changes, changed
 from quickstep.heads.skeleton.graph_network import BRANCHES, GraphNetwork, graph_of
@@ -67,7 +67,7 @@ class StgcnHead(Fittable):
 
     Config = StgcnConfig
     name = "stgcn"
-    reads_joints = True
+    capabilities = HeadCapabilities(reads_joints=True)
 
     def __init__(self, config: StgcnConfig | None = None) -> None:
         super().__init__()

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.heads import Examples, FitConfig, History
+from quickstep.heads import Examples, FitConfig, HeadCapabilities, History
 from quickstep.heads.feature_arrays import check_weights
+from quickstep.heads.history import history_without_epochs
 from quickstep.heads.text.xclip_prompts import prompted
 from quickstep.types.errors import ConfigError
 from quickstep.types.progress import Progress, silent
@@ -23,20 +24,19 @@ _PROMPTING = "prompting."  # what its weights are called that rewrite words by w
 
 
 @dataclass(frozen=True)
-class PromptsConfig:
+class ZeroShotConfig:
     """The words decide everything: nothing to set."""
 
 
-class PromptsHead:
+class ZeroShotHead:
     """Scores by words alone."""
 
-    Config = PromptsConfig
-    name = "prompts"
-    reads_texts = True
-    reads_parts = True  # of the picture too, where the backbone lets them rewrite the words
+    Config = ZeroShotConfig
+    name = "zero-shot"
+    capabilities: ClassVar = HeadCapabilities(reads_texts=True, reads_image_parts=True)
 
-    def __init__(self, config: PromptsConfig | None = None) -> None:
-        self.config = config or PromptsConfig()
+    def __init__(self, config: ZeroShotConfig | None = None) -> None:
+        self.config = config or ZeroShotConfig()
         self._texts: Texts | None = None
 
     @property
@@ -55,23 +55,11 @@ class PromptsHead:
     ) -> History:
         """Takes the words over; the examples only tell how well they do."""
         if train.texts is None or train.texts.classes != classes:
-            raise ConfigError("head", "prompts is written by words; it needs a backbone that reads them")
+            raise ConfigError("head", "zero-shot needs class descriptions, and a backbone that embeds text")
         self._texts = train.texts
         self.load(self.weights())  # what is saved decides, here too
         progress("fitting", 1, 1)
-        seen, watched = (_measure(self.scores(each.features), each.labels) if each else None for each in (train, validation))
-        return History(
-            train_loss=(seen.loss,) if seen else (),
-            train_accuracy=(seen.accuracy,) if seen else (),
-            val_loss=(watched.loss,) if watched else (),
-            val_accuracy=(watched.accuracy,) if watched else (),
-            best_epoch=1,
-            stopped="the words decide: nothing was fitted",
-            wrong_train=seen.wrong if seen else (),
-            wrong_val=watched.wrong if watched else (),
-            train_segments=train.segments,
-            val_segments=validation.segments if validation else (),
-        )
+        return history_without_epochs(self, train, validation, stopped="the class descriptions decide: nothing was fitted")
 
     def scores(self, features: Sequence[Features]) -> NDArray[np.float64]:
         """Logits (N, C), a segment at a time so that none depends on its neighbours."""
@@ -132,19 +120,3 @@ def _directions(vectors: NDArray[np.float64], owners: NDArray[np.int64]) -> NDAr
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     lengths: NDArray[np.float64] = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.maximum(lengths, 1e-12)
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """How well the words do on some examples."""
-
-    loss: float
-    accuracy: float
-    wrong: tuple[int, ...]
-
-
-def _measure(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> _Measured:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    chances = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    wrong = logits.argmax(axis=1) != labels
-    return _Measured(float(-chances[np.arange(len(labels)), labels].mean()), float(1 - wrong.mean()), tuple(int(each) for each in wrong))

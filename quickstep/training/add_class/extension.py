@@ -98,7 +98,7 @@ def add_class(
     """
     cache, clock = cache or Cache(), Clock()
     called = Name.of(name, model)
-    alone = model.head.name == "prompts"
+    alone = model.head.name == "zero-shot"
     joining = named_videos(model, called, inputs, cache=cache)
     if strict and joining.failures:
         raise joining.failures[0].error
@@ -139,7 +139,7 @@ def _grown(
     manifest = _manifest(model, joining)
     facts = replace(model.facts, **_counted(model, manifest, joining, labels), words=wording.by_label if wording else {})
     grown = replace(model, labels=labels, manifest=manifest, facts=facts, folder=None)
-    if model.head.name == "prompts":
+    if model.head.name == "zero-shot":
         assert texts is not None
         head = with_words(model.head, asdict(model.head.config), texts, len(labels))
         told = f"Its words were added to those of the other {len(model.labels)} classes; nothing was fitted."
@@ -196,7 +196,7 @@ def _counted(model: Model, manifest: Manifest | None, joining: Joining, labels: 
 
 def _wording(model: Model, name: Name, labels: Sequence[str]) -> ClassPrompts | None:
     """The sentences of all classes, for a head that reads them."""
-    if not getattr(model.head, "reads_texts", False):
+    if not model.head.capabilities.reads_texts:
         return None
     template = tuple(model.facts.training.get("template") or ())
     usual = suited(read_class_prompts(list(labels), templates=template), model.backbone, templates=template).by_label

@@ -32,7 +32,7 @@ class Name:
     @classmethod
     def of(cls, text: str, model: Model) -> Name:
         """`label`, or `label: a sentence; another`; refused where the model has it already."""
-        reads = getattr(model.head, "reads_texts", False)
+        reads = model.head.capabilities.reads_texts
         label, colon, rest = text.partition(":") if reads else (text, "", "")
         label = " ".join(label.split())
         if not label or len(label) > LONGEST or not label.isprintable():

@@ -172,7 +172,7 @@ def _model(
     made: _Made, config: FinetuneConfig, augment: Augment, *, notes: tuple[str, ...], clock: Clock, cache: Cache
 ) -> tuple[Model, Measures | None]:
     """The model of the best epoch, measured and calibrated as everybody will see it: opened again from what is on disk."""
-    from quickstep.heads.window_average import AveragedHead
+    from quickstep.heads.window_average import WindowAverageHead
     from quickstep.training.finetuning.initialization import reopened
 
     outcome, tuning, folder = made.outcome, made.task.tuning, made.task.folder
@@ -182,7 +182,7 @@ def _model(
         last, networks[NETWORK_LAST] = tuning.head(), _written(made.start, tuning, folder / NETWORK_LAST)
     tuning.take(outcome.best)
     _written(made.start, tuning, folder / NETWORK)
-    head: Any = AveragedHead.of(tuning.head(), last or tuning.head(), together=made.task.together)
+    head: Any = WindowAverageHead.of(tuning.head(), last or tuning.head(), together=made.task.together)
     backbone = reopened(made.start, folder / NETWORK, cache)
     history = made.history
     val = _examples(made, history, backbone, cache)

@@ -78,7 +78,7 @@ def _from_model(folder: Path, config: FinetuneConfig, cache: Cache) -> Start:
     backbone = _tunable(backbone, model.opening.name)
     weights_of = model.head.weights()
     layer = None
-    if model.head.name == "averaged":
+    if model.head.name == "window-average":
         layer = weights_of
     elif model.head.name == "linear":
         layer = folded(weights_of)

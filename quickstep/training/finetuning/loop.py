@@ -55,7 +55,7 @@ def validate(run: Run) -> tuple[Tuning, Measures | None, list[int]]:
     features: dict[int, Features] = dict(sorted(devices.from_all(accelerator, seen)))
     if not features:
         return shown, None, []
-    head = open_head("averaged", {"together": task.together})
+    head = open_head("window-average", {"together": task.together})
     head.load(shown.head())
     labels = np.array([task.feed.labels.index(str(task.val[number].label)) for number in features])
     return shown, measured(head.scores(list(features.values())), labels), list(features)

@@ -61,7 +61,7 @@ class Tuning(nn.Module):
                 value.copy_(moved[name])
 
     def head(self) -> dict[str, NDArray[Any]]:
-        """The layer as the head `averaged` keeps it."""
+        """The layer as the head `window-average` keeps it."""
         weight, bias = (value.detach().cpu().float().numpy() for value in (self.layer.weight, self.layer.bias))
         return {"weight": np.ascontiguousarray(weight.T), "bias": bias.copy()}
 

@@ -97,7 +97,7 @@ def suspects(model: AnyModel, manifest: Manifest, *, cache: Cache | None = None,
 def _held_out(model: AnyModel, manifest: Manifest, *, cache: Cache | None, progress: Progress, seed: int) -> dict[Segment, Scores]:
     """The scores of learnt segments, each by a head fitted to the other folds; none where a head cannot be fitted so."""
     learnt = [each for each in manifest.segments if each.split == "train" and each.label in model.labels]
-    if isinstance(model, Ensemble) or not learnt or model.words_alone or getattr(model.head, "reads_texts", False):
+    if isinstance(model, Ensemble) or not learnt or model.words_alone or model.head.capabilities.reads_texts:
         return {}
     seen = extract(learnt, model.backbone, view=model.view, cache=cache, progress=progress)
     learnt = [each for each in learnt if each in seen.features]

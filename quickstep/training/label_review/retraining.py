@@ -111,7 +111,7 @@ def _flattery(known: Manifest | None, manifest: Manifest) -> tuple[str, ...]:
 
 def _texts(model: Model, labels: Sequence[str], cache: Cache) -> Texts | None:
     """The sentences of the labels, for a head that reads them."""
-    if not getattr(model.head, "reads_texts", False):
+    if not model.head.capabilities.reads_texts:
         return None
     template = tuple(model.facts.training.get("template") or ())
     usual = suited(read_class_prompts(list(labels), templates=template), model.backbone, templates=template).by_label

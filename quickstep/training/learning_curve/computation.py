@@ -16,7 +16,7 @@ from quickstep.backbones import reads_words, view_for, with_words
 from quickstep.datasets.class_prompts import ClassPrompts, read_class_prompts
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitConfig, split
-from quickstep.heads import Examples, FitConfig, open_head
+from quickstep.heads import Examples, FitConfig, capabilities_of, open_head
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.text_features import suited, texts_of
 from quickstep.storage.cache import Cache
@@ -101,7 +101,7 @@ class _Eyes:
 
     @classmethod
     def opened(cls, config: CurveConfig, backbone: Backbone | None, cache: Cache, progress: Progress) -> _Eyes:
-        parts = config.head is not None and getattr(open_head(config.head), "reads_parts", False)
+        parts = config.head is not None and capabilities_of(config.head).reads_image_parts
         looker = backbone if backbone is not None else open_for_training(config.looking(), cache, parts=parts)
         head = config.head or (WITH_WORDS if reads_words(looker) else WITHOUT)
         return cls(looker, head, config, backbone is not None, cache, progress)
@@ -115,7 +115,7 @@ class _Eyes:
         """What the labels mean in words, where they can be read."""
         config = self.config
         if not reads_words(self.backbone):
-            if getattr(open_head(self.head), "reads_texts", False) or config.template or config.words:
+            if capabilities_of(self.head).reads_texts or config.template or config.words:
                 with_words(self.backbone)
             return None
         wording = read_class_prompts(manifest.labels, templates=config.template, words=config.words)
@@ -235,7 +235,7 @@ def _words_alone(eyes: _Eyes, words: ClassPrompts, texts: Texts, sides: _Sides, 
             return []
         texts = texts_of(reader.backbone, words, cache=eyes.cache)
         features = [found.features[segment] for segment in sides.held_out.segments]
-    head = open_head("prompts")
+    head = open_head("zero-shot")
     head.fit(Examples([], np.zeros(0, np.int64), texts=texts), None, classes=len(sides.labels), fitting=FitConfig())
     return [_beside("words", "words alone", head.scores(features).argmax(axis=1)[None], held)]
 

@@ -97,7 +97,7 @@ class Trials:
 
     def _said(self, chosen: Ints) -> Ints:
         head = open_head(self.head)
-        texts = self.texts if getattr(head, "reads_texts", False) else None
+        texts = self.texts if head.capabilities.reads_texts else None
         head.fit(self.pool.examples(chosen, texts), None, classes=self.classes, fitting=FitConfig(seed=self.seed))
         said: Ints = head.scores(self.held_out.features).argmax(axis=1)
         return said

@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from quickstep.heads import current_head_name
 from quickstep.storage.serialization import from_plain
 from quickstep.training.train import TrainConfig
 from quickstep.types.errors import ConfigError, UnknownName
@@ -53,6 +54,8 @@ def open_recipe(name: str) -> Recipe:
         settings = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError("recipe", f"{name} cannot be read as toml: {error}") from error
+    if isinstance(settings.get("head"), str):
+        settings["head"] = current_head_name(settings["head"])  # a recipe of version 0.1 keeps working
     verb, about = settings.pop("verb", "train"), settings.pop("about", "")
     if verb not in VERBS:
         raise ConfigError("recipe", f"{name} is for the verb {verb!r}; there are {', '.join(VERBS)}")

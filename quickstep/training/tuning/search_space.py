@@ -11,7 +11,7 @@ from typing import Any, Protocol, get_type_hints
 
 from quickstep.backbones import TEXT_BACKBONES, Backbone, can_be_tuned, check_view, open_backbone, reads_words, weights_at_hand
 from quickstep.datasets.manifest import Manifest
-from quickstep.heads import HEADS, open_head
+from quickstep.heads import HEADS, RENAMED_HEADS, open_head
 from quickstep.models.pose_input import all_poses, reads_poses
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig
@@ -29,7 +29,7 @@ DROPOUT = (0.0, 0.6)
 OPTIMIZERS = ("adamw", "sgd", "adam")
 FOR_FRAMES = ("linear", "attention", "prototypes")
 FOR_JOINTS = ("linear", "stgcn", "lstm", "pose-trees")
-FOR_NUMBERS = ("linear", "forest")
+FOR_NUMBERS = ("linear", "extra-trees")
 # What else a head lets one choose and that is worth a search; None: as it does by default.
 HEAD_SETTINGS: dict[str, dict[str, tuple[Any, ...]]] = {
     "attention": {"looks": (2, 4, 8)},
@@ -209,7 +209,7 @@ def _place(name: str, config: TuneConfig, base: TrainConfig, over: Sequence[str]
         raise WeightsError(f"the backbone {name!r} cannot be used here: {error}") from error
     if config.finetune and not can_be_tuned(backbone):
         raise ConfigError("finetune", f"the network of {name!r} cannot be trained further: name others with --backbones")
-    heads = ("averaged",) if config.finetune else tuple(config.heads or _heads(backbone))
+    heads = ("window-average",) if config.finetune else tuple(config.heads or _heads(backbone))
     for head in heads:
         open_head(head)
     if "head" not in over:
@@ -237,7 +237,7 @@ def _looks(backbone: Backbone, frames: int) -> bool:
 
 
 def _settings_of(head: str) -> set[str]:
-    return set(get_type_hints(look_up("head", head, HEADS).Config))
+    return set(get_type_hints(look_up("head", head, HEADS, renamed=RENAMED_HEADS).Config))
 
 
 def _head_settings(trial: Draws, head: str) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def test_the_model_is_told_without_where_it_lies(live: Live, model: Model, tmp_p
     said = live.get("/model").json()
     assert said["labels"] == ["red", "green", "blue"]
     assert said["view"]["frames"] == 3
-    assert (said["backbone"]["name"], said["backbone"]["license"], said["head"]) == ("words", "MIT", "prompts")
+    assert (said["backbone"]["name"], said["backbone"]["license"], said["head"]) == ("words", "MIT", "zero-shot")
     model.save(tmp_path / "kept")
     assert "source" not in said["facts"]
     assert "training" not in said["facts"]
