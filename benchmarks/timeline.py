@@ -119,7 +119,7 @@ def _row(name: str, figures: Sequence[Figures], error: Sequence[float | None]) -
 def measure(model: Model, longs: Sequence[Long], cache: Cache, *, joints: bool) -> list[tuple[str, ...]]:
     """The rows of one model's table."""
     found = [timeline(model, each.poses if joints else each.video, cache=cache) for each in longs]
-    sure = [respanned(each, model, TimelineConfig(unsure=0)) for each in found]
+    sure = [respanned(each, model, TimelineConfig(min_confidence=0)) for each in found]
     ways = {
         "timeline": found,
         "timeline, never unsure": sure,

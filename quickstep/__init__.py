@@ -1,32 +1,33 @@
-"""quickstep names the moves in video, in the words of whoever uses it.
+"""quickstep recognizes moves in video, with the labels of whoever uses it.
 
 >>> import quickstep
->>> trained = quickstep.train(quickstep.read_manifest("DANCES"), quickstep.TrainConfig(backbone="motion"))  # doctest: +SKIP
+>>> trained = quickstep.train("DANCES", quickstep.TrainConfig(backbone="motion"))  # doctest: +SKIP
 >>> trained.model.predict(["new.mp4"])  # doctest: +SKIP
 """
 
 from importlib import import_module
 from typing import Any
-from warnings import warn
 
-# Each public name and the module that has it; a module is imported when one of its names is first used, so that
-# `import quickstep` stays quick.
-_HOMES = {
+__version__ = "0.1.0"
+
+# Each public name and its module, which is imported when the name is first used: `import quickstep` stays fast.
+_MODULES = {
     "Augment": "training.augmentation.augment",
     "Cache": "storage.cache",
     "CacheError": "types.errors",
     "ConfigError": "types.errors",
     "CurveConfig": "training.learning_curve",
     "Ensemble": "models.ensemble",
+    "EnsembleConfig": "training.ensemble",
     "Failure": "types.segment",
     "Features": "types.signals",
     "FinetuneConfig": "training.finetuning",
     "Flow": "types.signals",
     "FlowConfig": "signals.flow",
     "Frames": "types.signals",
-    "FuseConfig": "training.ensemble",
     "IndexConfig": "library",
     "Journal": "training.label_review",
+    "KinematicsConfig": "signals.poses.kinematics",
     "Library": "library",
     "LibraryError": "types.errors",
     "Manifest": "datasets.manifest",
@@ -38,6 +39,7 @@ _HOMES = {
     "Poses": "types.signals",
     "Prediction": "models.model",
     "Predictions": "models.model",
+    "PushConfig": "apps.publishing",
     "QuickstepError": "types.errors",
     "Report": "evaluation",
     "SearchConfig": "library",
@@ -58,6 +60,7 @@ _HOMES = {
     "compare": "evaluation",
     "draw_flow": "signals.flow.drawing",
     "duplicates": "library",
+    "ensemble": "training.ensemble",
     "evaluate": "evaluation",
     "evaluate_retrieval": "library",
     "evaluate_timeline": "inference.timelines",
@@ -65,18 +68,19 @@ _HOMES = {
     "export_tags": "library",
     "extract": "models.feature_extraction",
     "finetune": "training.finetuning",
-    "fuse": "training.ensemble",
     "import_kinetics": "datasets.importers",
     "import_lets_dance": "datasets.importers",
     "import_mmaction": "datasets.importers",
     "import_model": "models.third_party_import",
     "index": "library",
+    "kinematics": "signals.poses.kinematics",
     "learning_curve": "training.learning_curve",
     "load_model": "models.ensemble",
     "merge": "datasets.importers",
     "open_backbone": "backbones",
     "predict": "inference.predict",
     "probe": "signals.video",
+    "push": "apps.publishing",
     "read_class_prompts": "datasets.class_prompts",
     "read_flow": "signals.flow.reader",
     "read_frames": "signals.video",
@@ -97,26 +101,32 @@ _HOMES = {
     "zero_shot": "training.zero_shot",
 }
 
-# Public names of version 0.1 and what they are called now; they work until the next release.
+# Names of version 0.1 and what they are called now; they work for one more release.
 _RENAMED = {
+    "FuseConfig": "EnsembleConfig",
+    "Store": "Cache",
+    "StoreError": "CacheError",
     "collect_kinetics": "import_kinetics",
     "collect_lets_dance": "import_lets_dance",
     "collect_mmaction": "import_mmaction",
+    "fuse": "ensemble",
     "read_wording": "read_class_prompts",
     "scan": "check",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = ["__version__", *sorted(_MODULES)]
 
 
 def __getattr__(name: str) -> Any:
     if name in _RENAMED:
-        warn(f"quickstep.{name} is called quickstep.{_RENAMED[name]} now", DeprecationWarning, stacklevel=2)
+        import warnings
+
+        warnings.warn(f"quickstep.{name} is now quickstep.{_RENAMED[name]}", DeprecationWarning, stacklevel=2)
         name = _RENAMED[name]
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'quickstep' has no attribute {name!r}")
-    return getattr(import_module(f"quickstep.{_HOMES[name]}"), name)
+    return getattr(import_module(f"quickstep.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULES])

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
+from quickstep.apps.renamed import translate
 from quickstep.types.errors import QuickstepError
 from quickstep.types.registry import Entry
 
@@ -21,28 +22,30 @@ COMMANDS = {
     "train": Entry(f"{_ROOM}.models:train", "Make a model of a folder (or csv) of labelled videos."),
     "evaluate": Entry(f"{_ROOM}.models:evaluate", "Measure a model on videos it has not seen, beside plain baselines, in a report."),
     "finetune": Entry(f"{_ROOM}.finetune:finetune", "Train a network further on your videos, and make a model of it."),
-    "augment": Entry(f"{_ROOM}.finetune:augment", "Draw a sheet of what a network is shown in training."),
+    "preview-augment": Entry(f"{_ROOM}.finetune:preview_augment", "Draw a sheet of what a network is shown in training."),
     "predict": Entry(f"{_ROOM}.models:predict", "Name the move in videos."),
     "timeline": Entry(f"{_ROOM}.timeline:timeline", "Say what is danced when in long videos: spans with labels, subtitles, pictures."),
     "import-model": Entry(f"{_ROOM}.import_dataset:import_model", "Make a model of a classifier that others published."),
     "zero-shot": Entry(f"{_ROOM}.models:zero_shot", "Make a model of words alone: no labelled video is needed."),
     "add-class": Entry(f"{_ROOM}.learning_curve:add_class", "Teach a finished model one more move, and say what that did to the others."),
     "learning-curve": Entry(f"{_ROOM}.learning_curve:learning_curve", "Say what more labels are worth, and for which move."),
-    "fuse": Entry(f"{_ROOM}.ensemble:fuse", "Let several models answer together, and say whether that is really better."),
+    "ensemble": Entry(f"{_ROOM}.ensemble:ensemble_command", "Let several models answer together, and say whether that is really better."),
     "tune": Entry(f"{_ROOM}.tune:tune", "Search for the settings that do best on validation; the test part stays locked."),
     "compare": Entry(f"{_ROOM}.models:compare", "Say whether one model is really better than another on the same videos."),
-    "scan": Entry(f"{_ROOM}.datasets:scan", "Look for what is wrong with a set of videos before training on it."),
+    "check": Entry(f"{_ROOM}.datasets:check_command", "Look for what is wrong with a set of videos before training on it."),
     "split": Entry(f"{_ROOM}.datasets:split", "Divide a set into train, val and test (or folds) so that nothing leaks, with the proof."),
-    "collect": Entry(f"{_ROOM}.import_dataset:collect", "Make one manifest of public sets on this disk: Kinetics, Let's Dance, MMAction2."),
+    "import-dataset": Entry(
+        f"{_ROOM}.import_dataset:import_dataset", "Make one manifest of public sets on this disk: Kinetics, Let's Dance, MMAction2."
+    ),
     "export-list": Entry(f"{_ROOM}.import_dataset:export_list", "Write a set as MMAction2's annotation lists."),
     "index": Entry(f"{_ROOM}.library:index", "Bring a library up to date with videos: moments that can be searched."),
     "search": Entry(f"{_ROOM}.library:search", "Find moments in a library by words, by example or by name."),
     "duplicates": Entry(f"{_ROOM}.library:duplicates", "Find the same footage in several videos of a library."),
     "evaluate-retrieval": Entry(f"{_ROOM}.library:evaluate_retrieval", "Measure how well a library is searched."),
     "export-tags": Entry(f"{_ROOM}.library:export_tags", "Write what was named in each video as tags for other programs."),
-    "publish": Entry(f"{_ROOM}.push:publish", "Put a model on a model hub with its card, without what tells of people."),
+    "push": Entry(f"{_ROOM}.push:push", "Put a model on a model hub with its card, without what tells of people."),
     "pose": Entry(f"{_ROOM}.pose:pose", "Find the bodies in videos, keep them and draw them."),
-    "motion": Entry(f"{_ROOM}.kinematics:motion", "Say in numbers how people move: speed, amplitude, fluidity, tempo, turns."),
+    "kinematics": Entry(f"{_ROOM}.kinematics:kinematics", "Say in numbers how people move: speed, amplitude, fluidity, tempo, turns."),
     "recipes": Entry(f"{_ROOM}.recipes:recipes", "List named settings: for systems people come from, and fast, balanced, best."),
     "flow": Entry(f"{_ROOM}.flow:flow", "Draw how the points of a video move: colour is direction, brightness is speed."),
     "serve": Entry(f"{_ROOM}.serve:serve", "Let other programs name videos, over HTTP."),
@@ -90,7 +93,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command; a person's mistake is one line and exit status 1, a bug keeps its traceback."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        result = app(arguments, result_action="return_value")
+        tokens, notes = translate(sys.argv[1:] if arguments is None else arguments)
+        for note in notes:
+            print(f"note: {note}; the old name works in this release only", file=sys.stderr)
+        result = app(tokens, result_action="return_value")
         sys.stdout.flush()
     except QuickstepError as error:
         _stop(f"quickstep: {error}", 1)

@@ -30,7 +30,7 @@ PICTURES = ("baselines.png", "confusion.png", "reliability.png", "risk-coverage.
 
 
 @dataclass(frozen=True)
-class PublishConfig:
+class PushConfig:
     """Where a model goes, and who may see it."""
 
     to: str = field(metadata={"help": "its name on the hub: owner/name"})
@@ -52,7 +52,7 @@ class Published:
     notes: tuple[str, ...] = ()
 
 
-def publish(folder: str | Path, config: PublishConfig, *, cache: Cache | None = None) -> Published:
+def push(folder: str | Path, config: PushConfig, *, cache: Cache | None = None) -> Published:
     """Write a model with its card for strangers, and send it unless this is a dry run."""
     model = load_model(folder, cache=cache)
     own = model.folder or Path(folder)
@@ -75,7 +75,7 @@ def publish(folder: str | Path, config: PublishConfig, *, cache: Cache | None = 
 class _Ready:
     """All that strangers are given."""
 
-    config: PublishConfig
+    config: PushConfig
     model: AnyModel
     report: Report | None
     own: Path  # where the model lies, with its pictures

@@ -235,7 +235,7 @@ def view_for(backbone: Backbone, *, frames: int | None = None, windows: int | No
 def laid(view: View, *, windows: int | None = None, crops: int | None = None) -> View:
     """The view with so many windows over a segment and so many crops of each; what is left out stays as it is."""
     if windows is not None:
-        view = replace(view, windows=windows, hop=None)
+        view = replace(view, windows=windows, stride=None)
     return view if crops is None else replace(view, crops=crops)
 
 

@@ -79,7 +79,7 @@ class ClipClassifier(ImageTower):
             super().__init__(name, weights=weights, output="pooled", precision=precision, engine=engine, cache=cache)
             return
         if output not in (None, "pooled"):
-            raise ConfigError("output", f"a CLIP classifier looks with the pooled output, not {output!r}")
+            raise ConfigError("embedding", f"a CLIP classifier looks with the pooled output, not {output!r}")
         Network.__init__(self, name, precision=precision, engine=engine, cache=cache)
         self._reading = threading.Lock()
         self.folder = given if given is not None and is_classifier(given) else named

@@ -144,7 +144,7 @@ def _tower_config(checkpoint: Checkpoint, family: Family) -> dict[str, Any]:
 def _output(checkpoint: Checkpoint, family: Family, asked: str | None) -> str:
     """What was asked for, or the projected vector where the checkpoint has one."""
     if asked is not None:
-        one_of("output", asked, ("projected", "pooled"))
+        one_of("embedding", asked, ("projected", "pooled"))
     has = family.projected is not None
     if family.projected == "CLIPVisionModelWithProjection":
         names = checkpoint.tensor_names()
@@ -154,7 +154,7 @@ def _output(checkpoint: Checkpoint, family: Family, asked: str | None) -> str:
             else "CLIPVisionModel" not in checkpoint.config.get("architectures", ())
         )
     if asked == "projected" and not has:
-        raise WeightsError(f"{checkpoint.source} has no projection: --output pooled is what it gives")
+        raise WeightsError(f"{checkpoint.source} has no projection: the only embedding is pooled")
     return "pooled" if asked == "pooled" or not has else "projected"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from quickstep.backbones.joints import Joints
-from quickstep.signals.poses.kinematics import MEASURES_VERSION, NAMES, NUMBERS, MotionConfig, measure
+from quickstep.signals.poses.kinematics import MEASURES_VERSION, NAMES, NUMBERS, KinematicsConfig, measure
 from quickstep.signals.poses.kinematics.quantities import FAMILIES
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, QuickstepError
@@ -31,7 +31,7 @@ class MotionNumbers(Joints):
 
     gives_joints = False
     as_found = True  # it wants the poses at their own times: between two of them nothing is to be guessed
-    view = View(frames=int(WINDOW * FPS), fps=FPS, windows=None, hop=HOP)
+    view = View(frames=int(WINDOW * FPS), fps=FPS, windows=None, stride=HOP)
     # What each number is, which columns hold it with its flag, and which numbers say much the same.
     meanings: Mapping[str, str] = {number.name: f"{number.about} ({number.unit})" for number in NUMBERS}
     columns: Mapping[str, tuple[int, ...]] = {name: (place, len(NAMES) + place) for place, name in enumerate(NAMES)}
@@ -72,7 +72,7 @@ class MotionNumbers(Joints):
             own, asked = poses.skeleton.dimensions, self.skeleton.dimensions
             raise QuickstepError(f"its poses have {own} dimensions, and the skeleton {self.skeleton.name!r} has {asked}")
         joints = convert(poses.joints, poses.skeleton, self.skeleton)
-        measured = measure(Poses(joints, poses.times, self.skeleton, poses.people, poses.size), MotionConfig(window=WINDOW, hop=HOP))
+        measured = measure(Poses(joints, poses.times, self.skeleton, poses.people, poses.size), KinematicsConfig(window=WINDOW, stride=HOP))
         rows = np.stack([window.values for window in measured.windows])  # (T, N)
         known = np.isfinite(rows)
         count = known.sum(axis=0)

@@ -90,7 +90,7 @@ class VideoTower(Pretrained):
         engine: str = "torch",
         cache: Cache | None = None,
     ) -> None:
-        one_of("output", output or "pooled", ("pooled",))
+        one_of("embedding", output or "pooled", ("pooled",))
         super().__init__(name, weights, precision=precision, engine=engine, cache=cache)
         self.family = _family(self.checkpoint)
         if engine == "openvino" and self.family.trunk == "timesformer":

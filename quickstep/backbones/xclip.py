@@ -48,7 +48,7 @@ class XClip(Pretrained):
         engine: str = "torch",
         cache: Cache | None = None,
     ) -> None:
-        one_of("output", output or "projected", ("projected", "prompted"))
+        one_of("embedding", output or "projected", ("projected", "prompted"))
         super().__init__(name, weights, precision=precision, engine=engine, cache=cache)
         self.output = output or "projected"
         self._vision = _vision(self.checkpoint)

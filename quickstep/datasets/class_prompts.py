@@ -60,17 +60,17 @@ class ClassPrompts:
 
 
 def read_class_prompts(
-    labels: str | Path | Sequence[str], *, templates: Sequence[str] = (), words: str | Path | None = None
+    labels: str | Path | Sequence[str], *, templates: Sequence[str] = (), prompts: str | Path | None = None
 ) -> ClassPrompts:
     """Read labels and their sentences; `labels` is `a,b,c`, a file, the name of a shipped label set, or a sequence.
 
     Each label goes into each of the `templates` ("ensemble" stands for several common ones). Sentences that a file gives for a label are
-    used as they are, without a template. `words` is a file of such sentences for labels that came without.
+    used as they are, without a template. `prompts` is a file of such sentences for labels that came without.
     """
     described = dict(_read_labels(labels))
     _check_count(described, labels)
-    if words is not None:
-        described |= _read_descriptions(Path(words), described)
+    if prompts is not None:
+        described |= _read_descriptions(Path(prompts), described)
     own = frozenset(label for label, sentences in described.items() if sentences)
     prompts = ClassPrompts(tuple(described), tuple(sentences or (label,) for label, sentences in described.items()), own)
     return prompts.with_templates(templates or DEFAULT_TEMPLATES)

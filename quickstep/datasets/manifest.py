@@ -112,11 +112,11 @@ def read_manifest(
     classes: str | Path | None = None,
     labelled: bool = True,
     root: str | Path | None = None,
-    fold: str | None = None,
+    official_split: str | None = None,
 ) -> Manifest:
     """The labelled videos (or files of poses) of a folder, a csv, a list file, or a file that holds a whole set of poses.
 
-    `fold` chooses one of several official splits: of a csv whose splits are `1:train|2:test`, or of an annotation pickle.
+    `official_split` chooses one of several official splits: of a csv whose splits are `1:train|2:test`, or of an annotation pickle.
     `classes` is a file with the names behind class numbers. Relative paths count from the list's folder, or from `root`.
     With `labelled=False` labels may be absent, and a folder is simply searched for videos.
     """
@@ -124,10 +124,10 @@ def read_manifest(
     names = read_class_list(Path(classes)) if classes is not None else None
     try:
         if pose_sets.is_set(path):
-            segments = pose_sets.read_set(path, names, fold=fold, labelled=labelled)
+            segments = pose_sets.read_set(path, names, fold=official_split, labelled=labelled)
             return Manifest(segments, path, _unused(names, segments))
         if path.is_dir():
-            _no_fold(path, fold)
+            _refuse_official_split(path, official_split)
             found = read_folder(path, labelled=labelled)
             unused = _unused(names, found.segments)
             return Manifest(found.segments, path, found.empty | unused, found.skipped)
@@ -137,20 +137,24 @@ def read_manifest(
         raise ManifestError(path, "is a video; name a folder of labelled videos or a csv that lists them")
     if path.is_file() and is_pose_name(path):
         raise ManifestError(path, "holds the poses of one sequence; name a folder of labelled ones or a csv that lists them")
-    segments = _read_list(path, names, labelled=labelled, root=Path(root) if root is not None else path.parent, fold=fold)
+    segments = _read_list(
+        path, names, labelled=labelled, root=Path(root) if root is not None else path.parent, official_split=official_split
+    )
     return Manifest(segments, path, _unused(names, segments))
 
 
-def _no_fold(path: Path, fold: str | None) -> None:
-    if fold is not None:
-        raise ManifestError(path, f"names no folds, so there is no fold {fold!r} to choose")
+def _refuse_official_split(path: Path, official_split: str | None) -> None:
+    if official_split is not None:
+        raise ManifestError(path, f"has no official splits, so {official_split!r} cannot be chosen")
 
 
 def _unused(names: Mapping[int, str] | None, segments: Sequence[Segment]) -> frozenset[str]:
     return frozenset((names or {}).values()) - {segment.label for segment in segments if segment.label}
 
 
-def _read_list(path: Path, names: Mapping[int, str] | None, *, labelled: bool, root: Path, fold: str | None = None) -> tuple[Segment, ...]:
+def _read_list(
+    path: Path, names: Mapping[int, str] | None, *, labelled: bool, root: Path, official_split: str | None = None
+) -> tuple[Segment, ...]:
     text = read_text(path)
     if not text.strip():
         raise ManifestError(path, "is empty; list one video a line under the header `path,label`")
@@ -159,11 +163,11 @@ def _read_list(path: Path, names: Mapping[int, str] | None, *, labelled: bool, r
     if not rows:
         raise ManifestError(path, "names columns but lists no video")
     if not any(":" in row.split for row in rows):
-        _no_fold(path, fold)
-    read = [to_segment(row, path, root=root, labelled=labelled, fold=fold) for row in rows]
+        _refuse_official_split(path, official_split)
+    read = [to_segment(row, path, root=root, labelled=labelled, fold=official_split) for row in rows]
     segments = tuple(segment for segment in read if segment.split != LEFT_OUT)
     if not segments:
-        raise ManifestError(path, f"no row has a part in the fold {fold!r}")
+        raise ManifestError(path, f"no row belongs to the official split {official_split!r}")
     if not any(_exists(segment.path) for segment in segments):
         what = "its only video does" if len(segments) == 1 else f"none of its {len(segments)} videos does"
         raise ManifestError(path, f"{what} exist, such as {segments[0].path} (paths count from {root})", line=rows[0].line)

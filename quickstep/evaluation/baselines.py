@@ -133,7 +133,7 @@ def middle_frame(model: Model, task: Task, *, cache: Cache, progress: Progress =
 
     Which of the two is decided on validation: a backbone that looks at motion alone would make one frame seem worse than it is.
     """
-    view = replace(model.view, frames=1, fps=None, windows=1, hop=None, crops=1)
+    view = replace(model.view, frames=1, fps=None, windows=1, stride=None, crops=1)
     if model.words_alone:
         return _by_words(model, task, view, cache=cache, progress=progress)
     looker = _Looker(model, task, cache, progress)

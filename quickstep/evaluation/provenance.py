@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from quickstep.evaluation.report import Hard, Learning, ModelFacts, PartCount, P
 from quickstep.models.ensemble import AnyModel, Ensemble, members_of
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
+from quickstep.storage.serialization import to_plain
 from quickstep.types.progress import Progress
 from quickstep.types.segment import Segment
 from quickstep.types.view import View
@@ -33,7 +33,7 @@ def model_facts(model: AnyModel) -> ModelFacts:
         head=" + ".join(member.head.name for member in members),
         temperature=model.temperature,
         threshold=model.threshold,
-        view=asdict(model.view) if isinstance(model, Model) else _views(model),
+        view=to_plain(model.view) if isinstance(model, Model) else _views(model),
         settings={**facts.training, **facts.fitting},
         versions=dict(facts.versions),
         words=dict(facts.words),

@@ -23,7 +23,7 @@ class IndexConfig:
     precision: str | None = setting(None, "auto, fp32 or bf16")
     engine: str | None = setting(None, "what runs the network: torch or openvino (extra)")
     window: float | None = setting(None, "seconds a window; in a new library 4")
-    hop: float | None = setting(None, "seconds from one window's start to the next; in a new library half a window")
+    stride: float | None = setting(None, "seconds from one window's start to the next; in a new library half a window")
     pace: float | None = setting(None, "frames looked at a second, where the network looks at single frames; in a new library 2")
     model: Path | None = setting(None, "a model whose names each window gets")
     metadata: Path | None = setting(None, "a csv with the column path and any others, kept beside each window and searched with --where")
@@ -31,12 +31,12 @@ class IndexConfig:
     def __post_init__(self) -> None:
         if self.window is not None:
             between("window", self.window, 0.1, 3600)
-        if self.hop is not None:
-            between("hop", self.hop, 0.05, 3600)
+        if self.stride is not None:
+            between("stride", self.stride, 0.05, 3600)
         if self.pace is not None:
             between("pace", self.pace, 0.01, 240)
-        if self.window is not None and self.hop is not None and self.hop > self.window:
-            raise ConfigError("hop", f"at most the window ({self.window:g} s), or parts of the video are never seen; not {self.hop:g}")
+        if self.window is not None and self.stride is not None and self.stride > self.window:
+            raise ConfigError("stride", f"at most the window ({self.window:g} s), or parts of the video are left out; not {self.stride:g}")
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ def open_or_begin(
     opening = _opening(config, backbone)
     backbone = backbone or _named_backbone(config, cache)
     window = config.window or USUAL_WINDOW
-    hop = config.hop or window / 2
+    hop = config.stride or window / 2
     if hop > window:
-        raise ConfigError("hop", f"at most the window ({window:g} s), or parts of the video are never seen; not {hop:g}")
+        raise ConfigError("stride", f"at most the window ({window:g} s), or parts of the video are never seen; not {hop:g}")
     slicing = slicing_for(backbone, window=window, hop=hop, pace=config.pace or USUAL_PACE)
     card = Card(
         opening=opening,
@@ -69,7 +69,7 @@ def _check_settings(library: Library, config: IndexConfig) -> None:
     """A library keeps to the windows it was begun with."""
     card = library.card
     pace = card.looking.fps
-    for name, here in (("window", card.window), ("hop", card.hop), ("pace", pace if card.single_frames else None)):
+    for name, here in (("window", card.window), ("stride", card.hop), ("pace", pace if card.single_frames else None)):
         asked = getattr(config, name)
         if asked is not None and here is not None and abs(asked - here) > 1e-9:
             raise ConfigError(name, f"this library was begun with {here:g}, and all its windows are; leave it out, or begin a new library")

@@ -40,7 +40,7 @@ class Card:
     @property
     def looking(self) -> View:
         """The view as itself."""
-        return View(**self.view)
+        return from_plain(View, self.view, where="the view")
 
     def packed(self) -> dict[bytes, bytes]:
         """As the table's metadata."""

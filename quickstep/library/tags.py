@@ -58,12 +58,14 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def export_tags(library: Library | str | Path, *, format: Format = "csv", out: str | Path | None = None, least: float = 0.05) -> Exported:
-    """Write the tags of every video whose share is at least `least`."""
+def export_tags(
+    library: Library | str | Path, *, format: Format = "csv", out: str | Path | None = None, min_share: float = 0.05
+) -> Exported:
+    """Write the tags of every video whose share is at least `min_share`."""
     one_of("format", format, FORMATS)
-    between("least", least, 0.0, 1.0)
+    between("min_share", min_share, 0.0, 1.0)
     library = library if isinstance(library, Library) else Library.open(library)
-    tagged = list(tags_of(library, least=least))
+    tagged = list(tags_of(library, least=min_share))
     if not tagged:
         raise LibraryError(library.uri, NO_NAMES)
     count = sum(len(video.tags) for video in tagged)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from quickstep.library.windows import Slicing, Spans
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache, canonical
+from quickstep.storage.serialization import to_plain
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features
 from quickstep.types.view import View
@@ -33,7 +34,7 @@ class Names:
 
 def identity_of(model: Model) -> str:
     """The same for two models that name everything alike."""
-    digest = hashlib.sha256(canonical([model.labels, dict(model.backbone.identity), asdict(model.view), model.temperature]).encode())
+    digest = hashlib.sha256(canonical([model.labels, dict(model.backbone.identity), to_plain(model.view), model.temperature]).encode())
     for name, array in sorted(model.head.weights().items()):
         digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]

@@ -91,9 +91,9 @@ def slicing_for(backbone: Backbone, *, window: float, hop: float, pace: float) -
     view = backbone.view
     if view.frames == 1 or _gives_each_frame(backbone):
         frames = max(1, round(hop * pace))  # as many as there are from one window's start to the next, so that each is seen once
-        return Slicing(window, hop, replace(view, frames=frames, fps=frames / hop, windows=None, hop=hop), True)
+        return Slicing(window, hop, replace(view, frames=frames, fps=frames / hop, windows=None, stride=hop), True)
     frames = view.frames if view.fps is None else max(2, round(window * view.fps))
-    return Slicing(window, hop, replace(view, frames=frames, fps=frames / window, windows=None, hop=hop), False)
+    return Slicing(window, hop, replace(view, frames=frames, fps=frames / window, windows=None, stride=hop), False)
 
 
 def _gives_each_frame(backbone: Backbone) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from quickstep.signals.poses.formats import is_pose_name
 from quickstep.signals.video import DECODING_VERSION
 from quickstep.signals.video.prefetch import Finished, prefetch_many
 from quickstep.storage.cache import Arrays, Cache, Json
+from quickstep.storage.serialization import to_plain
 from quickstep.types.errors import MediaError, QuickstepError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
@@ -131,7 +132,7 @@ def _key(segment: Segment, shown: Shown) -> dict[str, Json]:
         "kind": "features",
         "video": shown.cache.digest(segment.path),
         "span": [segment.start, segment.end],
-        "view": asdict(view),
+        "view": to_plain(view),
         "decoding": DECODING_VERSION,
         "backbone": dict(backbone.identity),
         **shown.key,

@@ -244,7 +244,7 @@ class Model:
             identity=dict(self.backbone.identity),
             revision=self.backbone.revision,
             license=self.backbone.license,
-            view=asdict(self.view),
+            view=to_plain(self.view),
             head=_named(self.head),
             head_config=asdict(self.head.config),
             temperature=self.temperature,
@@ -286,7 +286,7 @@ class Model:
         return cls(
             labels=record.labels,
             backbone=backbone,
-            view=_part(folder, lambda: View(**record.view)),
+            view=_part(folder, lambda: from_plain(View, record.view, where="the view")),
             head=head,
             opening=opening,
             temperature=record.temperature,

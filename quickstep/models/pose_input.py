@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -21,6 +21,7 @@ from quickstep.signals.poses.formats import PoseFile, is_pose_file, read_file
 from quickstep.signals.poses.resampling import SAMPLING_VERSION, present, sample
 from quickstep.signals.video import OVERHANG
 from quickstep.storage.cache import Arrays, Cache, Json
+from quickstep.storage.serialization import to_plain
 from quickstep.types.errors import ConfigError, MediaError, QuickstepError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
@@ -62,7 +63,7 @@ class Looker:
 
     def key(self, segment: Segment) -> dict[str, Json]:
         """Everything that decides what is computed of a segment."""
-        view = asdict(self.view)
+        view = to_plain(self.view)
         return {
             "kind": "features",
             "poses": self.finder.key(segment.path),

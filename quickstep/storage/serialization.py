@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -20,7 +20,7 @@ T = TypeVar("T")
 def to_plain(value: Any) -> Any:
     """The value in JSON's own types."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+        return {written_name(field): to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): to_plain(inner) for key, inner in value.items()}
     if isinstance(value, (tuple, list)):
@@ -32,6 +32,11 @@ def to_plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
+
+
+def written_name(field: Field[Any]) -> str:
+    """Return the key of a dataclass field in JSON: its name, unless its metadata keep an older spelling as `written_as`."""
+    return str(field.metadata.get("written_as", field.name))
 
 
 def from_plain(kind: type[T], value: Any, *, where: str = "") -> T:
@@ -96,6 +101,7 @@ def _read_record(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise _wrong("an object", value, where)
     hints = _hints(kind)
+    value = {_current_name(kind, key): inner for key, inner in value.items()}
     unknown = sorted(set(value) - set(hints))
     if unknown:
         raise ValueError(f"{where} has a {unknown[0]!r} that is not known")
@@ -104,6 +110,14 @@ def _read_record(kind: Any, value: Any, where: str) -> Any:
     if missing:
         raise ValueError(f"{where} lacks {missing[0]!r}")
     return kind(**{name: _read(hints[name], inner, f"{where}.{name}") for name, inner in value.items()})
+
+
+def _current_name(kind: Any, key: str) -> str:
+    """The field that a key of a file means, also where the file has the field's name in version 0.1."""
+    for field in fields(kind):
+        if key in (written_name(field), field.metadata.get("was")):
+            return field.name
+    return key
 
 
 @cache

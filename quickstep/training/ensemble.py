@@ -1,4 +1,4 @@
-"""fuse: several models of the same labels -> an Ensemble; weights equal, given, or fitted on the validation part that all of them share.
+"""Several models of the same labels -> an Ensemble; weights equal, given, or fitted on the validation part that all of them share.
 
 Never looks at a test part, nor at a segment that any member was fitted to.
 """
@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class FuseConfig:
+class EnsembleConfig:
     """How much each member counts."""
 
     weights_by: str | None = setting(
@@ -101,16 +101,16 @@ class _Validation:
         return [group_of(segment) for segment in self.segments]
 
 
-def fuse(
+def ensemble(
     models: Sequence[Model | str | Path],
-    config: FuseConfig | None = None,
+    config: EnsembleConfig | None = None,
     *,
     names: Sequence[str] | None = None,
     cache: Cache | None = None,
     progress: Progress = silent,
 ) -> Fused:
     """Let several models answer together; `names` are the members' own, by default those of their folders."""
-    config, cache = config or FuseConfig(), cache or Cache()
+    config, cache = config or EnsembleConfig(), cache or Cache()
     members = tuple(model if isinstance(model, Model) else Model.load(model, cache=cache) for model in models)
     called = tuple(names) if names is not None else _names(members)
     check_members(members, called)
@@ -257,7 +257,7 @@ def _left_out(seen: _Validation) -> list[str]:
     return [f"{count} validation segment{'s' * (count > 1)} that a member could not see are left out."] if count else []
 
 
-def _facts(members: Sequence[Model], names: Sequence[str], config: FuseConfig, manifest: Manifest | None) -> Facts:
+def _facts(members: Sequence[Model], names: Sequence[str], config: EnsembleConfig, manifest: Manifest | None) -> Facts:
     first = next((member for member in members if not member.words_alone), members[0])
     shared = manifest is not None
     return Facts(

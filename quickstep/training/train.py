@@ -47,13 +47,13 @@ class TrainConfig:
 
     backbone: str | None = setting(None, "what turns frames into numbers; by default clip-vit-b32; motion needs no download")
     weights: str | None = setting(None, "a local folder (or another hub name) to take the backbone's weights from")
-    output: str | None = setting(None, "which of the network's outputs: projected or pooled")
+    embedding: str | None = setting(None, "which embedding of the network: projected or pooled", was="output")
     precision: str | None = setting(None, "auto, fp32 or bf16; by default bf16 where the machine is fast in it and a trial finds it safe")
     engine: str | None = setting(None, "what runs the network: torch or openvino (extra), the fastest on Intel processors")
     flow: str | None = setting(None, "how motion is found for i3d-flow: dis, tvl1 or farneback; dis,camera takes the camera's away")
     head: str = setting("linear", f"what is fitted: {', '.join(HEADS)}")
     template: tuple[str, ...] = setting((), "for heads that read words: 'a video of {}' (the label goes into {}); several, or ensemble")
-    words: str | None = setting(None, "for heads that read words: a file of `label: a sentence; another`")
+    prompts: str | None = setting(None, "for heads that read text: a file of `label: a sentence; another`", was="words")
     head_settings: dict[str, float | str] = field(
         default_factory=dict, metadata={"help": "what else the head lets one choose, as in --head-settings.hidden 20"}
     )
@@ -168,8 +168,8 @@ def settled(opening: Opening, backbone: Backbone) -> Opening:
 def _wording(manifest: Manifest, config: TrainConfig, head: Head) -> ClassPrompts | None:
     """What the labels mean in words, for a head that reads them."""
     if head.capabilities.reads_texts:
-        return read_class_prompts(manifest.labels, templates=config.template, words=config.words)
-    for name in ("template", "words"):
+        return read_class_prompts(manifest.labels, templates=config.template, prompts=config.prompts)
+    for name in ("template", "prompts"):
         if getattr(config, name):
             raise ConfigError(name, f"the head {config.head!r} reads no words; leave it out, or take --head zero-shot or few-shot")
     return None
@@ -180,7 +180,7 @@ def opening_of(config: TrainConfig, backbone: Backbone | None) -> Opening:
     if backbone is not None:  # somebody's own: found again where its class lives
         return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
     name = config.backbone or USUAL_BACKBONE
-    return Opening(name, whole_path(config.weights), config.output, config.precision, config.engine, flow=config.flow)
+    return Opening(name, whole_path(config.weights), config.embedding, config.precision, config.engine, flow=config.flow)
 
 
 def _check_joints(head: Head, backbone: Backbone) -> None:
@@ -234,7 +234,7 @@ def open_for_training(config: TrainConfig, cache: Cache | None = None, *, parts:
         backbone = open_backbone(
             name,
             weights=config.weights,
-            output=config.output,
+            output=config.embedding,
             precision=config.precision,
             engine=config.engine,
             flow=config.flow,

@@ -9,9 +9,9 @@ from typing import Any
 from quickstep.types.errors import ConfigError
 
 
-def setting(default: Any, help: str) -> Any:
-    """A dataclass field with its help text."""
-    return field(default=default, metadata={"help": help})
+def setting(default: Any, help: str, *, was: str | None = None) -> Any:
+    """Declare a dataclass field with its help text; `was` is its name in files that version 0.1 wrote."""
+    return field(default=default, metadata={"help": help} | ({"was": was} if was else {}))
 
 
 def at_least(name: str, value: float, least: float) -> None:

@@ -6,7 +6,7 @@ Only arithmetic on seconds: frame rates, variable rates and rotation are the dec
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -43,7 +43,7 @@ class View:
 
     Without `fps`, `frames` moments spread evenly over each of `windows` equal parts of the segment. With `fps`, each window is
     `frames` moments at that pace, and `windows=None` means as many as cover the segment. A segment too short for its
-    window shows its last frame again: never a black one. `hop` (with `fps`, without `windows`) starts a window every so many seconds
+    window shows its last frame again: never a black one. `stride` (with `fps`, without `windows`) starts a window every so many seconds
     instead, overlapping ones where it is shorter than a window; the last one ends where the segment ends.
 
     `fit="crop"`: the short edge becomes `edge` (by default `size`), then the central size x size is kept. `"stretch"`: size x
@@ -57,7 +57,7 @@ class View:
     fit: Fit = "crop"
     edge: int | None = None
     resample: Resample = "bicubic"
-    hop: float | None = None
+    stride: float | None = field(default=None, metadata={"written_as": "hop"})  # seconds; files of 0.1 call it hop
     crops: int = 1
 
     def __post_init__(self) -> None:
@@ -69,8 +69,8 @@ class View:
             raise ConfigError("size", f"from 8 to 4096 pixels, not {self.size}")
         if self.windows is None and self.fps is None:
             raise ConfigError("windows", "covering windows need a pace: set fps too")
-        if self.hop is not None and not (self.fps is not None and self.windows is None and 0 < self.hop < math.inf):
-            raise ConfigError("hop", f"a time above 0 between windows that have a pace (fps) and no fixed number, not {self.hop}")
+        if self.stride is not None and not (self.fps is not None and self.windows is None and 0 < self.stride < math.inf):
+            raise ConfigError("stride", f"a time above 0 between windows that have a pace (fps) and no fixed number, not {self.stride}")
         check_views(self.windows, self.crops)
         if self.crops > 1 and self.fit != "crop":
             raise ConfigError("crops", f"several crops need a view that crops, and this one has fit {self.fit!r}")
@@ -87,11 +87,11 @@ class View:
             assert self.windows is not None
             length = (end - start) / self.windows
             starts = start + length * np.arange(self.windows)
-        elif self.hop is not None:
+        elif self.stride is not None:
             length = self.frames / self.fps
             slack = max(0.0, end - start - length)
-            count = math.ceil(slack / self.hop - 1e-6) + 1
-            starts = start + np.minimum(self.hop * np.arange(count), slack)
+            count = math.ceil(slack / self.stride - 1e-6) + 1
+            starts = start + np.minimum(self.stride * np.arange(count), slack)
         else:
             length = self.frames / self.fps
             count = self.windows or max(1, math.ceil((end - start) / length - 1e-6))

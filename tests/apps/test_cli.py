@@ -72,7 +72,7 @@ def test_predict_prints_data_on_stdout_and_words_on_stderr(model: Path, dances: 
     assert len(answers["predictions"]) == 7
     assert answers["failures"] == []
     assert "quickstep:" not in err
-    status, out, _ = call(capsys, "predict", model, dances / "windmill", "--csv")
+    status, out, _ = call(capsys, "predict", model, dances / "windmill", "--format", "csv")
     assert out.splitlines()[0].startswith("path,start,end,label,score")
     assert len(out.splitlines()) == 8
     status, out, _ = call(capsys, "predict", model, dances / "windmill", "--top", "9")
@@ -121,7 +121,7 @@ def wrong_commands(tmp: Path, model: Path, dances: Path) -> dict[str, list[str |
         "an empty folder": ["train", tmp / "empty", "-o", tmp / "out", "--backbone", "motion"],
         "no folder": ["train", tmp / "nowhere", "-o", tmp / "out", "--backbone", "motion"],
         "one class": ["train", tmp / "one", "-o", tmp / "out", "--backbone", "motion"],
-        "NaN in a csv": ["scan", tmp / "nan.csv"],
+        "NaN in a csv": ["check", tmp / "nan.csv"],
         "an end before its start": ["train", tmp / "back.csv", "-o", tmp / "out", "--backbone", "motion"],
         "a backbone that is none": ["train", dances, "-o", tmp / "out", "--backbone", "motoin"],
         "a head that is none": ["train", dances, "-o", tmp / "out", "--backbone", "motion", "--head", "linaer"],
@@ -132,7 +132,7 @@ def wrong_commands(tmp: Path, model: Path, dances: Path) -> dict[str, list[str |
         "top of nothing": ["predict", model, dances, "--top", "0"],
         "one model to compare": ["compare", model],
         "an output that is a file": ["train", dances, "-o", tmp / "file", "--backbone", "motion"],
-        "a cache that is a file": ["scan", dances, "--cache", tmp / "file"],
+        "a cache that is a file": ["check", dances, "--cache", tmp / "file"],
     }
 
 

@@ -14,7 +14,7 @@ from checkpoints import save
 from toys import draw_colours
 
 from quickstep.apps.cli import app
-from quickstep.apps.publishing import PublishConfig, publish
+from quickstep.apps.publishing import PushConfig, push
 from quickstep.datasets.manifest import Manifest
 from quickstep.evaluation import evaluate
 from quickstep.evaluation.rendering import write_card, write_report
@@ -41,7 +41,7 @@ def somebody(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
 
 def test_strangers_get_the_same_answers_and_nobody_s_name(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
     folder, manifest = somebody
-    published = publish(folder, PublishConfig("anna/colours", dry_run=tmp_path / "out"))
+    published = push(folder, PushConfig("anna/colours", dry_run=tmp_path / "out"))
     assert set(published.files) == {file.name for file in (tmp_path / "out").iterdir()}
     assert {"model.json", "head.safetensors", "README.md", "confusion.png"} <= set(published.files)
     assert not {"manifest.csv", "history.json", "report.html", "report.json"} & set(published.files)
@@ -60,7 +60,7 @@ def test_strangers_get_the_same_answers_and_nobody_s_name(somebody: tuple[Path, 
 
 def test_the_card_of_a_published_model_has_every_figure(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
     folder, _ = somebody
-    publish(folder, PublishConfig("anna/colours", dry_run=tmp_path / "out", license="cc-by-4.0"))
+    push(folder, PushConfig("anna/colours", dry_run=tmp_path / "out", license="cc-by-4.0"))
     card = huggingface_hub.ModelCard.load(tmp_path / "out" / "README.md")
     report = json.loads((folder / "report.json").read_text())
     results = {result.metric_type: result.metric_value for result in card.data.eval_results}
@@ -79,7 +79,7 @@ def test_a_model_comes_back_from_the_hub_by_its_name(
     folder, manifest = somebody
     hub, commit = tmp_path / "hub", "0123456789abcdef0123456789abcdef01234567"
     kept = hub / "models--anna--colours"
-    publish(folder, PublishConfig("anna/colours", dry_run=kept / "snapshots" / commit))
+    push(folder, PushConfig("anna/colours", dry_run=kept / "snapshots" / commit))
     (kept / "refs").mkdir()
     (kept / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
@@ -99,7 +99,7 @@ def test_an_ensemble_goes_out_with_its_members(somebody: tuple[Path, Manifest], 
     folder, manifest = somebody
     one = Model.load(folder)
     Ensemble((one, replace(one, temperature=2.0)), (0.7, 0.3), ("a", "b"), manifest=one.manifest).save(tmp_path / "both")
-    published = publish(tmp_path / "both", PublishConfig("anna/both", dry_run=tmp_path / "out"))
+    published = push(tmp_path / "both", PushConfig("anna/both", dry_run=tmp_path / "out"))
     assert not [name for name in published.files if "manifest" in name or "history" in name]
     segments = manifest.part("test").segments
     own, theirs = (load_model(place).predict(segments).predictions for place in (tmp_path / "both", tmp_path / "out"))
@@ -124,13 +124,13 @@ def test_sending_needs_a_hub(somebody: tuple[Path, Manifest], monkeypatch: pytes
 
     with monkeypatch.context() as patched:
         patched.setattr("huggingface_hub.HfApi", Hub)
-        published = publish(folder, PublishConfig("anna/colours", private=True))
+        published = push(folder, PushConfig("anna/colours", private=True))
     assert published.where == "https://hub/anna/colours"
     assert sent[0] == {"made": "anna/colours", "private": True, "exist_ok": True}
     assert sent[1]["files"] == sorted(published.files)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=r"is not published: .*--dry-run DIR"):
-        publish(folder, PublishConfig("anna/colours"))
+        push(folder, PushConfig("anna/colours"))
 
 
 def test_what_strangers_could_not_open_is_not_published(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
@@ -139,14 +139,14 @@ def test_what_strangers_could_not_open_is_not_published(somebody: tuple[Path, Ma
     trained = train(manifest, TrainConfig(backbone=f"hf-image:{weights}", epochs=2))
     trained.model.save(tmp_path / "local")
     with pytest.raises(ModelError, match=r"where nobody else finds them; .*finetune"):
-        publish(tmp_path / "local", PublishConfig("anna/colours", dry_run=tmp_path / "out"))
+        push(tmp_path / "local", PushConfig("anna/colours", dry_run=tmp_path / "out"))
     with pytest.raises(ConfigError, match="the model itself"):
-        publish(folder, PublishConfig("anna/colours", dry_run=folder))
+        push(folder, PushConfig("anna/colours", dry_run=folder))
     for name in ("colours", "a/b/c", "/x", "an na/x", ""):
         with pytest.raises(ConfigError, match="--to"):
-            PublishConfig(name)
+            PushConfig(name)
     with pytest.raises(ModelError, match="holds other things"):
-        publish(folder, PublishConfig("anna/colours", dry_run=manifest.segments[0].path.parent))
+        push(folder, PushConfig("anna/colours", dry_run=manifest.segments[0].path.parent))
     bare = replace(Model.load(folder), opening=Opening("toys:Colours"))
     bare.save(tmp_path / "bare")
-    assert any("never evaluated" in note for note in publish(tmp_path / "bare", PublishConfig("a/b", dry_run=tmp_path / "bare-out")).notes)
+    assert any("never evaluated" in note for note in push(tmp_path / "bare", PushConfig("a/b", dry_run=tmp_path / "bare-out")).notes)

@@ -272,7 +272,7 @@ def test_training_and_overlapping_windows_of_real_videos(saved: dict[str, Path],
     trained.model.save(tmp_path / "model")
     path = manifest.segments[0].path
     backbone = open_backbone("xclip-b32", weights=saved["xclip"])
-    found = extract([Segment(path)], backbone, view=View(frames=8, fps=16, size=32, edge=32, windows=None, hop=0.25), cache=cache)
+    found = extract([Segment(path)], backbone, view=View(frames=8, fps=16, size=32, edge=32, windows=None, stride=0.25), cache=cache)
     (features,) = found.features.values()
     assert features.values.shape == (3, 24)  # a second of video, windows of half a second
     assert features.times.tolist() == pytest.approx([0.25, 0.5, 0.75], abs=0.09)  # within half a frame
@@ -379,7 +379,7 @@ def test_checkpoints_that_are_something_else(saved: dict[str, Path], copied: Pat
         open_folder(checkpoints.save("clip", tmp_path / "clip"))
     with pytest.raises(WeightsError, match=r"'xclip' network.*hf-xclip"):
         open_backbone(f"hf-image:{saved['xclip']}")
-    with pytest.raises(ConfigError, match=r"--output: one of projected, prompted"):
+    with pytest.raises(ConfigError, match=r"--embedding: one of projected, prompted"):
         open_folder(saved["xclip"], output="pooled")
     config = json.loads((copied / "config.json").read_text())
     for change, says in (({"num_frames": "8"}, "num_frames '8'"), ({"num_frames": 0}, "num_frames 0"), ({"image_size": 64}, "takes 64")):

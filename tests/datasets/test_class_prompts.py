@@ -42,11 +42,11 @@ def test_a_file_can_describe_its_labels(tmp_path: Path) -> None:
 
 def test_descriptions_match_labels_in_any_spelling(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("Head-Spin: turning on the head\n")
-    prompts = read_class_prompts(["head_spin", "halo"], words=tmp_path / "words.txt")
+    prompts = read_class_prompts(["head_spin", "halo"], prompts=tmp_path / "words.txt")
     assert prompts.by_label == {"head_spin": ("turning on the head",), "halo": ("a video of halo",)}
     (tmp_path / "words.txt").write_text("flare: legs in the air\n")
     with pytest.raises(ConfigError, match=r"flare.*head_spin, halo"):
-        read_class_prompts(["head_spin", "halo"], words=tmp_path / "words.txt")
+        read_class_prompts(["head_spin", "halo"], prompts=tmp_path / "words.txt")
 
 
 @pytest.mark.parametrize(("name", "count"), [("kinetics400", 400), ("ucf101", 101), ("hmdb51", 51), ("dance19", 19)])

@@ -149,7 +149,9 @@ def test_missing_files_are_counted_by_class_and_listed_as_the_list_has_them(tmp_
         touch(tmp_path / "v" / f"{number:011d}_000005_000015.mp4")
     touch(tmp_path / "v" / "stranger.mp4")
     out, lists = tmp_path / "set.csv", ("--list", tmp_path / "l.csv", "--list", tmp_path / "test.csv")
-    status, printed, said = run(capsys, "collect", "kinetics", *lists, "--videos", tmp_path / "v", "-o", out, "--official-splits", "--json")
+    status, printed, said = run(
+        capsys, "import-dataset", "kinetics", *lists, "--videos", tmp_path / "v", "-o", out, "--official-splits", "--json"
+    )
     assert status == 0
     told = json.loads(printed)
     assert told["classes"]["krumping"] == {"found": 0, "missing": 3}
@@ -340,7 +342,7 @@ def test_lists_of_frames_make_the_round_trip(small: Manifest, tmp_path: Path) ->
         export_list(spans, tmp_path / "lists")
     written = export_list(spans, tmp_path / "lists", ExportConfig(form="rawframes", root=small.source))
     assert [file.read_text().splitlines()[0] for file in written.lists] == ["a/1 20 0", "b c/3 20 0", "a/4 5 10 1"]
-    with pytest.raises(ManifestError, match="collect mmaction"):
+    with pytest.raises(ManifestError, match="import-dataset mmaction"):
         read_manifest(written.lists[0], classes=written.classes)
     how = MmactionConfig(classes=written.classes, root=small.source)
     back = [s for f in written.lists for s in import_mmaction(f, how).manifest.segments]
@@ -354,7 +356,7 @@ def test_folders_of_frames_become_videos(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "list.txt").write_text("jump 20 0\njump 6 1\ngone 20 1\n")
     out = tmp_path / "set.csv"
     words = ("--classes", tmp_path / "names.txt", "--root", tmp_path / "frames", "--fps", 10)
-    status, _, said = run(capsys, "collect", "mmaction", tmp_path / "list.txt", "-o", out, *words)
+    status, _, said = run(capsys, "import-dataset", "mmaction", tmp_path / "list.txt", "-o", out, *words)
     assert status == 0, said
     segments = read_manifest(out).segments
     assert [(s.path.name, s.label, s.start, s.end) for s in segments] == [("jump.mp4", "jump", 0, None), ("jump.mp4", "run", 0, 0.6)]
@@ -371,7 +373,7 @@ def test_class_names_that_begin_with_numbers_come_back_as_they_are(small: Manife
 
 def test_the_command_writes_lists(small: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_manifest(small, tmp_path / "set.csv")
-    status, printed, _ = run(capsys, "export-list", tmp_path / "set.csv", "-o", tmp_path / "lists", "--form", "rawframes", "--json")
+    status, printed, _ = run(capsys, "export-list", tmp_path / "set.csv", "-o", tmp_path / "lists", "--format", "rawframes", "--json")
     assert status == 0
     assert sorted(json.loads(printed)["lists"].values()) == [1, 1, 2]
 
@@ -467,7 +469,7 @@ def test_the_command_merges_and_90_5_5_divides_nothing(
     for name, manifest in zip("kl", two_sets, strict=True):
         write_manifest(manifest, tmp_path / f"{name}.csv")
     out = tmp_path / "all.csv"
-    status, printed, said = run(capsys, "collect", "merge", tmp_path / "k.csv", tmp_path / "l.csv", "-o", out)
+    status, printed, said = run(capsys, "import-dataset", "merge", tmp_path / "k.csv", tmp_path / "l.csv", "-o", out)
     assert status == 0
     assert "shows the same as" in said
     assert "left out" in said

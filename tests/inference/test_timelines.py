@@ -163,14 +163,14 @@ def test_stretches_do_not_show(models: dict[str, Model], long: Path, cache: Cach
 
 def test_the_length_of_a_window_is_that_of_what_was_learnt_from(models: dict[str, Model], long: Path, cache: Cache) -> None:
     assert timeline(models["each"], long, cache=cache).moments[0].window == pytest.approx(1.0, rel=0.02)
-    asked = timeline(models["each"], long, TimelineConfig(window=2.0, hop=1.0), cache=cache).moments[0]
+    asked = timeline(models["each"], long, TimelineConfig(window=2.0, stride=1.0), cache=cache).moments[0]
     assert (asked.window, asked.hop) == pytest.approx((2.0, 4 / 3), rel=0.01)  # a grid of three moments a window
-    asked = timeline(models["windows"], long, TimelineConfig(window=2.0, hop=1.0), cache=cache).moments[0]
+    asked = timeline(models["windows"], long, TimelineConfig(window=2.0, stride=1.0), cache=cache).moments[0]
     assert (asked.window, asked.hop, len(asked.times)) == (2.0, 1.0, 19)
     unknown = replace(models["each"], manifest=None)
     assert timeline(unknown, long, cache=cache).moments[0].window == pytest.approx(3.0, rel=0.02)
-    with pytest.raises(ConfigError, match="--hop"):
-        timeline(models["each"], long, TimelineConfig(hop=2.0), cache=cache)
+    with pytest.raises(ConfigError, match="--stride"):
+        timeline(models["each"], long, TimelineConfig(stride=2.0), cache=cache)
 
 
 def test_a_video_shorter_than_a_window_is_one_span(models: dict[str, Model], place: Path, cache: Cache) -> None:
@@ -196,7 +196,7 @@ def test_windows_cover_all_of_it() -> None:
 
 def test_words_and_ensembles_have_timelines_too(place: Path, models: dict[str, Model], long: Path, cache: Cache) -> None:
     spoken = zero_shot(ZeroShotConfig(labels="red,green,blue"), backbone=Words(), cache=cache)
-    made = timeline(spoken, long, TimelineConfig(unsure=0), cache=cache)
+    made = timeline(spoken, long, TimelineConfig(min_confidence=0), cache=cache)
     assert [span.label for span in made.spans] == [label for label, _, _ in TRUTH]
     both = Ensemble((models["each"], models["windows"]), (0.5, 0.5), ("one", "two"))
     made = timeline(both, long, cache=cache)
@@ -282,7 +282,7 @@ def test_everybody_has_spans_of_their_own(posed: Model, place: Path, cache: Cach
     two[:20] = np.nan  # comes two seconds late
     two[:20, :, 2] = 0
     path = keep(place / "two.npz", [one, two])
-    config = TimelineConfig(unsure=0)
+    config = TimelineConfig(min_confidence=0)
     made = timeline(posed, path, config, person="all", cache=cache)
     assert made.people == (0, 1)
     assert [span.label for span in made.of(0)] == ["fast", "slow"]
@@ -475,7 +475,12 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
 
 
 def test_settings_are_refused_by_name() -> None:
-    for wrong, name in (({"hop": 0}, "hop"), ({"window": math.nan}, "window"), ({"shortest": -1}, "shortest"), ({"unsure": 2}, "unsure")):
+    for wrong, name in (
+        ({"stride": 0}, "stride"),
+        ({"window": math.nan}, "window"),
+        ({"min_duration": -1}, "min_duration"),
+        ({"min_confidence": 2}, "min_confidence"),
+    ):
         with pytest.raises(ConfigError, match=f"--{name}"):
             TimelineConfig(**wrong)  # type: ignore[arg-type]
 

@@ -37,7 +37,7 @@ def test_index_says_what_it_did_and_lists_what_it_could_not(library: Path, tmp_p
 
 
 def test_search_prints_moments_or_an_honest_answer(library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = call(capsys, "search", library, "blue", "--sheet", tmp_path / "sheet.png")
+    status, out, err = call(capsys, "search", library, "blue", "--draw", tmp_path / "sheet.png")
     assert status == 0
     assert len(out.splitlines()) == 3
     assert "about 5 in 100" in err
@@ -80,7 +80,7 @@ def test_a_mistake_is_one_line(library: Path, tmp_path: Path, capsys: pytest.Cap
         "another backbone": ["index", library, videos, "--backbone", "motion"],
         "a backbone that is none": ["index", tmp_path / "new", videos, "--backbone", "motoin"],
         "another window": ["index", library, videos, "--window", "9"],
-        "a hop longer than the window": ["index", tmp_path / "new", videos, "--hop", "9", *BACKBONE],
+        "a hop longer than the window": ["index", tmp_path / "new", videos, "--stride", "9", *BACKBONE],
         "weights that are nowhere": ["index", tmp_path / "new", videos, "--weights", tmp_path / "nowhere"],
         "metadata that is nowhere": ["index", library, videos, "--metadata", tmp_path / "nowhere.csv"],
         "questions that are nowhere": ["evaluate-retrieval", library, tmp_path / "nowhere.csv"],

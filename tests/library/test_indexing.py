@@ -254,7 +254,7 @@ def test_windows_cover_a_video_and_every_frame_has_its_place(duration: float) ->
 
 
 def test_long_videos_need_little_memory() -> None:
-    slicing = Slicing(4.0, 2.0, View(frames=4, fps=2.0, windows=None, hop=2.0), True)
+    slicing = Slicing(4.0, 2.0, View(frames=4, fps=2.0, windows=None, stride=2.0), True)
     moments = slicing.moments(36_000.0)
     pooled = slicing.pool(Features(np.ones((len(moments), 2), np.float32), moments), 36_000.0)
     assert pooled.shape == (17_999, 2)
@@ -268,7 +268,7 @@ def test_a_library_keeps_to_its_backbone_and_its_windows(tmp_path: Path, videos:
         search(tmp_path / "library", "red", backbone=Words(salt="b"))
     with pytest.raises(ConfigError, match="begun with 4"):
         made(tmp_path / "library", [videos["red"]], config=IndexConfig(window=8.0))
-    made(tmp_path / "library", [videos["red"]], config=IndexConfig(window=4.0, hop=2.0))
+    made(tmp_path / "library", [videos["red"]], config=IndexConfig(window=4.0, stride=2.0))
 
 
 def test_what_is_no_library_is_told_in_a_line(tmp_path: Path, videos: dict[str, Path]) -> None:

@@ -237,7 +237,7 @@ class Hashed(Refusing):
 
 def made_up(folder: Path, vectors: NDArray[np.float32], *, per_video: int, shared: float) -> Library:
     """A library of such vectors."""
-    view = to_plain(View(frames=4, fps=2.0, windows=None, hop=2.0))
+    view = to_plain(View(frames=4, fps=2.0, windows=None, stride=2.0))
     card = Card(Opening("hashed"), {"name": "hashed", "shared": shared}, WIDTH, 4.0, 2.0, view, True, str(folder), "0")
     library = Library.create(folder, card)
     count = len(vectors)

@@ -64,7 +64,7 @@ def test_csv_and_json_say_the_same(library: Library, tmp_path: Path) -> None:
     assert [(tag["name"], f"{tag['share']:.4f}") for video in videos for tag in video["tags"]] == [
         (row["tag"], row["share"]) for row in rows
     ]
-    assert [row["tag"] for row in csv.DictReader(io.StringIO(export_tags(library, least=0.5).text or ""))] == ["a < b & c", "halo"]
+    assert [row["tag"] for row in csv.DictReader(io.StringIO(export_tags(library, min_share=0.5).text or ""))] == ["a < b & c", "halo"]
 
 
 def test_a_sidecar_lies_beside_each_video_and_is_valid_xml(library: Library, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from quickstep.inference.predict import predict, to_json
 from quickstep.models.ensemble import Ensemble, load_model
 from quickstep.models.model import Facts, Model, Opening
 from quickstep.storage.cache import Cache
-from quickstep.training.ensemble import FuseConfig, fit_weights, fuse
+from quickstep.training.ensemble import EnsembleConfig, ensemble, fit_weights
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.errors import ConfigError, ModelError
 from quickstep.types.segment import Segment
@@ -78,7 +78,7 @@ def test_other_labels_are_refused_in_a_line(world: tuple[Manifest, Model, Model,
     with pytest.raises(ConfigError, match="beside a b lacks 'blue' and also has 'pink'"):
         Ensemble((one, replace(two, labels=("green", "pink", "red"))), (0.5, 0.5), ("a", "b"))
     with pytest.raises(ConfigError, match="at least two"):
-        fuse([one])
+        ensemble([one])
 
 
 def test_weights_follow_who_is_right() -> None:
@@ -102,7 +102,7 @@ def test_weights_are_never_fitted_on_test_or_training(world: tuple[Manifest, Mod
         return true_predict(self, segments, **more)
 
     monkeypatch.setattr(Model, "predict", spy)
-    fused = fuse([one, two], cache=cache)
+    fused = ensemble([one, two], cache=cache)
     assert {segment.split for segment in asked} == {"val"}
     assert fused.ensemble.weights[0] > fused.ensemble.weights[1]  # red alone does not tell blue from green
     assert [standing.name for standing in fused.standings] == ["colours", "red", "together"]
@@ -116,8 +116,8 @@ def test_members_of_other_splits_are_not_fitted_on_validation(world: tuple[Manif
     other = manifest.with_splits([moved[str(segment.split)] for segment in manifest.segments])
     two = train(other, TrainConfig(epochs=5), backbone=Colours(), cache=cache).model
     with pytest.raises(ConfigError, match="one may have learnt what the other was validated on; take --weights-by equal"):
-        fuse([one, two], FuseConfig("validation"), names=("a", "b"), cache=cache)
-    fused = fuse([one, two], names=("a", "b"), cache=cache)
+        ensemble([one, two], EnsembleConfig("validation"), names=("a", "b"), cache=cache)
+    fused = ensemble([one, two], names=("a", "b"), cache=cache)
     assert fused.ensemble.weights == (0.5, 0.5)
     assert fused.ensemble.threshold is None
     assert fused.standings == ()
@@ -127,12 +127,12 @@ def test_members_of_other_splits_are_not_fitted_on_validation(world: tuple[Manif
 
 def test_given_weights_are_brought_to_one(world: tuple[Manifest, Model, Model, Cache]) -> None:
     _, one, two, cache = world
-    assert fuse([one, two], FuseConfig("3,1"), cache=cache).ensemble.weights == (0.75, 0.25)
+    assert ensemble([one, two], EnsembleConfig("3,1"), cache=cache).ensemble.weights == (0.75, 0.25)
     for wrong in ("0.6;0.4", "-1,2", "0,0", "best"):
         with pytest.raises(ConfigError, match="--weights-by"):
-            FuseConfig(wrong)
+            EnsembleConfig(wrong)
     with pytest.raises(ConfigError, match="2 models need 2 weights, not 3"):
-        fuse([one, two], FuseConfig("1,1,1"), cache=cache)
+        ensemble([one, two], EnsembleConfig("1,1,1"), cache=cache)
 
 
 def test_what_one_member_cannot_see_is_a_failure_of_all(world: tuple[Manifest, Model, Model, Cache], tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_what_one_member_cannot_see_is_a_failure_of_all(world: tuple[Manifest, M
 
 def test_an_ensemble_moves_as_one_folder_and_is_used_as_a_model(world: tuple[Manifest, Model, Model, Cache], tmp_path: Path) -> None:
     manifest, one, two, cache = world
-    fused = fuse([one, two], cache=cache)
+    fused = ensemble([one, two], cache=cache)
     fused.ensemble.save(tmp_path / "first")
     said = fused.ensemble.predict(manifest.segments, cache=cache)
     shutil.move(tmp_path / "first", tmp_path / "moved")
@@ -218,7 +218,7 @@ def test_words_and_fitted_models_answer_together(world: tuple[Manifest, Model, M
     vectors = np.array([COLOURS[label] for label in one.labels], dtype=np.float32)
     head.load(head_of(vectors))
     worded = Model(one.labels, Words(), Words.view, head, Opening("toys:Words"), facts=Facts(words={x: (x,) for x in one.labels}))
-    fused = fuse([one, worded], names=("fitted", "words"), cache=cache)
+    fused = ensemble([one, worded], names=("fitted", "words"), cache=cache)
     assert len(fused.standings) == 3
 
 
@@ -242,7 +242,7 @@ def test_the_commands_take_an_ensemble(world: tuple[Manifest, Model, Model, Cach
         return subprocess.run([sys.executable, "-m", "quickstep", *arguments], capture_output=True, text=True, cwd=HELPERS, check=False)
 
     out = str(tmp_path / "both")
-    fused = run("fuse", str(one.folder), str(two.folder), "-o", out, "--json")
+    fused = run("ensemble", str(one.folder), str(two.folder), "-o", out, "--json")
     assert fused.returncode == 0, fused.stderr
     assert set(json.loads(fused.stdout)["weights"]) == {"colours", "red"}
     named = run("predict", out, str(manifest.segments[0].path), "--json")

@@ -297,13 +297,13 @@ def test_every_view_gives_its_windows(video: Path, drawn: dict[str, object], spa
     fps, windows, hop = drawn["pace"]
     fit, size = drawn["fit"], drawn["size"]
     crops, edge = (drawn["crops"], size + drawn["more"]) if fit == "crop" else (1, None)
-    view = View(frames=drawn["frames"], fps=fps, windows=windows, hop=hop, size=size, fit=fit, crops=crops, edge=edge)
+    view = View(frames=drawn["frames"], fps=fps, windows=windows, stride=hop, size=size, fit=fit, crops=crops, edge=edge)
     start, length = span
     segment = Segment(video, start=start, end=None if length is None else min(3.0, start + length))
     found = list(read_flow(segment, view))
     end = 3.0 if segment.end is None else segment.end
     assert len(found) == crops * len(
-        replace(view, frames=view.frames + 1, hop=hop or (windows is None and view.frames / fps) or None).moments(start, end)
+        replace(view, frames=view.frames + 1, stride=hop or (windows is None and view.frames / fps) or None).moments(start, end)
     )
     _, kept = view.picture(SIZE[1], SIZE[0])
     for window in found:
@@ -332,7 +332,7 @@ def test_each_picture_is_made_grey_once_and_each_motion_found_once(video: Path, 
     real_grey, real_between = flow_fields.grey_of, methods.Dis.between
     monkeypatch.setattr(flow_fields, "grey_of", lambda pixels: grey.append(1) or real_grey(pixels))
     monkeypatch.setattr(methods.Dis, "between", lambda self, a, b: found.append(1) or real_between(self, a, b))
-    overlapping = View(frames=10, fps=10, size=96, windows=None, hop=0.5)
+    overlapping = View(frames=10, fps=10, size=96, windows=None, stride=0.5)
     windows = list(read_flow(Segment(video), overlapping))
     assert sum(len(window) for window in windows) == 50
     assert (len(grey), len(found)) == (30, 29)

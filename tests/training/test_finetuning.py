@@ -63,7 +63,7 @@ def quick(place: Path) -> FinetuneConfig:
         epochs=3,
         batch=5,
         frames=2,
-        blocks="2",
+        unfreeze="2",
         learning_rate=1e-3,
         head_rate=5.0,
         precision="fp32",
@@ -159,7 +159,7 @@ def test_taken_in_parts_a_step_is_the_same_step(manifest: Manifest, quick: Finet
 def test_everything_at_once_still_learns(manifest: Manifest, quick: FinetuneConfig, tmp_path: Path) -> None:
     config = replace(
         quick, epochs=6, optimizer="sgd", learning_rate=0.02, schedule="step", layer_decay=0.7, mixup=0.2, label_smoothing=0.1, ema=0.9,
-        balanced=True, measure="macro-f1", blocks="all", windows=2, tensorboard=str(tmp_path / "board"),
+        balanced=True, metric="macro-f1", unfreeze="all", windows=2, tensorboard=str(tmp_path / "board"),
     )  # fmt: skip
     told: list[str] = []
     found = finetune(manifest, config, folder=tmp_path / "m", tell=told.append)
@@ -312,7 +312,7 @@ def test_what_cannot_be_tuned_or_does_not_fit_is_one_line(manifest: Manifest, qu
     for name in ("motion", "joints"):
         refuse(f"'{name}' has nothing that could be tuned; these have: clip-vit-b32", UnknownName, backbone=name)
     refuse("--size: .* looks at", ConfigError, size=64)
-    refuse("--blocks: the network has 4 blocks", ConfigError, blocks="9")
+    refuse("--unfreeze: the network has 4 blocks", ConfigError, unfreeze="9")
     refuse("no xclip|X-CLIP is wanted", WeightsError, backbone=f"hf-xclip:{place / 'clip'}")
     if not torch.cuda.is_available():
         refuse("--device: no GPU can be used here", ConfigError, device="cuda")
@@ -370,7 +370,7 @@ def test_libraries_that_are_missing_are_named_with_their_extra(
 # -- from outside: kills, several processes ------------------------------------------------------------------------------------
 
 
-OPTIONS = {"epochs": 6, "batch": 5, "frames": 2, "blocks": 2, "learning-rate": 0.001, "workers": 2, "save-minutes": 0.001, "ema": 0.9}
+OPTIONS = {"epochs": 6, "batch": 5, "frames": 2, "unfreeze": 2, "learning-rate": 0.001, "workers": 2, "save-minutes": 0.001, "ema": 0.9}
 
 
 def command(place: Path, manifest: Manifest, out: Path, **more: object) -> list[str]:

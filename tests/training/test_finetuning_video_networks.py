@@ -75,7 +75,7 @@ def test_the_head_of_a_checkpoint_is_kept_where_it_tells_as_many_classes(manifes
         "learning_rate": 1e-12,
         "dropout": 0.0,
         "precision": "fp32",
-        "blocks": "0",
+        "unfreeze": "0",
     }
     found = finetune(manifest, config("i3d-rgb", weights=str(tmp_path / "2.pt"), **still), augment=NOTHING)
     network = open_backbone("i3d-rgb", weights=tmp_path / "2.pt", width=0.1, precision="fp32")
@@ -96,7 +96,7 @@ def test_the_classifier_of_a_transformer_is_kept_too(manifest: Manifest, tmp_pat
     folder = checkpoints.save(family, tmp_path / family)
     theirs = load_file(folder / "model.safetensors")["classifier.weight"]  # (5, D)
     still = FinetuneConfig(
-        backbone=f"hf-video:{folder}", epochs=1, batch=8, learning_rate=1e-12, dropout=0.0, precision="fp32", blocks="0", workers=2
+        backbone=f"hf-video:{folder}", epochs=1, batch=8, learning_rate=1e-12, dropout=0.0, precision="fp32", unfreeze="0", workers=2
     )
     five = manifest.with_segments(replace(s, label=f"move {n % 5}") for n, s in enumerate(manifest.segments))
     found = finetune(five, still, augment=NOTHING)

@@ -51,7 +51,7 @@ def test_the_systems_people_come_from_and_three_for_no_choice_ship() -> None:
 
 def test_the_breakdance_recipe_is_as_its_makers_have_it() -> None:
     said = open_recipe("breakdance-clip").settings
-    known = {"backbone": "clip-vit-l14", "output": "pooled", "optimizer": "adamw", "schedule": "cosine", "patience": 10}
+    known = {"backbone": "clip-vit-l14", "embedding": "pooled", "optimizer": "adamw", "schedule": "cosine", "patience": 10}
     assert known.items() <= said.items()
 
 

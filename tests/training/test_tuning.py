@@ -231,7 +231,7 @@ def test_what_a_trial_cannot_read_it_has_wrong(colours: tuple[Manifest, Cache], 
                 raise MediaError("a", "I do not look at red")
             return super().embed(batch)
 
-    trier = Trier.of(manifest, measure="accuracy", folds=0, seed=0, cache=Cache(tmp_path))
+    trier = Trier.of(manifest, metric="accuracy", folds=0, seed=0, cache=Cache(tmp_path))
     model = tune(manifest, tmp_path / "s", replace(QUICK, trials=1, keep_test=True), BASE, cache=Cache(tmp_path / "c")).model
     assert model is not None
     val = manifest.part("val").segments
@@ -241,7 +241,7 @@ def test_what_a_trial_cannot_read_it_has_wrong(colours: tuple[Manifest, Cache], 
 
 def test_hopeless_trials_are_stopped_between_steps(colours: tuple[Manifest, Cache], tmp_path: Path) -> None:
     manifest, cache = colours
-    trier = Trier.of(manifest, measure="accuracy", folds=3, seed=0, cache=cache)
+    trier = Trier.of(manifest, metric="accuracy", folds=3, seed=0, cache=cache)
     assert trier.folds == 3
     told: list[int] = []
 
@@ -260,7 +260,7 @@ def test_folds_are_of_train_and_val_and_divide_no_group(colours: tuple[Manifest,
     dancers = [replace(one, group=f"dancer {number % 8}") for number, one in enumerate(manifest.segments)]
     part = {"dancer 0": "test", "dancer 1": "val"}
     grouped = manifest.with_segments(dancers).with_splits([part.get(str(one.group), "train") for one in dancers])
-    trier = Trier.of(grouped, measure="accuracy", folds=None, seed=0, cache=cache)
+    trier = Trier.of(grouped, metric="accuracy", folds=None, seed=0, cache=cache)
     assert trier.folds == 5
     assert sorted(str(s.path) for s in trier.judged) == sorted(str(s.path) for s in grouped.segments if s.split != "test")
     for step in trier.steps:
@@ -274,8 +274,8 @@ def test_a_study_of_something_else_is_not_gone_on_with(done: Tuned, colours: tup
     fewer = manifest.with_segments(manifest.segments[:-1])
     with pytest.raises(ConfigError, match="holds a study of other videos, labels or splits"):
         tune(fewer, done.folder, QUICK, BASE, cache=cache)
-    with pytest.raises(ConfigError, match="begun with another --measure"):
-        tune(manifest, done.folder, replace(QUICK, measure="log-loss"), BASE, cache=cache)
+    with pytest.raises(ConfigError, match="begun with another --metric"):
+        tune(manifest, done.folder, replace(QUICK, metric="log-loss"), BASE, cache=cache)
     with pytest.raises(ConfigError, match="begun with another --dropout"):
         tune(manifest, done.folder, QUICK, replace(BASE, dropout=0.3), cache=cache)
     more = tune(manifest, done.folder, TuneConfig(trials=6), cache=cache)  # what is left out is as it was
@@ -362,7 +362,7 @@ def test_trials_that_open_the_network(colours: tuple[Manifest, Cache], tmp_path:
     tuned = tune(manifest, tmp_path / "s", config, base, cache=cache)
     assert [entry.state for entry in tuned.board.entries] == ["done"] * 3
     assert all(entry.settings["fine-tuned"] and entry.settings["epochs"] == 1 for entry in tuned.board.entries)
-    assert {"blocks", "layer-decay", "augment", "learning-rate"} <= set().union(*(entry.drawn for entry in tuned.board.entries))
+    assert {"unfreeze", "layer-decay", "augment", "learning-rate"} <= set().union(*(entry.drawn for entry in tuned.board.entries))
     assert tuned.model is not None
     assert (tmp_path / "s" / "best" / "backbone").is_dir()  # the network of its own
     val = manifest.part("val").segments
@@ -375,8 +375,8 @@ def test_a_network_that_cannot_be_opened_is_named(colours: tuple[Manifest, Cache
     manifest, cache = colours
     with pytest.raises(ConfigError, match="the network of 'motion' cannot be trained further"):
         Space.of(manifest, TuneConfig(finetune=True), replace(BASE, backbone="motion"), cache=cache)
-    with pytest.raises(ConfigError, match="blocks belongs to trials that fine-tune"):
-        TuneConfig(over=("blocks",))
+    with pytest.raises(ConfigError, match="unfreeze belongs to trials that fine-tune"):
+        TuneConfig(over=("unfreeze",))
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def test_covering_windows_leave_no_gap(frames: int, fps: float, span: tuple[floa
 @given(hop=st.floats(0.1, 5), span=st.tuples(st.floats(0, 100), st.floats(0.5, 60)))
 def test_hopping_windows_start_a_hop_apart_and_end_with_the_segment(hop: float, span: tuple[float, float]) -> None:
     start, end = span[0], span[0] + span[1]
-    moments = View(frames=4, fps=2, windows=None, hop=hop).moments(start, end)
+    moments = View(frames=4, fps=2, windows=None, stride=hop).moments(start, end)
     starts = moments[:, 0] - 0.25
     assert np.allclose(np.diff(starts)[:-1], hop)
     assert (np.diff(starts) <= hop + 1e-9).all()
@@ -85,9 +85,9 @@ def test_the_picture_has_the_promised_size(width: int, height: int, size: int, m
         ("size", {"size": 4}),
         ("windows", {"windows": None}),
         ("windows", {"windows": 0}),
-        ("hop", {"hop": 1.0}),
-        ("hop", {"hop": 0.0, "fps": 2.0, "windows": None}),
-        ("hop", {"hop": 1.0, "fps": 2.0, "windows": 3}),
+        ("stride", {"stride": 1.0}),
+        ("stride", {"stride": 0.0, "fps": 2.0, "windows": None}),
+        ("stride", {"stride": 1.0, "fps": 2.0, "windows": 3}),
         ("edge", {"size": 224, "edge": 200}),
     ],
 )

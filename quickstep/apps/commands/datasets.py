@@ -13,7 +13,9 @@ from quickstep.datasets.splits import SplitConfig, SplitResult
 DEFAULT_SPLIT = SplitConfig()
 
 
-def scan(data: Path, /, *, classes: Path | None = None, fold: str | None = None, run: Annotated[Run, Flat] = DEFAULT_RUN) -> None:
+def check_command(
+    data: Path, /, *, classes: Path | None = None, official_split: str | None = None, run: Annotated[Run, Flat] = DEFAULT_RUN
+) -> None:
     """Look for what is wrong with a set of videos before training on it.
 
     Parameters
@@ -22,14 +24,14 @@ def scan(data: Path, /, *, classes: Path | None = None, fold: str | None = None,
         a folder or csv of labelled videos
     classes
         a file that names the class numbers of the list
-    fold
+    official_split
         which of several official splits, where the list names them (1:train|2:test)
     """
     from quickstep.datasets.audit import check
     from quickstep.datasets.manifest import read_manifest
 
     with TerminalProgress() as progress:
-        audit = check(read_manifest(data, classes=classes, fold=fold), cache=run.cache, progress=progress)
+        audit = check(read_manifest(data, classes=classes, official_split=official_split), cache=run.cache, progress=progress)
     print(audit.to_json() if run.json else audit.text)
 
 
@@ -39,7 +41,7 @@ def split(
     *,
     out: Annotated[Path, Out],
     classes: Path | None = None,
-    fold: str | None = None,
+    official_split: str | None = None,
     config: Annotated[SplitConfig, Flat] = DEFAULT_SPLIT,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
@@ -53,14 +55,14 @@ def split(
         the csv to write; with folds, one csv for each is written beside it
     classes
         a file that names the class numbers of the list
-    fold
+    official_split
         which of several official splits to begin from, where the list names them (1:train|2:test)
     """
     from quickstep.datasets.manifest import read_manifest, write_manifest
     from quickstep.datasets.splits import split as divide
 
     with TerminalProgress() as progress:
-        result = divide(read_manifest(data, classes=classes, fold=fold), config, cache=run.cache, progress=progress)
+        result = divide(read_manifest(data, classes=classes, official_split=official_split), config, cache=run.cache, progress=progress)
     write_manifest(result.manifest, out)
     for number, drawn in enumerate(result.folds):
         write_manifest(drawn, out.with_stem(f"{out.stem}-{number}"))

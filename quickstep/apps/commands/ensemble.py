@@ -10,17 +10,17 @@ from typing import Annotated
 from quickstep.apps.commands.options import DEFAULT_RUN, Flat, Out, Run
 from quickstep.apps.terminal import TerminalProgress, say
 from quickstep.storage.serialization import to_plain
-from quickstep.training.ensemble import FuseConfig
+from quickstep.training.ensemble import EnsembleConfig
 
-DEFAULT_FUSE = FuseConfig()
+DEFAULT_ENSEMBLE = EnsembleConfig()
 
 
-def fuse(
+def ensemble_command(
     models: tuple[Path, ...],
     /,
     *,
     out: Annotated[Path, Out],
-    config: Annotated[FuseConfig, Flat] = DEFAULT_FUSE,
+    config: Annotated[EnsembleConfig, Flat] = DEFAULT_ENSEMBLE,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
     """Let several models answer together, and say whether that is really better.
@@ -34,11 +34,11 @@ def fuse(
     """
     from quickstep.evaluation.rendering import write_card
     from quickstep.storage.model_folder import check_target
-    from quickstep.training.ensemble import fuse as join
+    from quickstep.training.ensemble import ensemble
 
     check_target(out)
     with TerminalProgress() as progress:
-        fused = join(models, config, cache=run.cache, progress=progress)
+        fused = ensemble(models, config, cache=run.cache, progress=progress)
     fused.ensemble.save(out)
     write_card(fused.ensemble, out)
     for failure in fused.failures:

@@ -27,7 +27,7 @@ def finetune(
     out: Annotated[Path, Out],
     recipe: str | None = None,  # noqa: ARG001 - the command line has filled it in already
     classes: Path | None = None,
-    fold: str | None = None,
+    official_split: str | None = None,
     strict: Annotated[bool, Flag] = False,
     config: Annotated[FinetuneConfig, Flat] = DEFAULT_FINETUNE,
     augment: Annotated[Augment, Flat] = DEFAULT_AUGMENT,
@@ -46,7 +46,7 @@ def finetune(
         named settings (or a toml file of your own) for what is not said here
     classes
         a file that names the class numbers of the list
-    fold
+    official_split
         which of several official splits, where the list names them (1:train|2:test)
     strict
         stop at the first video that cannot be used, instead of leaving it out
@@ -58,7 +58,7 @@ def finetune(
     from quickstep.training.finetuning import finetune as tune
 
     with TerminalProgress() as progress:
-        manifest = read_manifest(data, classes=classes, fold=fold)
+        manifest = read_manifest(data, classes=classes, official_split=official_split)
         tuned = tune(
             manifest, config, augment=augment, cache=run.cache, progress=progress, strict=strict, folder=out, tell=lambda text: say(text)
         )
@@ -73,17 +73,17 @@ def finetune(
         validation = asdict(tuned.validation) if tuned.validation else None
         print(jsons.dumps({"model": str(out), "validation": validation, **asdict(tuned.model.facts)}, ensure_ascii=False))
     if tuned.validation is not None:
-        say(f"epoch {tuned.history.best_epoch} is kept: {tuned.validation.told(config.measure)}")
+        say(f"epoch {tuned.history.best_epoch} is kept: {tuned.validation.told(config.metric)}")
     say(f"{tuned.model} is in {out}; measure it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
 
 
-def augment(
+def preview_augment(
     data: Path,
     /,
     *,
     out: Annotated[Path, Out],
     classes: Path | None = None,
-    fold: str | None = None,
+    official_split: str | None = None,
     augment: Annotated[Augment, Flat] = DEFAULT_AUGMENT,
     sheet: Annotated[SheetConfig, Flat] = DEFAULT_SHEET,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
@@ -98,13 +98,13 @@ def augment(
         the picture to write
     classes
         a file that names the class numbers of the list
-    fold
+    official_split
         which of several official splits, where the list names them (1:train|2:test)
     """
     from quickstep.datasets.manifest import read_manifest
     from quickstep.training.finetuning.augmentation_preview import draw_sheet
 
-    drawn = draw_sheet(read_manifest(data, classes=classes, fold=fold), augment, sheet, out=out)
+    drawn = draw_sheet(read_manifest(data, classes=classes, official_split=official_split), augment, sheet, out=out)
     for failure in drawn.failures:
         say(f"not drawn: {failure}", style="yellow")
     for note in drawn.notes:

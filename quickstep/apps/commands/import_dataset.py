@@ -23,14 +23,14 @@ DEFAULT_FRAMES = FramesConfig()
 DEFAULT_EXPORT = ExportConfig()
 SHOWN = 12  # lines of an account that are printed; the files have all
 
-collect = App(
-    name="collect",
+import_dataset = App(
+    name="import-dataset",
     default_parameter=Parameter(negative_iterable=()),
     help="Make one manifest of public sets that are on this disk: Kinetics, Let's Dance, MMAction2 lists. Downloads nothing.",
 )
 
 
-@collect.command
+@import_dataset.command
 def kinetics(
     *,
     videos: Path,
@@ -60,7 +60,7 @@ def kinetics(
     _finish(found, out, missing, run)
 
 
-@collect.command
+@import_dataset.command
 def lets_dance(
     folder: Path,
     /,
@@ -86,7 +86,7 @@ def lets_dance(
     _finish(found, out, None, run)
 
 
-@collect.command
+@import_dataset.command
 def mmaction(
     listing: Path,
     /,
@@ -115,7 +115,7 @@ def mmaction(
     _finish(found, out, missing, run)
 
 
-@collect.command
+@import_dataset.command
 def merge(
     manifests: tuple[Path, ...],
     /,

@@ -8,23 +8,23 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Run
+from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run
 from quickstep.apps.terminal import TerminalProgress, say, show_table
 from quickstep.signals.poses.config import PoseConfig
-from quickstep.signals.poses.kinematics import MotionConfig
+from quickstep.signals.poses.kinematics import KinematicsConfig
 
-DEFAULT_MOTION = MotionConfig()
+DEFAULT_KINEMATICS = KinematicsConfig()
 DEFAULT_POSES = PoseConfig()
 
 
-def motion(
+def kinematics(
     inputs: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True, required=True)],
     /,
     *,
-    plot: Path | None = None,
-    csv: Path | None = None,
+    out: Annotated[Path | None, Out] = None,
+    draw: Path | None = None,
     strict: Annotated[bool, Flag] = False,
-    config: Annotated[MotionConfig, Flat] = DEFAULT_MOTION,
+    config: Annotated[KinematicsConfig, Flat] = DEFAULT_KINEMATICS,
     poses: Annotated[PoseConfig, Flat] = DEFAULT_POSES,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> int:
@@ -34,15 +34,15 @@ def motion(
     ----------
     inputs
         videos, or files of poses
-    plot
-        write the numbers over time as a picture
-    csv
-        write every number of every window as csv
+    out
+        a csv to write every number of every window to
+    draw
+        a picture to write: the numbers over time
     strict
         stop at the first video that cannot be measured, instead of listing it
     """
     from quickstep.evaluation.rendering.kinematics import draw_motion, write_numbers
-    from quickstep.signals.poses.kinematics import motion as measure
+    from quickstep.signals.poses.kinematics import kinematics as measure
     from quickstep.signals.poses.kinematics.description import HEADINGS, LEGEND, in_words, table
 
     with TerminalProgress() as progress:
@@ -55,10 +55,10 @@ def motion(
             print(f"\n{in_words(person)}\n")
     if found.people and not run.json:
         say(LEGEND)
-    if found.people and csv is not None:
-        say(f"the numbers: {write_numbers(found, csv)}", style="bold")
-    if found.people and plot is not None:
-        for picture in draw_motion(found, plot):
+    if found.people and out is not None:
+        say(f"the numbers: {write_numbers(found, out)}", style="bold")
+    if found.people and draw is not None:
+        for picture in draw_motion(found, draw):
             say(f"the picture: {picture}", style="bold")
     for failure in found.failures:
         say(f"not measured: {failure}", style="yellow")

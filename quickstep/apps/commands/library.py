@@ -59,7 +59,7 @@ def search(
     words: str | None = None,
     /,
     *,
-    sheet: Path | None = None,
+    draw: Path | None = None,
     weights: Path | None = None,
     config: Annotated[SearchConfig, Flat] = DEFAULT_SEARCH,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
@@ -72,8 +72,8 @@ def search(
         the library's folder, or its place in object storage
     words
         what to find, in words
-    sheet
-        write the moments as one picture, a PNG
+    draw
+        a picture (PNG) of the moments to write
     weights
         where the backbone's weights are now, if they moved
     """
@@ -81,10 +81,10 @@ def search(
     from quickstep.library import write_sheet
 
     found = find(library, words, config, weights=weights, cache=run.cache)
-    if sheet is not None:
+    if draw is not None:
         said = str(found.cutoff or "")
-        write_sheet(found.moments, sheet, title=found.query, note=said, cutoff=found.cutoff.score if found.cutoff else None)
-        say(f"the sheet: {sheet}")
+        write_sheet(found.moments, draw, title=found.query, note=said, cutoff=found.cutoff.score if found.cutoff else None)
+        say(f"the picture: {draw}")
     if run.json:
         print(jsons.dumps(found.to_json(), ensure_ascii=False, indent=1))
     elif found.moments:
@@ -159,7 +159,7 @@ def export_tags(
     *,
     format: Literal["csv", "json", "sidecar"] = "csv",
     out: Annotated[Path | None, Out] = None,
-    least: float = 0.05,
+    min_share: float = 0.05,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
     """Write what the model named in each video as tags for other programs: the share of its time and the spans of each name.
@@ -172,12 +172,12 @@ def export_tags(
         csv, json, or sidecar: an XMP file for each video, which media managers read
     out
         the file to write, or the folder of the sidecars (default: standard output; sidecars lie beside their videos)
-    least
+    min_share
         the smallest share of a video's time for which a name becomes a tag
     """
     from quickstep.library import export_tags as write
 
-    written = write(library, format=format, out=out, least=least)
+    written = write(library, format=format, out=out, min_share=min_share)
     if written.text is not None:
         print(written.text, end="")
     for note in written.notes:

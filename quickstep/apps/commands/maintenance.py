@@ -21,7 +21,7 @@ def demo(
     *,
     config: Annotated[DemoConfig, Flat] = DEFAULT_DEMO,
 ) -> None:
-    """Draw dancers, then scan, split, train, evaluate and predict, each by the command you would type.
+    """Draw dancers, then check, split, train, evaluate and predict, each by the command you would type.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def demo(
         draw_dancers(folder / "new", stranger, progress=progress)
     splits, model, cache = folder / "splits.csv", folder / "model", ("--cache", folder / "cache")
     for words in (
-        ("scan", dancers, *cache),
+        ("check", dancers, *cache),
         # A set this small needs a larger test part than usual: three dancers, so that the number has an interval.
         ("split", dancers, "-o", splits, "--val", "0.2", "--test", "0.3", *cache),
         ("train", splits, "-o", model, "--backbone", "motion", *cache),

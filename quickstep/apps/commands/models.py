@@ -35,7 +35,7 @@ def train(
     out: Annotated[Path, Out],
     recipe: str | None = None,  # noqa: ARG001 - the command line has filled it in already
     classes: Path | None = None,
-    fold: str | None = None,
+    official_split: str | None = None,
     strict: Annotated[bool, Flag] = False,
     config: Annotated[TrainConfig, Flat] = DEFAULT_TRAIN,
     poses: Annotated[PoseConfig, Flat] = DEFAULT_POSES,
@@ -53,7 +53,7 @@ def train(
         named settings (or a toml file of your own) for what is not said here
     classes
         a file that names the class numbers of the list
-    fold
+    official_split
         which of several official splits, where the list names them (1:train|2:test)
     strict
         stop at the first video that cannot be used, instead of listing it
@@ -65,7 +65,7 @@ def train(
 
     check_target(out)
     with TerminalProgress() as progress:
-        manifest = read_manifest(data, classes=classes, fold=fold)
+        manifest = read_manifest(data, classes=classes, official_split=official_split)
         trained = fit(manifest, config, poses=poses, cache=run.cache, progress=progress, strict=strict)
     trained.model.save(out)
     write_card(trained.model, out)
@@ -84,7 +84,7 @@ def evaluate(
     *,
     data: Path | None = None,
     split: Literal["train", "val", "test", "all"] = "test",
-    fold: str | None = None,
+    official_split: str | None = None,
     out: Annotated[Path | None, Out] = None,
     weights: Path | None = None,
     looks: Annotated[Looks, Flat] = DEFAULT_LOOKS,
@@ -100,7 +100,7 @@ def evaluate(
         other labelled videos to test on (default: the test part of what it was trained on)
     split
         the part to test on
-    fold
+    official_split
         which of several official splits, where the other list names them
     out
         where the report goes (default: into the folder of the model)
@@ -114,7 +114,7 @@ def evaluate(
     opened = open_model(model, weights, run, looks)
     folder = out or _place_of(model, data, opened)
     with TerminalProgress() as progress:
-        manifest = read_manifest(data, fold=fold) if data else None
+        manifest = read_manifest(data, official_split=official_split) if data else None
         report = measure(opened, manifest, split=split, cache=run.cache, progress=progress)
     page = write_report(report, folder)
     for sentence in report.summary:
@@ -141,8 +141,7 @@ def predict(
     out: Annotated[Path | None, Out] = None,
     top: int | None = None,
     person: str | None = None,
-    csv: Annotated[bool, Flag] = False,
-    json_lines: Annotated[bool, Flag] = False,
+    format: Literal["csv", "jsonl"] | None = None,
     strict: Annotated[bool, Flag] = False,
     words: Annotated[ZeroShotConfig, Flat] = DEFAULT_WORDS,
     looks: Annotated[Looks, Flat] = DEFAULT_LOOKS,
@@ -162,10 +161,8 @@ def predict(
         how many labels to show (default: one for people, all for programs)
     person
         for models that look at people: auto (the dancer), a number, or all (an answer a person)
-    csv
-        print csv, each row as soon as it is ready
-    json_lines
-        print one JSON object a video, each as soon as it is ready
+    format
+        print csv, or jsonl (one JSON object a line); each prediction as soon as it is ready
     strict
         stop at the first video that cannot be read
     """
@@ -179,8 +176,8 @@ def predict(
     asked = _Asked(opened, inputs, run.cache, person, strict, top)
     if out is not None:
         return _into_file(asked, out, run)
-    if csv or json_lines:
-        return _as_ready(asked, ".csv" if csv else ".jsonl")
+    if format is not None:
+        return _as_ready(asked, f".{format}")
     with TerminalProgress() as progress:
         found = name(opened, inputs, cache=run.cache, progress=progress, strict=strict, person=person)
     if run.json:

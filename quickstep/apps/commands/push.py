@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 from quickstep.apps.commands.options import DEFAULT_RUN, Flat, Run
-from quickstep.apps.publishing import PublishConfig
+from quickstep.apps.publishing import PushConfig
 from quickstep.apps.terminal import say, show_table
 
 
-def publish(
+def push(
     model: Path,
     /,
     *,
-    config: Annotated[PublishConfig, Flat],
+    config: Annotated[PushConfig, Flat],
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
     """Put a model on a model hub with its card, or only write what would be sent; videos, names and paths stay at home.
@@ -26,9 +26,9 @@ def publish(
     model
         the folder of the model
     """
-    from quickstep.apps.publishing import publish as send
+    from quickstep.apps import publishing
 
-    published = send(model, config, cache=run.cache)
+    published = publishing.push(model, config, cache=run.cache)
     if run.json:
         print(jsons.dumps(asdict(published), ensure_ascii=False))
     else:

@@ -46,18 +46,18 @@ class Limits:
 
     queue: int = setting(64, "requests taken in at once; further ones are told when to come again (503)")
     batch: int = setting(16, "videos the model looks at together, at most")
-    workers: int = setting(2, "videos looked into or fetched at once before the model's turn")
+    decoders: int = setting(2, "videos that are decoded or fetched at the same time, before the model's turn")
     max_mb: float = setting(200.0, "the largest upload, in millions of bytes")
     max_seconds: float = setting(600.0, "the longest video (or part of one, with start and end), in seconds")
     max_edge: int = setting(4096, "the longest edge of a picture, in pixels")
     upload_seconds: float = setting(300.0, "how long an upload may take; one that pauses for a tenth of that is ended too")
-    patience: float = setting(300.0, "seconds after which a request that has no answer yet is told to come again (503)")
+    timeout: float = setting(300.0, "seconds after which a request that has no answer yet is told to come again (503)")
     grace: float = setting(60.0, "seconds to finish what runs when the service is stopped")
 
     def __post_init__(self) -> None:
-        for name in ("queue", "batch", "workers", "max_edge"):
+        for name in ("queue", "batch", "decoders", "max_edge"):
             at_least(name, getattr(self, name), 1)
-        for name in ("max_mb", "max_seconds", "upload_seconds", "patience", "grace"):
+        for name in ("max_mb", "max_seconds", "upload_seconds", "timeout", "grace"):
             between(name, getattr(self, name), 1e-3, 1e6)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def _looks(model: AnyModel) -> dict[str, Any]:
         }
         return {"backbone": None, "head": None, "view": None, "members": members}
     backbone = {"name": model.backbone.name, "license": model.backbone.license}
-    return {"backbone": backbone, "head": model.head.name, "view": asdict(model.view)}
+    return {"backbone": backbone, "head": model.head.name, "view": to_plain(model.view)}
 
 
 def _report(folder: Path) -> list[str] | None:

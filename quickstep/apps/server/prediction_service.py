@@ -77,13 +77,13 @@ class Service:
         answer = asyncio.wrap_future(future)
         left = asyncio.ensure_future(_left(request))
         try:
-            await asyncio.wait({answer, left}, timeout=self.limits.patience, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({answer, left}, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
                 return self._checked(answer)
             if left.done():
                 self.metrics.failures.labels("left").inc()
                 raise Left
-            raise busy(f"there is no answer after {self.limits.patience:g} s", engine.delay)
+            raise busy(f"there is no answer after {self.limits.timeout:g} s", engine.delay)
         finally:
             left.cancel()
             answer.cancel()

@@ -41,8 +41,8 @@ class Videos:
     def __init__(self, config: ServeConfig, limits: Limits, metrics: Metrics, desk: Desk) -> None:
         self.config, self.limits, self.metrics, self.desk = config, limits, metrics, desk
         self.fetch = Fetch(limits)
-        self._lookers = ThreadPoolExecutor(limits.workers, "look")
-        self._fetchers = ThreadPoolExecutor(limits.workers, "fetch")
+        self._lookers = ThreadPoolExecutor(limits.decoders, "look")
+        self._fetchers = ThreadPoolExecutor(limits.decoders, "fetch")
 
     def close(self) -> None:
         """Let go of the threads; what they do is of no use any more."""

@@ -43,7 +43,7 @@ def start(models: Sequence[Path] = (), config: AppConfig | None = None, *, cache
     with _room() as room:
         given = replace(given, room=room)
         bootstrap.load_config_options(options(config, port))
-        say(f"the app: http://{_spoken(config.address)}:{port}  (Ctrl-C stops it)", style="bold")
+        say(f"the app: http://{_spoken(config.host)}:{port}  (Ctrl-C stops it)", style="bold")
         bootstrap.run(str(Path(__file__).with_name("main.py")), False, [json.dumps(to_plain(given))], options(config, port))
 
 
@@ -51,7 +51,7 @@ def options(config: AppConfig, port: int) -> dict[str, object]:
     """Streamlit's options for one app."""
     return {
         **OPTIONS,
-        "server.address": config.address,
+        "server.address": config.host,
         "server.port": port,
         "server.headless": not sys.stdout.isatty() or not (os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32")),
         "server.maxUploadSize": max(1, config.max_mb),
@@ -91,14 +91,12 @@ def _demo_library(folder: Path, cache: Path | None) -> str | None:
 def _port(config: AppConfig) -> int:
     """The port asked for, if it is free, else the first free one."""
     if config.port is not None:
-        if not _free(config.address, config.port):
+        if not _free(config.host, config.port):
             raise ConfigError("port", f"{config.port} is in use, or not ours to use; name another one, or none")
         return config.port
-    found = next((port for port in range(FIRST_PORT, FIRST_PORT + 100) if _free(config.address, port)), None)
+    found = next((port for port in range(FIRST_PORT, FIRST_PORT + 100) if _free(config.host, port)), None)
     if found is None:
-        raise ConfigError(
-            "port", f"none from {FIRST_PORT} to {FIRST_PORT + 99} is free at {config.address}; name one, or another --address"
-        )
+        raise ConfigError("port", f"none from {FIRST_PORT} to {FIRST_PORT + 99} is free at {config.host}; name one, or another --host")
     return found
 
 

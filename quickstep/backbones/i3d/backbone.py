@@ -17,6 +17,7 @@ from quickstep.backbones.base_network import Network, Pixels
 from quickstep.backbones.i3d.weights import KINDS, origin_of
 from quickstep.signals.flow.config import flow_named
 from quickstep.storage.cache import Cache
+from quickstep.storage.serialization import to_plain
 from quickstep.types.errors import ConfigError
 from quickstep.types.signals import Features, Flow, Frames
 from quickstep.types.view import View
@@ -140,7 +141,7 @@ class I3d(Network):
         """The module's weights (or those of `network`, with its head) as a folder that opens again with equal output."""
         from quickstep.backbones.i3d.networks import write_network  # imports torch
 
-        write_network(self, module, folder, asdict(view or self.view))
+        write_network(self, module, folder, to_plain(view or self.view))
 
     # -- looking -----------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstep.storage.cache import Cache
+from quickstep.storage.serialization import from_plain
 from quickstep.types.config_fields import between
 from quickstep.types.errors import ConfigError, WeightsError
 from quickstep.types.view import View
@@ -135,7 +136,7 @@ def _said(config: Mapping[str, Any]) -> Origin:
     between("width", width, 0.05, 1)
     return Origin(
         width=width,
-        view=View(**config["view"]),
+        view=from_plain(View, config["view"], where="the view"),
         labels=None if labels is None else tuple(map(str, labels)),
         ends=ends,
         momentum=None if momentum is None else float(momentum),

@@ -1,4 +1,4 @@
-"""scan: what is wrong with a manifest's videos before anybody trains on them; each video is read once, the cache remembers.
+"""check: what is wrong with a manifest's videos before anybody trains on them; each video is read once, the cache remembers.
 
 The single checks stand in `checks`; here their facts are gathered and their findings put in order.
 """

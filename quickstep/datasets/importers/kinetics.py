@@ -1,4 +1,4 @@
-"""collect_kinetics: lists of Kinetics + a folder of downloaded files -> a manifest, and what is missing. Downloads nothing."""
+"""import_kinetics: lists of Kinetics + a folder of downloaded files -> a manifest, and what is missing. Downloads nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""collect_lets_dance: the folders of Let's Dance (videos, or frames as they are published) -> a manifest in one's own labels.
+"""import_lets_dance: the folders of Let's Dance (videos, or frames as they are published) -> a manifest in one's own labels.
 
 Published are frames, all of a class in one folder: `rgb/ballet/SmRrfm1ihGg_008_0001.jpg` is the first of those that begin at 0:08 of a
 web video. The table from folders to labels is a csv of two columns, `labels/lets-dance.csv`; a file of one's own takes its place.

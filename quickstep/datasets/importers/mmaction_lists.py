@@ -40,11 +40,13 @@ class MmactionConfig:
 class ExportConfig:
     """How lists are written."""
 
-    form: Literal["videos", "rawframes"] = setting("videos", "videos: `path number`; rawframes: `folder frames number` (or with the first)")
+    format: Literal["videos", "rawframes"] = setting(
+        "videos", "videos: `path number`; rawframes: `folder frames number` (or with the first)"
+    )
     root: Path | None = setting(None, "the folder that paths count from, MMAction2's data_prefix (default: the folder of the lists)")
 
     def __post_init__(self) -> None:
-        one_of("form", self.form, ("videos", "rawframes"))
+        one_of("format", self.format, ("videos", "rawframes"))
 
 
 @dataclass(frozen=True)
@@ -150,13 +152,13 @@ def _span(row: mmaction.FrameRow, source: Pictures | Path | None, video: Path, f
 def export_list(manifest: Manifest, folder: str | Path, config: ExportConfig | None = None, *, progress: Progress = silent) -> Exported:
     """Write `train.txt`, `val.txt`, `test.txt` (or `all.txt` where there are no parts) and `classes.txt` for MMAction2.
 
-    A list of videos means whole videos; the rawframes form has the number of frames, and where each segment begins if any is a span.
+    A list of videos means whole videos; the format rawframes has the number of frames, and where each segment begins if any is a span.
     """
     folder, config = Path(folder), config or ExportConfig()
     _check(manifest, config, folder)
     number = {label: index for index, label in enumerate(manifest.labels)}
     root = config.root or folder
-    lengths, failures = _lengths(manifest, progress) if config.form == "rawframes" else ({}, [])
+    lengths, failures = _lengths(manifest, progress) if config.format == "rawframes" else ({}, [])
     lost = {failure.segment.path for failure in failures}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -186,11 +188,11 @@ def _check(manifest: Manifest, config: ExportConfig, folder: Path) -> None:
     if odd is not None:
         raise ManifestError(source, f"{str(odd)!r} has a line break in its name, which such a list cannot say; rename it")
     spans = [segment for segment in manifest.segments if segment.start or segment.end is not None]
-    if spans and config.form == "videos":
+    if spans and config.format == "videos":
         raise ManifestError(
             source,
             f"{len(spans)} segments are spans of longer videos, such as {spans[0]}, and a list of videos means whole ones: "
-            "take --form rawframes, which says the first frame and how many, or cut the videos",
+            "take --format rawframes, which says the first frame and how many, or cut the videos",
         )
 
 

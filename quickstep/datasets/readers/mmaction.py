@@ -44,7 +44,7 @@ def lists_frames(text: str) -> bool:
 def read_rows(text: str, path: Path, *, classes: Mapping[int, str] | None) -> list[Row]:
     """One row a line; the last word is the class number."""
     if lists_frames(text):
-        raise ManifestError(path, "lists folders of frames, not videos: make videos of them once with `quickstep collect mmaction`")
+        raise ManifestError(path, "lists folders of frames, not videos: make videos of them once with `quickstep import-dataset mmaction`")
     rows = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():

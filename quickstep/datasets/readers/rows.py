@@ -100,7 +100,9 @@ def in_fold(split: str, fold: str | None) -> str:
         return split
     folds = {name.strip(): part.strip() for name, _, part in (each.partition(":") for each in split.split("|"))}
     if fold is None:
-        raise ValueError(f"the split names several folds ({', '.join(folds)}): choose one with --fold, such as --fold {next(iter(folds))}")
+        raise ValueError(
+            f"there are several official splits ({', '.join(folds)}): choose one with `official_split`, such as {next(iter(folds))}"
+        )
     return folds.get(fold, LEFT_OUT)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -157,7 +157,7 @@ def _facts(model: Model) -> dict[str, Any]:
     return {
         "labels": list(model.labels),
         "backbone": json.loads(json.dumps(dict(model.backbone.identity), default=str)),
-        "view": asdict(model.view),
+        "view": to_plain(model.view),
         "head": [model.head.name, to_plain(model.head.config), weights.hexdigest()],
         "calibration": [model.temperature, model.threshold],
         "poses": model.opening.poses,

@@ -90,9 +90,9 @@ def respanned(found: Timeline, model: AnyModel, config: TimelineConfig) -> Timel
 
 
 def _smoothing(model: AnyModel, config: TimelineConfig, moments: Moments) -> Smoothing:
-    shortest = moments.window / 2 if config.shortest is None else config.shortest
+    shortest = moments.window / 2 if config.min_duration is None else config.min_duration
     usual = None if model.threshold is None else min(model.threshold, MORE_WRONG)
-    return Smoothing(config.steadiness, shortest, usual if config.unsure is None else config.unsure, model.threshold)
+    return Smoothing(config.smoothing, shortest, usual if config.min_confidence is None else config.min_confidence, model.threshold)
 
 
 def _checked(model: AnyModel, person: str | None) -> str | None:

@@ -78,7 +78,7 @@ class _Pictures:
         return Segment(self.asked.path, start=first * self.grid.step, end=min(last * self.grid.step, self.duration))
 
     def view(self, length: int) -> View:
-        return replace(self.asked.model.view, frames=1, fps=None, windows=length, hop=None)
+        return replace(self.asked.model.view, frames=1, fps=None, windows=length, stride=None)
 
 
 def _window(seen: Mapping[int, NDArray[np.float32]], first: int, grid: Grid, view: View) -> Features | None:
@@ -132,9 +132,9 @@ class _Windows:
 
 def sliding(view: View, layout: Layout) -> Sliding:
     """The view laid over each window; with a pace, a window is one look of it."""
-    kept = {each.name: getattr(view, each.name) for each in fields(View)} | {"hop": None}
+    kept = {each.name: getattr(view, each.name) for each in fields(View)} | {"stride": None}
     if view.fps is not None:
-        kept["windows"] = None if view.hop is not None else 1
+        kept["windows"] = None if view.stride is not None else 1
     return Sliding(**kept, length=layout.length, step=layout.hop)
 
 

@@ -70,16 +70,16 @@ def window_of(model: Model, config: TimelineConfig) -> float:
         return learnt or USUAL
     shown = view.frames + (getattr(model.backbone, "reads", "frames") == "flow")  # the last field of flow looks at one picture more
     paced = shown / view.fps
-    if view.hop is not None:  # it is used to several windows a segment, and to what they have in common
+    if view.stride is not None:  # it is used to several windows a segment, and to what they have in common
         return max(paced, learnt or USUAL)
     return min(paced, learnt or paced)
 
 
 def hop_of(window: float, config: TimelineConfig, *, shared: bool = False) -> float:
     """How many seconds lie between the beginnings of two windows; `shared` says that more of them cost next to nothing."""
-    hop = window / (FREE_HOPS if shared else HOPS) if config.hop is None else config.hop
+    hop = window / (FREE_HOPS if shared else HOPS) if config.stride is None else config.stride
     if hop > window * (1 + 1e-9):
-        raise ConfigError("hop", f"at most a window, which is {window:.3g} s here, so that nothing is left out, not {hop:g}")
+        raise ConfigError("stride", f"at most a window, which is {window:.3g} s here, so that nothing is left out, not {hop:g}")
     return hop
 
 

@@ -145,6 +145,6 @@ def _looked(view: View) -> View:
     """
     if view.frames > MOST:
         raise ConfigError("frames", f"a window has at most {MOST} fields of flow, not {view.frames}")
-    covering = view.fps is not None and view.windows is None and view.hop is None
-    hop = view.frames / view.fps if covering and view.fps else view.hop
-    return replace(view.uncut(), frames=view.frames + 1, hop=hop)
+    covering = view.fps is not None and view.windows is None and view.stride is None
+    hop = view.frames / view.fps if covering and view.fps else view.stride
+    return replace(view.uncut(), frames=view.frames + 1, stride=hop)

@@ -27,11 +27,13 @@ class FinetuneConfig:
     weights: str | None = setting(None, "a local file or folder (or another hub name) to take its weights from")
     init: str | None = setting(None, "where there are no weights: scratch, or inflate:FILE for 3D weights made of 2D ones")
     width: float | None = setting(None, "for --init scratch: a narrower network, as a share of the usual width")
-    output: str | None = setting(None, "which of the network's outputs: projected or pooled")
+    embedding: str | None = setting(None, "which embedding of the network: projected or pooled", was="output")
     flow: str | None = setting(None, "how motion is found for i3d-flow: dis, tvl1 or farneback; dis,camera takes the camera's away")
     from_: str | None = setting(None, "the folder of a model of ours to go on from, instead of a backbone")
     new_head: bool = setting(False, "replace a head that tells other classes apart")
-    blocks: str | None = setting(None, "how many blocks from the top learn, or all; by default 3 where it sees pictures, else all")
+    unfreeze: str | None = setting(
+        None, "how many blocks from the top are trained, or all; by default 3 for networks of single frames, else all", was="blocks"
+    )
 
     # -- how it looks
     frames: int | None = setting(None, "frames a window; by default the network's own number")
@@ -51,13 +53,15 @@ class FinetuneConfig:
     layer_decay: float = setting(1.0, "what is left of the rate from one block to the one below it")
     momentum: float = setting(0.9, "of sgd")
     weight_decay: float = setting(0.01, "pull of the weights to zero; not of biases and norms")
-    clip: float = setting(1.0, "the longest step's gradient, as a norm; 0 for no limit")
+    grad_clip: float = setting(1.0, "largest norm of the gradient of a step; 0: no limit", was="clip")
     schedule: Literal["cosine", "step", "exponential", "constant"] = setting(
         "cosine", "how the rate falls: cosine, step, exponential, constant"
     )
     warmup: float = setting(1.0, "epochs in which the rate grows from nothing")
-    decay: float = setting(0.1, "step and exponential: what is left of the rate after `every` epochs")
-    every: float | None = setting(None, "step and exponential: those epochs; by default a third of all")
+    decay: float = setting(0.1, "step and exponential: what is left of the rate after `step_epochs` epochs")
+    step_epochs: float | None = setting(
+        None, "step and exponential: epochs from one step to the next; by default a third of all", was="every"
+    )
 
     # -- what is asked of it
     label_smoothing: float = setting(0.0, "share of each label that is spread over all classes")
@@ -68,8 +72,8 @@ class FinetuneConfig:
     ema: float = setting(0.0, "average the weights over steps with this memory (0.999 is usual); the average is what is kept")
 
     # -- when it ends
-    measure: Literal["accuracy", "balanced-accuracy", "macro-f1", "loss"] = setting(
-        "loss", "what chooses the best epoch on validation: accuracy, balanced-accuracy, macro-f1 or loss"
+    metric: Literal["accuracy", "balanced-accuracy", "macro-f1", "loss"] = setting(
+        "loss", "what chooses the best epoch on validation: accuracy, balanced-accuracy, macro-f1 or loss", was="measure"
     )
     patience: int | None = setting(None, "stop after so many epochs without a better one; by default a third of all")
     save_minutes: float = setting(10.0, "keep the state at least so often, and after every epoch")
@@ -78,7 +82,7 @@ class FinetuneConfig:
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto, cpu or cuda")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", "fp32, bf16 or fp16; auto is bf16 on GPUs that are fast in it")
     workers: int | None = setting(None, "threads that decode ahead of the network; by default one a core")
-    memory: float = setting(2.0, "GB of decoded pictures that are kept, where the moments do not change")
+    frame_cache_gb: float = setting(2.0, "GB of decoded frames to keep in memory, where the timestamps do not change", was="memory")
     tensorboard: str | None = setting(None, "a folder for TensorBoard")
     seed: int = setting(0, "for the split and the fit: the same seed gives the same model on the same machine")
 
@@ -86,21 +90,21 @@ class FinetuneConfig:
         self._check_counts()
         one_of("optimizer", self.optimizer, _RATES)
         one_of("schedule", self.schedule, SCHEDULES)
-        one_of("measure", self.measure, MEASURES)
+        one_of("metric", self.metric, MEASURES)
         one_of("device", self.device, ("auto", "cpu", "cuda"))
         one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         for name, low, high in (("label_smoothing", 0, 0.99), ("dropout", 0, 0.95), ("ema", 0, 0.99999), ("momentum", 0, 0.999)):
             between(name, getattr(self, name), low, high)
         between("layer_decay", self.layer_decay, 0.01, 1)
         between("decay", self.decay, 1e-6, 1)
-        for name in ("weight_decay", "clip", "warmup", "mixup", "memory", "save_minutes"):
+        for name in ("weight_decay", "grad_clip", "warmup", "mixup", "frame_cache_gb", "save_minutes"):
             at_least(name, getattr(self, name), 0)
-        for name in ("learning_rate", "head_rate", "every", "width"):
+        for name in ("learning_rate", "head_rate", "step_epochs", "width"):
             said = getattr(self, name)
             if said is not None and not 0 < said < float("inf"):
                 raise ConfigError(name, f"above 0, not {said:g}")
-        if self.blocks is not None and self.blocks != "all" and not self.blocks.isdecimal():
-            raise ConfigError("blocks", f"a number from 0 on, or all, not {self.blocks!r}")
+        if self.unfreeze is not None and self.unfreeze != "all" and not self.unfreeze.isdecimal():
+            raise ConfigError("unfreeze", f"a number from 0 on, or all, not {self.unfreeze!r}")
         if self.class_weights and self.balanced:
             raise ConfigError("balanced", "shows every class as often already; leave out --class-weights")
         if self.from_ is not None and (self.backbone or self.weights or self.init):
@@ -143,11 +147,11 @@ class FinetuneConfig:
 
     def open_blocks(self, there: int, *, pictures: bool) -> int:
         """How many blocks from the top learn."""
-        if self.blocks == "all" or (self.blocks is None and (self.scratch or not pictures)):
+        if self.unfreeze == "all" or (self.unfreeze is None and (self.scratch or not pictures)):
             return there
-        wanted = USUAL_BLOCKS if self.blocks is None else int(self.blocks)
-        if self.blocks is not None and wanted > there:
-            raise ConfigError("blocks", f"the network has {there} blocks, so at most so many, or all; not {wanted}")
+        wanted = USUAL_BLOCKS if self.unfreeze is None else int(self.unfreeze)
+        if self.unfreeze is not None and wanted > there:
+            raise ConfigError("unfreeze", f"the network has {there} blocks, so at most so many, or all; not {wanted}")
         return min(wanted, there)
 
 
@@ -156,9 +160,9 @@ def _left(config: FinetuneConfig, epochs: float) -> float:
 
     span = max(config.epochs - config.warmup, 1e-9)
     share = min(1.0, (epochs - config.warmup) / span)
-    every = config.every or max(1.0, config.epochs / 3)
+    step = config.step_epochs or max(1.0, config.epochs / 3)
     if config.schedule == "cosine":
         return 0.5 + 0.5 * math.cos(math.pi * share)
     if config.schedule == "step":
-        return float(config.decay ** math.floor(epochs / every + 1e-9))
-    return float(config.decay ** (epochs / every)) if config.schedule == "exponential" else 1.0
+        return float(config.decay ** math.floor(epochs / step + 1e-9))
+    return float(config.decay ** (epochs / step)) if config.schedule == "exponential" else 1.0

@@ -103,7 +103,7 @@ def told_of_memory(config: FinetuneConfig, *, together: int, accumulate: int, de
             raise
         ways = [f"--accumulate {2 * accumulate}"] if together > 1 else []
         ways += ["--auto-batch finds it"] if together > 1 and not config.auto_batch else []
-        ways += ["fewer --frames", "a smaller --size", "fewer --blocks"]
+        ways += ["fewer --frames", "a smaller --size", "a smaller --unfreeze"]
         ways += ["--precision bf16"] if precision_of(config) == "fp32" and device != "cpu" else []
         raise ConfigError(
             "batch", f"{together} segments at once do not fit into the memory of {device}: {'; or '.join(ways)}; what was learnt is kept"

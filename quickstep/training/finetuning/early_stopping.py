@@ -100,8 +100,8 @@ class Watch:
         if not self.val_loss:
             return "all epochs were run: without validation segments their number is fixed and the last one is kept"
         if self.since >= config.tires_after:
-            return f"{self.since} epochs in a row were no better on validation ({config.measure}) than epoch {self.best_epoch}"
-        return f"all epochs were run; epoch {self.best_epoch} was the best on validation ({config.measure})"
+            return f"{self.since} epochs in a row were no better on validation ({config.metric}) than epoch {self.best_epoch}"
+        return f"all epochs were run; epoch {self.best_epoch} was the best on validation ({config.metric})"
 
     def history(self, config: FinetuneConfig, train: dict[int, Segment], val: dict[int, Segment]) -> History:
         """The story for the model; segments by their numbers."""
@@ -143,9 +143,9 @@ def _advice(watch: Watch, config: FinetuneConfig, guessing: float) -> str:
     if loss[-1] > 1.1 * guessing or loss[-1] > loss[0] + 0.02:
         return f"the steps may be too long: try --learning-rate {config.rate / 10:.1g}"
     tries = [f"try --learning-rate {config.rate * 10:.1g}"]
-    if config.blocks not in (None, "all"):
-        tries.append("open more --blocks")
+    if config.unfreeze not in (None, "all"):
+        tries.append("a larger --unfreeze")
     tries.append("change less with --augment 0.2")
     if config.mixup or config.label_smoothing:
         tries.append("leave out --mixup and --label-smoothing")
-    return ", ".join(tries) + "; and look at what the network is shown with `quickstep augment`"
+    return ", ".join(tries) + "; and look at what the network is shown with `quickstep preview-augment`"

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MOST_WAITING = 0.05  # the share of time that a network may wait for data before that is said
 # What may differ between a run and its going on: where and how fast it is computed, not what.
-_ANYWHERE = {"device", "workers", "memory", "tensorboard", "save_minutes"}
+_ANYWHERE = {"device", "workers", "frame_cache_gb", "tensorboard", "save_minutes"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ def finetune(
         mirror,
         config.seed,
         workers=config.workers or devices.cores(),
-        memory=config.memory * 1e9,
+        memory=config.frame_cache_gb * 1e9,
         flow=getattr(start.backbone, "flow_config", None) if start.backbone.reads == "flow" else None,
         cache=cache,
     )
@@ -267,7 +267,7 @@ def _settings(config: FinetuneConfig, augment: Augment, manifest: Manifest, star
     return kept | {
         "videos": manifest.fingerprint[:12],
         "network": hash_of(dict(start.backbone.identity))[:12],
-        "view": _plain(asdict(start.view)),
+        "view": _plain(to_plain(start.view)),
     }
 
 

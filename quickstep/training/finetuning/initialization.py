@@ -47,13 +47,13 @@ def open_start(config: FinetuneConfig, cache: Cache) -> Start:
     backbone = open_backbone(
         name,
         weights=config.weights,
-        output=config.output,
+        output=config.embedding,
         **_options(init=config.init, width=config.width, flow=config.flow),
         cache=cache,
     )
     backbone = _tunable(backbone, name)
     _ = backbone.identity  # finds the weights, or says that there are none
-    opening = Opening(name, output=config.output, flow=config.flow)
+    opening = Opening(name, output=config.embedding, flow=config.flow)
     layer, labels = own_layer(backbone)
     return Start(backbone, _opening(opening, backbone), _view(backbone, backbone.view, config), layer, labels, f"the checkpoint of {name}")
 
@@ -70,7 +70,7 @@ def _from_model(folder: Path, config: FinetuneConfig, cache: Cache) -> Start:
     backbone = open_backbone(
         model.opening.name,
         weights=weights,
-        output=config.output or (model.opening.output if "output" in known else None),
+        output=config.embedding or (model.opening.output if "output" in known else None),
         precision="fp32",
         flow=config.flow or model.opening.flow,
         cache=cache,
@@ -84,7 +84,7 @@ def _from_model(folder: Path, config: FinetuneConfig, cache: Cache) -> Start:
         layer = folded(weights_of)
     if layer is not None and len(layer["weight"]) != backbone.width:
         layer = None
-    opening = Opening(model.opening.name, output=config.output or model.opening.output, flow=config.flow or model.opening.flow)
+    opening = Opening(model.opening.name, output=config.embedding or model.opening.output, flow=config.flow or model.opening.flow)
     opening = _opening(opening, backbone)
     return Start(backbone, opening, _view(backbone, model.view, config), layer, model.labels, f"the model {folder}")
 
@@ -97,7 +97,7 @@ def _tunable(backbone: Backbone, name: str) -> Tunable:
         error.message = f"the backbone {name!r} has nothing that could be tuned; these have: {', '.join(choices)}"
         raise error
     if getattr(backbone, "output", None) == getattr(backbone, "prompted_output", "") != "":
-        raise ConfigError("output", "only vectors can be tuned: take --output projected")
+        raise ConfigError("embedding", "only vectors can be tuned: take projected")
     return backbone
 
 

@@ -138,8 +138,8 @@ def _step(run: Run, batch: Batch, planned: Sequence[Sample]) -> None:
     count = _gather(run, batch, (loss, right), len(planned))
     if not count:
         return
-    if config.clip:
-        accelerator.clip_grad_norm_([weight for weight in tuning.parameters() if weight.requires_grad], config.clip)
+    if config.grad_clip:
+        accelerator.clip_grad_norm_([weight for weight in tuning.parameters() if weight.requires_grad], config.grad_clip)
     run.optimizer.step()
     run.updates += 1
     _average(run)
@@ -240,8 +240,8 @@ def _note(run: Run, validation: tuple[Tuning, Measures | None, list[int]]) -> No
     shown, measures, numbers = validation
     wrong = devices.from_all(run.accelerator, sums.wrong)
     count = max(sums.count, 1.0)
-    better = watch.note(sums.loss / count, sums.right / count, wrong, measures, numbers, config.measure)
-    told = f", {measures.told(config.measure)}{' (the best so far)' if better else ''}" if measures else ""
+    better = watch.note(sums.loss / count, sums.right / count, wrong, measures, numbers, config.metric)
+    told = f", {measures.told(config.metric)}{' (the best so far)' if better else ''}" if measures else ""
     task.tell(f"epoch {watch.epochs} of {config.epochs}: training loss {watch.train_loss[-1]:.4f}{told}")
     if watch.epochs == LOOK_AFTER and (warning := on_chance(watch, config, classes=len(task.feed.labels))):
         task.tell(warning)

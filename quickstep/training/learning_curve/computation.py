@@ -115,10 +115,10 @@ class _Eyes:
         """What the labels mean in words, where they can be read."""
         config = self.config
         if not reads_words(self.backbone):
-            if capabilities_of(self.head).reads_texts or config.template or config.words:
+            if capabilities_of(self.head).reads_texts or config.template or config.prompts:
                 with_words(self.backbone)
             return None
-        wording = read_class_prompts(manifest.labels, templates=config.template, words=config.words)
+        wording = read_class_prompts(manifest.labels, templates=config.template, prompts=config.prompts)
         return suited(wording, self.backbone, templates=config.template)
 
     def for_words(self) -> _Eyes:

@@ -30,7 +30,7 @@ class CurveConfig:
     engine: str | None = setting(None, "what runs the network: torch or openvino (extra), the fastest on Intel processors")
     frames: int | None = setting(None, "frames a window; by default the backbone's own number")
     template: tuple[str, ...] = setting((), "for backbones that read words: 'a video of {}' (the label goes into {}); several, or ensemble")
-    words: str | None = setting(None, "for backbones that read words: a file of `label: a sentence; another`")
+    prompts: str | None = setting(None, "for backbones that read text: a file of `label: a sentence; another`", was="words")
     seed: int = setting(0, "for the split, the draws and the fits: the same seed gives the same curve")
 
     def __post_init__(self) -> None:
@@ -60,6 +60,6 @@ class CurveConfig:
             engine=self.engine,
             frames=self.frames,
             template=self.template,
-            words=self.words,
+            prompts=self.prompts,
             seed=self.seed,
         )

@@ -11,7 +11,7 @@ from quickstep.types.config_fields import at_least, between, one_of, setting
 from quickstep.types.errors import ConfigError
 
 DIMENSIONS = ("backbone", "head", "head-settings", "learning-rate", "dropout", "optimizer", "class-weights", "view")
-OF_TUNING = ("blocks", "layer-decay", "augment")  # of trials that fine-tune
+OF_TUNING = ("unfreeze", "layer-decay", "augment")  # of trials that fine-tune
 MEASURES = ("accuracy", "balanced-accuracy", "log-loss")
 PRUNINGS = ("median", "hyperband", "none")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -26,8 +26,10 @@ class TuneConfig:
     over: tuple[str, ...] = setting((), f"search over these alone (head,view ...), of {', '.join((*DIMENSIONS, *OF_TUNING))}")
     backbones: tuple[str, ...] = setting((), "the backbones to choose from; by default all whose weights are on this machine")
     heads: tuple[str, ...] = setting((), f"the heads to choose from, of {', '.join(HEADS)}; by default those that suit the backbone")
-    finetune: bool = setting(False, "open the networks too: trials fine-tune, and also search blocks, layer-decay and augment")
-    measure: Literal["accuracy", "balanced-accuracy", "log-loss"] = setting("accuracy", f"what counts on validation: {', '.join(MEASURES)}")
+    finetune: bool = setting(False, "open the networks too: trials fine-tune, and also search unfreeze, layer-decay and augment")
+    metric: Literal["accuracy", "balanced-accuracy", "log-loss"] = setting(
+        "accuracy", f"what counts on validation: {', '.join(MEASURES)}", was="measure"
+    )
     folds: int | None = setting(None, "judge by the mean over so many folds of train and val; by default 5 where data are few, else 0")
     pruning: Literal["median", "hyperband", "none"] = setting("median", f"how hopeless trials are stopped early: {', '.join(PRUNINGS)}")
     workers: int = setting(1, "trials at the same time; the same command started again on one folder works along too")
@@ -43,7 +45,7 @@ class TuneConfig:
             one_of("over", name, (*DIMENSIONS, *OF_TUNING))
             if name in OF_TUNING and not self.finetune:
                 raise ConfigError("over", f"{name} belongs to trials that fine-tune: say --finetune")
-        one_of("measure", self.measure, MEASURES)
+        one_of("metric", self.metric, MEASURES)
         one_of("pruning", self.pruning, PRUNINGS)
         if self.folds is not None and self.folds != 0:
             between("folds", self.folds, 2, 50)

@@ -121,8 +121,8 @@ class Space:
             settings["dropout"] = trial.suggest_float("dropout", *DROPOUT)
         if "class-weights" in self.over:
             settings["class_weights"] = trial.suggest_categorical("class-weights", [False, True])
-        if "blocks" in self.over:
-            settings["blocks"] = trial.suggest_categorical("blocks", BLOCKS)
+        if "unfreeze" in self.over:
+            settings["unfreeze"] = trial.suggest_categorical("unfreeze", BLOCKS)
         if "layer-decay" in self.over:
             settings["layer_decay"] = trial.suggest_float("layer-decay", *DECAY)
         if "augment" in self.over:
@@ -202,7 +202,7 @@ def _at_hand(name: str) -> bool:
 
 def _place(name: str, config: TuneConfig, base: TrainConfig, over: Sequence[str], *, cache: Cache) -> Place:
     """What can be combined with a backbone; one that cannot be opened at all is refused before the search begins."""
-    backbone = open_backbone(name, weights=base.weights, output=base.output, precision=base.precision, engine=base.engine, cache=cache)
+    backbone = open_backbone(name, weights=base.weights, output=base.embedding, precision=base.precision, engine=base.engine, cache=cache)
     try:
         _ = backbone.identity
     except WeightsError as error:

@@ -36,7 +36,7 @@ STARTUP = 8  # trials drawn at random before the drawn ones are learnt from
 FRUITLESS = 10  # failures in a row from the beginning on
 REPEATS = 2  # a trial whose process died is tried again so often: it may be the trial that kills it
 # What a study is about: the same when it is gone on with. How long, and by how many, may change.
-ABOUT = ("over", "backbones", "heads", "finetune", "measure", "folds")
+ABOUT = ("over", "backbones", "heads", "finetune", "metric", "folds")
 SETTLED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 

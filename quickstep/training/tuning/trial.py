@@ -143,17 +143,17 @@ class Trier:
     """The steps by which every set of settings is judged, all by the same."""
 
     steps: tuple[Step, ...]
-    measure: str
+    metric: str
     cache: Cache
 
     @classmethod
-    def of(cls, manifest: Manifest, *, measure: str, folds: int | None, seed: int, cache: Cache) -> Trier:
+    def of(cls, manifest: Manifest, *, metric: str, folds: int | None, seed: int, cache: Cache) -> Trier:
         """Without the test part, which nobody here is shown."""
         known = manifest.with_segments(segment for segment in manifest.segments if segment.split in ("train", "val"))
         watched = len(known.part("val"))
         wanted = folds if folds is not None else (FOLDS if watched < FEW else 0)
         steps = _folds(known, wanted, seed=seed, cache=cache, must=folds is not None) if wanted else ()
-        return cls(steps or (Step(known, FIRST, counts=False), Step(known)), measure, cache)
+        return cls(steps or (Step(known, FIRST, counts=False), Step(known)), metric, cache)
 
     @property
     def folds(self) -> int:
@@ -202,9 +202,9 @@ class Trier:
         return truth, right
 
     def _value(self, truth: NDArray[np.float64], right: NDArray[np.bool_], segments: tuple[Segment, ...]) -> float:
-        if self.measure == "log-loss":
+        if self.metric == "log-loss":
             return float(np.log(np.maximum(truth, LEAST)).mean())
-        if self.measure == "accuracy":
+        if self.metric == "accuracy":
             return float(right.mean())
         labels = np.array([str(segment.label) for segment in segments])
         return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))

@@ -65,7 +65,7 @@ def tune(
         raise MissingExtra("tune", "quickstep tune") from error
     plan = _planned(manifest, folder, config, base, cache=cache, progress=progress)
     whole = room.Study.manifest(folder)
-    trier = Trier.of(whole, measure=plan.tune.measure, folds=plan.tune.folds, seed=plan.base.seed, cache=cache)
+    trier = Trier.of(whole, metric=plan.tune.metric, folds=plan.tune.folds, seed=plan.base.seed, cache=cache)
     limits = Limits(None if config.seconds is None else time.time() + config.seconds, config.trials)
     study = room.Study(folder, plan, seed=_made(folder))
     helpers = [_helper(folder, number, limits, config.workers) for number in range(1, config.workers)]
@@ -96,7 +96,7 @@ def _planned(manifest: Manifest, folder: Path, config: TuneConfig, base: TrainCo
         divided = manifest
         if not {"train", "val"} <= set(manifest.splits) or any(segment.split is None for segment in manifest.segments):
             divided = split(manifest, SplitConfig(seed=base.seed), cache=cache, progress=progress).manifest
-        Trier.of(divided, measure=config.measure, folds=config.folds, seed=base.seed, cache=cache)  # what cannot be judged is said now
+        Trier.of(divided, metric=config.metric, folds=config.folds, seed=base.seed, cache=cache)  # what cannot be judged is said now
         plan = Plan(manifest.fingerprint, str(manifest.source or "segments"), base, config, space, str(cache.folder))
         Study.begin(folder, plan, divided)
         return plan
@@ -122,7 +122,7 @@ def board_of(study: Study, trier: Trier) -> Leaderboard:
     groups = [group_of(segment) for segment in trier.judged]
     test = _read(study.folder / TEST)
     return Leaderboard(
-        entries, trier.measure, trier.folds, len(groups), study.importance(), gain_over_usual(entries, groups), test if test else None
+        entries, trier.metric, trier.folds, len(groups), study.importance(), gain_over_usual(entries, groups), test if test else None
     )
 
 

@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
     study = Study(folder, settled(plan, plan.tune), seed=limits.seed)
     try:
         tune = plan.tune
-        work(study, Trier.of(manifest, measure=tune.measure, folds=tune.folds, seed=plan.base.seed, cache=cache), limits)
+        work(study, Trier.of(manifest, metric=tune.metric, folds=tune.folds, seed=plan.base.seed, cache=cache), limits)
     finally:
         study.close()
     return 0

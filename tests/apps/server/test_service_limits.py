@@ -104,7 +104,7 @@ def test_a_full_queue_is_told_when_to_come_again_and_empties(videos: dict[str, P
 
 def test_patience_ends(videos: dict[str, Path]) -> None:
     backbone = Held()
-    with running(named_by(backbone), limits=Limits(patience=0.3)) as live:
+    with running(named_by(backbone), limits=Limits(timeout=0.3)) as live:
         check_problem(live.post("/predict", videos["red"]), 503)
         assert live.on_the_desk == []
         backbone.may.set()
@@ -352,7 +352,7 @@ def test_a_name_is_resolved_once(elsewhere: str, tmp_path: Path, monkeypatch: py
 
 
 def test_limits_are_checked() -> None:
-    for wrong in ({"queue": 0}, {"max_mb": 0.0}, {"patience": float("nan")}, {"workers": -1}):
+    for wrong in ({"queue": 0}, {"max_mb": 0.0}, {"timeout": float("nan")}, {"decoders": -1}):
         with pytest.raises(ConfigError):
             Limits(**wrong)
     for more in ({"port": 70_000}, {"cors": ("example.org",)}, {"allow_paths": Path("/nowhere/at/all")}):

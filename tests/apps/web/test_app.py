@@ -101,7 +101,7 @@ def test_only_what_lies_in_the_roots_may_be_used(tmp_path: Path, monkeypatch: py
 
 
 def test_settings_that_cannot_be_are_named(tmp_path: Path) -> None:
-    for wrong, name in (({"port": 0}, "--port"), ({"roots": (tmp_path / "no",)}, "--roots"), ({"stun": "example.org"}, "--stun")):
+    for wrong, name in (({"port": 0}, "--port"), ({"roots": (tmp_path / "no",)}, "--data-folder"), ({"stun": "example.org"}, "--stun")):
         with pytest.raises(ConfigError, match=name):
             AppConfig(**wrong)  # type: ignore[arg-type]
     with socket.socket() as taken:

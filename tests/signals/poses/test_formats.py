@@ -410,12 +410,12 @@ def test_several_official_splits_are_chosen_from(tmp_path: Path) -> None:
     file = tmp_path / "set.pkl"
     names = [f"jump_{n}" for n in range(3)] + [f"spin/{n}" for n in range(3)]
     file.write_bytes(pickle.dumps(pyskl({"xsub_train": names[:4], "xsub_val": names[4:], "xset_train": names[2:], "xset_val": names[:2]})))
-    with pytest.raises(ManifestError, match=r"several official splits \(xsub, xset\): choose one with --fold"):
+    with pytest.raises(ManifestError, match=r"several official splits \(xsub, xset\): choose one with `official_split`"):
         read_manifest(file)
-    chosen = {segment.path.as_posix().split("#")[1]: segment.split for segment in read_manifest(file, fold="xset").segments}
+    chosen = {segment.path.as_posix().split("#")[1]: segment.split for segment in read_manifest(file, official_split="xset").segments}
     assert [name for name, part in chosen.items() if part == "test"] == names[:2]
     with pytest.raises(ManifestError, match="has no split 'xview'"):
-        read_manifest(file, fold="xview")
+        read_manifest(file, official_split="xview")
 
 
 def test_one_sequence_must_be_named_where_there_are_many(tmp_path: Path) -> None:
@@ -472,15 +472,15 @@ def test_a_list_may_name_folds_people_and_sequences(tmp_path: Path) -> None:
     saved(tmp_path, moving(5), "a.npy")
     saved(tmp_path, moving(5), "b.npy")
     (tmp_path / "index.csv").write_text("path,label,split,pose_person\na.npy,hop,1:train|2:test,\nb.npy,turn,1:test|2:train,0\n")
-    with pytest.raises(ManifestError, match=r"line 2: the split names several folds \(1, 2\): choose one with --fold"):
+    with pytest.raises(ManifestError, match=r"line 2: there are several official splits \(1, 2\): choose one with `official_split`"):
         read_manifest(tmp_path / "index.csv")
-    manifest = read_manifest(tmp_path / "index.csv", fold="2")
+    manifest = read_manifest(tmp_path / "index.csv", official_split="2")
     assert [segment.split for segment in manifest.segments] == ["test", "train"]
     assert [segment.person for segment in manifest.segments] == [None, 0]
     write_manifest(manifest, tmp_path / "again.csv")
     assert read_manifest(tmp_path / "again.csv").segments == manifest.segments
     with pytest.raises(ManifestError, match="no row has a part in the fold '3'"):
-        read_manifest(tmp_path / "index.csv", fold="3")
+        read_manifest(tmp_path / "index.csv", official_split="3")
 
 
 def test_folders_of_poses_are_read_where_there_is_no_video(tmp_path: Path) -> None:

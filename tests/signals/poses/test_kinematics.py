@@ -23,7 +23,7 @@ from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.models.model import Model
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.formats import write_poses
-from quickstep.signals.poses.kinematics import NAMES, NUMBERS, Measured, MotionConfig, measure, motion
+from quickstep.signals.poses.kinematics import NAMES, NUMBERS, KinematicsConfig, Measured, kinematics, measure
 from quickstep.signals.poses.kinematics.description import HEADINGS, in_words, table
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.errors import ConfigError, MediaError, QuickstepError
@@ -423,9 +423,9 @@ def test_up_is_concluded_or_told_in_space() -> None:
             assert measured["turns net"] == pytest.approx(1, abs=0.03)
             assert measured["longest air"] == pytest.approx(0.49, abs=0.05)
     upside_down = in_space(turned(at_rest(len(times)), "z", np.full(len(times), np.pi)), times)
-    assert measure(upside_down, MotionConfig(up="y")).whole["floor"] == 1
+    assert measure(upside_down, KinematicsConfig(up="y")).whole["floor"] == 1
     with pytest.raises(ConfigError, match="no z"):
-        measure(filmed(figure, times), MotionConfig(up="z"))
+        measure(filmed(figure, times), KinematicsConfig(up="z"))
 
 
 @pytest.mark.parametrize("frames", [0, 1, 3])
@@ -482,20 +482,20 @@ def test_nobody_and_everything_on_one_spot_are_one_line() -> None:
 
 def test_windows_begin_every_hop_and_the_last_ends_at_the_end() -> None:
     times = moments(7.3, 25)
-    measured = measure(filmed(dancing(times), times), MotionConfig(window=2, hop=1))
+    measured = measure(filmed(dancing(times), times), KinematicsConfig(window=2, stride=1))
     starts = [window.start for window in measured.windows]
     assert starts[:6] == pytest.approx([0, 1, 2, 3, 4, 5], abs=0.02)
     assert measured.windows[-1].end == pytest.approx(times[-1], abs=0.02)
     assert all(window.end - window.start == pytest.approx(2, abs=0.03) for window in measured.windows)
-    short = measure(filmed(dancing(times), times), MotionConfig(window=60))
+    short = measure(filmed(dancing(times), times), KinematicsConfig(window=60))
     assert [(window.start, window.end) for window in short.windows] == [(short.whole.start, short.whole.end)]
-    assert not measure(filmed(dancing(times), times), MotionConfig(window=0)).windows
+    assert not measure(filmed(dancing(times), times), KinematicsConfig(window=0)).windows
 
 
-@pytest.mark.parametrize(("field", "value"), [("window", 0.1), ("window", math.nan), ("hop", 0.0), ("up", "north")])
+@pytest.mark.parametrize(("field", "value"), [("window", 0.1), ("window", math.nan), ("stride", 0.0), ("up", "north")])
 def test_settings_out_of_range_are_named(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=field):
-        MotionConfig(**{field: value})  # type: ignore[arg-type]
+        KinematicsConfig(**{field: value})  # type: ignore[arg-type]
 
 
 def test_files_in_numbers_out(tmp_path: Path) -> None:
@@ -506,11 +506,11 @@ def test_files_in_numbers_out(tmp_path: Path) -> None:
     both = Poses(np.concatenate([one.joints, other.joints], axis=1), times, one.skeleton, (3, 8), one.size)
     write_poses(both, tmp_path / "two.npz")
     (tmp_path / "broken.npz").write_bytes(b"nothing")
-    found = motion([tmp_path / "two.npz", tmp_path / "broken.npz"], poses=PoseConfig(person="all"))
+    found = kinematics([tmp_path / "two.npz", tmp_path / "broken.npz"], poses=PoseConfig(person="all"))
     assert [person.person for person in found.people] == [3, 8]
     assert len(found.failures) == 1
     assert "broken.npz" in str(found.failures[0])
-    eighth = motion([tmp_path / "two.npz"], poses=PoseConfig(person="8")).people[0]
+    eighth = kinematics([tmp_path / "two.npz"], poses=PoseConfig(person="8")).people[0]
     np.testing.assert_array_equal(eighth.whole.values, found.people[1].whole.values)
     assert "Turns 2.0 times about the vertical, to the left" in in_words(found.people[1])
     assert all(len(row) == len(HEADINGS) for row in table(found.people[0]))
@@ -526,9 +526,9 @@ def test_files_in_numbers_out(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no picture"):
         draw_motion(found, tmp_path / "picture.docx")
     with pytest.raises(ConfigError, match="no z"):
-        motion([tmp_path / "two.npz"], MotionConfig(up="z"))
+        kinematics([tmp_path / "two.npz"], KinematicsConfig(up="z"))
     with pytest.raises(MediaError, match="has no person 5"):
-        motion([tmp_path / "two.npz"], poses=PoseConfig(person="5"), strict=True)
+        kinematics([tmp_path / "two.npz"], poses=PoseConfig(person="5"), strict=True)
 
 
 def test_a_person_hardly_seen_does_not_keep_the_others_from_being_measured(tmp_path: Path) -> None:
@@ -537,13 +537,13 @@ def test_a_person_hardly_seen_does_not_keep_the_others_from_being_measured(tmp_p
     brief = poses.joints.copy()
     brief[2:] = np.nan
     write_poses(Poses(np.concatenate([poses.joints, brief], axis=1), times, poses.skeleton, (1, 2), poses.size), tmp_path / "two.npz")
-    found = motion([tmp_path / "two.npz"], poses=PoseConfig(person="all"))
+    found = kinematics([tmp_path / "two.npz"], poses=PoseConfig(person="all"))
     assert [person.person for person in found.people] == [1]
     assert "person 2" in str(found.failures[0])
 
 
 def test_the_command_prints_a_table_a_paragraph_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from quickstep.apps.commands.kinematics import motion as command
+    from quickstep.apps.commands.kinematics import kinematics as command
     from quickstep.apps.commands.options import Run
 
     times = moments(5, 25)
@@ -557,7 +557,7 @@ def test_the_command_prints_a_table_a_paragraph_and_json(tmp_path: Path, capsys:
     assert (tmp_path / "a.csv").is_file()
     assert command((name,), run=Run(json=True)) == 0
     (told,) = json.loads(capsys.readouterr().out)
-    assert told["whole"]["numbers"]["hands speed"] == pytest.approx(motion([name]).people[0].whole["hands speed"], rel=1e-5)
+    assert told["whole"]["numbers"]["hands speed"] == pytest.approx(kinematics([name]).people[0].whole["hands speed"], rel=1e-5)
     assert command((str(tmp_path / "absent.npz"),)) == 1
     assert "absent.npz" in capsys.readouterr().err
 
@@ -575,7 +575,7 @@ def dancers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_drawn_dancers_move_as_their_names_say(dancers: Path) -> None:
     def of(move: str) -> list[Measured]:
-        return list(motion(sorted((dancers / move).glob("*.npz")), strict=True).people)
+        return list(kinematics(sorted((dancers / move).glob("*.npz")), strict=True).people)
 
     def true_turns(person: Measured) -> float:
         with np.load(person.path) as file:
@@ -604,7 +604,7 @@ def test_the_backbone_gives_the_numbers_and_says_which_are_known() -> None:
     poses = filmed(dancing(times), times)
     backbone = open_backbone("motion-numbers", poses={"skeleton": "coco-17"})
     features = backbone.embed([poses])[0]  # type: ignore[list-item]
-    windows = measure(poses, MotionConfig(window=2, hop=1)).windows
+    windows = measure(poses, KinematicsConfig(window=2, stride=1)).windows
     count = len(NUMBERS)
     assert features.values.shape == (len(windows), 2 * count) == (len(windows), backbone.width)
     assert len(backbone.names) == 2 * count  # type: ignore[attr-defined]

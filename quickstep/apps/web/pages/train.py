@@ -70,7 +70,7 @@ def _show(audit: Audit) -> None:
     if sentences:
         st.html("".join(html_fragments.verdict(text, tone) for text, tone in sentences))
     if len(audit.findings) > MOST:
-        st.caption(f"and {len(audit.findings) - MOST} more: `quickstep scan` lists them all")
+        st.caption(f"and {len(audit.findings) - MOST} more: `quickstep check` lists them all")
 
 
 def _choose(data: Path) -> None:

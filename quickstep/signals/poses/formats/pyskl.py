@@ -108,7 +108,8 @@ def parts_of(path: Path, sequences: Sequences, fold: str | None) -> dict[str, st
         return {}
     if fold is None and len(protocols) > 1:
         raise ManifestError(
-            path, f"has several official splits ({', '.join(protocols)}): choose one with --fold, such as --fold {next(iter(protocols))}"
+            path,
+            f"has several official splits ({', '.join(protocols)}): choose one with `official_split`, such as {next(iter(protocols))}",
         )
     chosen = next(iter(protocols)) if fold is None else fold
     if chosen not in protocols:

@@ -8,23 +8,31 @@ limbs        speed, acceleration, reach, fluidity, symmetry
 rhythm       tempo and its regularity
 turning      turns about the vertical, spins in the picture
 ground       airtime, height, level
-measuring    measure and motion: all of them, for spans of time
+measuring    measure and kinematics: all of them, for spans of time
 telling      the same in a paragraph of words
 """
 
-from quickstep.signals.poses.kinematics.measure import MEASURES_VERSION, Measured, MotionConfig, Motions, Unmeasured, measure, motion
+from quickstep.signals.poses.kinematics.measure import (
+    MEASURES_VERSION,
+    KinematicsConfig,
+    Measured,
+    Motions,
+    Unmeasured,
+    kinematics,
+    measure,
+)
 from quickstep.signals.poses.kinematics.quantities import NAMES, NUMBERS, Number, Numbers
 
 __all__ = [
     "MEASURES_VERSION",
     "NAMES",
     "NUMBERS",
+    "KinematicsConfig",
     "Measured",
-    "MotionConfig",
     "Motions",
     "Number",
     "Numbers",
     "Unmeasured",
+    "kinematics",
     "measure",
-    "motion",
 ]

@@ -1,4 +1,4 @@
-"""measure: one person's poses -> numbers for spans of time; motion: the same of files and videos, of each person asked for.
+"""measure: one person's poses -> numbers for spans of time; kinematics: the same of files and videos, of each person asked for.
 
 Finds poses through `poses.finding`; what each number is stands in the files beside it.
 """
@@ -36,18 +36,18 @@ AXES = ("x", "y", "z", "-x", "-y", "-z")
 
 
 @dataclass(frozen=True)
-class MotionConfig:
+class KinematicsConfig:
     """The spans of time that are measured."""
 
     window: float = setting(2.0, "seconds that each row of numbers is about; 0: the whole alone")
-    hop: float = setting(1.0, "seconds from one window to the next")
+    stride: float = setting(1.0, "seconds from one window to the next")
     up: str | None = setting(None, "the axis that points upwards, as y or -z (default: away from the feet in 3D, up in pictures)")
 
     def __post_init__(self) -> None:
         if not (self.window == 0 or 0.2 <= self.window < math.inf):
             raise ConfigError("window", f"0, or at least 0.2 seconds, not {self.window:g}")
-        if not 0.02 <= self.hop < math.inf:
-            raise ConfigError("hop", f"at least 0.02 seconds, not {self.hop:g}")
+        if not 0.02 <= self.stride < math.inf:
+            raise ConfigError("stride", f"at least 0.02 seconds, not {self.stride:g}")
         if self.up is not None:
             one_of("up", self.up, AXES)
 
@@ -108,9 +108,9 @@ class Motions:
     failures: tuple[Unmeasured, ...] = ()
 
 
-def motion(
+def kinematics(
     inputs: Sequence[str | Path],
-    config: MotionConfig | None = None,
+    config: KinematicsConfig | None = None,
     *,
     poses: PoseConfig | None = None,
     cache: Cache | None = None,
@@ -118,7 +118,7 @@ def motion(
     strict: bool = False,
 ) -> Motions:
     """Motion in numbers: of the dancer, of a person, or of everybody in videos and files of poses."""
-    config, poses = config or MotionConfig(), poses or PoseConfig()
+    config, poses = config or KinematicsConfig(), poses or PoseConfig()
     finder = Finder(poses, cache or Cache())
     people: list[Measured] = []
     failures: list[Unmeasured] = []
@@ -150,7 +150,7 @@ def _meant(found: Poses, poses: PoseConfig, path: Path) -> list[Poses]:
     return [found.person(person) for person in there]
 
 
-def _measured(path: Path, poses: Poses, config: MotionConfig) -> Measured:
+def _measured(path: Path, poses: Poses, config: KinematicsConfig) -> Measured:
     """One person's numbers, from when they are first seen to when they are last seen."""
     seen = np.flatnonzero(poses.seen[:, 0].any(axis=1))
     if not len(seen):
@@ -164,9 +164,9 @@ def _measured(path: Path, poses: Poses, config: MotionConfig) -> Measured:
         raise MediaError(path, f"person {poses.people[0]}: {error}") from error
 
 
-def measure(poses: Poses, config: MotionConfig | None = None, *, path: str | Path = "") -> Measured:
-    """The numbers of one person's poses: of the whole, and of windows that begin every `hop` seconds, the last one ending at the end."""
-    config = config or MotionConfig()
+def measure(poses: Poses, config: KinematicsConfig | None = None, *, path: str | Path = "") -> Measured:
+    """The numbers of one person's poses: of the whole, and of windows that begin every `stride` seconds, the last one ending at the end."""
+    config = config or KinematicsConfig()
     if config.up is not None and config.up[-1] == "z" and poses.skeleton.dimensions == 2:
         raise ConfigError("up", "the poses have two dimensions, and no z")
     body = movement(poses, up=config.up)
@@ -180,11 +180,11 @@ def measure(poses: Poses, config: MotionConfig | None = None, *, path: str | Pat
     return Measured(Path(path), numbers(slice(0, steps)), windows, body, vertical, plane, floor)
 
 
-def spans(times: NDArray[np.float64], config: MotionConfig) -> list[slice]:
+def spans(times: NDArray[np.float64], config: KinematicsConfig) -> list[slice]:
     """The windows in even moments; one that holds them all where they are fewer than a window."""
     rate = (len(times) - 1) / (times[-1] - times[0])
     length = min(len(times), max(2, round(config.window * rate)))
-    slack, hop = len(times) - length, config.hop * rate
+    slack, hop = len(times) - length, config.stride * rate
     starts = sorted({min(slack, round(number * hop)) for number in range(math.ceil(slack / hop - 1e-6) + 1)})
     return [slice(start, start + length) for start in starts]
 

@@ -1,0 +1,68 @@
+"""Verbs and options of version 0.1 under their new names. Each works for one more release; a line on stderr names the new one."""
+
+from __future__ import annotations
+
+RENAMED_VERBS = {
+    "augment": "preview-augment",
+    "collect": "import-dataset",
+    "fuse": "ensemble",
+    "motion": "kinematics",
+    "publish": "push",
+    "scan": "check",
+}
+
+# verb -> old option -> what is typed now; a flag may have become an option with a value.
+RENAMED_OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "app": {"--address": ("--host",), "--roots": ("--data-folder",)},
+    "check": {"--fold": ("--official-split",)},
+    "evaluate": {"--fold": ("--official-split",)},
+    "export-list": {"--form": ("--format",)},
+    "export-tags": {"--least": ("--min-share",)},
+    "finetune": {
+        "--blocks": ("--unfreeze",),
+        "--clip": ("--grad-clip",),
+        "--every": ("--step-epochs",),
+        "--fold": ("--official-split",),
+        "--measure": ("--metric",),
+        "--memory": ("--frame-cache-gb",),
+        "--output": ("--embedding",),
+    },
+    "index": {"--hop": ("--stride",)},
+    "kinematics": {"--csv": ("--out",), "--hop": ("--stride",), "--plot": ("--draw",)},
+    "learning-curve": {"--words": ("--prompts",)},
+    "predict": {"--csv": ("--format", "csv"), "--json-lines": ("--format", "jsonl")},
+    "preview-augment": {"--fold": ("--official-split",)},
+    "search": {"--sheet": ("--draw",)},
+    "serve": {"--patience": ("--timeout",), "--workers": ("--decoders",)},
+    "split": {"--fold": ("--official-split",)},
+    "timeline": {
+        "--hop": ("--stride",),
+        "--shortest": ("--min-duration",),
+        "--steadiness": ("--smoothing",),
+        "--unsure": ("--min-confidence",),
+    },
+    "train": {"--fold": ("--official-split",), "--output": ("--embedding",), "--words": ("--prompts",)},
+    "tune": {"--measure": ("--metric",), "--output": ("--embedding",), "--words": ("--prompts",)},
+}
+
+
+def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return a command line in today's names, and one note for each name of version 0.1 that it had."""
+    if not arguments:
+        return [], []
+    notes = []
+    verb = RENAMED_VERBS.get(arguments[0], arguments[0])
+    if verb != arguments[0]:
+        notes.append(f"`{arguments[0]}` is now `{verb}`")
+    renamed = RENAMED_OPTIONS.get(verb, {})
+    tokens = [verb]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for token in arguments[1:end]:
+        option, equals, value = token.partition("=")
+        if option not in renamed:
+            tokens.append(token)
+            continue
+        new = renamed[option]
+        tokens += [f"{new[0]}={value}"] if equals else new
+        notes.append(f"{option} is now {' '.join(new)}")
+    return [*tokens, *arguments[end:]], notes
