@@ -340,7 +340,7 @@ def test_lists_of_frames_make_the_round_trip(small: Manifest, tmp_path: Path) ->
     spans = small.with_segments([*small.segments[:3], Segment(small.segments[3].path, "windmill", start=0.5, end=1.5, split="test")])
     with pytest.raises(ManifestError, match=r"1 segments are spans.*rawframes"):
         export_list(spans, tmp_path / "lists")
-    written = export_list(spans, tmp_path / "lists", ExportConfig(form="rawframes", root=small.source))
+    written = export_list(spans, tmp_path / "lists", ExportConfig(format="rawframes", root=small.source))
     assert [file.read_text().splitlines()[0] for file in written.lists] == ["a/1 20 0", "b c/3 20 0", "a/4 5 10 1"]
     with pytest.raises(ManifestError, match="import-dataset mmaction"):
         read_manifest(written.lists[0], classes=written.classes)
