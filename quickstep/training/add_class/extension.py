@@ -21,8 +21,8 @@ from quickstep.models.model import Model
 from quickstep.models.text_features import suited, texts_of
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
-from quickstep.training.add_class.effects import Effects, effects_of, sentences
-from quickstep.training.add_class.imprinting import can_extend, imprinted, with_words
+from quickstep.training.add_class.effects import Effects, describe_effects, measure_effects
+from quickstep.training.add_class.imprinting import can_extend, head_from_texts, imprint
 from quickstep.training.add_class.new_class import Joining, Name, check_usable, named_videos, with_parts
 from quickstep.training.refit import refit_head
 from quickstep.types.errors import ModelError
@@ -67,7 +67,7 @@ class Added:
     @property
     def sentences(self) -> tuple[str, ...]:
         """How it was done and what it did, in plain words."""
-        return (self.told, *sentences(self.effects, self.name))
+        return (self.told, *describe_effects(self.effects, self.name))
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the model, as plain data."""
@@ -115,7 +115,7 @@ def add_class(
     part = "test" if any(segment.split == "test" for segment in old) else "val"
     held = [segment for segment in old if segment.split == part and segment.label in model.labels]
     new = joining.part("test") or joining.part("val")
-    effects = effects_of(model, grown, called.label, old=held, new=new, seen=found.features, part=part)
+    effects = measure_effects(model, grown, called.label, old=held, new=new, features=found.features, part=part)
     clock.mark("adding")
     seconds = clock.seconds["adding"]
     notes = (*joining.notes, *more)
@@ -141,7 +141,7 @@ def _grown(
     grown = replace(model, labels=labels, manifest=manifest, facts=facts, folder=None)
     if model.head.name == "zero-shot":
         assert texts is not None
-        head = with_words(model.head, asdict(model.head.config), texts, len(labels))
+        head = head_from_texts(model.head, asdict(model.head.config), texts, len(labels))
         told = f"Its words were added to those of the other {len(model.labels)} classes; nothing was fitted."
         return replace(grown, head=head, history=None, threshold=None), "words", told, ()
     gone = _gone(model, found)
@@ -158,7 +158,7 @@ def _grown(
         )
     words = _directions(texts, labels.index(name.label)) if texts is not None else None
     shown = [found.features[segment] for segment in joining.part("train")]
-    head = imprinted(model.head, asdict(model.head.config), shown, place=labels.index(name.label), words=words)
+    head = imprint(model.head, asdict(model.head.config), shown, place=labels.index(name.label), texts=words)
     told = (
         f"Most of what the model learnt of {gone[0]!r} is not where it was, so nothing could be fitted again: the new class was drawn "
         f"from its own {len(shown)} segments alone, and how sure an answer must be to be relied on is not known any more."

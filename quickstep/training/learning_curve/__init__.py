@@ -1,12 +1,12 @@
-"""What labels are worth: accuracy against the number of labelled segments a class, and for which class eight more would help most.
+"""Learning curves: accuracy against the number of labelled segments a class, and the class that more labels would help most.
 
-settings   CurveConfig
-curve      LearningCurve: all of it as frozen data, and what it says in sentences
-drawing    which segments are learnt from: nested, spread over groups
-trials     heads fitted on them, and who was right on the held-out part
-measuring  shares with intervals over groups and draws
-helping    which class more labels would help
-learning   learning_curve: a manifest -> a LearningCurve
+computation   learning_curve: a labelled set -> a LearningCurve
+config        CurveConfig
+curve         LearningCurve and its parts as frozen data, and the sentences that describe it
+trials        heads fitted on nested draws from the train part
+intervals     accuracies with intervals over groups and draws
+label_gain    the gain of more labels of one class
+rendering     curve.png and curve.json
 """
 
 from quickstep.training.learning_curve.computation import learning_curve

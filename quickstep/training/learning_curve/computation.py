@@ -21,8 +21,8 @@ from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.text_features import suited, texts_of
 from quickstep.storage.cache import Cache
 from quickstep.training.learning_curve.config import CurveConfig
-from quickstep.training.learning_curve.curve import Beside, LearningCurve, Point
-from quickstep.training.learning_curve.intervals import Held
+from quickstep.training.learning_curve.curve import CurveBaseline, CurvePoint, LearningCurve
+from quickstep.training.learning_curve.intervals import HeldOut
 from quickstep.training.learning_curve.label_gain import advise
 from quickstep.training.learning_curve.trials import Part, Trials
 from quickstep.training.train import open_for_training
@@ -59,14 +59,14 @@ def learning_curve(
     found = eyes.see([segment for segment in manifest.segments if segment.split in ("train", "test")]).check(strict=strict)
     sides = _Sides.of(manifest, found)
     texts = texts_of(eyes.backbone, _only(words, sides.labels), cache=cache) if words else None
-    held = Held.of(sides.held_out.labels, sides.held_out.groups, len(sides.labels), seed=config.seed)
+    held_out = HeldOut.of(sides.held_out.labels, sides.held_out.groups, len(sides.labels), seed=config.seed)
     shots, short = _reachable(config.numbers, sides)
     trials = Trials(sides.pool, sides.held_out, len(sides.labels), eyes.head, texts, config.repeats, config.seed, progress)
-    said = trials.run([(number, {}) for number in shots])
-    beside = [_majority(sides, held)]
+    predicted = trials.run([(number, {}) for number in shots])
+    baselines = [_majority(sides, held_out)]
     if words is not None and texts is not None:
-        beside += _words_alone(eyes, _only(words, sides.labels), texts, sides, held)
-    advice = advise(trials, held, sides.labels, shots=shots, said=said, more=config.more) if config.more else None
+        baselines += _words_alone(eyes, _only(words, sides.labels), texts, sides, held_out)
+    advice = advise(trials, held_out, sides.labels, shots=shots, predicted=predicted, more=config.more) if config.more else None
     return LearningCurve(
         source=str(manifest.source or ""),
         fingerprint=manifest.fingerprint,
@@ -78,11 +78,11 @@ def learning_curve(
         groups=len(set(sides.held_out.groups)),
         repeats=config.repeats,
         seed=config.seed,
-        points=tuple(_point(number, each, held, sides) for number, each in zip(shots, said)),
-        beside=tuple(beside),
-        last_step=held.gain(said[-1], said[-2]) if len(shots) > 1 else None,
+        points=tuple(_point(number, each, held_out, sides) for number, each in zip(shots, predicted)),
+        baselines=tuple(baselines),
+        last_step=held_out.gain(predicted[-1], predicted[-2]) if len(shots) > 1 else None,
         advice=advice,
-        notes=(*notes, *sides.notes, *short, *_about(held, config)),
+        notes=(*notes, *sides.notes, *short, *_about(held_out, config)),
         failures=tuple(f"{failure.segment}: {failure.error}" for failure in found.failures),
         seconds=round(time.perf_counter() - started, 3),
     )
@@ -153,7 +153,7 @@ class _Sides:
         notes += [f"{count} held-out segments of {label!r} are left out: it has none to learn from" for label, count in lost.items()]
         untested = sorted(set(labels) - {str(segment.label) for segment in known})
         if untested:
-            notes.append(f"no segment is held out of {', '.join(map(repr, untested))}: nothing can be said of how well it is recognised")
+            notes.append(f"no segment is held out of {', '.join(map(repr, untested))}: its recall is unknown")
 
         def part(segments: Sequence[Segment]) -> Part:
             numbers = np.array([labels.index(str(segment.label)) for segment in segments], dtype=np.int64)
@@ -188,7 +188,7 @@ def _parted(manifest: Manifest, config: CurveConfig, *, cache: Cache, progress: 
 
 
 def _reachable(numbers: Sequence[int], sides: _Sides) -> tuple[list[int], list[str]]:
-    """The shots that at least half of the classes have, and what is to be said of the others."""
+    """The shots that at least half of the classes have, and notes on the others."""
     have = np.bincount(sides.pool.labels, minlength=len(sides.labels))
     reached = [number for number in numbers if 2 * int((have >= number).sum()) >= len(have)]
     if not reached:
@@ -208,25 +208,25 @@ def _reachable(numbers: Sequence[int], sides: _Sides) -> tuple[list[int], list[s
     return reached, notes
 
 
-def _point(shots: int, said: Ints, held: Held, sides: _Sides) -> Point:
+def _point(shots: int, predicted: Ints, held_out: HeldOut, sides: _Sides) -> CurvePoint:
     counts = _counted(sides.pool.labels, sides.labels)
-    return Point(
+    return CurvePoint(
         shots=shots,
-        accuracy=held.accuracy(said),
-        balanced_accuracy=held.balanced(said),
-        draws=tuple((said == held.labels).mean(axis=1).tolist()),
-        recalls=tuple(held.recalls(said)),
+        accuracy=held_out.accuracy(predicted),
+        balanced_accuracy=held_out.balanced_accuracy(predicted),
+        draws=tuple((predicted == held_out.labels).mean(axis=1).tolist()),
+        recalls=tuple(held_out.recalls(predicted)),
         fewer={label: count for label, count in counts.items() if count < shots},
     )
 
 
-def _majority(sides: _Sides, held: Held) -> Beside:
+def _majority(sides: _Sides, held_out: HeldOut) -> CurveBaseline:
     """Always the label that is commonest where one learns."""
     usual = int(np.bincount(sides.pool.labels).argmax())
-    return _beside("majority", f"always {sides.labels[usual]!r}", np.full((1, len(held.labels)), usual), held)
+    return _baseline("majority", f"always {sides.labels[usual]!r}", np.full((1, len(held_out.labels)), usual), held_out)
 
 
-def _words_alone(eyes: _Eyes, words: ClassPrompts, texts: Texts, sides: _Sides, held: Held) -> list[Beside]:
+def _words_alone(eyes: _Eyes, words: ClassPrompts, texts: Texts, sides: _Sides, held_out: HeldOut) -> list[CurveBaseline]:
     """No example at all: what the words say."""
     reader, features = eyes.for_words(), sides.held_out.features
     if reader is not eyes:
@@ -237,15 +237,15 @@ def _words_alone(eyes: _Eyes, words: ClassPrompts, texts: Texts, sides: _Sides, 
         features = [found.features[segment] for segment in sides.held_out.segments]
     head = open_head("zero-shot")
     head.fit(Examples([], np.zeros(0, np.int64), texts=texts), None, classes=len(sides.labels), fitting=FitConfig())
-    return [_beside("words", "words alone", head.scores(features).argmax(axis=1)[None], held)]
+    return [_baseline("words", "words alone", head.scores(features).argmax(axis=1)[None], held_out)]
 
 
-def _beside(name: str, about: str, said: Ints, held: Held) -> Beside:
-    return Beside(name, about, held.accuracy(said), held.balanced(said))
+def _baseline(name: str, about: str, predicted: Ints, held_out: HeldOut) -> CurveBaseline:
+    return CurveBaseline(name, about, held_out.accuracy(predicted), held_out.balanced_accuracy(predicted))
 
 
-def _about(held: Held, config: CurveConfig) -> list[str]:
-    notes = [f"about the intervals: {held.units.note}"] if held.units.note else []
+def _about(held_out: HeldOut, config: CurveConfig) -> list[str]:
+    notes = [f"about the intervals: {held_out.units.note}"] if held_out.units.note else []
     if config.repeats < 3:
         notes.append("with so few draws the intervals know little of the luck of drawing; try --repeats 5")
     return notes

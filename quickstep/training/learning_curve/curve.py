@@ -1,4 +1,4 @@
-"""LearningCurve: all that was found, as frozen data that JSON can hold, and what it says in plain sentences; measures nothing."""
+"""LearningCurve: a measured learning curve as frozen data for JSON, and the sentences that describe it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Row = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Point:
-    """How good a head is that learnt from so many segments a class."""
+class CurvePoint:
+    """How good a head is that was fitted to this many segments of each class."""
 
     shots: int
     accuracy: Interval
     balanced_accuracy: Interval
     draws: tuple[float, ...]  # the accuracy of each draw
-    recalls: tuple[float | None, ...]  # of each class; None: none was held out
-    fewer: dict[str, int]  # classes that have not so many, and how many they have
+    recalls: tuple[float | None, ...]  # of each class; None where no segment of it was held out
+    fewer: dict[str, int]  # label -> segments, for the classes that have fewer than `shots`
 
 
 @dataclass(frozen=True)
-class Beside:
-    """Something simpler, on the same held-out segments: "majority", or "words" alone."""
+class CurveBaseline:
+    """A baseline on the same held-out segments: "majority", or "words" for zero-shot."""
 
     name: str
     about: str
@@ -34,22 +34,22 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Help:
-    """By how much balanced accuracy rises with more labels of one class alone."""
+class LabelGain:
+    """How much balanced accuracy rises with more labels of one class."""
 
     label: str
-    have: int  # segments to learn from
+    have: int  # segments in the train part
     gain: Interval
-    measured_at: int | None  # segments of every class to begin with; None: it could not be tried, only extrapolated
+    measured_at: int | None  # segments of every class before more were added; None where the gain is extrapolated
 
 
 @dataclass(frozen=True)
 class Advice:
-    """For which class more labels would help most: the classes, the largest gain first, and what that comes to."""
+    """For which class more labels would help most: the gain of each class, largest first, and the verdict in a sentence."""
 
     more: int
-    helps: tuple[Help, ...]
-    best: str | None  # the class whose gain is above all others'; None: that cannot be told
+    gains: tuple[LabelGain, ...]
+    best: str | None  # the class whose gain is significantly above all others; None where there is no such class
     verdict: str
 
 
@@ -58,18 +58,18 @@ class LearningCurve:
     """Accuracy against the number of labelled segments a class."""
 
     source: str
-    fingerprint: str  # of the manifest with the parts it was measured under
+    fingerprint: str  # of the manifest with the split that was used
     labels: tuple[str, ...]
     backbone: str
     head: str
-    learnt_from: dict[str, int]  # label -> segments in the pool
+    learnt_from: dict[str, int]  # label -> segments in the train part
     held_out: dict[str, int]  # label -> segments
     groups: int  # held out
     repeats: int
     seed: int
-    points: tuple[Point, ...]
-    beside: tuple[Beside, ...]
-    last_step: Interval | None  # how much accuracy the last point gained over the one before
+    points: tuple[CurvePoint, ...]
+    baselines: tuple[CurveBaseline, ...]
+    last_step: Interval | None  # how much accuracy rises from the last point but one to the last
     advice: Advice | None
     notes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
@@ -77,53 +77,60 @@ class LearningCurve:
 
     @property
     def tested(self) -> int:
-        """How many segments were held out."""
+        """The number of held-out segments."""
         return sum(self.held_out.values())
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What it comes to."""
-        told = [self._at_the_end(), *self._step(), *([self.advice.verdict] if self.advice else [])]
-        return tuple(told)
+        """The result in sentences."""
+        return (self._final_accuracy(), *self._last_gain(), *([self.advice.verdict] if self.advice else []))
 
     @property
     def columns(self) -> Row:
-        """The names of what stands in a row."""
-        return ("segments a class", "right", "95 % interval", "every class alike", "95 % interval", "draws from-to")
+        """The column names of `rows`."""
+        return ("segments a class", "accuracy", "95 % interval", "balanced accuracy", "95 % interval", "range of draws")
 
     @property
     def rows(self) -> list[Row]:
-        """The points as a table for people, then what they stand beside."""
-        rows = [(str(p.shots) + ("*" if p.fewer else ""), *_shares(p.accuracy, p.balanced_accuracy), _range(p.draws)) for p in self.points]
-        return [*rows, *((each.about, *_shares(each.accuracy, each.balanced_accuracy), "") for each in self.beside)]
+        """The points as a table for people, then the baselines."""
+        rows = [
+            (
+                f"{point.shots}{'*' if point.fewer else ''}",
+                *_percentages(point.accuracy, point.balanced_accuracy),
+                _range(point.draws),
+            )
+            for point in self.points
+        ]
+        baselines = ((baseline.about, *_percentages(baseline.accuracy, baseline.balanced_accuracy), "") for baseline in self.baselines)
+        return [*rows, *baselines]
 
     def to_json(self) -> str:
-        """Everything, for programs."""
+        """Return everything as JSON, with the sentences."""
         plain = {**to_plain(self), "sentences": list(self.sentences)}
         return json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=1)
 
-    def _at_the_end(self) -> str:
+    def _final_accuracy(self) -> str:
         last = self.points[-1]
-        over = f" in {self.groups} groups" if self.groups < self.tested else ""
-        beside = "; ".join(f"{each.about}: {percent(each.accuracy.value)}" for each in self.beside)
+        groups = f" in {self.groups} groups" if self.groups < self.tested else ""
+        baselines = "; ".join(f"{baseline.about}: {percent(baseline.accuracy.value)}" for baseline in self.baselines)
         return (
-            f"With {_segments(last.shots)} a class, {self.head} on {self.backbone} is right on {percent(last.accuracy.value)} "
-            f"({between(last.accuracy)}) of {self.tested} held-out segments{over}; {beside}."
+            f"With {_segments(last.shots)} a class, {self.head} on {self.backbone} is {percent(last.accuracy.value)} accurate "
+            f"({between(last.accuracy)}) on {self.tested} held-out segments{groups}; {baselines}."
         )
 
-    def _step(self) -> list[str]:
+    def _last_gain(self) -> list[str]:
         if self.last_step is None:
             return []
         before, last = self.points[-2].shots, self.points[-1].shots
-        gain = f"From {before} to {_segments(last)} a class it gains {points(self.last_step)}"
+        gain = f"From {before} to {_segments(last)} a class, accuracy changes by {points(self.last_step)}"
         if self.last_step.low > 0:
-            return [f"{gain}: it was still rising, so more of every class would likely help."]
+            return [f"{gain}: it is still rising, so more labels of every class would probably help."]
         if self.last_step.high < 0:
-            return [f"{gain}: it fell, so look at what the added segments are."]
-        return [f"{gain}: whether it still rises cannot be told from this."]
+            return [f"{gain}: it fell, so check the added segments."]
+        return [f"{gain}: this does not show whether it is still rising."]
 
 
-def _shares(accuracy: Interval, balanced: Interval) -> Row:
+def _percentages(accuracy: Interval, balanced: Interval) -> Row:
     return percent(accuracy.value), between(accuracy), percent(balanced.value), between(balanced)
 
 

@@ -1,8 +1,7 @@
-"""write_curve: a learning curve as a picture for people and as JSON for programs."""
+"""Draw a learning curve as a PNG file and write its numbers as JSON."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,27 @@ from matplotlib.ticker import NullLocator
 
 from quickstep.evaluation.rendering.png_plots import GREY, RIGHT, STYLE, WRONG
 from quickstep.evaluation.rendering.svg_charts import shorten
-from quickstep.training.learning_curve import LearningCurve
+from quickstep.storage.files import replacing, write_text
+from quickstep.training.learning_curve.curve import LearningCurve
 from quickstep.types.errors import ModelError
 
 PICTURE, DATA = "curve.png", "curve.json"
-BESIDE = {"majority": "#8a8478", "words": WRONG}
+BASELINE_COLOURS = {"majority": "#8a8478", "words": WRONG}
 
 
 def write_curve(curve: LearningCurve, folder: str | Path) -> Path:
-    """Write curve.png and curve.json into a folder; the path of the picture."""
+    """Write curve.png and curve.json into a folder; return the path of the picture."""
     folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with rc_context(STYLE):
             figure = Figure(figsize=(7.6, 4.6), layout="constrained")
             FigureCanvasAgg(figure)
             _draw(curve, figure)
-            aside = folder / f".{PICTURE}.{os.getpid()}.part"
-            figure.savefig(aside, dpi=160, format="png", metadata={"Software": None})
-            aside.replace(folder / PICTURE)
-        aside = folder / f".{DATA}.{os.getpid()}.part"
-        aside.write_text(curve.to_json(), encoding="utf-8")
-        aside.replace(folder / DATA)
+            with replacing(folder / PICTURE) as temporary:
+                figure.savefig(temporary, dpi=160, format="png", metadata={"Software": None})
+        write_text(folder / DATA, curve.to_json())
     except OSError as error:
-        raise ModelError(folder, f"the curve cannot be written: {error.strerror or error}") from error
+        raise ModelError(folder, f"the learning curve cannot be written: {error.strerror or error}") from error
     return folder / PICTURE
 
 
@@ -44,24 +40,31 @@ def _draw(curve: LearningCurve, figure: Any) -> None:
     axes = figure.subplots()
     shots = [point.shots for point in curve.points]
     ends = (shots[0] / 1.12, shots[-1] * 1.12)
-    for beside in curve.beside:
-        colour = BESIDE.get(beside.name, GREY)
-        axes.fill_between(ends, beside.accuracy.low, beside.accuracy.high, color=colour, alpha=0.10, linewidth=0)
-        dash = ":" if beside.name == "majority" else "--"
-        axes.plot(ends, [beside.accuracy.value] * 2, dash, color=colour, linewidth=1.4, label=shorten(beside.about, most=32))
-    low, value, high = ([getattr(point.accuracy, name) for point in curve.points] for name in ("low", "value", "high"))
-    axes.fill_between(shots, low, high, color=RIGHT, alpha=0.18, linewidth=0, label="its 95 % interval, over groups and draws")
+    for baseline in curve.baselines:
+        colour = BASELINE_COLOURS.get(baseline.name, GREY)
+        axes.fill_between(ends, baseline.accuracy.low, baseline.accuracy.high, color=colour, alpha=0.10, linewidth=0)
+        dash = ":" if baseline.name == "majority" else "--"
+        axes.plot(ends, [baseline.accuracy.value] * 2, dash, color=colour, linewidth=1.4, label=shorten(baseline.about, most=32))
+    intervals = [point.accuracy for point in curve.points]
+    low, value, high = zip(*((interval.low, interval.value, interval.high) for interval in intervals))
+    axes.fill_between(shots, low, high, color=RIGHT, alpha=0.18, linewidth=0, label="95 % interval over groups and draws")
     for point in curve.points:
         axes.plot([point.shots] * len(point.draws), point.draws, ".", color=RIGHT, alpha=0.45, markersize=4)
     axes.plot(shots, value, "o-", color=RIGHT, linewidth=2, label=f"{curve.head} on {shorten(curve.backbone, most=28)}; dots: draws")
     for x, y in zip(shots, value):
-        ground = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0}
+        background = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0}
         place = {"textcoords": "offset points", "xytext": (0, 9), "ha": "center", "weight": "bold"}
-        axes.annotate(f"{100 * y:.0f} %", (x, y), color=RIGHT, bbox=ground, **place)
+        axes.annotate(f"{100 * y:.0f} %", (x, y), color=RIGHT, bbox=background, **place)
+    _label_axes(curve, axes, ends)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+
+
+def _label_axes(curve: LearningCurve, axes: Any, ends: tuple[float, float]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xlim(*ends)
-    marked = [f"{point.shots}*" if point.fewer else str(point.shots) for point in curve.points]
-    axes.set_xticks(shots, marked)
+    axes.set_xticks(
+        [point.shots for point in curve.points], [f"{point.shots}*" if point.fewer else str(point.shots) for point in curve.points]
+    )
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(0, 1.03)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
@@ -69,5 +72,4 @@ def _draw(curve: LearningCurve, figure: Any) -> None:
     axes.set_axisbelow(True)
     starred = "   (* some classes have fewer)" if any(point.fewer for point in curve.points) else ""
     axes.set_xlabel(f"labelled segments a class{starred}")
-    axes.set_ylabel(f"right, of {curve.tested} held-out segments")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    axes.set_ylabel(f"accuracy on {curve.tested} held-out segments")

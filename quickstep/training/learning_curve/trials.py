@@ -1,4 +1,7 @@
-"""Heads fitted on drawn segments, and what each said of the held-out part; features are at hand, nothing is looked at again."""
+"""Fit heads on drawn training segments and collect their predictions for the held-out part.
+
+The segments of few shots are among those of many, so the points of a curve differ only by the segments that were added.
+"""
 
 from __future__ import annotations
 
@@ -18,32 +21,31 @@ from quickstep.types.signals import Features, Texts
 Ints = NDArray[np.int64]
 
 
-def orders(labels: Ints, groups: Sequence[str], *, repeats: int, seed: int) -> list[dict[int, Ints]]:
-    """For each draw, the segments of every class in the order in which they are taken: group after group in turn."""
-    drawn = []
+def draw_orders(labels: Ints, groups: Sequence[str], *, repeats: int, seed: int) -> list[dict[int, Ints]]:
+    """Draw, for each repeat, the order in which the segments of every class are used: one of each group in turn."""
+    orders = []
     for repeat in range(repeats):
         rng = np.random.default_rng([seed, repeat])
         turn = {name: place for place, name in enumerate(rng.permutation(sorted(set(groups))).tolist())}
-        drawn.append({int(label): _spread(rng.permutation(np.flatnonzero(labels == label)), groups, turn) for label in np.unique(labels)})
-    return drawn
+        orders.append(
+            {int(label): _alternate(rng.permutation(np.flatnonzero(labels == label)), groups, turn) for label in np.unique(labels)}
+        )
+    return orders
 
 
-def taken(order: dict[int, Ints], shots: int, more: dict[int, int] | None = None) -> Ints:
-    """The segments that are learnt from: `shots` of each class, and `more` of some; fewer where there are no more."""
-    return np.sort(np.concatenate([mine[: shots + (more or {}).get(label, 0)] for label, mine in order.items()]))
+def first_of_each(order: dict[int, Ints], shots: int, more: dict[int, int] | None = None) -> Ints:
+    """Return the first `shots` segments of each class, and `more` of some; fewer where a class has fewer."""
+    return np.sort(np.concatenate([members[: shots + (more or {}).get(label, 0)] for label, members in order.items()]))
 
 
-def _spread(shuffled: Ints, groups: Sequence[str], turn: dict[str, int]) -> Ints:
-    """One of each group, then a second of each, and so on."""
-    seen: Counter[str] = Counter()
+def _alternate(shuffled: Ints, groups: Sequence[str], turn: dict[str, int]) -> Ints:
+    """Order segments by groups: one of each group, then a second of each, and so on."""
+    used: Counter[str] = Counter()
     keyed = []
     for index in shuffled.tolist():
-        keyed.append(((seen[groups[index]], turn[groups[index]]), index))
-        seen[groups[index]] += 1
+        keyed.append(((used[groups[index]], turn[groups[index]]), index))
+        used[groups[index]] += 1
     return np.array([index for _, index in sorted(keyed)], dtype=np.int64)
-
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,20 +60,15 @@ class Part:
     def groups(self) -> list[str]:
         return [group_of(segment) for segment in self.segments]
 
-    @property
-    def counts(self) -> Ints:
-        """How many there are of each class, up to the last that occurs."""
-        return np.bincount(self.labels)
-
     def examples(self, chosen: Ints, texts: Texts | None) -> Examples:
-        """Some of them, as heads are shown them."""
+        """Return some of the segments in the form that heads fit."""
         segments = tuple(self.segments[index] for index in chosen)
         return Examples([self.features[index] for index in chosen], self.labels[chosen], segments, texts)
 
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """Fits heads of one kind on draws from the pool and asks them about the held-out part."""
+    """Fits heads of one kind on draws from the pool and predicts the held-out part with them."""
 
     pool: Part
     held_out: Part
@@ -82,22 +79,22 @@ class Trials:
     seed: int
     progress: Progress
 
-    def run(self, plans: Sequence[tuple[int, dict[int, int]]]) -> NDArray[np.int64]:
-        """What was said of each held-out segment under each plan (shots, more of some classes) in each draw: (P, R, N)."""
-        drawn = orders(self.pool.labels, self.pool.groups, repeats=self.repeats, seed=self.seed)
-        said = np.zeros((len(plans), self.repeats, len(self.held_out.labels)), dtype=np.int64)
+    def run(self, plans: Sequence[tuple[int, dict[int, int]]]) -> Ints:
+        """Predict each held-out segment under each plan (shots, more of some classes) in each draw: (P, R, N) class numbers."""
+        orders = draw_orders(self.pool.labels, self.pool.groups, repeats=self.repeats, seed=self.seed)
+        predicted = np.zeros((len(plans), self.repeats, len(self.held_out.labels)), dtype=np.int64)
         done, total = 0, len(plans) * self.repeats
         self.progress("fitting", 0, total)
         for place, (shots, more) in enumerate(plans):
-            for repeat, order in enumerate(drawn):
-                said[place, repeat] = self._said(taken(order, shots, more))
+            for repeat, order in enumerate(orders):
+                predicted[place, repeat] = self._predict(first_of_each(order, shots, more))
                 done += 1
                 self.progress("fitting", done, total)
-        return said
+        return predicted
 
-    def _said(self, chosen: Ints) -> Ints:
+    def _predict(self, chosen: Ints) -> Ints:
         head = open_head(self.head)
         texts = self.texts if head.capabilities.reads_texts else None
         head.fit(self.pool.examples(chosen, texts), None, classes=self.classes, fitting=FitConfig(seed=self.seed))
-        said: Ints = head.scores(self.held_out.features).argmax(axis=1)
-        return said
+        predicted: Ints = head.scores(self.held_out.features).argmax(axis=1)
+        return predicted
