@@ -481,7 +481,7 @@ def test_settings_are_refused_by_name() -> None:
         ({"min_duration": -1}, "min_duration"),
         ({"min_confidence": 2}, "min_confidence"),
     ):
-        with pytest.raises(ConfigError, match=f"--{name}"):
+        with pytest.raises(ConfigError, match=f"{name}:"):
             TimelineConfig(**wrong)  # type: ignore[arg-type]
 
 

@@ -479,7 +479,7 @@ def test_a_list_may_name_folds_people_and_sequences(tmp_path: Path) -> None:
     assert [segment.person for segment in manifest.segments] == [None, 0]
     write_manifest(manifest, tmp_path / "again.csv")
     assert read_manifest(tmp_path / "again.csv").segments == manifest.segments
-    with pytest.raises(ManifestError, match="no row has a part in the fold '3'"):
+    with pytest.raises(ManifestError, match="official split '3'"):
         read_manifest(tmp_path / "index.csv", official_split="3")
 
 

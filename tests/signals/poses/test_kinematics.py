@@ -549,7 +549,7 @@ def test_the_command_prints_a_table_a_paragraph_and_json(tmp_path: Path, capsys:
     times = moments(5, 25)
     write_poses(filmed(dancing(times), times), tmp_path / "a.npz")
     name = str(tmp_path / "a.npz")
-    assert command((name,), plot=tmp_path / "a.png", csv=tmp_path / "a.csv") == 0
+    assert command((name,), draw=tmp_path / "a.png", out=tmp_path / "a.csv") == 0
     printed = capsys.readouterr().out
     assert "speed (bl/s)" in printed
     assert "Person 1, 0.0 to 5.0 s: moves at" in printed
