@@ -6,13 +6,14 @@ import errno
 import os
 import signal
 import sys
+from functools import cache, partial
 from types import FrameType
 from typing import Any, NoReturn
 
 from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
-from quickstep.apps.renamed import translate
+from quickstep.apps.option_names import error_text, options_of_command, translate
 from quickstep.types.errors import QuickstepError
 from quickstep.types.registry import Entry
 
@@ -96,10 +97,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         tokens, notes = translate(sys.argv[1:] if arguments is None else arguments)
         for note in notes:
             print(f"note: {note}; the old name works in this release only", file=sys.stderr)
+        options_of_command.set(cache(partial(_options, tuple(tokens))))
         result = app(tokens, result_action="return_value")
         sys.stdout.flush()
     except QuickstepError as error:
-        _stop(f"quickstep: {error}", 1)
+        _stop(f"quickstep: {error_text(error)}", 1)
     except KeyboardInterrupt as interrupt:
         status = 143 if isinstance(interrupt, _Terminated) else 130
         _stop("quickstep: stopped; what was computed is kept, so the same command goes on from here", status)
@@ -111,6 +113,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
         _stop(f"quickstep: {error.filename or 'the disk'}: {error.strerror}; what was computed is kept", 1)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _options(tokens: tuple[str, ...]) -> frozenset[str]:
+    """Return the names of the options of the command that these tokens call."""
+    command, _, _ = app.parse_commands(tokens)
+    named: App = app
+    for name in command:
+        named = named[name]
+    return frozenset(name for argument in named.assemble_argument_collection() for name in argument.names if name.startswith("--"))
 
 
 def _stop(message: str, status: int) -> NoReturn:

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from quickstep.apps.option_names import as_options
+
 _SAY_EVERY = float(os.environ.get("QUICKSTEP_SAY_EVERY") or 15.0)  # seconds between lines where no bar can be drawn
 
 
@@ -68,8 +70,8 @@ class TerminalProgress:
 
 
 def say(text: str, *, style: str = "") -> None:
-    """Words for the person: to stderr, never into the data."""
-    Console(stderr=True).print(escape(text), style=style, highlight=False, soft_wrap=True)
+    """Print a message for the user: on stderr, never among the data."""
+    Console(stderr=True).print(escape(as_options(text)), style=style, highlight=False, soft_wrap=True)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:

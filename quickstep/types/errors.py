@@ -86,11 +86,11 @@ class ModelError(QuickstepError, ValueError):
 
 
 class ConfigError(QuickstepError, ValueError):
-    """A setting whose value cannot be used; names the setting as the command line spells it."""
+    """A setting whose value cannot be used. Named as in Python here; the command line writes it as an option."""
 
     def __init__(self, field: str, why: str) -> None:
-        super().__init__(f"--{field.replace('_', '-')}: {why}")
-        self.field = field
+        self.field = field.replace("-", "_")
+        super().__init__(f"{self.field}: {why}")
         self.why = why
 
 

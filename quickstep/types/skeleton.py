@@ -276,7 +276,7 @@ def from_json(data: Any, *, where: str = "the skeleton") -> Skeleton:
             None if fps is None else float(fps),
         )
     except ConfigError as error:
-        raise error if str(error).startswith(f"--skeleton: {where}") else wrong(error.why) from error
+        raise error if str(error).startswith(f"skeleton: {where}") else wrong(error.why) from error
 
 
 def _raise(error: Exception) -> Any:

@@ -329,9 +329,9 @@ def test_names_and_options_that_do_not_fit() -> None:
         open_backbone("clip-vit-b23")
     with pytest.raises(UnknownName, match="hf-image:NAME"):
         open_backbone("hf-image")
-    with pytest.raises(ConfigError, match=r"--weights.*motion"):
+    with pytest.raises(ConfigError, match=r"weights.*motion"):
         open_backbone("motion", weights="somewhere")
-    with pytest.raises(ConfigError, match="--precision"):
+    with pytest.raises(ConfigError, match="precision"):
         open_backbone("clip-vit-b32", precision="fp8")
     assert open_backbone("motion").name == "motion"
     assert weights_at_hand("motion")

@@ -159,9 +159,9 @@ def test_another_skeleton_is_brought_to_the_asked_one() -> None:
     values = seen_by(poses, backbone=Joints(options={"skeleton": "openpose-18"})).values
     assert values.shape == (64, 18, 3)
     np.testing.assert_allclose(values[:, 1, :2], seen_by(poses).values[:, 5:7, :2].mean(axis=1), atol=1e-6)
-    with pytest.raises(ConfigError, match="--skeleton: is not known yet"):
+    with pytest.raises(ConfigError, match="skeleton: is not known yet"):
         _ = Joints().skeleton
-    with pytest.raises(ConfigError, match="--estimator: belongs to backbones that read poses"):
+    with pytest.raises(ConfigError, match="estimator: belongs to backbones that read poses"):
         open_backbone("motion", poses={"estimator": "vitpose"})
 
 
@@ -252,7 +252,7 @@ def test_pictures_and_poses_are_not_mixed_up(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", WAVING)
     (failure,) = extract([Segment(tmp_path / "a.npy")], open_backbone("motion")).failures
     assert "holds poses, and the backbone 'motion' looks at pictures: take --backbone joints" in str(failure)
-    with pytest.raises(ConfigError, match="--person: the backbone 'motion' looks at whole pictures"):
+    with pytest.raises(ConfigError, match="person: the backbone 'motion' looks at whole pictures"):
         of_person([Segment(tmp_path / "a.npy")], open_backbone("motion"), "all", cache=Cache(tmp_path / "store"))
 
 
@@ -362,9 +362,9 @@ def test_somebody_who_is_there_for_a_while_is_judged_over_that_while(tmp_path: P
 
 def test_one_person_a_segment_is_learnt_from(tmp_path: Path) -> None:
     manifest = read_manifest(small_set(tmp_path / "set", each=4))
-    with pytest.raises(ConfigError, match="--person: a model learns from one person a segment"):
+    with pytest.raises(ConfigError, match="person: a model learns from one person a segment"):
         train(manifest, poses=PoseConfig(person="all"))
-    with pytest.raises(ConfigError, match="--person: auto, all, or the number"):
+    with pytest.raises(ConfigError, match="person: auto, all, or the number"):
         PoseConfig(person="left")
     with pytest.raises(ConfigError, match="belongs to backbones that read poses"):
         train(manifest, TrainConfig(backbone="motion"), poses=PoseConfig(person="1"))

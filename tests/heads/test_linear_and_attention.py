@@ -190,7 +190,7 @@ def test_numbers_that_never_change_or_are_joints_do_no_harm() -> None:
 
 
 def test_a_loss_that_bursts_says_what_to_lower() -> None:
-    with pytest.raises(ConfigError, match=r"--learning-rate: .*lower"):
+    with pytest.raises(ConfigError, match=r"learning_rate: .*lower"):
         fit("linear", blobs(30), None, optimizer="sgd", learning_rate=1e30, epochs=20)
 
 

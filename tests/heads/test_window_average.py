@@ -46,7 +46,7 @@ def test_fitted_alone_it_is_the_linear_head_where_a_segment_is_one_window() -> N
 def test_what_is_no_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="arrays are bias, weight"):
         open_head("window-average").load({"weight": np.zeros((2, 2), np.float32)})
-    with pytest.raises(ConfigError, match="--together"):
+    with pytest.raises(ConfigError, match="together"):
         open_head("window-average", {"together": 0})
     head = open_head("window-average")
     head.load({"weight": np.zeros((4, 2), np.float32), "bias": np.zeros(2, np.float32)})

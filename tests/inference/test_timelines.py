@@ -169,7 +169,7 @@ def test_the_length_of_a_window_is_that_of_what_was_learnt_from(models: dict[str
     assert (asked.window, asked.hop, len(asked.times)) == (2.0, 1.0, 19)
     unknown = replace(models["each"], manifest=None)
     assert timeline(unknown, long, cache=cache).moments[0].window == pytest.approx(3.0, rel=0.02)
-    with pytest.raises(ConfigError, match="--stride"):
+    with pytest.raises(ConfigError, match="stride"):
         timeline(models["each"], long, TimelineConfig(stride=2.0), cache=cache)
 
 

@@ -129,7 +129,7 @@ def test_given_weights_are_brought_to_one(world: tuple[Manifest, Model, Model, C
     _, one, two, cache = world
     assert ensemble([one, two], EnsembleConfig("3,1"), cache=cache).ensemble.weights == (0.75, 0.25)
     for wrong in ("0.6;0.4", "-1,2", "0,0", "best"):
-        with pytest.raises(ConfigError, match="--weights-by"):
+        with pytest.raises(ConfigError, match="weights_by"):
             EnsembleConfig(wrong)
     with pytest.raises(ConfigError, match="2 models need 2 weights, not 3"):
         ensemble([one, two], EnsembleConfig("1,1,1"), cache=cache)

@@ -202,17 +202,17 @@ def test_another_view_for_a_trial_is_named_in_the_report(tmp_path: Path) -> None
 
 
 def test_what_cannot_be_looked_at_so_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--crops: several crops need a view that crops"):
+    with pytest.raises(ConfigError, match="crops: several crops need a view that crops"):
         view_for(Colours(), crops=3)
-    with pytest.raises(ConfigError, match="--crops: one of 1, 3, 5, 10"):
+    with pytest.raises(ConfigError, match="crops: one of 1, 3, 5, 10"):
         TrainConfig(crops=4)
-    with pytest.raises(ConfigError, match="--windows: from 1 to"):
+    with pytest.raises(ConfigError, match="windows: from 1 to"):
         TrainConfig(windows=0)
 
     class People(Corners):
         reads = "poses"
 
-    with pytest.raises(ConfigError, match=r"--crops: .*shown people"):
+    with pytest.raises(ConfigError, match=r"crops: .*shown people"):
         check_view(People(), View(crops=3))
 
 

@@ -118,7 +118,7 @@ def test_a_missing_file_and_a_folder_are_media_errors(cache: Cache, tmp_path: Pa
 
 def test_a_store_that_cannot_be_written_says_so_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CacheError, match="--cache") as caught:
+    with pytest.raises(CacheError, match="cache") as caught:
         Cache(tmp_path / "file" / "store").put(KEY, {"values": np.zeros(2)})
     assert "\n" not in str(caught.value)
 

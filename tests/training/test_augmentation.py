@@ -183,7 +183,7 @@ def test_what_was_said_of_labels_counts_alone() -> None:
     assert mirror.never == {"left"}
     assert mirror_of(labels, Augment(mirror_labels=("none",))).swapped == {}
     for wrong in ("a:x", "x", "a:b:"):
-        with pytest.raises(ConfigError, match="--mirror-labels"):
+        with pytest.raises(ConfigError, match="mirror_labels"):
             mirror_of(labels, Augment(mirror_labels=(wrong,)))
     with pytest.raises(ConfigError, match="one mirror image"):
         mirror_of(labels, Augment(mirror_labels=("a:b", "a:e")))

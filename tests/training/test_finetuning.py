@@ -294,7 +294,7 @@ def test_memory_that_ends_is_answered_with_what_to_lower_or_found_out(
         return real(self, windows)
 
     monkeypatch.setattr(Tuning, "forward", small)
-    with pytest.raises(ConfigError, match=r"--batch: 5 segments at once do not fit.*--accumulate 2.*--auto-batch") as caught:
+    with pytest.raises(ConfigError, match=r"batch: 5 segments at once do not fit.*--accumulate 2.*--auto-batch") as caught:
         finetune(manifest, quick)
     whole(caught.value)
     told: list[str] = []
@@ -311,12 +311,12 @@ def test_what_cannot_be_tuned_or_does_not_fit_is_one_line(manifest: Manifest, qu
 
     for name in ("motion", "joints"):
         refuse(f"'{name}' has nothing that could be tuned; these have: clip-vit-b32", UnknownName, backbone=name)
-    refuse("--size: .* looks at", ConfigError, size=64)
-    refuse("--unfreeze: the network has 4 blocks", ConfigError, unfreeze="9")
+    refuse("size: .* looks at", ConfigError, size=64)
+    refuse("unfreeze: the network has 4 blocks", ConfigError, unfreeze="9")
     refuse("no xclip|X-CLIP is wanted", WeightsError, backbone=f"hf-xclip:{place / 'clip'}")
     if not torch.cuda.is_available():
-        refuse("--device: no GPU can be used here", ConfigError, device="cuda")
-        refuse("--precision: fp16 needs a GPU", ConfigError, precision="fp16")
+        refuse("device: no GPU can be used here", ConfigError, device="cuda")
+        refuse("precision: fp16 needs a GPU", ConfigError, precision="fp16")
     red = manifest.with_segments(s for s in manifest.segments if s.label == "red")
     refuse("has only one class", ManifestError, of=red)
     single = manifest.with_segments(next(s for s in manifest.segments if s.label == label) for label in manifest.labels)
@@ -347,7 +347,7 @@ def test_it_goes_on_from_a_model_and_keeps_its_head_while_the_classes_are_the_sa
     tuned_again = finetune(manifest, replace(on, from_=str(tmp_path / "m")), augment=NOTHING)
     assert tuned_again.history.train_loss[0] < 0.7
     fewer = manifest.with_segments(s for s in manifest.segments if s.label != "red")
-    with pytest.raises(ConfigError, match=r"--new-head: the model .*probe tells 3 classes apart .* and the videos show 2: say --new-head"):
+    with pytest.raises(ConfigError, match=r"new_head: the model .*probe tells 3 classes apart .* and the videos show 2: say --new-head"):
         finetune(fewer, on)
     assert finetune(fewer, replace(on, new_head=True)).model.labels == ("blue", "green")
 

@@ -82,12 +82,12 @@ def test_the_head_of_a_checkpoint_is_kept_where_it_tells_as_many_classes(manifes
     kept = found.model.head.weights()
     theirs = network.network.logits.conv3d.weight.detach().numpy().reshape(2, -1)  # type: ignore[attr-defined]
     np.testing.assert_allclose(kept["weight"].T, theirs, atol=1e-6)
-    with pytest.raises(ConfigError, match="--new-head: the checkpoint of i3d-rgb tells 7 classes apart and the videos show 2"):
+    with pytest.raises(ConfigError, match="new_head: the checkpoint of i3d-rgb tells 7 classes apart and the videos show 2"):
         finetune(manifest, config("i3d-rgb", weights=str(tmp_path / "7.pt"), **still))
 
 
 def test_a_view_too_short_for_the_network_is_one_line(manifest: Manifest) -> None:
-    with pytest.raises(ConfigError, match=r"--frames: i3d-r50 needs windows of at least 5 frames"):
+    with pytest.raises(ConfigError, match=r"frames: i3d-r50 needs windows of at least 5 frames"):
         finetune(manifest, config("i3d-r50", frames=3))
 
 

@@ -290,7 +290,7 @@ def test_a_folder_with_other_things_is_left_alone(colours: tuple[Manifest, Cache
 
 
 def test_an_end_must_be_said() -> None:
-    with pytest.raises(ConfigError, match="--budget: say how long to search"):
+    with pytest.raises(ConfigError, match="budget: say how long to search"):
         tune(Manifest(()), "nowhere", TuneConfig())
     assert TuneConfig(budget="1h30m").seconds == 5400
     assert TuneConfig(over=("head,view",)).over == ("head", "view")

@@ -137,7 +137,7 @@ def test_a_models_logits_are_those_of_transformers(tmp_path: Path, colours: toys
 
 @pytest.mark.parametrize("head", ["linear"])
 def test_heads_that_read_no_words_refuse_them(colours: toys.Manifest, head: str) -> None:
-    with pytest.raises(ConfigError, match="--template: the head 'linear' reads no words"):
+    with pytest.raises(ConfigError, match="template: the head 'linear' reads no words"):
         train(colours, TrainConfig(head=head, template=("{}",)), backbone=toys.Words())
 
 

@@ -47,7 +47,7 @@ def test_the_token_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv(TOKEN, "word")
     assert ServeConfig().secret == "word"
     assert ServeConfig(token="other").secret == "other"
-    with pytest.raises(ConfigError, match="--token"):
+    with pytest.raises(ConfigError, match="token"):
         ServeConfig(token=" ")
 
 

@@ -400,7 +400,7 @@ def test_options_that_do_not_go_together(options: dict[str, Any], line: str) -> 
 
 
 def test_other_backbones_have_no_init() -> None:
-    with pytest.raises(ConfigError, match="--init"):
+    with pytest.raises(ConfigError, match="init"):
         open_backbone("motion", init="scratch")
 
 

@@ -172,7 +172,7 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     deep = Poses(np.zeros((5, 1, 17, 4), np.float32), poses.times, read_skeleton("coco-17-3d"), (1,))
     with pytest.raises(ConfigError, match="stand in space"):
         draw_poses(deep, tmp_path / "out.mp4", video=video)
-    with pytest.raises(ConfigError, match="--stick-figures"):
+    with pytest.raises(ConfigError, match="stick_figures"):
         draw_poses(poses, tmp_path / "out.mp4")
     with pytest.raises(ConfigError, match=r"ends in \.mp4"):
         draw_poses(poses, tmp_path / "out.gif", video=video)

@@ -1,7 +1,14 @@
-"""Verbs and options of version 0.1 under their new names. Each works for one more release; a line on stderr names the new one."""
+"""How the command line spells names: settings in messages as options, and verbs and options of version 0.1 under their new names."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Collection
+from contextvars import ContextVar
+
+from quickstep.types.errors import ConfigError, QuickstepError
+
+# Each old name works for one more release; a line on stderr names the new one.
 RENAMED_VERBS = {
     "augment": "preview-augment",
     "collect": "import-dataset",
@@ -66,3 +73,31 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
         tokens += [f"{new[0]}={value}"] if equals else new
         notes.append(f"{option} is now {' '.join(new)}")
     return [*tokens, *arguments[end:]], notes
+
+
+_SETTING = re.compile(r"`(?P<name>[a-z][a-z0-9_]*)(=(?P<value>[^`]*))?`")
+# The options of the command that runs; `say` and the errors name settings as these.
+options_of_command: ContextVar[Callable[[], Collection[str]]] = ContextVar("options_of_command", default=tuple)
+
+
+def error_text(error: QuickstepError) -> str:
+    """Return an error's message with its settings named as options of the command that runs."""
+    if not isinstance(error, ConfigError):
+        return as_options(str(error))
+    return as_options(f"`{error.field}`").strip("`") + as_options(str(error).removeprefix(error.field))
+
+
+def as_options(text: str) -> str:
+    """Write the settings in a message, `name` or `name=value`, as options of the command that runs: --name value."""
+    if "`" not in text:
+        return text
+    options = options_of_command.get()()
+
+    def option(setting: re.Match[str]) -> str:
+        name = f"--{setting['name'].rstrip('_').replace('_', '-')}"
+        if name not in options:
+            return setting[0]
+        value = (setting["value"] or "").strip("\"'")
+        return name if value in ("", "True") else f"{name} {value}"
+
+    return _SETTING.sub(option, text)
