@@ -21,8 +21,9 @@ from quickstep.evaluation.provenance import held_apart, learning, model_facts, n
 from quickstep.evaluation.report import Baseline, Mistake, Proof, Report, Source, Tested, Unread, Verdict
 from quickstep.evaluation.report_figures import Measured, clusters, measure
 from quickstep.evaluation.thumbnails import strip
-from quickstep.models.ensemble import AnyModel, lead_of
-from quickstep.models.model import Model, Prediction
+from quickstep.models.ensemble import AnyModel
+from quickstep.models.model import Model
+from quickstep.models.predictions import Prediction
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, ManifestError, MediaError
 from quickstep.types.progress import Clock, Progress, silent
@@ -77,7 +78,7 @@ def evaluate(
     clock.mark("proof")
     named = decided(model, found.predictions, cache=cache, progress=progress, seed=seed) if isinstance(model, Model) else ()
     clock.mark("numbers")
-    mistakes = _mistakes(found.predictions, tested, progress, skeleton=getattr(lead_of(model).backbone, "skeleton", None))
+    mistakes = _mistakes(found.predictions, tested, progress, skeleton=getattr(model.lead.backbone, "skeleton", None))
     clock.mark("pictures")
     return Report(
         quickstep=_version("quickstep"),
@@ -166,11 +167,11 @@ def _beside(model: AnyModel, predictions: Sequence[Prediction], *, cache: Cache,
     train = tuple(segment for segment in learnt if segment.split == "train")
     if not train and not model.words_alone:
         why = "the videos that the model learnt from are not where they were"
-        return _Beside(tuple(Baseline(name, "", None, None, problem=why) for name in (still_of(lead_of(model)), "metadata", "majority")))
+        return _Beside(tuple(Baseline(name, "", None, None, problem=why) for name in (still_of(model.lead), "metadata", "majority")))
     validation = tuple(segment for segment in learnt if segment.split == "val")
     said = tuple(prediction.label for prediction in predictions)
     task = Task(train, validation, tuple(prediction.segment for prediction in predictions), said)
-    made = beside(lead_of(model), task, cache=cache, progress=progress, seed=seed)
+    made = beside(model.lead, task, cache=cache, progress=progress, seed=seed)
     return _Beside(made, shortcut(task, cache=cache, seed=seed) if train else None)
 
 

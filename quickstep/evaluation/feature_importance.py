@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from quickstep.datasets.manifest import group_of
 from quickstep.evaluation.report import Deciding
 from quickstep.models.feature_extraction import extract
-from quickstep.models.model import Model, Prediction
+from quickstep.models.model import Model
+from quickstep.models.predictions import Prediction
 from quickstep.storage.cache import Cache
 from quickstep.types.confidence_intervals import Interval, add_up, bootstrap, units_of
 from quickstep.types.progress import Progress, silent

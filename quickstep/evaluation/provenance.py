@@ -10,7 +10,7 @@ from quickstep.datasets.duplicates.same_footage import compare_footage
 from quickstep.datasets.manifest import PARTS, Manifest
 from quickstep.datasets.splits import prove
 from quickstep.evaluation.report import Hard, Learning, ModelFacts, PartCount, Proof, Source
-from quickstep.models.ensemble import AnyModel, Ensemble, members_of
+from quickstep.models.ensemble import AnyModel, Ensemble
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
@@ -24,7 +24,7 @@ LEAKS = 20  # written out
 
 def model_facts(model: AnyModel) -> ModelFacts:
     """What a model is, in plain data; of an ensemble, what its members are."""
-    facts, members = model.facts, members_of(model)
+    facts, members = model.facts, model.members
     return ModelFacts(
         name=_model_name(model),
         backbone=" + ".join(member.backbone.name for member in members),
@@ -54,7 +54,7 @@ def _look(view: View) -> str:
 def _model_name(model: AnyModel) -> str:
     if model.folder is not None:
         return model.folder.resolve().name
-    return " + ".join(f"{member.backbone.name} + {member.head.name}" for member in members_of(model))
+    return " + ".join(f"{member.backbone.name} + {member.head.name}" for member in model.members)
 
 
 def trained_on(model: AnyModel) -> Source:
@@ -124,7 +124,7 @@ def _learnt(model: AnyModel) -> list[Segment]:
     """What any of its members learnt from or was chosen on; nothing where one of them cannot tell."""
     if model.manifest is not None:
         return [segment for segment in model.manifest.segments if segment.split in ("train", "val")]
-    manifests = [member.manifest for member in members_of(model) if not member.words_alone]
+    manifests = [member.manifest for member in model.members if not member.words_alone]
     known = [manifest for manifest in manifests if manifest is not None]
     if len(known) < len(manifests):
         return []

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import IO, Any
 
 from quickstep.datasets.inputs import Inputs, gather
-from quickstep.models.ensemble import AnyModel, lead_of
-from quickstep.models.model import Prediction, Predictions
+from quickstep.models.ensemble import AnyModel
 from quickstep.models.pose_input import of_person
+from quickstep.models.predictions import Prediction, Predictions
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.types.progress import Progress, silent
@@ -34,7 +34,7 @@ def predict(
     segments, failures = gather(inputs, stdin=stdin)
     if person is not None:
         config = PoseConfig(person=person)
-        segments, unseen = of_person(segments, lead_of(model).backbone, config.person, cache=cache or Cache(), progress=progress)
+        segments, unseen = of_person(segments, model.lead.backbone, config.person, cache=cache or Cache(), progress=progress)
         failures += unseen
     if strict and failures:
         raise failures[0].error

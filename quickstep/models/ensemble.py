@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +21,20 @@ from numpy.typing import NDArray
 
 from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
 from quickstep.models.calibration import probabilities
-from quickstep.models.model import ENSEMBLE, MANIFEST, Facts, Model, Prediction, Predictions
+from quickstep.models.classifier import Classifier
+from quickstep.models.model import ENSEMBLE, MANIFEST, Facts, Model
+from quickstep.models.predictions import Prediction, Predictions
 from quickstep.models.third_party import is_foreign
 from quickstep.storage import model_folder
+from quickstep.storage.cache import Cache, hash_of
 from quickstep.storage.hub_models import locate_model
 from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.types.errors import ConfigError, ManifestError, ModelError
-from quickstep.types.progress import Progress, silent
+from quickstep.types.progress import Progress
 from quickstep.types.segment import Failure, Segment
 
 if TYPE_CHECKING:
-    from quickstep.storage.cache import Cache
+    from quickstep.models.array_features import Signals
 
 LEAST = 1e-12  # a probability of nought would count as certainty
 Array = NDArray[np.float64]
@@ -61,7 +66,7 @@ class _Record:
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble:
+class Ensemble(Classifier):
     """Models that answer together: each says its probabilities, and their weighted mean is the answer."""
 
     members: tuple[Model, ...]
@@ -93,8 +98,13 @@ class Ensemble:
 
     @property
     def lead(self) -> Model:
-        """The member that counts most: what stands for the ensemble where one way of looking is asked for."""
+        """Return the member with the largest weight, which stands for the ensemble where a single view or backbone is needed."""
         return self.members[int(np.argmax(self.weights))]
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a hash of everything that decides the scores: the members, their weights and the calibration."""
+        return hash_of([[member.digest for member in self.members], list(self.weights), self.temperature, self.threshold])[:32]
 
     @property
     def words_alone(self) -> bool:
@@ -121,32 +131,33 @@ class Ensemble:
         mean = sum((weight * each for weight, each in zip(self.weights, scores, strict=True)), np.zeros_like(scores[0]))
         return probabilities(np.log(np.maximum(mean, LEAST)), self.temperature)
 
-    def predict(
-        self,
-        segments: Iterable[Segment | str | Path],
-        *,
-        cache: Cache | None = None,
-        progress: Progress = silent,
-        strict: bool = False,
-    ) -> Predictions:
-        """Names each segment; one that any member cannot see is a failure of them all, never an answer of the rest."""
-        asked = [item if isinstance(item, Segment) else Segment(Path(item)) for item in segments]
-        said = [member.predict(asked, cache=cache, progress=progress, strict=strict) for member in self.members]
-        failed: dict[Segment, Failure] = {}
-        for found in said:
-            for failure in found.failures:
-                failed.setdefault(failure.segment, failure)
-        told = [{one.segment: one for one in found.predictions} for found in said]
-        seen = [segment for segment in asked if all(segment in each for each in told)]
-        rows = [aligned([each[segment] for segment in seen], self.labels) for each in told]
-        scores = self.mixed(rows)
+    def score(self, signals: Signals) -> Predictions:
+        """Classify signals in memory; see `Classifier.score`."""
+        from quickstep.models.array_features import list_signals, name_signals
+
+        listed = list_signals(signals)
+        return self._average(name_signals(listed), [member.score(listed) for member in self.members])
+
+    def _predict(self, segments: Sequence[Segment], cache: Cache | None, progress: Progress, strict: bool) -> Predictions:
+        return self._average(segments, [member._predict(segments, cache, progress, strict) for member in self.members])
+
+    def _average(self, segments: Sequence[Segment], answers: Sequence[Predictions]) -> Predictions:
+        """Average the members' answers; a segment that one member cannot read is a failure, never an answer of the others."""
+        failures: dict[Segment, Failure] = {}
+        for answer in answers:
+            for failure in answer.failures:
+                failures.setdefault(failure.segment, failure)
+        tables = [{prediction.segment: prediction for prediction in answer.predictions} for answer in answers]
+        readable = [segment for segment in segments if all(segment in table for table in tables)]
+        scores = self.mixed([aligned([table[segment] for segment in readable], self.labels) for table in tables])
+        predictions = (
+            Prediction(segment, row, self.labels, self.threshold, max(table[segment].damaged for table in tables))
+            for segment, row in zip(readable, scores, strict=True)
+        )
         return Predictions(
-            tuple(
-                Prediction(segment, row, self.labels, self.threshold, max(each[segment].damaged for each in told))
-                for segment, row in zip(seen, scores, strict=True)
-            ),
-            tuple(failed[segment] for segment in dict.fromkeys(asked) if segment in failed),
-            sum(found.seconds for found in said),
+            tuple(predictions),
+            tuple(failures[segment] for segment in dict.fromkeys(segments) if segment in failures),
+            sum(answer.seconds for answer in answers),
         )
 
     def save(self, folder: str | Path) -> None:
@@ -221,9 +232,16 @@ class Ensemble:
 AnyModel = Model | Ensemble
 
 
-def load_model(folder: str | Path, weights: str | Path | None = None, *, cache: Cache | None = None) -> AnyModel:
-    """Whatever a folder holds, or `owner/name` of the hub: a model, or an ensemble of several."""
-    folder = locate_model(folder)
+def load_model(model: str | Path | AnyModel, weights: str | Path | None = None, *, cache: Cache | None = None) -> AnyModel:
+    """Open a model or an ensemble from its folder, or from `owner/name` on the hub; one that is open already is returned unchanged.
+
+    `weights` is where the backbone's weights are, if they moved.
+    """
+    if isinstance(model, Model | Ensemble):
+        return model
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(f"expected a model, its folder, or owner/name on the hub; got {type(model).__name__} {model!r:.60}")
+    folder = locate_model(model)
     if not is_ensemble(folder):
         return Model.load(folder, weights, cache=cache)
     if weights is not None:
@@ -238,16 +256,6 @@ def is_ensemble(folder: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("kind") == ENSEMBLE
-
-
-def members_of(model: AnyModel) -> tuple[Model, ...]:
-    """A model's members: of one alone, itself."""
-    return model.members if isinstance(model, Ensemble) else (model,)
-
-
-def lead_of(model: AnyModel) -> Model:
-    """The one that stands for it where one way of looking is asked for."""
-    return model.lead if isinstance(model, Ensemble) else model
 
 
 def check_members(members: Sequence[Model], names: Sequence[str]) -> None:

@@ -1,15 +1,14 @@
-"""Model: backbone + view + head + labels, one folder on disk; and Prediction, what it says of a segment.
-
-Knows how to look and to score; not how it was trained nor how good it is.
-"""
+"""Model: a backbone, a view, a head and labels, saved as one folder."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,74 +19,29 @@ from quickstep.backbones import check_view, laid, open_backbone
 from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
 from quickstep.heads import Head, History, current_head_name, open_head
 from quickstep.models.calibration import probabilities
-from quickstep.models.feature_extraction import extract
+from quickstep.models.classifier import Classifier
+from quickstep.models.feature_extraction import Extraction, extract
+from quickstep.models.predictions import Prediction, Predictions
 from quickstep.models.third_party import is_foreign, read_foreign
 from quickstep.storage import model_folder
+from quickstep.storage.cache import Cache, hash_of
 from quickstep.storage.hub_models import locate_model
 from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.types.errors import ManifestError, ModelError
-from quickstep.types.progress import Progress, silent
-from quickstep.types.segment import Failure, Segment
+from quickstep.types.progress import Progress
+from quickstep.types.segment import Segment
 from quickstep.types.signals import Features
 from quickstep.types.view import View
 
 if TYPE_CHECKING:
     from quickstep.backbones import Backbone
-    from quickstep.storage.cache import Cache
+    from quickstep.models.array_features import Signals
 
 # What may differ from machine to machine without making other features: the same network, computed another way.
 COMPUTED = {"precision", "engine", "batch", "flow"}
 ENSEMBLE = "ensemble"  # the kind of a folder that holds several models (ensemble.py)
 NETWORK, NETWORK_LAST = model_folder.FOLDERS
 BEST, LAST, MANIFEST, HISTORY = "head.safetensors", "head-last.safetensors", "manifest.csv", "history.json"
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model says of a segment: the probability of each label, in the order of the labels."""
-
-    segment: Segment
-    scores: NDArray[np.float64]  # (C,), summing to 1
-    labels: tuple[str, ...]
-    threshold: float | None = None
-    damaged: float = 0.0  # the share of moments that could not be read, so that their neighbours stand in
-
-    @property
-    def label(self) -> str:
-        """The likeliest label."""
-        return self.labels[int(self.scores.argmax())]
-
-    @property
-    def score(self) -> float:
-        """Its probability."""
-        return float(self.scores.max())
-
-    @property
-    def sure(self) -> bool | None:
-        """Whether answers this sure were right at least 95 times in 100 on validation; None when that is not known."""
-        return None if self.threshold is None else self.score >= self.threshold
-
-    @property
-    def reading(self) -> str:
-        """The same in words."""
-        return {True: "sure", False: "not sure", None: "not known how sure"}[self.sure]
-
-    def top(self, k: int) -> list[tuple[str, float]]:
-        """The k likeliest labels with their probabilities, or all where there are fewer."""
-        order = np.argsort(-self.scores, kind="stable")[: max(0, k)]
-        return [(self.labels[i], float(self.scores[i])) for i in order]
-
-    def __repr__(self) -> str:
-        return f"Prediction({str(self.segment)!r}: {self.label!r} {self.score:.2f}, {self.reading})"
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """What a model says of several segments, in the order asked, and the failures of those it could not see."""
-
-    predictions: tuple[Prediction, ...]
-    failures: tuple[Failure, ...] = ()
-    seconds: float = 0.0  # spent looking at videos; next to none where the cache knew them
 
 
 @dataclass(frozen=True)
@@ -144,7 +98,7 @@ class _Record:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(Classifier):
     """Everything that is needed to name the moves in a video, in one thing that can be saved."""
 
     labels: tuple[str, ...]
@@ -194,27 +148,55 @@ class Model:
         """Probabilities (N, C), calibrated; each row depends on its own features alone, to the bit."""
         return probabilities(self.head.scores(features), self.temperature)
 
-    def predict(
-        self,
-        segments: Iterable[Segment | str | Path],
-        *,
-        cache: Cache | None = None,
-        progress: Progress = silent,
-        strict: bool = False,
-    ) -> Predictions:
-        """Names each segment or whole video; what cannot be read is listed, or raised when `strict`."""
-        asked = [item if isinstance(item, Segment) else Segment(Path(item)) for item in segments]
-        found = extract(asked, self.backbone, view=self.view, cache=cache, progress=progress).check(strict=strict)
-        seen = [segment for segment in asked if segment in found.features]
-        scores = self.scores([found.features[segment] for segment in seen])
-        return Predictions(
-            tuple(
-                Prediction(segment, row, self.labels, self.threshold, found.damaged.get(segment, 0.0))
-                for segment, row in zip(seen, scores, strict=True)
-            ),
-            found.failures,
-            found.seconds,
+    @property
+    def members(self) -> tuple[Model, ...]:
+        """Return the model itself, as an ensemble returns its members."""
+        return (self,)
+
+    @property
+    def lead(self) -> Model:
+        """Return the model itself, as an ensemble returns the member with the largest weight."""
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a hash of everything that decides the scores: labels, backbone, view, head and calibration."""
+        weights = hashlib.sha256()
+        for name, array in sorted(self.head.weights().items()):
+            weights.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+            weights.update(np.ascontiguousarray(array).tobytes())
+        decisive = {
+            "labels": list(self.labels),
+            "backbone": json.loads(json.dumps(dict(self.backbone.identity), default=str)),
+            "view": to_plain(self.view),
+            "head": [self.head.name, to_plain(self.head.config), weights.hexdigest()],
+            "calibration": [self.temperature, self.threshold],
+            "poses": self.opening.poses,
+        }
+        return hash_of(decisive)[:32]
+
+    def score(self, signals: Signals) -> Predictions:
+        """Classify signals in memory; see `Classifier.score`."""
+        from quickstep.models.array_features import extract_from_arrays, list_signals, name_signals
+
+        listed = list_signals(signals)
+        started = time.perf_counter()
+        extraction = extract_from_arrays(listed, self.backbone, self.view, Cache())
+        return self._predictions(name_signals(listed), replace(extraction, seconds=time.perf_counter() - started))
+
+    def _predict(self, segments: Sequence[Segment], cache: Cache | None, progress: Progress, strict: bool) -> Predictions:
+        extraction = extract(segments, self.backbone, view=self.view, cache=cache, progress=progress).check(strict=strict)
+        return self._predictions(segments, extraction)
+
+    def _predictions(self, segments: Sequence[Segment], extraction: Extraction) -> Predictions:
+        """Score the features of the segments that have any."""
+        readable = [segment for segment in segments if segment in extraction.features]
+        scores = self.scores([extraction.features[segment] for segment in readable])
+        predictions = (
+            Prediction(segment, row, self.labels, self.threshold, extraction.damaged.get(segment, 0.0))
+            for segment, row in zip(readable, scores, strict=True)
         )
+        return Predictions(tuple(predictions), extraction.failures, extraction.seconds)
 
     def save(self, folder: str | Path) -> None:
         """Writes the folder; an earlier model there is replaced when all of the new one is on disk, and not before."""

@@ -18,7 +18,8 @@ from scipy.special import softmax
 from quickstep.datasets.manifest import Manifest, group_of
 from quickstep.models.calibration import fit_temperature, probabilities, sure_from
 from quickstep.models.ensemble import LEAST, Ensemble, aligned, check_members
-from quickstep.models.model import Facts, Model, Prediction
+from quickstep.models.model import Facts, Model
+from quickstep.models.predictions import Prediction
 from quickstep.storage.cache import Cache
 from quickstep.training.train import library_version, versions
 from quickstep.types.confidence_intervals import Difference, Interval, between, difference, percent, points, share

@@ -42,7 +42,7 @@ def test_the_cog_runner_says_what_predict_says(made: tuple[Path, Path], monkeypa
     model, video = made
     answer = runner(model, monkeypatch).run(video=video, start=0.0, end=0.0, top=2)
     own = Model.load(model).predict([video]).predictions[0]
-    assert (answer.label, answer.score, answer.reading) == (own.label, own.score, own.reading)
+    assert (answer.label, answer.score, answer.confidence) == (own.label, own.score, own.confidence)
     assert list(zip(answer.labels, answer.scores, strict=True)) == own.top(2)
     part = runner(model, monkeypatch).run(video=video, start=0.2, end=0.6, top=0)
     assert len(part.labels) == 3

@@ -49,7 +49,7 @@ def test_strangers_get_the_same_answers_and_nobody_s_name(somebody: tuple[Path, 
     segments = manifest.part("test").segments
     for own, theirs in zip(here.predict(segments).predictions, there.predict(segments).predictions, strict=True):
         assert np.array_equal(own.scores, theirs.scores)
-        assert own.reading == theirs.reading
+        assert own.confidence == theirs.confidence
     told = b"".join((tmp_path / "out" / name).read_bytes() for name in published.files)
     assert b"anna-secret" not in told
     assert str(tmp_path).encode() not in told

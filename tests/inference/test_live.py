@@ -1,16 +1,16 @@
-"""Watching a camera: the newest seconds count, what is late is dropped, and nothing is left behind."""
+"""The live watcher: the newest seconds count, late pictures are dropped, and nothing is written to the disk."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from toys import COLOURS, Colours, draw_colours
 
-from quickstep.inference.live import Watcher, _evenly
+from quickstep.inference.live import Watcher
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig, train
@@ -19,7 +19,7 @@ from quickstep.types.skeleton import Skeleton, read_skeleton
 
 
 class Slow(Colours):
-    """Takes a quarter of a second a look."""
+    """Takes a quarter of a second for each call."""
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
         time.sleep(0.25)
@@ -36,59 +36,74 @@ def picture(colour: str) -> np.ndarray:
     return np.full((60, 80, 3), COLOURS[colour], np.uint8)
 
 
-def until(watcher: Watcher, label: str) -> float:
-    """Show nothing more and wait for the label; how long that took."""
-    began = time.monotonic()
-    while (now := watcher.now).prediction is None or now.prediction.label != label:
-        assert time.monotonic() - began < 20, now
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> float:
+    """Wait for a condition and return how long that took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds
         time.sleep(0.01)
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
-def test_the_newest_seconds_count_however_slow_the_model_is(model: Model) -> None:
+def label_of(watcher: Watcher) -> str | None:
+    prediction = watcher.state.prediction
+    return None if prediction is None else prediction.label
+
+
+def test_a_slow_model_predicts_the_newest_seconds(model: Model) -> None:
     watcher = Watcher(model, window=1.0)
-    folder = watcher._folder
     try:
-        assert watcher.now.prediction is None
+        assert watcher.state.prediction is None
         for colour in ("red", "green", "blue"):
             for _ in range(40):
-                began = time.perf_counter()
-                watcher.see(picture(colour))
-                assert time.perf_counter() - began < 0.2  # however long a look takes
+                started = time.perf_counter()
+                watcher.add(picture(colour))
+                assert time.perf_counter() - started < 0.2  # however long a prediction takes
                 time.sleep(0.03)
-        assert until(watcher, "blue") < 3
-        now = watcher.now
-        assert now.shown == 120
-        assert 0 < now.looks < 30  # and not one a picture
-        assert now.behind < 2
-        assert now.problem == ""
+        assert wait_until(lambda: label_of(watcher) == "blue") < 3
+        state = watcher.state
+        assert state.pictures == 120
+        assert 0 < state.predictions < 30  # not one for each picture
+        assert state.latency < 2
+        assert state.problem == ""
     finally:
         watcher.close()
-    assert not folder.exists()
 
 
-def test_a_new_camera_or_a_pause_begins_anew(model: Model) -> None:
+def test_another_camera_or_a_pause_starts_a_new_window(model: Model) -> None:
     watcher = Watcher(model, window=1.0)
     try:
         for moment in np.arange(0, 1, 0.1):
-            watcher.see(picture("red"), float(moment))
-        assert watcher.now.filled > 0.8
-        watcher.see(picture("red"), 5.0)
-        assert watcher.now.filled == 0
-        watcher.see(picture("red").transpose(1, 0, 2), 5.1)
-        assert watcher.now.filled == 0
+            watcher.add(picture("red"), float(moment))
+        assert watcher.state.filled > 0.8
+        watcher.add(picture("red"), 5.0)
+        assert watcher.state.filled == 0
+        watcher.add(picture("red").transpose(1, 0, 2), 5.1)
+        assert watcher.state.filled == 0
     finally:
         watcher.close()
 
 
-def test_pictures_that_come_when_they_come_are_shown_at_even_steps() -> None:
-    pictures = [np.full((2, 2, 3), value, np.uint8) for value in range(4)]
-    shown = _evenly(pictures, [0.0, 0.1, 0.5, 1.0], 10)
-    assert [int(each[0, 0, 0]) for each in shown] == [0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3]
+def test_an_error_of_the_model_is_reported_as_a_problem(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    from quickstep.types.errors import WeightsError
+
+    def fail(self: Colours, batch: Sequence[Frames]) -> list[Features]:
+        raise WeightsError("the weights are broken")
+
+    monkeypatch.setattr(Slow, "embed", fail)
+    watcher = Watcher(model, window=0.2)
+    try:
+        for moment in np.arange(0, 1, 0.05):
+            watcher.add(picture("red"), float(moment))
+        wait_until(lambda: watcher.state.problem != "")
+        assert watcher.state.problem == "the weights are broken"
+        assert watcher.state.prediction is None
+    finally:
+        watcher.close()
 
 
 class OneBody:
-    """Finds one body in the middle of everything."""
+    """Estimates one pose in the middle of every picture."""
 
     name, batch = "one-body", 1
     identity = {"name": "one-body"}  # noqa: RUF012
@@ -101,7 +116,7 @@ class OneBody:
         return read_skeleton("coco-17")
 
     def start(self) -> None:
-        """Nothing is remembered."""
+        """Remember nothing."""
 
     def estimate(self, frames: Frames) -> Poses:
         joints = np.ones((len(frames), 1, 17, 3), np.float32)
@@ -112,25 +127,33 @@ class OneBody:
         self.closed = True
 
 
-def test_a_skeleton_is_drawn_over_the_newest_picture(model: Model) -> None:
+def test_a_pose_is_drawn_over_the_newest_picture(model: Model) -> None:
     estimator = OneBody()
     watcher = Watcher(model, estimator=estimator, window=1.0)
     try:
         plain = picture("blue")
-        watcher.see(plain)
-        began = time.monotonic()
+        watcher.add(plain)
         drawn = plain.copy()
-        while (drawn == plain).all():
-            assert time.monotonic() - began < 10
+
+        def is_drawn() -> bool:
             watcher.draw(drawn)
-            time.sleep(0.02)
-        assert watcher.now.bodies > 0
+            return bool((drawn != plain).any())
+
+        wait_until(is_drawn, seconds=10)
+        assert watcher.state.pose_seconds > 0
     finally:
         watcher.close()
     assert estimator.closed
 
 
-def test_nothing_of_a_watcher_lies_about(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_to_the_disk(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    Watcher(model).close()
+    monkeypatch.setenv("QUICKSTEP_CACHE", str(tmp_path / "cache"))
+    watcher = Watcher(model, window=0.2)
+    try:
+        for moment in np.arange(0, 1, 0.05):
+            watcher.add(picture("red"), float(moment))
+        wait_until(lambda: watcher.state.prediction is not None)
+    finally:
+        watcher.close()
     assert list(tmp_path.iterdir()) == []

@@ -341,7 +341,7 @@ def test_one_window_of_doubt_is_smoothed_away_and_unsure_is_told() -> None:
     three = ("a", "b", "c")
     rows = [[0.9, 0.05, 0.05]] * 5 + [[0.34, 0.33, 0.33]] * 8 + [[0.05, 0.9, 0.05]] * 5
     made = spans_of(over_time(rows), three, 18.0, Smoothing(1.5, 0.5, 0.5, 0.95))
-    assert [(s.label, s.reading) for s in made] == [("a", "fairly sure"), (None, "unsure"), ("b", "fairly sure")]
+    assert [(s.label, s.confidence) for s in made] == [("a", "fairly sure"), (None, "unsure"), ("b", "fairly sure")]
     assert (made[1].start, made[1].end) == pytest.approx((5, 13), abs=0.6)
 
 
@@ -417,7 +417,7 @@ def test_files_for_players_and_programs(tmp_path: Path) -> None:
     assert "b &lt;&amp;&gt;" in read[".vtt"]
     assert read[".csv"].splitlines()[:3] == [
         "video,start,end,label,score,likeliest,reading",
-        "x.mp4,0.000,1.500,a,1.0000,a,not known how sure",
+        "x.mp4,0.000,1.500,a,1.0000,a,uncalibrated",
         "x.mp4,1.500,3.000,,1.0000,a,unsure",
     ]
     assert read[".txt"].splitlines()[1] == "1.500000\t3.000000\tunsure"

@@ -24,7 +24,8 @@ from toys import Colours, draw_colours
 from quickstep.datasets.manifest import Manifest
 from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.models.calibration import fit_temperature, probabilities, sure_from
-from quickstep.models.model import Facts, Model, Opening, Prediction
+from quickstep.models.model import Facts, Model, Opening
+from quickstep.models.predictions import Prediction
 from quickstep.storage import model_folder
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ModelError
@@ -314,11 +315,11 @@ def test_a_real_kill_leaves_a_whole_model(folder: Path, saving: subprocess.Popen
 
 def test_predictions_speak_for_themselves() -> None:
     prediction = Prediction(Segment("a.mp4"), np.array([0.2, 0.7, 0.1]), ("x", "y", "z"), threshold=0.6)
-    assert (prediction.label, prediction.score, prediction.sure, prediction.reading) == ("y", 0.7, True, "sure")
+    assert (prediction.label, prediction.score, prediction.sure, prediction.confidence) == ("y", 0.7, True, "sure")
     assert prediction.top(2) == [("y", 0.7), ("x", 0.2)]
     assert len(prediction.top(50)) == 3
     assert prediction.top(0) == []
-    assert replace(prediction, threshold=0.71).reading == "not sure"
+    assert replace(prediction, threshold=0.71).confidence == "not sure"
     assert replace(prediction, threshold=None).sure is None
 
 

@@ -13,8 +13,8 @@ from cyclopts import Parameter
 
 from quickstep.apps.commands.options import DEFAULT_LOOKS, DEFAULT_RUN, Flag, Flat, Looks, Out, Run, open_model
 from quickstep.apps.terminal import TerminalProgress, say, show_table
-from quickstep.models.ensemble import AnyModel, members_of
-from quickstep.models.model import Predictions
+from quickstep.models.ensemble import AnyModel
+from quickstep.models.predictions import Predictions
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.storage.hub_models import names_hub
@@ -129,7 +129,7 @@ def _place_of(model: Path, data: Path | None, opened: AnyModel) -> Path:
     if names_hub(model):
         raise ConfigError("out", f"{model} comes from the hub: say where its report goes")
     own = model / f"on-{data.stem}" if data else model
-    views = [member.view for member in members_of(opened)]
+    views = [member.view for member in opened.members]
     return own / f"seen-{views[0].windows or 'all'}x{views[0].crops}" if opened.trial else own
 
 
@@ -259,7 +259,7 @@ def compare(
 
 def _show_predictions(found: Predictions, top: int) -> None:
     """One row a segment; the further labels of `--top` stand beside the first."""
-    rows = [(each.segment, *(f"{label} {score:.3f}" for label, score in each.top(top)), each.reading) for each in found.predictions]
+    rows = [(each.segment, *(f"{label} {score:.3f}" for label, score in each.top(top)), each.confidence) for each in found.predictions]
     if rows:
         show_table(("segment", "label", *("" for _ in rows[0][2:-1]), "reading"), rows)
 

@@ -156,7 +156,7 @@ def _show(made: list[Timeline], reports: list[tuple[Timeline, TimelineReport]], 
     for each in made:
         people = any(span.person is not None for span in each.spans)
         rows = [
-            (*([str(span.person)] if people else []), _clock(span.start), _clock(span.end), span.name, f"{span.score:.3f}", span.reading)
+            (*([str(span.person)] if people else []), _clock(span.start), _clock(span.end), span.name, f"{span.score:.3f}", span.confidence)
             for span in each.spans
         ]
         columns = (*(["person"] if people else []), "from", "to", "label", "score", "reading")

@@ -11,7 +11,7 @@ import numpy as np
 
 from quickstep.apps.server.no_cache import Forgetful
 from quickstep.inference.timelines import Timeline, timeline
-from quickstep.models.ensemble import AnyModel, members_of
+from quickstep.models.ensemble import AnyModel
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.estimation import Finder, the_person
 from quickstep.storage.cache import Cache
@@ -139,7 +139,7 @@ class Searching:
     def _shared(self) -> Backbone | None:
         from quickstep.library.table import check_same
 
-        for member in (each for model in self.models for each in members_of(model)):
+        for member in (each for model in self.models for each in model.members):
             with contextlib.suppress(LibraryError):
                 check_same(self.library, member.backbone)
                 return member.backbone

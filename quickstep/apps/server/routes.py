@@ -23,9 +23,8 @@ from quickstep.apps.server.video_limits import Span
 from quickstep.inference.predict import to_json
 from quickstep.inference.timelines import FORMATS
 from quickstep.inference.timelines import Timeline as Made
-from quickstep.models.ensemble import members_of
-from quickstep.models.model import Prediction, Predictions
 from quickstep.models.pose_input import reads_poses
+from quickstep.models.predictions import Prediction, Predictions
 from quickstep.training.train import library_version
 from quickstep.types.segment import Segment
 
@@ -59,7 +58,7 @@ def _about_videos(app: FastAPI, service: Service) -> None:
     async def predict(request: Request, asked: Names) -> Response:
         """The label of a video, or of the part from `start` to `end`, with the model's calibrated scores."""
         name = service.named(asked.model)
-        span = replace(asked.span, whole=any(reads_poses(member.backbone) for member in members_of(service.offer.models[name])))
+        span = replace(asked.span, whole=any(reads_poses(member.backbone) for member in service.offer.models[name].members))
         async with service.videos.of(request, span) as video:
             with told_as(video):
                 said = await service.done(request, service.engine, service.naming[name], _segment(video, span))
@@ -124,7 +123,7 @@ def _named(said: Prediction, video: Video, model: str, top: int | None) -> dict[
     """What `quickstep predict --json` says, under the client's name for the video."""
     record = to_json(Predictions((said,)), top=top)["predictions"][0]
     record.pop("path")
-    return {"video": video.name, "model": model, **record, "reading": said.reading}
+    return {"video": video.name, "model": model, **record, "reading": said.confidence}
 
 
 def _timeline(made: Made, video: Video, model: str, form: str) -> Response:

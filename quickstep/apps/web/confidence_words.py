@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from quickstep.models.model import Prediction
+from quickstep.models.predictions import Prediction
 
 FLAT = 0.15  # of the way from chance to certainty: a likeliest label below this stands out from nothing
 LIKELY = 0.75  # without a threshold of its own, a model's answers are called likely from here on

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from quickstep.apps.web.confidence_words import Tone, read, share
-from quickstep.models.model import Prediction
+from quickstep.models.predictions import Prediction
 from quickstep.types.confidence_intervals import Interval
 
 

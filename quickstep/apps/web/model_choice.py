@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 
 from quickstep.apps.web.session import cache, started
-from quickstep.models.ensemble import AnyModel, lead_of, load_model
+from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.model import Model
 from quickstep.storage.model_folder import RECORD
 
@@ -61,7 +61,7 @@ def model() -> AnyModel:
 
 def lead() -> Model:
     """The model in use; of several that answer together, the one that counts most."""
-    return lead_of(model())
+    return model().lead
 
 
 def write_its_card(made: AnyModel, folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from quickstep.inference.predict import to_json, to_rows
 from quickstep.models.ensemble import AnyModel
-from quickstep.models.model import Predictions
+from quickstep.models.predictions import Predictions
 from quickstep.signals.poses.formats import digest_of, is_pose_file
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, MediaError, QuickstepError

@@ -6,23 +6,18 @@ predictions, however many there are. Knows no scores of its own: `Model.predict`
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO
 
 from quickstep.datasets.inputs import gather
 from quickstep.inference.prediction_files.formats import Csv, Form, JsonLines, Source, columns_of, digest_of_video, form_of, who
-from quickstep.models.ensemble import AnyModel, Ensemble, lead_of
-from quickstep.models.model import Model, Predictions
+from quickstep.models.ensemble import AnyModel
 from quickstep.models.pose_input import of_person
+from quickstep.models.predictions import Predictions
 from quickstep.signals.poses.config import PoseConfig
-from quickstep.storage.cache import Cache, hash_of
-from quickstep.storage.serialization import to_plain
+from quickstep.storage.cache import Cache
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
 
@@ -119,7 +114,7 @@ def write_predictions(
     _strictly(failures, strict=strict)
     named = person is not None or any(segment.person is not None for segment in segments)
     form = form_of(Path(path), model, top=top, people=named)
-    by = digest_of_model(model)
+    by = model.digest
     known, replaced = form.begin(by, {who(segment) for segment in segments}, cache)
     done, kept = 0, 0
     with form.path.open("a", encoding="utf-8", newline="", errors="surrogateescape") as file:
@@ -140,30 +135,6 @@ def write_predictions(
     return Written(form.path, done, kept, replaced, tuple(failures))
 
 
-def digest_of_model(model: AnyModel) -> str:
-    """What tells a model from any other that could give other scores: its labels, network, view, head and calibration."""
-    if isinstance(model, Ensemble):
-        told: Any = [[digest_of_model(member) for member in model.members], list(model.weights), model.temperature, model.threshold]
-    else:
-        told = _facts(model)
-    return hash_of(told)[:32]
-
-
-def _facts(model: Model) -> dict[str, Any]:
-    weights = hashlib.sha256()
-    for name, array in sorted(model.head.weights().items()):
-        weights.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
-        weights.update(np.ascontiguousarray(array).tobytes())
-    return {
-        "labels": list(model.labels),
-        "backbone": json.loads(json.dumps(dict(model.backbone.identity), default=str)),
-        "view": to_plain(model.view),
-        "head": [model.head.name, to_plain(model.head.config), weights.hexdigest()],
-        "calibration": [model.temperature, model.threshold],
-        "poses": model.opening.poses,
-    }
-
-
 def _strictly(failures: Sequence[Failure], *, strict: bool) -> None:
     if strict and failures:
         raise failures[0].error
@@ -173,7 +144,7 @@ def _people(segments: Sequence[Segment], model: AnyModel, person: str | None, ca
     """The segments, each about the person that is asked for."""
     if person is None:
         return list(segments), []
-    return of_person(segments, lead_of(model).backbone, PoseConfig(person=person).person, cache=cache)
+    return of_person(segments, model.lead.backbone, PoseConfig(person=person).person, cache=cache)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from quickstep.inference.timelines.score_accumulator import Asked, Looked
 from quickstep.inference.timelines.smoothing import Smoothing, spans_of
 from quickstep.inference.timelines.spans import Array, Moments, Span, Timeline
 from quickstep.inference.timelines.window_scores import look
-from quickstep.models.ensemble import AnyModel, Ensemble, lead_of, members_of
+from quickstep.models.ensemble import AnyModel, Ensemble
 from quickstep.models.pose_input import reads_poses
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
@@ -44,7 +44,7 @@ def timeline(
     began = time.perf_counter()
     config, cache, video = config or TimelineConfig(), cache or Cache(), Path(video)
     person = _checked(model, person)
-    said = [look(Asked(member, video, config, cache, progress, person)) for member in members_of(model)]
+    said = [look(Asked(member, video, config, cache, progress, person)) for member in model.members]
     moments = mixed(model, said, video) if isinstance(model, Ensemble) else said[0].moments
     duration = max(each.duration for each in said)
     spans: list[Span] = []
@@ -99,8 +99,8 @@ def _checked(model: AnyModel, person: str | None) -> str | None:
     """The person as it is meant; refused where nobody looks at people."""
     if person is None:
         return None
-    if not any(reads_poses(member.backbone) for member in members_of(model)):
-        name = lead_of(model).backbone.name
+    if not any(reads_poses(member.backbone) for member in model.members):
+        name = model.lead.backbone.name
         raise ConfigError("person", f"the backbone {name!r} looks at whole pictures, not at people; leave it out")
     return PoseConfig(person=person).person
 

@@ -63,7 +63,7 @@ def _csv(timelines: Sequence[Timeline]) -> str:
         for span in found.spans:
             whose = ["" if span.person is None else str(span.person)] * people
             times = (f"{span.start:.3f}", f"{span.end:.3f}")
-            writer.writerow([found.video, *whose, *times, span.label or "", f"{span.score:.4f}", span.likeliest, span.reading])
+            writer.writerow([found.video, *whose, *times, span.label or "", f"{span.score:.4f}", span.likeliest, span.confidence])
     return out.getvalue()
 
 

@@ -34,9 +34,9 @@ class Span:
         return UNSURE if self.label is None else self.label
 
     @property
-    def reading(self) -> str:
-        """How sure the label is, in words."""
-        return UNSURE if self.label is None else {True: "sure", False: "fairly sure", None: "not known how sure"}[self.sure]
+    def confidence(self) -> str:
+        """Return "sure", "fairly sure", "unsure" or "uncalibrated"."""
+        return UNSURE if self.label is None else {True: "sure", False: "fairly sure", None: "uncalibrated"}[self.sure]
 
     @property
     def length(self) -> float:

@@ -17,7 +17,7 @@ from quickstep.signals.flow.compression import pack, unpack
 from quickstep.signals.flow.config import FlowConfig
 from quickstep.signals.flow.flow_fields import Fields
 from quickstep.signals.flow.methods import revision_of
-from quickstep.signals.video import DECODING_VERSION, read_windows
+from quickstep.signals.video import DECODING_VERSION, apply_view, read_windows
 from quickstep.storage.cache import Arrays, Cache, Json
 from quickstep.types.errors import ConfigError
 from quickstep.types.segment import Segment
@@ -44,6 +44,13 @@ def read_flow(
     windows = _found(segment, view, config, threads, watch=watch) if cache is None else _kept(segment, view, config, cache, threads, watch)
     for flow in windows:
         yield from _cuts(flow, view)
+
+
+def flow_in_frames(frames: Frames, view: View, config: FlowConfig) -> Iterator[Flow]:
+    """Yield the flow of each window, and of each crop, of pictures in memory; nothing is cached."""
+    with Fields(config) as fields:
+        for window in apply_view(frames, _looked(view)):
+            yield from _cuts(fields.between(window), view)
 
 
 def flow_windows(segment: Segment, view: View, config: FlowConfig | None, cache: Cache) -> Iterator[Flow]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from quickstep.signals.poses import PoseEstimator, open_estimator, sees_depth
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.formats import READING_VERSION, digest_of, is_pose_file, read_poses
-from quickstep.signals.video import DECODING_VERSION, VideoInfo, VideoReader
+from quickstep.signals.video import DECODING_VERSION, VideoInfo, VideoReader, apply_view
 from quickstep.signals.video.prefetch import prefetch
 from quickstep.storage.cache import Cache, Json
 from quickstep.types.errors import MediaError
@@ -86,6 +86,24 @@ class Finder:
                 self.cache.put(key, kept)
         deep = self.skeleton is not None and self.skeleton.dimensions == 3 and "world_joints" in kept
         return in_skeleton(_unpacked(kept, "world_" if deep else ""), self.skeleton, path)
+
+    def find_in_frames(self, frames: Frames) -> Poses:
+        """Return the poses in pictures that are in memory, people joined over time; nothing is cached."""
+        estimator, view = self.estimator, View(frames=1, fps=self.config.fps, windows=None, size=EDGE, fit="whole")
+        windows = list(apply_view(frames, view))
+        pixels, times = np.concatenate([one.pixels for one in windows]), np.concatenate([one.times for one in windows])
+        shown = _distinct(Frames(pixels, times), after=-1.0)
+        height, width = frames.pixels.shape[1:3]
+        scale, world = width / shown.pixels.shape[2], None
+        with self._alone:
+            estimator.start()
+            if self.skeleton is not None and self.skeleton.dimensions == 3 and sees_depth(estimator):
+                flat, world = estimator.estimate_both(shown)
+            else:
+                flat = estimator.estimate(shown)
+        whole, track = _as_one([flat], (width, height), scale), _tracks().track
+        poses = track(whole) if world is None else track(whole, of=_as_one([world], (width, height), 1.0))
+        return in_skeleton(poses, self.skeleton, "the frames")
 
     def _look(self, path: Path, progress: Progress, watch: Watch | None) -> dict[str, NDArray[Any]]:
         """Decode, estimate and track a video; the same bodies in space too, where the estimator sees depth."""

@@ -13,6 +13,7 @@ Reading sound has its place here too, beside `reading`; nothing needs it yet.
 
 import av
 
+from quickstep.signals.video.frame_arrays import apply_view
 from quickstep.signals.video.reader import OVERHANG, VideoInfo, VideoReader, probe, read_frames, read_windows
 from quickstep.signals.video.writer import write_video
 
@@ -21,6 +22,7 @@ __all__ = [
     "OVERHANG",
     "VideoInfo",
     "VideoReader",
+    "apply_view",
     "ffmpeg_version",
     "probe",
     "read_frames",

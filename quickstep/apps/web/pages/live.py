@@ -16,7 +16,7 @@ from quickstep.apps.web import html_fragments, model_choice, page_elements, sess
 from quickstep.apps.web.confidence_words import read, share, some
 from quickstep.inference.live import Watcher
 from quickstep.models.ensemble import AnyModel
-from quickstep.models.model import Prediction
+from quickstep.models.predictions import Prediction
 from quickstep.signals.poses import PoseEstimator, open_estimator
 from quickstep.signals.poses.drawing import write_line
 from quickstep.types.errors import QuickstepError
@@ -45,10 +45,10 @@ class Stage:
         """The picture with what is known drawn on it."""
         began = time.monotonic()
         picture: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-        self.watcher.see(picture)
+        self.watcher.add(picture)
         shown = picture.copy()
         self.watcher.draw(shown)
-        _caption(shown, self.watcher.now.prediction)
+        _caption(shown, self.watcher.state.prediction)
         self.took = time.monotonic() - began
         return type(frame).from_ndarray(shown, format="rgb24")
 
@@ -92,7 +92,7 @@ def _told(context: Any) -> None:
     if stage is None:
         st.html(html_fragments.message("…", "Press START and let the browser use the camera.", kicker="now"))
         return
-    now = stage.watcher.now
+    now = stage.watcher.state
     if now.problem:
         st.error(now.problem)
     if now.prediction is None:
@@ -101,10 +101,10 @@ def _told(context: Any) -> None:
         return
     st.html(html_fragments.answer(now.prediction, kicker="now"))
     st.html(html_fragments.bars(now.prediction.top(6), named=read(now.prediction).named))
-    bodies = f", skeleton {1000 * now.bodies:.0f} ms" if now.bodies else ""
+    bodies = f", skeleton {1000 * now.pose_seconds:.0f} ms" if now.pose_seconds else ""
     st.caption(
-        f"latency: label {1000 * now.behind:.0f} ms, picture {1000 * stage.took:.0f} ms{bodies} · "
-        f"{some(now.looks, 'look')} at {some(now.shown, 'picture')}, {stage.dropped} late ones dropped"
+        f"latency: label {1000 * now.latency:.0f} ms, picture {1000 * stage.took:.0f} ms{bodies} · "
+        f"{some(now.predictions, 'prediction')} at {some(now.pictures, 'picture')}, {stage.dropped} late ones dropped"
     )
 
 

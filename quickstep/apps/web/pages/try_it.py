@@ -17,8 +17,7 @@ from quickstep.inference.attribution import Weighed, weigh
 from quickstep.inference.predict import to_json, to_rows
 from quickstep.inference.timelines import FORMATS, Span, Timeline, TimelineConfig, timeline
 from quickstep.inference.timelines.windows import window_of
-from quickstep.models.ensemble import lead_of
-from quickstep.models.model import Prediction, Predictions
+from quickstep.models.predictions import Prediction, Predictions
 from quickstep.signals.video import probe
 from quickstep.types.errors import QuickstepError
 from quickstep.types.segment import Failure
@@ -136,7 +135,7 @@ def _timeline(video: Video) -> Timeline | None:
     def make() -> Timeline | None:
         try:
             with model_choice.in_turn() as model:
-                if probe(video.path).duration < LONG * window_of(lead_of(model), TimelineConfig()):
+                if probe(video.path).duration < LONG * window_of(model.lead, TimelineConfig()):
                     return None
                 with page_elements.bar("Looking for what is danced when") as tell:
                     return timeline(model, video.path, cache=page_elements.store_for(video), progress=tell)
