@@ -1,50 +1,45 @@
-"""duplicates: the same footage in several videos of a library, also coded again, scaled, cropped, mirrored, cut or made longer.
+"""duplicates: find the same footage in several videos of a library, also re-encoded, scaled, cropped, mirrored, cut or extended.
 
-Vectors of a network say what is alike, not what is the same: so videos are held against each other as pictures in time (see `pairs`).
+A network's vectors measure similarity, not identity, so the frames of the videos are compared over time. Videos are compared whole first
+(long ones in pieces of a minute), then in slices of some seconds, which finds what one video shares with a part of another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from quickstep.library.duplicate_pairs import Match, Span, find_pairs
-from quickstep.library.table import Library
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.datasets.duplicates import frame_similarity
+from quickstep.datasets.duplicates.same_footage import DENSE_SECONDS, PACE, candidate_pairs, sketch
+from quickstep.library.footage_comparison import FootageComparer, Match, Piece, Slices, Span
+from quickstep.library.table import Library, open_library
 from quickstep.storage.cache import Cache
+from quickstep.types.errors import QuickstepError
+from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress, silent
-from quickstep.types.segment import Failure
+from quickstep.types.segment import Failure, Segment
 
-
-@dataclass(frozen=True)
-class Copy:
-    """A span of one video that is a span of another."""
-
-    first: str
-    second: str
-    first_span: Span  # seconds
-    second_span: Span
-    score: float  # 1 for what is the same to the picture
-    mirrored: bool = False
-    exact: bool = False  # the files are equal, byte for byte
-
-    @property
-    def row(self) -> tuple[str, ...]:
-        """As a table shows it."""
-        how = "same bytes" if self.exact else "mirrored" if self.mirrored else "same footage"
-        spans = ("-".join(f"{seconds:.2f}" for seconds in span) for span in (self.first_span, self.second_span))
-        one, other = spans
-        return (self.first, one, self.second, other, f"{self.score:.3f}", how)
+PIECE, PIECE_STRIDE = 60.0, 45.0  # seconds; of videos too long for a dense sketch
+SLICE, SLICE_STRIDE = 6.0, 3.0  # seconds
+SLACK = 0.15  # more pairs than in a dataset check, because uncertain ones are compared in larger frames
+MEAN_SIMILARITY, CHANGE_SIMILARITY = 0.75, 0.45  # of the mean frame and of the places of movement of two slices
+MAX_TRIES = 4  # pairs of slices that are compared, of one pair of videos
+MAX_OFFSET_GAP = 0.5  # seconds between the offsets of two matches that are one
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
 class Group:
-    """Videos that share footage, and what each two of them share."""
+    """Videos that share footage, and the matches between them."""
 
     paths: tuple[str, ...]
-    matches: tuple[Copy, ...]
+    matches: tuple[Match, ...]
 
 
 @dataclass(frozen=True)
@@ -52,77 +47,211 @@ class Duplicates:
     """The same footage in several videos."""
 
     groups: tuple[Group, ...]
-    videos: int  # that were held against each other
+    videos: int  # that were compared
     failures: tuple[Failure, ...] = ()
 
     @property
     def summary(self) -> str:
-        """In a sentence."""
+        """The result in a sentence."""
         if not self.groups:
-            return f"no footage is in two of the {self.videos} videos"
+            return f"none of the {self.videos} videos share footage"
         return f"{len(self.groups)} groups share footage, {sum(len(group.paths) for group in self.groups)} of {self.videos} videos"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        groups = [{"paths": list(group.paths), "matches": [_plain(match) for match in group.matches]} for group in self.groups]
-        failures = [{"path": str(each.segment.path), "error": str(each.error)} for each in self.failures]
+        """Return the result as plain data."""
+        groups = [{"paths": list(group.paths), "matches": [_match_to_json(match) for match in group.matches]} for group in self.groups]
+        failures = [{"path": str(failure.segment.path), "error": str(failure.error)} for failure in self.failures]
         return {"videos": self.videos, "groups": groups, "failures": failures}
 
 
 def duplicates(
     library: Library | str | Path, *, cache: Cache | None = None, workers: int | None = None, progress: Progress = silent
 ) -> Duplicates:
-    """Every pair of videos of a library that share footage, with the spans, in groups."""
-    library, cache = library if isinstance(library, Library) else Library.open(library), cache or Cache()
+    """Find every pair of videos of a library that share footage, with the spans, in groups."""
+    library, cache = open_library(library), cache or Cache()
     digests: dict[str, str] = {}
     durations: dict[str, float] = {}
     for batch in library.batches(["path", "digest", "duration"], "start = 0 AND NOT gone"):
         for row in batch.to_pylist():
             digests[row["path"]], durations[row["path"]] = row["digest"], row["duration"]
-    homes: dict[str, list[str]] = {}
+    twins: dict[str, list[str]] = {}  # digest -> paths
     for path in sorted(digests):
-        homes.setdefault(digests[path], []).append(path)
-    videos = {paths[0]: digest for digest, paths in homes.items()}
-    matches, failures = find_pairs(videos, durations, cache, workers=workers, progress=progress)
-    found = [_to_copy(match) for match in matches]
-    found += [_exact(pair, durations) for paths in homes.values() for pair in combinations(paths, 2)]
-    found += _of_twins(found, {paths[0]: paths for paths in homes.values()})
-    return Duplicates(_grouped(found), len(digests), tuple(failures))
+        twins.setdefault(digests[path], []).append(path)
+    distinct = {paths[0]: digest for digest, paths in twins.items()}
+    matches, failures = find_matches(distinct, durations, cache, workers=workers, progress=progress)
+    matches += _between_twins(matches, {paths[0]: paths for paths in twins.values()})
+    matches += [_exact_match(pair, durations) for paths in twins.values() for pair in combinations(paths, 2)]
+    return Duplicates(_groups(matches), len(digests), tuple(failures))
 
 
-def _to_copy(match: Match) -> Copy:
-    return Copy(match.first, match.second, match.first_span, match.second_span, match.score, match.mirrored)
+def find_matches(
+    videos: Mapping[str, str], durations: Mapping[str, float], cache: Cache, *, workers: int | None, progress: Progress
+) -> tuple[list[Match], list[Failure]]:
+    """Find every span that two of the videos (path -> digest) share, and the videos that cannot be read."""
+    pieces, failures = _sketch_pieces(videos, durations, cache, workers=workers, progress=progress)
+    comparer = FootageComparer(pieces, durations, cache)
+    pairs = [
+        pair for pair in candidate_pairs([piece.sketch for piece in pieces], slack=SLACK) if pieces[pair[0]].path != pieces[pair[1]].path
+    ]
+    progress("comparing", 0, len(pairs))
+    matches = []
+    for number, pair in enumerate(pairs, start=1):
+        match = comparer.compare_pieces(*pair)
+        matches += [match] if match is not None else []
+        progress("comparing", number, len(pairs))
+    whole = {(match.first, match.second) for match in matches if _is_whole(match, durations)}
+    slices = _cut_slices(comparer)
+    similar = [(pair, ranked) for pair, ranked in _similar_slices(slices, pieces) if pair not in whole]
+    progress("comparing parts", 0, len(similar))
+    for number, (_, ranked) in enumerate(similar, start=1):
+        tried = (comparer.compare_slices(slices, one, other) for one, other in ranked)
+        match = next((match for match in tried if match is not None), None)
+        matches += [match] if match is not None else []
+        progress("comparing parts", number, len(similar))
+    return _join([comparer.extend(match) for match in _join(matches)]), failures
 
 
-def _exact(pair: tuple[str, str], durations: Mapping[str, float]) -> Copy:
+def _is_whole(match: Match, durations: Mapping[str, float]) -> bool:
+    """Tell whether the shorter video is shared whole, so that the two can share nothing else."""
+    return match.length > min(durations[match.first], durations[match.second]) - MAX_OFFSET_GAP
+
+
+def _sketch_pieces(
+    videos: Mapping[str, str], durations: Mapping[str, float], cache: Cache, *, workers: int | None, progress: Progress
+) -> tuple[list[Piece], list[Failure]]:
+    """Sketch all videos, long ones in pieces, in the order of their paths."""
+
+    def pieces_of(path: str) -> list[Piece]:
+        duration = durations[path]
+        if duration <= DENSE_SECONDS:
+            return [Piece(path, 0.0, sketch(Path(path), cache, digest=videos[path]))]
+        starts = np.minimum(np.arange(0.0, duration - PIECE + PIECE_STRIDE, PIECE_STRIDE), duration - PIECE).tolist()
+        spans = [(start, start + PIECE) for start in dict.fromkeys(starts)]
+        return [Piece(path, span[0], sketch(Path(path), cache, digest=videos[path], span=span)) for span in spans]
+
+    sketched: dict[str, list[Piece]] = {}
+    failures = []
+    for path, pieces in run_parallel(pieces_of, sorted(videos), "sketching", workers=workers, progress=progress):
+        if isinstance(pieces, QuickstepError):
+            failures.append(Failure(Segment(Path(path)), pieces))
+        else:
+            sketched[path] = pieces
+    return [piece for path in sorted(sketched) for piece in sketched[path]], failures
+
+
+def _cut_slices(comparer: FootageComparer) -> Slices:
+    """Cut all pieces into slices."""
+    rows: list[tuple[int, int, int]] = []
+    means, changes = [], []
+    length, stride = round(SLICE * PACE), round(SLICE_STRIDE * PACE)
+    for number, piece in enumerate(comparer.pieces):
+        if piece.sketch.still:
+            continue
+        coarse = frame_similarity.shrink(comparer.small_frames(number), frame_similarity.COARSE)
+        last = max(0, len(coarse) - length)
+        for first in dict.fromkeys([*range(0, last, stride), last]):
+            part = coarse[first : first + length]
+            rows.append((number, first, len(part)))
+            means.append(_unit(part.mean(0)))
+            changes.append(_unit(part.std(0)))
+    table = np.array(rows, dtype=np.int64).reshape(-1, 3)
+    size = frame_similarity.COARSE**2
+    descriptions = [np.array(side, dtype=np.float32).reshape(-1, size) for side in (means, changes)]
+    return Slices(table[:, 0], table[:, 1], table[:, 2], descriptions[0], descriptions[1])
+
+
+def _similar_slices(slices: Slices, pieces: Sequence[Piece]) -> Iterator[tuple[tuple[str, str], list[tuple[int, int]]]]:
+    """Yield each pair of videos that have similar slices, with the most similar pairs of slices."""
+    paths = sorted({piece.path for piece in pieces})
+    number_of = {path: number for number, path in enumerate(paths)}
+    video = np.array([number_of[piece.path] for piece in pieces], dtype=np.int64)[slices.piece] if len(pieces) else slices.piece
+    best: dict[tuple[int, int], list[tuple[float, int, int]]] = {}
+    for begin in range(0, len(video), _BLOCK):
+        rows = slice(begin, begin + _BLOCK)
+        means, changes = slices.means[rows] @ slices.means.T, slices.changes[rows] @ slices.changes.T
+        similar = (means > MEAN_SIMILARITY) & (changes > CHANGE_SIMILARITY) & (video[rows, None] < video[None, :])
+        for row, column in zip(*np.nonzero(similar), strict=True):
+            one, other = begin + int(row), int(column)
+            ranked = best.setdefault((int(video[one]), int(video[other])), [])
+            ranked.append((-float(means[row, column] + changes[row, column]), one, other))
+            if len(ranked) > 4 * MAX_TRIES:
+                ranked.sort()
+                del ranked[MAX_TRIES:]
+    for (one, other), ranked in sorted(best.items()):
+        yield (paths[one], paths[other]), [(first, second) for _, first, second in sorted(ranked)[:MAX_TRIES]]
+
+
+def _unit(frame: NDArray[np.float32]) -> NDArray[np.float32]:
+    flat = frame.reshape(-1) - frame.mean()
+    return np.asarray(flat / (np.linalg.norm(flat) + 1e-6), dtype=np.float32)
+
+
+# -- joining and grouping ---------------------------------------------------------------------------------------------------
+
+
+def _join(matches: Sequence[Match]) -> list[Match]:
+    """Join matches of one pair with one offset; of matches that contradict each other keep the longest."""
+    joined: list[Match] = []
+    for match in sorted(matches, key=lambda match: (match.first, match.second, match.mirrored, match.first_span)):
+        last = joined[-1] if joined else None
+        if last is not None and _continues(last, match):
+            first = (last.first_span[0], max(last.first_span[1], match.first_span[1]))
+            second = (last.second_span[0], max(last.second_span[1], match.second_span[1]))
+            joined[-1] = replace(last, first_span=first, second_span=second, score=max(last.score, match.score))
+        else:
+            joined.append(match)
+    consistent: list[Match] = []
+    for match in sorted(joined, key=lambda match: (match.first_span[0] - match.first_span[1], match.first, match.second)):
+        if not any(_contradicts(match, other) for other in consistent):
+            consistent.append(match)
+    return sorted(consistent, key=_order)
+
+
+def _continues(last: Match, match: Match) -> bool:
+    same = (last.first, last.second, last.mirrored) == (match.first, match.second, match.mirrored)
+    return same and abs(last.offset - match.offset) < MAX_OFFSET_GAP and match.first_span[0] <= last.first_span[1] + 1.0
+
+
+def _contradicts(match: Match, other: Match) -> bool:
+    """Tell whether both cover the same seconds of the same two videos."""
+    if (match.first, match.second) != (other.first, other.second):
+        return False
+    pairs = ((match.first_span, other.first_span), (match.second_span, other.second_span))
+    return any(min(a[1], b[1]) - max(a[0], b[0]) > MAX_OFFSET_GAP for a, b in pairs)
+
+
+def _exact_match(pair: tuple[str, str], durations: Mapping[str, float]) -> Match:
     whole = (0.0, durations[pair[0]])
-    return Copy(pair[0], pair[1], whole, whole, 1.0, exact=True)
+    return Match(pair[0], pair[1], whole, whole, 1.0, exact=True)
 
 
-def _of_twins(found: Sequence[Copy], homes: Mapping[str, Sequence[str]]) -> list[Copy]:
-    """What was found of one file holds for every file of the same bytes."""
+def _between_twins(matches: Sequence[Match], twins: Mapping[str, Sequence[str]]) -> list[Match]:
+    """Repeat each match for the files with the same bytes."""
     return [
         replace(match, first=first, second=second)
-        for match in found
-        if not match.exact
-        for first in homes[match.first]
-        for second in homes[match.second]
+        for match in matches
+        for first in twins[match.first]
+        for second in twins[match.second]
         if (first, second) != (match.first, match.second)
     ]
 
 
-def _grouped(found: Sequence[Copy]) -> tuple[Group, ...]:
-    """Videos that share footage, directly or through others."""
-    of: dict[str, set[str]] = {}
-    for match in found:
-        joint = of.get(match.first, {match.first}) | of.get(match.second, {match.second})
-        of.update(dict.fromkeys(joint, joint))
-    groups = sorted({tuple(sorted(paths)) for paths in of.values()})
-    ordered = sorted(found, key=lambda match: (match.first, match.second, match.first_span))
+def _groups(matches: Sequence[Match]) -> tuple[Group, ...]:
+    """Group videos that share footage, directly or through others."""
+    group_of: dict[str, set[str]] = {}
+    for match in matches:
+        joint = group_of.get(match.first, {match.first}) | group_of.get(match.second, {match.second})
+        group_of.update(dict.fromkeys(joint, joint))
+    groups = sorted({tuple(sorted(paths)) for paths in group_of.values()})
+    ordered = sorted(matches, key=_order)
     return tuple(Group(paths, tuple(match for match in ordered if match.first in paths)) for paths in groups)
 
 
-def _plain(match: Copy) -> dict[str, Any]:
+def _order(match: Match) -> tuple[str, str, Span]:
+    return match.first, match.second, match.first_span
+
+
+def _match_to_json(match: Match) -> dict[str, Any]:
     return {
         "first": match.first,
         "second": match.second,

@@ -1,55 +1,54 @@
-"""index: videos -> rows of a library; only what is new or changed is looked at, and each video is there whole or not at all.
+"""index: write videos into a library; only new or changed ones are decoded, and each video is written completely or not at all.
 
-Several processes may index into one library: each takes videos that no other has in hand, and what one has finished the others skip.
+Several processes may index into one library: each takes videos that no other process is working on, and skips what others finished.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from quickstep.backbones import Backbone
-from quickstep.datasets.inputs import gather
-from quickstep.library import table_updates
+from quickstep.backbones import Backbone, open_backbone
+from quickstep.datasets.inputs import Inputs, gather
+from quickstep.library import row_writer
 from quickstep.library.ann_index import ensure_index
-from quickstep.library.config import IndexConfig
-from quickstep.library.creation import open_or_begin
-from quickstep.library.ingestion_plan import plan, videos_of
-from quickstep.library.schema import Card
-from quickstep.library.table import SLOTS, Library, lock_of
-from quickstep.library.video_metadata import full, gather_metadata, read_metadata
-from quickstep.library.window_writer import Filler
-from quickstep.library.windows import Slicing
-from quickstep.models.model import Model
+from quickstep.library.config import USUAL_BACKBONE, USUAL_PACE, USUAL_WINDOW, IndexConfig
+from quickstep.library.row_writer import RowWriter, VideoRecord, full_path, videos_of
+from quickstep.library.table import LOCK_SLOTS, Card, Library, check_same_backbone, exists, lock, normalize_uri
+from quickstep.library.windows import window_grid
+from quickstep.models.model import Model, Opening
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
-from quickstep.types.errors import QuickstepError
+from quickstep.types.errors import ConfigError, QuickstepError
 from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
 
-BATCH = 8  # videos a commit
-TIDY_EVERY = 64  # commits
+BATCH = 8  # videos in one commit
+COMPACT_EVERY = 64  # commits
 
 
 @dataclass(frozen=True)
-class Indexed:
-    """What an indexing did."""
+class IndexResult:
+    """What one run of `index` changed."""
 
     library: str
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     moved: tuple[tuple[str, str], ...] = ()  # from, to
-    copied: tuple[tuple[str, str], ...] = ()  # the same bytes in a further place
-    returned: tuple[str, ...] = ()
+    copied: tuple[tuple[str, str], ...] = ()  # the same bytes in another place
+    returned: tuple[str, ...] = ()  # were gone and exist again
     unchanged: int = 0
     gone: tuple[str, ...] = ()  # marked by this run
-    pruned: int = 0  # videos dropped
-    named: int = 0  # videos that were there and got names
+    pruned: int = 0  # videos deleted
+    named: int = 0  # videos that were in the library and got labels
     windows: int = 0  # in the library now
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
@@ -61,41 +60,41 @@ class Indexed:
         return bool(self.unchanged or self.added or self.changed or self.moved or self.copied or self.returned)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        plain: dict[str, Any] = to_plain({field.name: getattr(self, field.name) for field in fields(self) if field.name != "failures"})
-        return {**plain, "failures": [{"path": str(each.segment.path), "error": str(each.error)} for each in self.failures]}
+        """Return the result as plain data."""
+        failures = [{"path": str(failure.segment.path), "error": str(failure.error)} for failure in self.failures]
+        plain: dict[str, Any] = to_plain({**vars(self), "failures": failures})
+        return plain
 
     def __str__(self) -> str:
         counts = {
             "new": len(self.added),
             "changed": len(self.changed),
             "moved": len(self.moved),
-            "copies of known ones": len(self.copied),
-            "back": len(self.returned),
+            "copies": len(self.copied),
+            "found again": len(self.returned),
             "unchanged": self.unchanged,
-            "named": self.named,
+            "labelled": self.named,
             "gone": len(self.gone),
-            "dropped": self.pruned,
-            "left out": len(self.failures),
+            "deleted": self.pruned,
+            "failed": len(self.failures),
         }
-        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
-        return f"{told}; {self.windows} windows in {self.library}"
+        changes = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
+        return f"{changes}; {self.windows} windows in {self.library}"
 
 
 @dataclass
 class _Tally:
-    """What has been done so far."""
+    """What this run has done so far."""
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    elsewhere: int = 0  # done by another process meanwhile
+    by_others: int = 0  # videos that another process finished meanwhile
 
 
 def index(
-    uri: str | Path,
-    inputs: Iterable[Segment | str | Path],
+    uri: Library | str | Path,
+    inputs: Inputs,
     config: IndexConfig | None = None,
     *,
     backbone: Backbone | None = None,
@@ -104,135 +103,241 @@ def index(
     cache: Cache | None = None,
     progress: Progress = silent,
     strict: bool = False,
-) -> Indexed:
-    """Bring a library up to date with some videos, and make it where there is none.
+) -> IndexResult:
+    """Update a library with some videos, or create it.
 
-    `backbone` and `model` are instances to use in place of the config's names. `prune` drops the videos whose files are gone.
+    `backbone` and `model` are instances to use instead of the config's names. `prune` deletes the videos whose files are gone.
     """
     started = time.perf_counter()
-    config, cache, inputs = config or IndexConfig(), cache or Cache(), list(inputs)
-    segments, failures = gather(inputs) if inputs or not prune else ([], [])
+    config, cache = config or IndexConfig(), cache or Cache()
+    segments, failures = ([], []) if prune and inputs in ((), []) else gather(inputs)
     if failures and (strict or not segments):
         raise failures[0].error
     if model is None and config.model is not None:
         model = Model.load(config.model, cache=cache)
-    library, opened = open_or_begin(uri, config, backbone, cache, may_create=bool(segments))
+    library, backbone = _open_or_create(uri, config, backbone, cache, may_create=bool(segments))
     tally = _Tally(failures=failures)
-    listed = read_metadata(config.metadata) if config.metadata is not None else []
-    metadata = gather_metadata([*listed, *segments], library.schema)
-    table_updates.add_columns(library, metadata)
+    listed = row_writer.read_metadata(config.metadata) if config.metadata is not None else []
+    metadata = row_writer.gather_metadata([*listed, *segments], library.schema)
+    row_writer.add_columns(library, metadata)
     digests = _digests(segments, cache, progress, tally)
-    todo = plan(videos_of(library), digests)
-    filler = Filler(library, opened, _slicing(library.card), model, metadata, cache)
-    fresh = [*todo.fresh, *table_updates.take_over(library, todo.taken, todo.moved, digests)]
-    _fill(filler, fresh, digests, progress=progress, tally=tally)
-    twins = table_updates.take_over(library, todo.twins, (), digests)  # left over where the first of the same bytes could not be read
-    _fill(filler, twins, digests, progress=progress, tally=tally)
-    table_updates.mark(library, todo.gone, gone=True)
-    table_updates.mark(library, todo.back, gone=False)
-    table_updates.tell(library, metadata)
-    named = filler.name_the_rest(progress) if model is not None else 0
+    plan = make_plan(videos_of(library), digests)
+    writer = RowWriter(library, backbone, model, metadata, cache)
+    new = [*plan.new, *row_writer.copy_rows(library, plan.sources, plan.moved, digests)]
+    _write_all(writer, new, digests, progress=progress, tally=tally)
+    twins = row_writer.copy_rows(library, plan.twins, (), digests)  # without a source where the first file could not be read
+    _write_all(writer, twins, digests, progress=progress, tally=tally)
+    row_writer.mark_gone(library, plan.gone, True)
+    row_writer.mark_gone(library, plan.returned, False)
+    row_writer.update_metadata(library, metadata)
+    labelled = writer.label_the_rest(progress) if model is not None else 0
     if strict and tally.failures:
         raise tally.failures[0].error
-    pruned = table_updates.prune(library) if prune else 0
-    _settle(library, progress)
-    return Indexed(
+    pruned = row_writer.delete_gone(library) if prune else 0
+    row_writer.compact_if_needed(library)
+    library.commit(lambda table: ensure_index(table, progress=progress))
+    return IndexResult(
         library.uri,
         added=tuple(tally.added),
         changed=tuple(tally.changed),
-        moved=tuple((todo.taken[path], path) for path in sorted(todo.moved) if path not in fresh),
-        copied=tuple((old, path) for path, old in {**todo.taken, **todo.twins}.items() if path not in {*todo.moved, *fresh, *twins}),
-        returned=todo.back,
-        unchanged=len(todo.unchanged) + tally.elsewhere,
-        gone=todo.gone,
+        moved=tuple((plan.sources[path], path) for path in sorted(plan.moved) if path not in new),
+        copied=tuple((old, path) for path, old in {**plan.sources, **plan.twins}.items() if path not in {*plan.moved, *new, *twins}),
+        returned=plan.returned,
+        unchanged=len(plan.unchanged) + tally.by_others,
+        gone=plan.gone,
         pruned=pruned,
-        named=named,
+        named=labelled,
         windows=library.count(),
         failures=tuple(tally.failures),
-        notes=(*_notes(segments), *tally.notes),
+        notes=(*_notes(segments), *writer.notes),
         seconds=round(time.perf_counter() - started, 3),
     )
 
 
-def _slicing(card: Card) -> Slicing:
-    return Slicing(card.window, card.hop, card.looking, card.single_frames)
+# -- opening ----------------------------------------------------------------------------------------------------------------
+
+
+def _open_or_create(
+    uri: Library | str | Path, config: IndexConfig, backbone: Backbone | None, cache: Cache, *, may_create: bool
+) -> tuple[Library, Backbone]:
+    """Open the library and the backbone that made it, or create it with a backbone."""
+    if isinstance(uri, Library) or exists(normalize_uri(uri)) or not may_create:
+        library = uri if isinstance(uri, Library) else Library.open(uri)
+        _check_settings(library.card, config)
+        if backbone is None:
+            same = config.backbone in (None, library.card.opening.name)
+            backbone = library.backbone(weights=config.weights, cache=cache) if same else _open_backbone(config, cache)
+        check_same_backbone(library, backbone)
+        return library, backbone
+    opening = _opening(config, backbone)
+    backbone = backbone or _open_backbone(config, cache)
+    window = config.window or USUAL_WINDOW
+    stride = config.stride or window / 2
+    if stride > window:
+        raise ConfigError("stride", f"at most the window ({window:g} s), or parts of the video are skipped; not {stride:g}")
+    grid = window_grid(backbone, window=window, stride=stride, fps=config.pace or USUAL_PACE)
+    card = Card(
+        opening=opening,
+        identity=dict(to_plain(dict(backbone.identity))),
+        width=backbone.width,
+        window=window,
+        stride=stride,
+        view=grid.view,
+        single_frames=grid.single_frames,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        quickstep=_own_version(),
+    )
+    library = Library.create(uri, card)
+    check_same_backbone(library, backbone)
+    return library, backbone
+
+
+def _own_version() -> str:
+    try:
+        return version("quickstep")
+    except PackageNotFoundError:  # run from a folder of source files
+        return ""
+
+
+def _open_backbone(config: IndexConfig, cache: Cache) -> Backbone:
+    name = config.backbone or USUAL_BACKBONE
+    return open_backbone(name, weights=config.weights, precision=config.precision, engine=config.engine, cache=cache)
+
+
+def _opening(config: IndexConfig, backbone: Backbone | None) -> Opening:
+    if backbone is not None:  # an instance is opened again by its class
+        return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
+    weights = str(Path(config.weights).absolute()) if config.weights and Path(config.weights).exists() else config.weights
+    return Opening(config.backbone or USUAL_BACKBONE, weights, None, config.precision, config.engine)
+
+
+def _check_settings(card: Card, config: IndexConfig) -> None:
+    """Refuse other windows than those that the library was created with."""
+    pace = card.view.fps if card.single_frames else None
+    for name, wanted, here in (("window", config.window, card.window), ("stride", config.stride, card.stride), ("pace", config.pace, pace)):
+        if wanted is not None and here is not None and abs(wanted - here) > 1e-9:
+            raise ConfigError(name, f"the library was created with {here:g}, for all its videos; leave it out, or make a new library")
+
+
+# -- planning ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done with each path."""
+
+    new: tuple[str, ...]  # to be decoded
+    twins: Mapping[str, str]  # path -> the new one with the same bytes
+    sources: Mapping[str, str]  # path -> the path under which the library has the same bytes
+    moved: frozenset[str]  # those of `sources` whose old path no longer exists
+    returned: tuple[str, ...]  # was marked as gone and exists again, unchanged
+    gone: tuple[str, ...]  # no longer exists
+    unchanged: tuple[str, ...]
+
+
+def make_plan(videos: Mapping[str, VideoRecord], digests: Mapping[str, str]) -> Plan:
+    """Compare the digests of the given videos with the library; of other paths only check that they still exist."""
+    paths_by_digest: dict[str, list[str]] = {}
+    for path, video in videos.items():
+        paths_by_digest.setdefault(video.digest, []).append(path)
+    absent = {path for path in videos if path not in digests and not os.path.lexists(path)}
+    new: dict[str, str] = {}  # digest -> path
+    returned, unchanged = list[str](), list[str]()
+    sources, twins, moved = dict[str, str](), dict[str, str](), set[str]()
+    unclaimed = set(absent)  # each is the old place of one video at most
+    for path, digest in digests.items():
+        record = videos.get(path)
+        if record is not None and record.digest == digest:
+            (returned if record.gone else unchanged).append(path)
+            continue
+        others = paths_by_digest.get(digest, [])
+        old = next((other for other in others if other in unclaimed), None)
+        if old is not None:
+            unclaimed.discard(old)
+            moved.add(path)
+            sources[path] = old
+        elif others:
+            sources[path] = others[0]
+        elif digest in new:
+            twins[path] = new[digest]
+        else:
+            new[digest] = path
+    gone = sorted(path for path in absent - {sources[path] for path in moved} if not videos[path].gone)
+    return Plan(tuple(new.values()), twins, sources, frozenset(moved), tuple(returned), tuple(gone), tuple(unchanged))
 
 
 def _digests(segments: Sequence[Segment], cache: Cache, progress: Progress, tally: _Tally) -> dict[str, str]:
-    """The sha256 of each video; one that cannot be read is a failure."""
-    paths = list(dict.fromkeys(full(segment.path) for segment in segments))
-    found: dict[str, str] = {}
-    for path, digest in run_parallel(cache.digest, paths, "reading", workers=None, progress=progress):
+    """Compute the sha256 of each video; one that cannot be read is a failure."""
+    paths = list(dict.fromkeys(full_path(segment.path) for segment in segments))
+    digests: dict[str, str] = {}
+    for path, digest in run_parallel(cache.digest, paths, "reading", progress=progress):
         if isinstance(digest, QuickstepError):
             tally.failures.append(Failure(Segment(Path(path)), digest))
         else:
-            found[path] = digest
-    return {path: found[path] for path in paths if path in found}
+            digests[path] = digest
+    return {path: digests[path] for path in paths if path in digests}
 
 
-def _fill(filler: Filler, fresh: Sequence[str], digests: Mapping[str, str], *, progress: Progress, tally: _Tally) -> None:
-    """Look at videos, some at a time; what another process has in hand is left to it and asked for again at the end."""
-    waiting, done, total, commits = list(fresh), 0, len(fresh), 0
-    if not waiting:
-        return
-    progress("indexing", 0, total)
-    patient = False
+# -- writing ----------------------------------------------------------------------------------------------------------------
+
+
+def _write_all(writer: RowWriter, paths: Sequence[str], digests: Mapping[str, str], *, progress: Progress, tally: _Tally) -> None:
+    """Write videos in batches; come back at the end to those that another process is working on."""
+    waiting, done, commits = list(paths), 0, 0
+    if waiting:
+        progress("indexing", 0, len(paths))
+    only_claimed_left = False
     while waiting:
-        with _claimed(filler.library.uri, waiting, digests, wait=patient) as mine:
+        with _claimed(writer.library.uri, waiting, digests, wait=only_claimed_left) as mine:
             waiting = [path for path in waiting if path not in mine]
-            there = videos_of(filler.library, mine)
-            known = {path for path in mine if path in there and there[path].digest == digests[path]}
-            tally.elsewhere += len(known)
-            changed = [path for path in mine if path in there and path not in known]
-            told = _part_of(progress, done + len(known), total)
-            made, failures = filler.fill([path for path in mine if path not in known], digests, told)
-            tally.changed += [path for path in made if path in changed]
-            tally.added += [path for path in made if path not in changed]
-            tally.failures += failures
-            tally.notes += filler.notes()
-            lost = {str(failure.segment.path) for failure in failures}
-            table_updates.mark(
-                filler.library, [path for path in changed if path in lost], gone=True
-            )  # its windows are of what was there before
+            commits += _write_batch(writer, mine, digests, _batch_progress(progress, done, len(paths)), tally)
         done += len(mine)
-        commits += bool(made)
         if mine:
-            progress("indexing", done, total)
-        patient = not mine  # nothing is left but what others have in hand
-        if commits and commits % TIDY_EVERY == 0:
-            filler.library.tidy()
+            progress("indexing", done, len(paths))
+        only_claimed_left = not mine
+        if commits and commits % COMPACT_EVERY == 0:
+            writer.library.compact()
 
 
-def _part_of(progress: Progress, before: int, whole: int) -> Progress:
-    """What tells of one batch, as a part of all videos."""
+def _write_batch(writer: RowWriter, paths: Sequence[str], digests: Mapping[str, str], progress: Progress, tally: _Tally) -> bool:
+    """Write the videos of one batch, without those that another process has written; tell whether anything was committed."""
+    present = videos_of(writer.library, paths)
+    up_to_date = {path for path in paths if path in present and present[path].digest == digests[path]}
+    tally.by_others += len(up_to_date)
+    written, failures = writer.write([path for path in paths if path not in up_to_date], digests, progress)
+    tally.changed += [path for path in written if path in present]
+    tally.added += [path for path in written if path not in present]
+    tally.failures += failures
+    failed = {str(failure.segment.path) for failure in failures}
+    # The windows of a changed file that cannot be read show what it was before.
+    row_writer.mark_gone(writer.library, [path for path in paths if path in failed and path in present], True)
+    return bool(written)
 
-    def told(stage: str, done: int, total: int) -> None:  # noqa: ARG001 - as Progress has it
-        progress("indexing", min(before + done, whole - 1), whole)  # the last one is done when it is committed
 
-    return told
+def _batch_progress(progress: Progress, before: int, videos: int) -> Progress:
+    """Report the progress of one batch as a part of all videos."""
+
+    def report(stage: str, done: int, total: int) -> None:  # noqa: ARG001 - the signature of Progress
+        progress("indexing", min(before + done, videos - 1), videos)  # the last one is done when it is committed
+
+    return report
 
 
 @contextlib.contextmanager
 def _claimed(uri: str, paths: Sequence[str], digests: Mapping[str, str], *, wait: bool) -> Iterator[list[str]]:
-    """Hold up to a batch of videos that no other process has in hand; with `wait`, one for which it is waited."""
+    """Lock up to a batch of videos that no other process is working on; with `wait`, wait for one video."""
     with contextlib.ExitStack() as stack:
-        held: dict[int, bool] = {}
+        locked: dict[int, bool] = {}
         mine: list[str] = []
         for path in paths:
-            slot = int(digests[path][:8], 16) % SLOTS
-            if slot not in held:
-                held[slot] = stack.enter_context(lock_of(uri, f"video-{slot:03d}", wait=wait))
-            if held[slot]:
+            slot = int(digests[path][:8], 16) % LOCK_SLOTS
+            if slot not in locked:
+                locked[slot] = stack.enter_context(lock(uri, f"video-{slot:03d}", wait=wait))
+            if locked[slot]:
                 mine.append(path)
             if len(mine) == (1 if wait else BATCH):
                 break
         yield mine
-
-
-def _settle(library: Library, progress: Progress) -> None:
-    """Join small files and build or renew the index, where the size asks for it."""
-    table_updates.tidy_where_due(library)
-    library.commit(lambda table: ensure_index(table, progress=progress))
 
 
 def _notes(segments: Sequence[Segment]) -> list[str]:

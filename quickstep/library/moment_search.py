@@ -1,7 +1,8 @@
-"""search: words, an example or a name -> moments, best first, and from which score on they count."""
+"""search: find the moments of a library that match a text, an example or a label, best first, with the threshold of a match."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,56 +10,82 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from quickstep.backbones import Backbone
-from quickstep.library import match_threshold
-from quickstep.library.ann_index import nearest
-from quickstep.library.ann_tuning import DISTANCE
+from quickstep.backbones import Backbone, with_words
+from quickstep.library.ann_index import DISTANCE, nearest
 from quickstep.library.config import SearchConfig
-from quickstep.library.match_threshold import DIGITS, Cutoff
-from quickstep.library.moments import Moment, Scored, merge, ranked, spread
-from quickstep.library.query_filters import Question, ask_example, ask_words, windows_asked
-from quickstep.library.schema import NO_NAMES, OWN, among, quoted, vectors_of
-from quickstep.library.table import Library, check_same
-from quickstep.library.windows import Vectors
+from quickstep.library.match_threshold import DIGITS, Threshold, example_threshold, median_score, text_threshold
+from quickstep.library.moments import Moment, ScoredWindows, merge, rank, select_best
+from quickstep.library.row_writer import full_path
+from quickstep.library.table import (
+    NO_LABELS,
+    Library,
+    check_same_backbone,
+    describe_columns,
+    filter_problem,
+    open_library,
+    sql_in,
+    sql_text,
+    vectors_of,
+)
+from quickstep.library.windows import Vectors, mean_direction, unit
+from quickstep.models.feature_extraction import extract
 from quickstep.storage.cache import Cache
-from quickstep.types.errors import LibraryError, QuickstepError, UnknownName
+from quickstep.types.errors import ConfigError, LibraryError, QuickstepError, UnknownName
+from quickstep.types.segment import Segment
 
-_FIRST = 50  # windows asked for, for each moment wanted
-_MORE = 4
+_WINDOWS_PER_MOMENT = 50  # windows that are searched for each moment wanted
+_WIDEN = 4  # times as many, where they were not enough
+_SPAN = re.compile(r"(?P<path>.+)@(?P<start>[\d:.]+)-(?P<end>[\d:.]*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found."""
+class SearchResult:
+    """The moments that match a query."""
 
     query: str
-    moments: tuple[Moment, ...]  # best first; none below the cut-off unless asked for
-    cutoff: Cutoff | None  # None: the library is too small to tell
-    good: bool | None  # whether the best is a match; None where that is not known
-    best: float | None = None  # the best score there is, shown or not
+    moments: tuple[Moment, ...]  # best first; none below the threshold unless `all` is set
+    threshold: Threshold | None  # None: the library has too few videos for an estimate
+    good: bool | None  # whether the best moment is a match; None where there is no threshold
+    best: float | None = None  # the best score in the library, in `moments` or not
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What one should know about it."""
-        if self.cutoff is None:
-            return ("cut-off: not known, there are too few other videos here to tell what a good match is",)
+        """The result in words."""
+        if self.threshold is None:
+            return ("match threshold: unknown, because the library has too few other videos for an estimate",)
         if self.good:
-            return (str(self.cutoff),)
-        least = "" if self.best is None else f"; the best is {self.best:.3f}" + ("" if self.moments else ", --all shows it")
-        return (f"no good match for {self.query!r}{least}", str(self.cutoff))
+            return (str(self.threshold),)
+        best = "" if self.best is None else f"; the best score is {self.best:.3f}" + ("" if self.moments else " (the option all shows it)")
+        return (f"no match for {self.query!r}{best}", str(self.threshold))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        cutoff = self.cutoff
+        """Return the result as plain data."""
+        threshold = self.threshold
         return {
             "query": self.query,
             "good": self.good,
             "best": self.best,
-            "cutoff": None if cutoff is None else cutoff.score,
-            "false_alarms": None if cutoff is None else cutoff.false_alarms,
-            "moments": [_plain(moment) for moment in self.moments],
+            "cutoff": None if threshold is None else threshold.score,
+            "false_alarms": None if threshold is None else threshold.false_alarms,
+            "moments": [moment.to_json() for moment in self.moments],
         }
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A vector to search for, the windows to search in, and the score from which a window matches."""
+
+    text: str
+    vector: Vectors  # (D,)
+    where: str  # SQL
+    threshold: Threshold | None
+
+    @property
+    def level(self) -> float | None:
+        """The score of the threshold."""
+        return None if self.threshold is None else self.threshold.score
 
 
 def search(
@@ -69,140 +96,198 @@ def search(
     backbone: Backbone | None = None,
     weights: str | Path | None = None,
     cache: Cache | None = None,
-) -> Found:
-    """The moments of a library that match words, an example or a label best."""
-    library = library if isinstance(library, Library) else Library.open(library)
+) -> SearchResult:
+    """Find the moments of a library that match a text, an example or a label best."""
+    library = open_library(library)
     config, cache = config or SearchConfig(), cache or Cache()
-    asked = [name for name, value in (("words", words), ("--like", config.like)) if value is not None]
-    if len(asked) == 2 or not (asked or config.label):
-        raise QuickstepError("say what to find: either words or --like VIDEO; --label and --where go with each, --label also alone")
-    where = windows_asked(library, config)
-    if not asked:
-        return _by_label(library, Question(f"label {config.label}", where, label=config.label), config)
+    if (words is not None and config.like is not None) or not (words is not None or config.like is not None or config.label):
+        raise ConfigError("query", "name one thing to search for: a text, or an example (like); a label can be added, or stand alone")
+    where = window_filter(library, config)
+    if words is None and config.like is None:
+        return _search_label(library, str(config.label), where, config)
     if backbone is None:
         backbone = library.backbone(weights=weights, cache=cache)
-    check_same(library, backbone)
-    ask = ask_words if words is not None else ask_example
-    question, cutoff = ask(library, words or config.like or "", backbone, where, cache)
-    moments = _nearest_moments(library, question, config, cutoff.score if cutoff else None)
-    return _answer(library, question, moments, cutoff, config)
+    check_same_backbone(library, backbone)
+    make_query = text_query if words is not None else example_query
+    query = make_query(library, words if words is not None else str(config.like), backbone, where, cache)
+    return _result(library, query.text, _nearest_moments(library, query, config), query.threshold, config)
 
 
-def all_moments(library: Library, question: Question, cutoff: float | None) -> list[Moment]:
-    """Every moment of a library, best first: the whole ranking, exact, whatever the index says."""
-    assert question.vector is not None
-    usual = match_threshold.usual_score(library, question.vector)
-    spans: dict[str, list[tuple[float, float, float]]] = {}
-    for batch in library.batches(["path", "start", "end", "vector"], question.where):
-        scores = _scores(vectors_of(batch), question.vector)
-        columns = (batch[name].to_pylist() for name in ("path", "start", "end"))
-        for path, start, end, score in zip(*columns, scores.tolist(), strict=True):
-            spans.setdefault(path, []).append((start, end, score))
-    moments: list[Moment] = []
-    for path, rows in spans.items():
-        table = np.array(sorted(rows))
-        moments += merge(Scored(path, table[:, :2], table[:, 2]), cutoff=cutoff, usual=usual)
-    return ranked(moments)
+# -- queries ----------------------------------------------------------------------------------------------------------------
 
 
-def _nearest_moments(library: Library, question: Question, config: SearchConfig, cutoff: float | None) -> list[Moment]:
-    """The best moments: the nearest windows name the videos, and all windows of those are merged."""
-    assert question.vector is not None
-    usual = match_threshold.usual_score(library, question.vector)
-    limit = _FIRST * config.top
+def text_query(library: Library, words: str, backbone: Backbone, where: str, cache: Cache) -> Query:
+    """Make a query from a text. The text itself is not cached."""
+    text = " ".join(words.split())
+    if not text:
+        raise ConfigError("query", "is empty; write what to search for, or search by an example or a label")
+    vectors = unit(np.asarray(with_words(backbone).embed_text([text]), dtype=np.float32))
+    width = library.card.width
+    if vectors.shape[1] != width:
+        raise LibraryError(library.uri, f"has vectors of {width} numbers, and {backbone.name} gives text vectors of {vectors.shape[1]}")
+    _check_vector(vectors[0], text, backbone)
+    return Query(text, vectors[0], where, text_threshold(library, backbone, where, cache))
+
+
+def example_query(library: Library, like: str, backbone: Backbone, where: str, cache: Cache) -> Query:
+    """Make a query from an example, a video or a span of one; the windows it was taken from are not searched."""
+    segment = read_example(like)
+    extracted = extract([segment], backbone, view=library.card.view, cache=cache).check(strict=True)
+    vector = mean_direction(unit(extracted.features[segment].values))
+    _check_vector(vector, like, backbone)
+    own = f"path = {sql_text(full_path(segment.path))}"
+    if segment.start or segment.end is not None:  # other moments of the same video may match
+        own += f" AND end > {segment.start!r}" + (f" AND start < {segment.end!r}" if segment.end is not None else "")
+    threshold = example_threshold(library, vector, where, cache, digest=cache.digest(segment.path))
+    return Query(f"like {like}", vector, f"({where}) AND NOT ({own})", threshold)
+
+
+def read_example(like: str) -> Segment:
+    """Read `video.mp4`, `video.mp4@12.5-16` or `video.mp4@1:02-1:10`; a file of exactly that name is that file."""
+    match = _SPAN.fullmatch(like)
+    if match is None or Path(like).expanduser().exists():
+        return Segment(Path(like).expanduser())
+    start, end = (_seconds(match[part], like) for part in ("start", "end"))
+    if end is not None and end <= (start or 0.0):
+        raise ConfigError("like", f"{like}: a span ends after its start")
+    return Segment(Path(match["path"]).expanduser(), start=start or 0.0, end=end)
+
+
+def _seconds(text: str, like: str) -> float | None:
+    if not text:
+        return None
+    try:
+        parts = [float(part) for part in text.split(":")]
+        return sum((part * 60.0**place for place, part in enumerate(reversed(parts))), 0.0)
+    except ValueError:
+        raise ConfigError("like", f"{like}: {text!r} is not a time; write VIDEO@12.5-16 or VIDEO@1:02-1:10") from None
+
+
+def _check_vector(vector: Vectors, text: str, backbone: Backbone) -> None:
+    if not np.isfinite(vector).all() or not vector.any():
+        raise QuickstepError(f"{backbone.name} gives no usable vector for {text!r}")
+
+
+def window_filter(library: Library, config: SearchConfig) -> str:
+    """Return SQL for the windows to search in: those of files that exist, and what the config demands."""
+    clauses = ["NOT gone"]
+    if config.where is not None:
+        _check_where(library, config.where)
+        clauses.append(f"({config.where}\n)")
+    if config.label is not None:
+        label = sql_text(config.label)
+        if config.min_score is None:
+            clauses.append(f"array_element(names, 1) = {label}")
+        else:
+            place = f"cast(array_position(names, {label}) as bigint)"
+            clauses.append(f"(array_has(names, {label}) AND array_element(scores, {place}) >= {config.min_score - 1e-7!r})")
+    return " AND ".join(clauses)
+
+
+def _check_where(library: Library, where: str) -> None:
+    try:
+        library.table.search().where(where).select(["start"]).limit(1).to_arrow()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ConfigError("where", f"{filter_problem(error)}; the columns are {describe_columns(library.schema)}") from error
+
+
+# -- ranking ----------------------------------------------------------------------------------------------------------------
+
+
+def all_moments(library: Library, query: Query) -> list[Moment]:
+    """Rank every moment of a library exactly, best first."""
+    rows = pa.concat_tables(
+        [
+            pa.Table.from_batches([batch]).drop_columns("vector").append_column("score", [_scores(batch, query.vector)])
+            for batch in library.batches(["path", "start", "end", "vector"], query.where)
+        ]
+        or [library.rows(["path", "start", "end"], "false").append_column("score", [pa.array([], pa.float64())])]
+    )
+    return rank(_merge_rows(rows, rows["score"].to_numpy(), query.level, median_score(library, query.vector)))
+
+
+def _nearest_moments(library: Library, query: Query, config: SearchConfig) -> list[Moment]:
+    """Find the best moments: the nearest windows give the videos, and all windows of those videos are merged."""
+    median = median_score(library, query.vector)
+    limit = _WINDOWS_PER_MOMENT * config.top
     while True:
-        found = nearest(library.table, question.vector, limit=limit, where=question.where, columns=["path"])
-        paths = list(dict.fromkeys(found["path"].to_pylist()))
-        lowest = 1.0 - float(found[DISTANCE][-1].as_py()) if len(found) else 0.0
+        windows = nearest(library.table, query.vector, limit=limit, where=query.where, columns=["path"])
+        paths = list(dict.fromkeys(windows["path"].to_pylist()))
+        lowest = 1.0 - float(windows[DISTANCE][-1].as_py()) if len(windows) else 0.0
         if config.per_video == 1:
-            paths = paths[: config.top + 1]  # one more, so that equals are told apart by path
-        moments = spread(_moments_of(library, question, paths, cutoff, usual), top=config.top, per_video=config.per_video)
+            paths = paths[: config.top + 1]  # one more, so that equal scores are ordered by path
+        rows = library.rows(["path", "start", "end", "vector"], f"({query.where}) AND {sql_in('path', paths)}")
+        moments = _merge_rows(rows, _scores(rows, query.vector), query.level, median)
+        moments = select_best(moments, top=config.top, per_video=config.per_video)
         certain = sum(moment.score >= lowest for moment in moments)
-        if len(found) < limit or certain >= config.top:
+        if len(windows) < limit or certain >= config.top:
             return moments
-        limit *= _MORE
+        limit *= _WIDEN
 
 
-def _moments_of(library: Library, question: Question, paths: Sequence[str], cutoff: float | None, usual: float) -> list[Moment]:
-    assert question.vector is not None
-    rows = library.rows(["path", "start", "end", "vector"], f"({question.where}) AND {among('path', paths)}")
-    return _merged(rows, _scores(vectors_of(rows), question.vector), cutoff, usual)
-
-
-def _merged(rows: pa.Table, scores: np.ndarray[Any, np.dtype[np.float64]], cutoff: float | None, usual: float) -> list[Moment]:
-    """The moments of some windows, video by video."""
-    paths = np.array(rows["path"].to_pylist(), dtype=object)
-    spans = np.stack([rows["start"].to_numpy(), rows["end"].to_numpy()], axis=1) if len(rows) else np.zeros((0, 2))
+def _merge_rows(rows: pa.Table, scores: NDArray[np.float64], level: float | None, median: float) -> list[Moment]:
+    """Merge windows into moments, video by video."""
+    if len(rows) == 0:
+        return []
+    paths = rows["path"].combine_chunks().dictionary_encode()
+    videos, numbers = paths.dictionary.to_pylist(), paths.indices.to_numpy()
+    spans = np.stack([rows["start"].to_numpy(), rows["end"].to_numpy()], axis=1)
+    order = np.lexsort((spans[:, 0], numbers))
+    edges = np.flatnonzero(np.diff(numbers[order])) + 1
     moments: list[Moment] = []
-    for path in dict.fromkeys(paths.tolist()):
-        own = np.flatnonzero(paths == path)
-        own = own[np.argsort(spans[own, 0], kind="stable")]
-        moments += merge(Scored(path, spans[own], scores[own]), cutoff=cutoff, usual=usual)
+    for own in np.split(order, edges):
+        windows = ScoredWindows(videos[numbers[own[0]]], spans[own], scores[own])
+        moments += merge(windows, threshold=level, median_score=median)
     return moments
 
 
-def _scores(vectors: Vectors, query: Vectors) -> np.ndarray[Any, np.dtype[np.float64]]:
-    scores: np.ndarray[Any, np.dtype[np.float64]] = np.round(vectors.astype(np.float64) @ query.astype(np.float64), DIGITS)
+def _scores(rows: pa.Table | pa.RecordBatch, vector: Vectors) -> NDArray[np.float64]:
+    scores: NDArray[np.float64] = np.round(vectors_of(rows).astype(np.float64) @ vector.astype(np.float64), DIGITS)
     return scores
 
 
-def _by_label(library: Library, question: Question, config: SearchConfig) -> Found:
-    """The windows that a model named so, by its probabilities."""
-    rows = library.rows(["path", "start", "end", "names", "scores"], question.where)
-    named = zip(rows["names"].to_pylist(), rows["scores"].to_pylist(), strict=True)
-    scores = np.array([round(float(values[names.index(question.label)]), DIGITS) for names, values in named], dtype=np.float64)
+def _search_label(library: Library, label: str, where: str, config: SearchConfig) -> SearchResult:
+    """Find the windows with a label, ranked by its probability."""
+    rows = library.rows(["path", "start", "end", "names", "scores"], where)
+    labelled = zip(rows["names"].to_pylist(), rows["scores"].to_pylist(), strict=True)
+    scores = np.array([round(float(scores[names.index(label)]), DIGITS) for names, scores in labelled], dtype=np.float64)
     if len(rows) == 0:
-        _check_label(library, str(question.label))
+        _check_label(library, label)
     level = config.min_score or 0.0
-    moments = spread(_merged(rows, scores, level, 0.0), top=config.top, per_video=config.per_video)
-    basis = "--min-score" if config.min_score is not None else "wherever it is the likeliest label"
-    return _answer(library, question, moments, Cutoff(level, basis), config)
+    moments = select_best(_merge_rows(rows, scores, level, 0.0), top=config.top, per_video=config.per_video)
+    basis = "windows in which it is the most probable label" if config.min_score is None else "the lowest probability, as set"
+    return _result(library, f"label {label}", moments, Threshold(level, basis), config)
 
 
 def _check_label(library: Library, label: str) -> None:
-    """A label that no window has is a mistake if the model knows other ones only."""
-    known: set[str] = set()
-    for batch in library.batches(["names"], "names IS NOT NULL"):
-        known |= set(batch["names"].flatten().to_pylist())
-    if not known:
-        raise LibraryError(library.uri, NO_NAMES)
-    if label not in known:
-        raise UnknownName("label", label, known)
+    """Refuse a label that no window has, unless the library has no windows for other reasons."""
+    labels = library.labels()
+    if not labels:
+        raise LibraryError(library.uri, NO_LABELS)
+    if label not in labels:
+        raise UnknownName("label", label, labels)
 
 
-def _answer(library: Library, question: Question, moments: list[Moment], cutoff: Cutoff | None, config: SearchConfig) -> Found:
+def _result(library: Library, query: str, moments: list[Moment], threshold: Threshold | None, config: SearchConfig) -> SearchResult:
     best = moments[0].score if moments else None
-    good = None if cutoff is None else best is not None and (best > cutoff.score or (cutoff.false_alarms is None and best >= cutoff.score))
-    if cutoff is not None and cutoff.false_alarms is not None and not config.all:
-        moments = [moment for moment in moments if moment.score > cutoff.score]
-    return Found(question.text, tuple(_furnished(library, moments)), cutoff, good, best)
+    good = None if threshold is None else best is not None and threshold.is_match(best)
+    if threshold is not None and threshold.false_alarms is not None and not config.all:
+        moments = [moment for moment in moments if threshold.is_match(moment.score)]
+    return SearchResult(query, tuple(_with_details(library, moments)), threshold, good, best)
 
 
-def _furnished(library: Library, moments: Sequence[Moment]) -> list[Moment]:
-    """The same moments with their thumbnails, names and metadata."""
+def _with_details(library: Library, moments: Sequence[Moment]) -> list[Moment]:
+    """Add thumbnails, labels and metadata to moments."""
     if not moments:
         return []
-    more = [field.name for field in library.schema if field.name not in OWN]
-    clause = " OR ".join(f"(path = {quoted(moment.path)} AND start = {moment.best[0]!r})" for moment in moments)
-    rows = library.rows(["path", "start", "names", "scores", "thumbnail", *more], clause).to_pylist()
-    of = {(row["path"], row["start"]): row for row in rows}
-    furnished = []
+    columns = library.metadata_columns
+    clause = " OR ".join(f"(path = {sql_text(moment.path)} AND start = {moment.best[0]!r})" for moment in moments)
+    rows = library.rows(["path", "start", "names", "scores", "thumbnail", *columns], clause).to_pylist()
+    by_window = {(row["path"], row["start"]): row for row in rows}
+    detailed = []
     for moment in moments:
-        row = of[(moment.path, moment.best[0])]
+        row = by_window[(moment.path, moment.best[0])]
         names = {name: round(float(score), 4) for name, score in zip(row["names"] or (), row["scores"] or (), strict=True)}
-        said = {name: row[name] for name in more if row[name] is not None}
-        furnished.append(replace(moment, names=names, metadata=said, thumbnail=row["thumbnail"] or b""))
-    return furnished
-
-
-def _plain(moment: Moment) -> dict[str, Any]:
-    said = {name: value if isinstance(value, (str, int, float, bool)) else str(value) for name, value in moment.metadata.items()}
-    return {
-        "path": moment.path,
-        "start": moment.start,
-        "end": moment.end,
-        "score": moment.score,
-        "best": list(moment.best),
-        "names": dict(moment.names),
-        "metadata": said,
-    }
+        metadata = {name: row[name] for name in columns if row[name] is not None}
+        detailed.append(replace(moment, names=names, metadata=metadata, thumbnail=row["thumbnail"] or b""))
+    return detailed

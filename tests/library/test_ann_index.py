@@ -12,9 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from quickstep.library import ann_index
-from quickstep.library.ann_index import DISTANCE, build_index, ensure_index, nearest
-from quickstep.library.ann_tuning import Effort, Tuning, remembered
-from quickstep.library.table import translated
+from quickstep.library.ann_index import DISTANCE, Effort, Tuning, build_index, ensure_index, nearest, read_tuning
+from quickstep.library.table import translated_errors
 from quickstep.types.errors import ConfigError, LibraryError, QuickstepError
 
 WIDTH = 32
@@ -40,7 +39,7 @@ def rows(vectors: Vectors, first: int = 0, kind: pa.DataType | None = None) -> p
     return pa.table(columns, schema=schema(vectors.shape[1], kind))
 
 
-def made(count: int, seed: int = 0, width: int = WIDTH) -> Vectors:
+def random_vectors(count: int, seed: int = 0, width: int = WIDTH) -> Vectors:
     return np.random.default_rng(seed).standard_normal((count, width)).astype(np.float32)
 
 
@@ -65,7 +64,7 @@ def best(vectors: Vectors, query: Vectors, limit: int, mask: NDArray[np.bool_] |
 @pytest.fixture(scope="module")
 def vectors() -> Vectors:
     """Videos of 20 windows each, all around."""
-    return np.repeat(made(200), 20, axis=0) + 0.3 * made(4000, 1)
+    return np.repeat(random_vectors(200), 20, axis=0) + 0.3 * random_vectors(4000, 1)
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +75,11 @@ def indexed(vectors: Vectors, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_few_rows_are_compared_exactly(tmp_path: Path) -> None:
-    vectors = made(300)
+    vectors = random_vectors(300)
     table = table_of(tmp_path, vectors)
     ensure_index(table)
     assert not list(table.list_indices())  # far from the size that asks for one
-    for query in made(5, 2):
+    for query in random_vectors(5, 2):
         found = nearest(table, query, limit=7)
         assert found["number"].to_pylist() == best(vectors, query, 7)
         np.testing.assert_allclose(1 - found[DISTANCE].to_numpy(), cosines(vectors, query)[found["number"].to_numpy()], atol=1e-5)
@@ -98,7 +97,7 @@ def test_the_vector_and_the_picture_come_where_they_are_asked_for(indexed: Any, 
 
 
 def test_half_precision_and_lists_of_numbers_will_do(tmp_path: Path) -> None:
-    vectors = made(300).astype(np.float16).astype(np.float32)
+    vectors = random_vectors(300).astype(np.float16).astype(np.float32)
     table = table_of(tmp_path, vectors, pa.float16())
     assert nearest(table, vectors[7].tolist(), limit=3, columns=["number"])["number"].to_pylist() == best(vectors, vectors[7], 3)
     build_index(table)
@@ -106,12 +105,12 @@ def test_half_precision_and_lists_of_numbers_will_do(tmp_path: Path) -> None:
 
 
 def test_an_index_finds_nearly_all_and_tells_distances_exactly(indexed: Any, vectors: Vectors) -> None:
-    tuning = remembered(indexed.schema)
+    tuning = read_tuning(indexed.schema)
     assert tuning is not None
     assert tuning.rows == len(vectors)
     assert min(effort.recall for effort in tuning.efforts) > 0.9
     hits = 0
-    for query in np.concatenate([vectors[::200] + 0.2 * made(20, 3), made(20, 4)]):
+    for query in np.concatenate([vectors[::200] + 0.2 * random_vectors(20, 3), random_vectors(20, 4)]):
         found = nearest(indexed, query, limit=10, columns=["number"])
         hits += len(set(found["number"].to_pylist()) & set(best(vectors, query, 10)))
         np.testing.assert_allclose(1 - found[DISTANCE].to_numpy(), cosines(vectors, query)[found["number"].to_numpy()], atol=1e-5)
@@ -132,7 +131,7 @@ def test_an_index_finds_nearly_all_and_tells_distances_exactly(indexed: Any, vec
 def test_a_filter_goes_before_the_search(indexed: Any, vectors: Vectors, where: str, passes: Any) -> None:
     mask = passes(np.arange(len(vectors)))
     hits = 0
-    for query in made(20, 5):
+    for query in random_vectors(20, 5):
         found = nearest(indexed, query, limit=10, where=where, columns=["number"])["number"].to_pylist()
         assert len(found) == 10
         assert mask[found].all()
@@ -163,7 +162,7 @@ def test_rows_that_come_and_go_after_the_index_was_built(tmp_path: Path, vectors
     assert 3050 not in nearest(table, query, limit=100)["number"].to_pylist()
     table.optimize()
     assert nearest(table, query, limit=1)["number"].to_pylist() == best(vectors[:3100], query, 2)[1:]
-    assert remembered(table.schema) is not None
+    assert read_tuning(table.schema) is not None
 
 
 def test_the_index_comes_with_the_size_and_takes_in_what_is_new(tmp_path: Path, vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,11 +170,11 @@ def test_the_index_comes_with_the_size_and_takes_in_what_is_new(tmp_path: Path, 
     monkeypatch.setattr(ann_index, "NEW_ROWS", 100)
     table = table_of(tmp_path, vectors[:900])
     ensure_index(table)
-    assert remembered(table.schema) is None
+    assert read_tuning(table.schema) is None
     table.add(rows(vectors[900:1600], 900))
     told: list[str] = []
     ensure_index(table, progress=lambda stage, done, total: told.append(stage))
-    tuning = remembered(table.schema)
+    tuning = read_tuning(table.schema)
     assert tuning is not None
     assert "index" in told
     assert {"vector", "number", "part"} <= {name for index in table.list_indices() for name in index.columns}
@@ -185,10 +184,10 @@ def test_the_index_comes_with_the_size_and_takes_in_what_is_new(tmp_path: Path, 
     table.add(rows(vectors[1650:1800], 1650))
     ensure_index(table)
     assert table.index_stats(ann_index.INDEX).num_unindexed_rows == 0
-    assert remembered(table.schema) == tuning
+    assert read_tuning(table.schema) == tuning
     table.add(rows(vectors[1800:], 1800))
     ensure_index(table)
-    again = remembered(table.schema)
+    again = read_tuning(table.schema)
     assert again is not None
     assert again.rows == len(vectors)  # it grew so much that it was built anew
 
@@ -221,7 +220,7 @@ def test_more_than_there_are(indexed: Any, vectors: Vectors, tmp_path: Path) -> 
     assert len(nearest(indexed, vectors[0], limit=10_000, columns=["number"])) == len(vectors)
     assert len(nearest(indexed, vectors[0], limit=100, where="part = 3", columns=["number"])) == 40
     assert len(nearest(indexed, vectors[0], where="part = 300")) == 0
-    empty = table_of(tmp_path, made(0))
+    empty = table_of(tmp_path, random_vectors(0))
     found = nearest(empty, vectors[0])
     assert len(found) == 0
     assert found.schema.names[-1] == DISTANCE
@@ -235,26 +234,26 @@ def test_a_filter_that_cannot_be_read_names_the_columns(indexed: Any, vectors: V
     with pytest.raises(ConfigError) as caught:
         nearest(indexed, vectors[0], where=where)
     assert "\n" not in str(caught.value)
-    assert "--where" in str(caught.value)
+    assert caught.value.field == "where"
     assert "number, part, Dance Style" in str(caught.value)
     assert ".rs:" not in str(caught.value)
 
 
 def test_vectors_that_cannot_be_looked_for(indexed: Any, vectors: Vectors) -> None:
-    with pytest.raises(QuickstepError, match="vectors of 32 numbers, and this one has 31"):
+    with pytest.raises(QuickstepError, match="32.*31"):
         nearest(indexed, vectors[0, :31])
     for wrong in (np.full(WIDTH, np.nan), np.full(WIDTH, np.inf), np.zeros(WIDTH)):
-        with pytest.raises(QuickstepError, match="finite numbers"):
+        with pytest.raises(QuickstepError, match="finite"):
             nearest(indexed, wrong)
     with pytest.raises(ConfigError, match="limit"):
         nearest(indexed, vectors[0], limit=0)
 
 
 def test_a_width_that_has_no_whole_bytes(tmp_path: Path) -> None:
-    vectors = made(1500, width=20)
+    vectors = random_vectors(1500, width=20)
     table = table_of(tmp_path, vectors)
     build_index(table)
-    query = made(1, 9, width=20)[0]
+    query = random_vectors(1, 9, width=20)[0]
     assert nearest(table, query, limit=5, columns=["number"])["number"].to_pylist() == best(vectors, query, 5)
 
 
@@ -277,14 +276,14 @@ def test_a_folder_that_takes_nothing_is_one_line_and_is_still_searched(
 
 def test_a_table_that_is_rewritten_during_a_search(indexed: Any, vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    original = ann_index.by_codes
+    original = ann_index.nearest_codes
 
     def moved(*given: Any, **more: Any) -> Any:
         calls.append(1)
         found = original(*given, **more)
         return found + np.uint64(1 << 40) if len(calls) == 1 else found  # where no rows are any more
 
-    monkeypatch.setattr(ann_index, "by_codes", moved)
+    monkeypatch.setattr(ann_index, "nearest_codes", moved)
     assert nearest(indexed, vectors[5], limit=5)["number"].to_pylist()[0] == 5
     assert len(calls) == 2
 
@@ -299,5 +298,5 @@ def test_effort_between_and_beyond_what_was_tried() -> None:
 
 
 def test_our_errors_stay_ours() -> None:
-    with pytest.raises(ConfigError, match="where"), translated("place", "cannot be read"):
+    with pytest.raises(ConfigError, match="where"), translated_errors("place", "cannot be read"):
         raise ConfigError("where", "cannot be read")

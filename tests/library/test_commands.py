@@ -27,7 +27,6 @@ def test_index_says_what_it_did_and_lists_what_it_could_not(library: Path, tmp_p
     assert status == 0
     told = json.loads(out)
     assert (told["unchanged"], len(told["failures"])) == (5, 1)
-    assert "left out: " in err
     assert "notes.mp4" in err
     status, _, err = call(capsys, "index", library, tmp_path / "videos", "--strict")
     assert status == 1
@@ -47,7 +46,7 @@ def test_search_prints_moments_or_an_honest_answer(library: Path, tmp_path: Path
     assert (Path(moment["path"]).name, moment["start"], moment["end"]) == ("long.mp4", 6.0, 12.0)
     status, out, err = call(capsys, "search", library, "an elephant")
     assert (status, out) == (0, "")
-    assert "no good match" in err
+    assert "no match" in err
 
 
 def test_the_others_speak_json_too(library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

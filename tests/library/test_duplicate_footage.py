@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from footage_videos import cropped, darker, everything, mirrored, scaled, take, trimmed, written
-from library_sets import made
+from library_sets import index_videos
 from toys import Words
 
 from quickstep.library import Duplicates, duplicates
@@ -37,7 +37,7 @@ def test_copies_are_found_with_their_spans_and_takes_are_not(tmp_path: Path) -> 
     shutil.copy(one, tmp_path / "videos" / "bytes.mp4")
     for number in range(2, 5):
         written(tmp_path / "videos" / f"take{number}.mp4", take(1, number, seconds=4.0))
-    made(tmp_path / "library", [tmp_path / "videos"])
+    index_videos(tmp_path / "library", [tmp_path / "videos"])
     found = duplicates(tmp_path / "library")
     (group,) = found.groups
     assert {Path(path).stem for path in group.paths} == {"one", "bytes", "scaled", "cropped", "trimmed", "mirrored", "everything"}
@@ -58,7 +58,7 @@ def test_what_a_video_shares_with_a_part_of_another_is_found(tmp_path: Path) -> 
     ours, others = take(1, 1, seconds=12.0), take(2, 2, seconds=9.0)
     written(tmp_path / "videos" / "ours.mp4", ours)
     written(tmp_path / "videos" / "with-more.mp4", [*darker(others), *scaled_back(ours)])
-    made(tmp_path / "library", [tmp_path / "videos"])
+    index_videos(tmp_path / "library", [tmp_path / "videos"])
     ((_, both),) = spans(duplicates(tmp_path / "library")).items()
     assert both["ours"] == pytest.approx((0.0, 12.0), abs=0.5)
     assert both["with-more"] == pytest.approx((9.0, 21.0), abs=0.5)
@@ -72,7 +72,7 @@ def scaled_back(frames: list[np.ndarray]) -> list[np.ndarray]:
 def test_nothing_shared_is_no_group(tmp_path: Path) -> None:
     for number in range(3):
         written(tmp_path / "videos" / f"{number}.mp4", take(number, number))
-    made(tmp_path / "library", [tmp_path / "videos"])
+    index_videos(tmp_path / "library", [tmp_path / "videos"])
     found = duplicates(tmp_path / "library")
     assert found.groups == ()
     assert found.summary == "no footage is in two of the 3 videos"
@@ -102,7 +102,7 @@ def test_real_videos_that_ffmpeg_changed_are_found(tmp_path: Path, shared_data: 
             subprocess.run([FFMPEG, "-v", "error", "-i", str(source), "-an", *options, str(copy)], check=True)
     for video in sorted((shared_data / "skateboard" / "kickflip").glob("*.mp4"))[:40]:
         shutil.copy(video, videos)
-    made(tmp_path / "library", [videos], backbone=Words())
+    index_videos(tmp_path / "library", [videos], backbone=Words())
     found = duplicates(tmp_path / "library")
     of = spans(found)
     for name in names:

@@ -1,4 +1,4 @@
-"""Indexing: windows as they should be, nothing looked at twice, and every change of the files told from the others."""
+"""Indexing: correct windows, no video decoded twice, and moved, copied, changed and deleted files told apart."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from library_sets import Refusing, draw, draw_some, made, rows_of
+from library_sets import RefusingBackbone, draw, draw_some, index_videos, rows_of
 from PIL import Image
 from toys import COLOURS, Colours, Words, draw_colours
 
 from quickstep.backbones.flow_histograms.backbone import Motion
 from quickstep.library import IndexConfig, Library, SearchConfig, index, search
-from quickstep.library.schema import vectors_of
-from quickstep.library.windows import Slicing, slicing_for, unit
+from quickstep.library.table import vectors_of
+from quickstep.library.windows import WindowGrid, unit, window_grid
 from quickstep.models.model import Model
 from quickstep.signals.video import VideoReader
 from quickstep.storage.cache import Cache
@@ -40,7 +40,7 @@ def spans(library: Library, path: Path) -> list[tuple[float, float]]:
 
 
 def test_every_video_is_cut_into_overlapping_windows(tmp_path: Path, videos: dict[str, Path]) -> None:
-    library, done = made(tmp_path / "library", [tmp_path / "videos"])
+    library, done = index_videos(tmp_path / "library", [tmp_path / "videos"])
     assert set(done.added) == {str(path) for path in videos.values()}
     assert spans(library, videos["long"]) == [(2.0 * i, 2.0 * i + 4) for i in range(8)]
     assert spans(library, videos["red"]) == [(0.0, 1.0)]  # shorter than a window: one window
@@ -49,7 +49,7 @@ def test_every_video_is_cut_into_overlapping_windows(tmp_path: Path, videos: dic
 
 
 def test_vectors_and_thumbnails_are_those_of_the_frames(tmp_path: Path, videos: dict[str, Path]) -> None:
-    library, _ = made(tmp_path / "library", [videos["long"]])
+    library, _ = index_videos(tmp_path / "library", [videos["long"]])
     rows = library.rows(["vector", "start", "thumbnail"]).sort_by("start")
     with VideoReader(videos["long"]) as video:
         for row, vector, start in zip(rows.to_pylist(), vectors_of(rows), rows["start"].to_pylist(), strict=True):
@@ -62,9 +62,11 @@ def test_vectors_and_thumbnails_are_those_of_the_frames(tmp_path: Path, videos: 
 
 
 def test_what_is_unchanged_is_not_looked_at_again(tmp_path: Path, videos: dict[str, Path]) -> None:
-    library, _ = made(tmp_path / "library", [tmp_path / "videos"])
+    library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     before, version = rows_of(library), library.table.version
-    library, done = made(tmp_path / "library", [tmp_path / "videos"], backbone=Refusing(), cache=Cache(tmp_path / "other-cache"))
+    library, done = index_videos(
+        tmp_path / "library", [tmp_path / "videos"], backbone=RefusingBackbone(), cache=Cache(tmp_path / "other-cache")
+    )
     assert done.unchanged == len(videos)
     assert str(done).startswith("5 unchanged")
     assert rows_of(library) == before
@@ -72,12 +74,12 @@ def test_what_is_unchanged_is_not_looked_at_again(tmp_path: Path, videos: dict[s
 
 
 def test_moved_copied_changed_and_gone_are_told_apart(tmp_path: Path, videos: dict[str, Path]) -> None:
-    library, _ = made(tmp_path / "library", [tmp_path / "videos"])
+    library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     moved = videos["long"].rename(tmp_path / "videos" / "renamed.mp4")
     copied = Path(shutil.copy(videos["red"], tmp_path / "videos" / "copy.mp4"))
     videos["blue"].unlink()
     # a video that was moved or copied is not looked at, even by somebody whose cache is empty
-    library, done = made(tmp_path / "library", [tmp_path / "videos"], backbone=Refusing(), cache=Cache(tmp_path / "empty"))
+    library, done = index_videos(tmp_path / "library", [tmp_path / "videos"], backbone=RefusingBackbone(), cache=Cache(tmp_path / "empty"))
     assert done.moved == ((str(videos["long"]), str(moved)),)
     assert done.copied == ((str(videos["red"]), str(copied)),)
     assert done.gone == (str(videos["blue"]),)
@@ -85,45 +87,45 @@ def test_moved_copied_changed_and_gone_are_told_apart(tmp_path: Path, videos: di
     assert spans(library, videos["long"]) == []
     assert library.count("gone") == 1
     draw(videos["red"], ("green", 2), seed=9)
-    library, done = made(tmp_path / "library", [tmp_path / "videos"])
+    library, done = index_videos(tmp_path / "library", [tmp_path / "videos"])
     assert done.changed == (str(videos["red"]),)
     assert spans(library, videos["red"]) == [(0.0, 2.0)]
 
 
 def test_what_is_gone_is_not_found_comes_back_and_is_pruned(tmp_path: Path, videos: dict[str, Path]) -> None:
-    library, _ = made(tmp_path / "library", [tmp_path / "videos"])
+    library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     aside = videos["blue"].rename(tmp_path / "blue.mp4")
-    library, _ = made(tmp_path / "library", [videos["red"]])  # another video: the check is of all that the library knows
+    library, _ = index_videos(tmp_path / "library", [videos["red"]])  # another video: the check is of all that the library knows
     found = search(library, "blue", SearchConfig(per_video=0), backbone=Words())
     assert str(videos["blue"]) not in {moment.path for moment in found.moments}
     aside.rename(videos["blue"])
-    library, done = made(tmp_path / "library", [tmp_path / "videos"], backbone=Refusing())
+    library, done = index_videos(tmp_path / "library", [tmp_path / "videos"], backbone=RefusingBackbone())
     assert done.returned == (str(videos["blue"]),)
     videos["blue"].unlink()
-    library, done = made(tmp_path / "library", [], prune=True)
+    library, done = index_videos(tmp_path / "library", [], prune=True)
     assert (done.gone, done.pruned) == ((str(videos["blue"]),), 1)
     assert spans(library, videos["blue"]) == []
 
 
 def test_two_videos_that_change_places_are_both_right(tmp_path: Path, videos: dict[str, Path]) -> None:
-    library, _ = made(tmp_path / "library", [tmp_path / "videos"])
+    library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     one, other = videos["red"], videos["long"]
     one.rename(tmp_path / "aside.mp4")
     other.rename(one)
     (tmp_path / "aside.mp4").rename(other)
-    library, _ = made(tmp_path / "library", [tmp_path / "videos"], backbone=Refusing())
+    library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"], backbone=RefusingBackbone())
     assert (len(spans(library, one)), len(spans(library, other))) == (8, 1)
 
 
 def test_a_video_that_cannot_be_read_is_listed_and_its_old_windows_are_not_found(tmp_path: Path, videos: dict[str, Path]) -> None:
-    library, _ = made(tmp_path / "library", [tmp_path / "videos"])
+    library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     videos["blue"].write_bytes(b"no video at all")
-    library, done = made(tmp_path / "library", [tmp_path / "videos"])
+    library, done = index_videos(tmp_path / "library", [tmp_path / "videos"])
     assert [str(failure.segment.path) for failure in done.failures] == [str(videos["blue"])]
     assert done.unchanged == 4
     assert library.count(f"path = '{videos['blue']}' AND NOT gone") == 0
     with pytest.raises(MediaError):
-        made(tmp_path / "library", [tmp_path / "videos"], strict=True)
+        index_videos(tmp_path / "library", [tmp_path / "videos"], strict=True)
 
 
 def test_two_new_files_of_the_same_bytes_are_looked_at_once(tmp_path: Path) -> None:
@@ -136,9 +138,9 @@ def test_two_new_files_of_the_same_bytes_are_looked_at_once(tmp_path: Path) -> N
             counts.append(sum(len(frames) for frames in batch))
             return super().embed(batch)
 
-    made(tmp_path / "library", [one], backbone=Counting(), cache=Cache(tmp_path / "first"))
+    index_videos(tmp_path / "library", [one], backbone=Counting(), cache=Cache(tmp_path / "first"))
     once, counts[:] = sum(counts), []
-    library, done = made(tmp_path / "both", [one, other], backbone=Counting(), cache=Cache(tmp_path / "second"))
+    library, done = index_videos(tmp_path / "both", [one, other], backbone=Counting(), cache=Cache(tmp_path / "second"))
     assert sum(counts) == once
     assert done.copied == ((str(one), str(other)),)
     assert spans(library, one) == spans(library, other)
@@ -147,26 +149,26 @@ def test_two_new_files_of_the_same_bytes_are_looked_at_once(tmp_path: Path) -> N
 def test_metadata_is_typed_searched_and_kept_up_to_date(tmp_path: Path, videos: dict[str, Path]) -> None:
     csv = tmp_path / "videos" / "known.csv"
     csv.write_text("path,year,venue,rating,shot,live,code\nred.mp4,1999,Gent,4.5,2020-01-31,yes,007\nblue.mp4,2021,O'Hara,3,,no,12\n")
-    library, _ = made(tmp_path / "library", [tmp_path / "videos"], config=IndexConfig(metadata=csv))
+    library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"], config=IndexConfig(metadata=csv))
     row = library.rows(["year", "venue", "rating", "shot", "live", "code"], "path LIKE '%red.mp4'").to_pylist()[0]
     assert row == {"year": 1999, "venue": "Gent", "rating": 4.5, "shot": date(2020, 1, 31), "live": True, "code": "007"}
     assert library.count("year > 2000 AND venue = 'O''Hara' AND NOT live") == 1
     csv.write_text("path,year,director\nred.mp4,2005,Ann\n")
-    library, _ = made(tmp_path / "library", [], config=IndexConfig(metadata=csv), prune=True)
+    library, _ = index_videos(tmp_path / "library", [], config=IndexConfig(metadata=csv), prune=True)
     row = library.rows(["year", "venue", "director"], "path LIKE '%red.mp4'").to_pylist()[0]
     assert row == {"year": 2005, "venue": "Gent", "director": "Ann"}
     csv.write_text("path,year\nred.mp4,soon\n")
-    with pytest.raises(ConfigError, match="'year' is a whole number, and 'soon' is none"):
-        made(tmp_path / "library", [], config=IndexConfig(metadata=csv), prune=True)
+    with pytest.raises(ConfigError, match="'year' is of type whole number, and 'soon'"):
+        index_videos(tmp_path / "library", [], config=IndexConfig(metadata=csv), prune=True)
     csv.write_text("path,digest\nred.mp4,x\n")
-    with pytest.raises(ConfigError, match="cannot be called 'digest'"):
-        made(tmp_path / "library", [], config=IndexConfig(metadata=csv), prune=True)
+    with pytest.raises(ConfigError, match="'digest'"):
+        index_videos(tmp_path / "library", [], config=IndexConfig(metadata=csv), prune=True)
 
 
 def test_columns_of_a_list_are_metadata_too(tmp_path: Path, videos: dict[str, Path]) -> None:
     csv = tmp_path / "videos" / "list.csv"
     csv.write_text("path,label,start,end,group\nred.mp4,halo,0,0.5,ann\nblue.mp4,windmill,,,bob\n")
-    library, done = made(tmp_path / "library", [csv])
+    library, done = index_videos(tmp_path / "library", [csv])
     assert library.rows(["label", "group"], "path LIKE '%red.mp4'").to_pylist() == [{"label": "halo", "group": "ann"}]
     assert any("whole videos" in note for note in done.notes)
     assert spans(library, videos["red"]) == [(0.0, 1.0)]
@@ -179,7 +181,7 @@ def model(tmp_path: Path) -> Model:
 
 
 def test_a_model_names_windows_as_it_names_segments(tmp_path: Path, videos: dict[str, Path], model: Model) -> None:
-    library, _ = made(tmp_path / "library", [tmp_path / "videos"], model=model)
+    library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"], model=model)
     rows = library.rows(["path", "start", "end", "names", "scores"]).to_pylist()
     for row in rows:
         (prediction,) = model.predict([Segment(row["path"], start=row["start"], end=row["end"])]).predictions
@@ -188,12 +190,12 @@ def test_a_model_names_windows_as_it_names_segments(tmp_path: Path, videos: dict
 
 
 def test_a_model_that_comes_later_names_what_is_there(tmp_path: Path, videos: dict[str, Path], model: Model) -> None:
-    at_once, _ = made(tmp_path / "at-once", [tmp_path / "videos"], model=model)
-    made(tmp_path / "later", [tmp_path / "videos"])
-    later, done = made(tmp_path / "later", [tmp_path / "videos"], model=model)
+    at_once, _ = index_videos(tmp_path / "at-once", [tmp_path / "videos"], model=model)
+    index_videos(tmp_path / "later", [tmp_path / "videos"])
+    later, done = index_videos(tmp_path / "later", [tmp_path / "videos"], model=model)
     assert done.named == len(videos)
     assert rows_of(later) == rows_of(at_once)
-    _, done = made(tmp_path / "later", [tmp_path / "videos"], model=model)
+    _, done = index_videos(tmp_path / "later", [tmp_path / "videos"], model=model)
     assert done.named == 0
 
 
@@ -205,10 +207,10 @@ def test_a_model_on_the_librarys_own_frames_opens_no_video(tmp_path: Path, video
             self.identity = dict(Words().identity)
 
     made_of = train(draw_colours(tmp_path / "learnt", each=8), TrainConfig(epochs=40), backbone=Wide()).model
-    made(tmp_path / "library", [videos["long"]])
+    index_videos(tmp_path / "library", [videos["long"]])
     cache = Cache()
     before = len(list(cache.entries()))
-    made(tmp_path / "library", [videos["long"]], model=made_of, cache=cache)
+    index_videos(tmp_path / "library", [videos["long"]], model=made_of, cache=cache)
     assert len(list(cache.entries())) == before  # nothing was looked at for the names
 
 
@@ -219,7 +221,7 @@ def test_a_backbone_of_whole_windows_gives_one_vector_each(tmp_path: Path, video
         def embed(self, batch: list[Frames]) -> list[Features]:  # type: ignore[override]
             return [Features(frames.pixels[-1:].mean(axis=(1, 2), dtype=np.float32), frames.times[-1:]) for frames in batch]
 
-    library, _ = made(tmp_path / "library", [videos["long"]], backbone=Last())
+    library, _ = index_videos(tmp_path / "library", [videos["long"]], backbone=Last())
     assert not library.card.single_frames
     rows = library.rows(["vector", "end"]).sort_by("end")
     for vector, end in zip(vectors_of(rows), rows["end"].to_pylist(), strict=True):
@@ -239,66 +241,66 @@ def test_motion_can_be_searched_by_example_only(tmp_path: Path, videos: dict[str
 
 @pytest.mark.parametrize("duration", [0.04, 0.5, 3.99, 4.0, 4.01, 5.3, 18.0, 61.7])
 def test_windows_cover_a_video_and_every_frame_has_its_place(duration: float) -> None:
-    slicing = slicing_for(Words(), window=4.0, hop=2.0, pace=2.0)
-    cut = slicing.spans(duration)
+    grid = window_grid(Words(), window=4.0, stride=2.0, fps=2.0)
+    cut = grid.spans(duration)
     assert cut[0, 0] == 0
     assert cut[-1, 1] == pytest.approx(duration)
     assert (cut[1:, 0] <= cut[:-1, 1]).all()
-    moments = slicing.moments(duration)
+    moments = grid.timestamps(duration)
     colours = np.stack([moments, np.ones_like(moments), np.zeros_like(moments)], axis=1).astype(np.float32)
-    pooled = slicing.pool(Features(colours, moments), duration)
+    pooled = grid.pool(Features(colours, moments), duration)
     assert pooled.shape == (len(cut), 3)
     assert np.isfinite(pooled).all()
-    middles = moments[slicing.middles(duration)]
+    middles = moments[grid.middle_frames(duration)]
     assert (np.abs(middles - cut.mean(axis=1)) <= 0.5).all()
 
 
 def test_long_videos_need_little_memory() -> None:
-    slicing = Slicing(4.0, 2.0, View(frames=4, fps=2.0, windows=None, stride=2.0), True)
-    moments = slicing.moments(36_000.0)
-    pooled = slicing.pool(Features(np.ones((len(moments), 2), np.float32), moments), 36_000.0)
+    grid = WindowGrid(4.0, 2.0, View(frames=4, fps=2.0, windows=None, stride=2.0), True)
+    moments = grid.timestamps(36_000.0)
+    pooled = grid.pool(Features(np.ones((len(moments), 2), np.float32), moments), 36_000.0)
     assert pooled.shape == (17_999, 2)
 
 
 def test_a_library_keeps_to_its_backbone_and_its_windows(tmp_path: Path, videos: dict[str, Path]) -> None:
-    made(tmp_path / "library", [videos["red"]])
+    index_videos(tmp_path / "library", [videos["red"]])
     with pytest.raises(LibraryError, match=r"another backbone.*weights is a, here it is b.*quickstep index NEW_LIBRARY"):
-        made(tmp_path / "library", [videos["red"]], backbone=Words(salt="b"))
+        index_videos(tmp_path / "library", [videos["red"]], backbone=Words(salt="b"))
     with pytest.raises(LibraryError, match="another backbone"):
         search(tmp_path / "library", "red", backbone=Words(salt="b"))
-    with pytest.raises(ConfigError, match="begun with 4"):
-        made(tmp_path / "library", [videos["red"]], config=IndexConfig(window=8.0))
-    made(tmp_path / "library", [videos["red"]], config=IndexConfig(window=4.0, stride=2.0))
+    with pytest.raises(ConfigError, match="created with 4"):
+        index_videos(tmp_path / "library", [videos["red"]], config=IndexConfig(window=8.0))
+    index_videos(tmp_path / "library", [videos["red"]], config=IndexConfig(window=4.0, stride=2.0))
 
 
 def test_what_is_no_library_is_told_in_a_line(tmp_path: Path, videos: dict[str, Path]) -> None:
-    for name, match in (("nowhere", "no such library"), ("videos", "no library"), ("videos/red.mp4", "is a file")):
+    for name, match in (("nowhere", "does not exist"), ("videos", "not a library"), ("videos/red.mp4", "is a file")):
         with pytest.raises(LibraryError, match=match):
             Library.open(tmp_path / name)
-    with pytest.raises(LibraryError, match="holds other things"):
-        made(tmp_path / "videos", [videos["red"]])
+    with pytest.raises(LibraryError, match="red.mp4|long.mp4|blue.mp4|green.mp4"):
+        index_videos(tmp_path / "videos", [videos["red"]])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ManifestError, match="contains no videos"):
-        made(tmp_path / "library", [tmp_path / "empty"])
+        index_videos(tmp_path / "library", [tmp_path / "empty"])
     assert not (tmp_path / "library").exists()
     with pytest.raises(ConfigError):
-        made(tmp_path / "library", [])
+        index_videos(tmp_path / "library", [])
 
 
 def test_a_newer_format_is_refused(tmp_path: Path, videos: dict[str, Path]) -> None:
-    library, _ = made(tmp_path / "library", [videos["red"]])
+    library, _ = index_videos(tmp_path / "library", [videos["red"]])
     with pytest.raises(LibraryError, match=r"newer quickstep \(format 99"):
         Library.create(tmp_path / "newer", replace(library.card, format=99))
     with pytest.raises(LibraryError, match="upgrade quickstep"):
-        made(tmp_path / "newer", [videos["red"]])
+        index_videos(tmp_path / "newer", [videos["red"]])
 
 
 def test_old_versions_do_not_pile_up(tmp_path: Path, videos: dict[str, Path]) -> None:
-    library, _ = made(tmp_path / "library", [tmp_path / "videos"])
+    library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     before = rows_of(library)
     for number in range(12):
         library.commit(lambda table, number=number: table.update(values={"gone": number % 2 == 0}))
     files = sum(1 for _, _, names in os.walk(tmp_path / "library") for _ in names)
-    library.tidy(before=timedelta(0))
+    library.compact(before=timedelta(0))
     assert sum(1 for _, _, names in os.walk(tmp_path / "library") for _ in names) < files / 2
     assert rows_of(library) == before

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from library_sets import Traced, draw, made, rows_of
+from library_sets import TracingBackbone, draw, index_videos, rows_of
 from places import HELPERS, ROOT
 from toys import COLOURS, Words
 
@@ -20,9 +20,7 @@ from quickstep.library import Library, index, search
 from quickstep.types.errors import LibraryError
 
 VIDEOS = 24
-INDEX = (
-    "import sys; from library_sets import Traced; from quickstep.library import index; index(sys.argv[1], sys.argv[2:], backbone=Traced())"
-)
+INDEX = "import sys; from library_sets import TracingBackbone; from quickstep.library import index; index(sys.argv[1], sys.argv[2:], backbone=TracingBackbone())"
 
 
 def draw_many(folder: Path) -> list[Path]:
@@ -113,7 +111,7 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
 
 def fill(library: Path, videos: list[Path]) -> None:
     for video in videos:
-        made(library, [video])
+        index_videos(library, [video])
 
 
 @pytest.mark.slow
@@ -124,7 +122,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
         pytest.skip("no small disk can be made here")
     try:
         videos = draw_many(tmp_path / "videos")
-        made(disk / "library", videos[:2])
+        index_videos(disk / "library", videos[:2])
         (disk / "ballast").write_bytes(b"x" * 400_000)
         with pytest.raises(LibraryError, match="disk is full"):
             fill(disk / "library", videos[2:])
@@ -132,7 +130,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
         assert before >= 2
         assert search(disk / "library", "red", backbone=Words()).moments
         (disk / "ballast").unlink()
-        library, done = made(disk / "library", videos[:5])
+        library, done = index_videos(disk / "library", videos[:5])
         assert not done.failures
         assert library.count("start = 0") >= 5
     finally:
@@ -142,7 +140,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
 def test_a_library_that_is_read_only_can_be_searched(tmp_path: Path) -> None:
     video = draw(tmp_path / "red.mp4", ("red", 6))
     other = draw(tmp_path / "blue.mp4", ("blue", 6))
-    made(tmp_path / "library", [video])
+    index_videos(tmp_path / "library", [video])
     sealed = tmp_path / "sealed"
     sealed.mkdir()
     if os.name != "posix" or os.geteuid() != 0 or os.system(f"mount -o bind,ro {tmp_path / 'library'} {sealed} 2>/dev/null"):
@@ -159,5 +157,5 @@ def test_a_library_that_is_read_only_can_be_searched(tmp_path: Path) -> None:
 def test_a_folder_of_a_kill_before_anything_was_written_is_begun_again(tmp_path: Path) -> None:
     (tmp_path / "library" / "windows.lance" / "data").mkdir(parents=True)
     (tmp_path / "library" / ".locks").mkdir()
-    library, _ = made(tmp_path / "library", [draw(tmp_path / "red.mp4", ("red", 1))], backbone=Traced())
+    library, _ = index_videos(tmp_path / "library", [draw(tmp_path / "red.mp4", ("red", 1))], backbone=TracingBackbone())
     assert library.count() == 1

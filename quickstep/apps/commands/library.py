@@ -82,8 +82,8 @@ def search(
 
     found = find(library, words, config, weights=weights, cache=run.cache)
     if draw is not None:
-        said = str(found.cutoff or "")
-        write_sheet(found.moments, draw, title=found.query, note=said, cutoff=found.cutoff.score if found.cutoff else None)
+        note = str(found.threshold or "")
+        write_sheet(found.moments, draw, title=found.query, note=note, threshold=found.threshold.score if found.threshold else None)
         say(f"the picture: {draw}")
     if run.json:
         print(jsons.dumps(found.to_json(), ensure_ascii=False, indent=1))

@@ -21,7 +21,7 @@ from quickstep.types.signals import Poses
 
 if TYPE_CHECKING:
     from quickstep.backbones import Backbone
-    from quickstep.library.moment_search import Found
+    from quickstep.library.moment_search import SearchResult
 
 
 def done_with(cache: Cache) -> None:
@@ -113,7 +113,7 @@ class Searching:
 
         self.library = Library.open(self.place)
 
-    def __call__(self, questions: Sequence[Question]) -> list[Found]:
+    def __call__(self, questions: Sequence[Question]) -> list[SearchResult]:
         """The answer to each question."""
         from quickstep.library import search
         from quickstep.library.config import SearchConfig
@@ -137,11 +137,11 @@ class Searching:
         return self._backbone
 
     def _shared(self) -> Backbone | None:
-        from quickstep.library.table import check_same
+        from quickstep.library.table import check_same_backbone
 
         for member in (each for model in self.models for each in model.members):
             with contextlib.suppress(LibraryError):
-                check_same(self.library, member.backbone)
+                check_same_backbone(self.library, member.backbone)
                 return member.backbone
         return None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from library_sets import made
+from library_sets import index_videos
 from served import Held, Live, check_problem, named_by, running, until
 from toys import Words
 
@@ -152,7 +152,7 @@ def test_poses_that_cannot_be_found_here_say_what_is_missing(model: Model, video
 
 
 def test_search_finds_in_the_library_and_says_when_there_is_none(model: Model, live: Live, videos: dict[str, Path], tmp_path: Path) -> None:
-    made(tmp_path / "library", [videos["both"], videos["green"]], cache=Cache())
+    index_videos(tmp_path / "library", [videos["both"], videos["green"]], cache=Cache())
     with running(Offer({"colours": model}, library=str(tmp_path / "library"))) as searching:
         found = searching.get("/search", params={"words": "blue", "all": True, "top": 1}).json()
         assert [Path(moment["path"]).name for moment in found["moments"]] == ["both.mp4"]

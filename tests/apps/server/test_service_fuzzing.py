@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from library_sets import made
+from library_sets import index_videos
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from served import Live, check_problem, running
 
@@ -25,7 +25,7 @@ FEW, MANY = 15, 300
 def fuzzed(model: Model, tmp_path_factory: pytest.TempPathFactory, videos: dict[str, Path]) -> Iterator[Live]:
     """A service with all of its doors open."""
     folder = tmp_path_factory.mktemp("fuzzed")
-    made(folder / "library", [videos["both"], videos["green"]], cache=Cache(folder / "cache"))
+    index_videos(folder / "library", [videos["both"], videos["green"]], cache=Cache(folder / "cache"))
     (folder / "open").mkdir()
     (folder / "open" / "red.mp4").write_bytes(videos["red"].read_bytes())
     config = ServeConfig(allow_paths=folder / "open", allow_urls=True)

@@ -10,7 +10,7 @@ import streamlit as st
 from quickstep.apps.web import page_elements, session, video_player
 from quickstep.apps.web.confidence_words import clock, share, some
 from quickstep.backbones import reads_words
-from quickstep.library import Duplicates, Found, Library, Moment, SearchConfig, duplicates, search
+from quickstep.library import Duplicates, Library, Moment, SearchConfig, SearchResult, duplicates, search
 from quickstep.types.errors import QuickstepError
 
 TYPES = ["mp4", "mov", "avi", "mkv", "webm", "m4v"]
@@ -72,18 +72,18 @@ def _search(library: Library, backbone: Any) -> None:
     _found(found, like.name if like else words or f"label {label}")
 
 
-def _found(found: Found, asked: str) -> None:
+def _found(found: SearchResult, asked: str) -> None:
     """The moments, best first, and what one should know about them."""
     if found.good is False:
         best = (
             ""
             if found.best is None
-            else f" The best there is scores {found.best:.2f}; a match would score above {found.cutoff.score:.2f}."
-            if found.cutoff
+            else f" The best there is scores {found.best:.2f}; a match would score above {found.threshold.score:.2f}."
+            if found.threshold
             else ""
         )
         st.warning(f"No good match for “{asked}”.{best}", icon=":material/search_off:")
-    elif found.cutoff is None:
+    elif found.threshold is None:
         st.caption("There are too few videos here to tell a good match from a bad one.")
     if not found.moments:
         return
