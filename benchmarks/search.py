@@ -34,16 +34,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.tables import show
-from quickstep.library.ann_index import build_index, ensure_index, nearest, tuning_of
-from quickstep.library.schema import Card, schema_of, to_vectors, vectors_of
-from quickstep.library.table import Library
+from quickstep.library.ann_index import build_index, ensure_index, nearest, read_tuning
+from quickstep.library.table import Card, Library, schema_of, to_vectors, vectors_of
 from quickstep.models.model import Opening
+from quickstep.types.view import View
 
 WIDTH, BLOCK, LIMIT = 512, 20_000, 10
 WINDOWS = 50  # of a video
 PLANTED = np.linspace(0.9, 0.4, LIMIT)  # cosines
 FILTERS: Mapping[str, str | None] = {"all": None, "1/2": "part < 50", "1/10": "part < 10", "1/100": "part = 7"}
-CARD = Card(Opening("made-up"), {"name": "made-up"}, WIDTH, 4.0, 2.0, {"frames": 8}, True, "2026-01-01", "")
+CARD = Card(Opening("made-up"), {"name": "made-up"}, WIDTH, 4.0, 2.0, View(frames=8), True, "2026-01-01", "")
 
 Vectors = NDArray[np.float32]
 
@@ -91,7 +91,7 @@ def measure(folder: Path, kind: str, rows: int, asked: argparse.Namespace) -> No
     wrote, built, _ = (_in_process(folder, step, kind, rows, asked) for step in ("write", "build", "tidy"))
     raw = rows * WIDTH * 4
     library = Library.open(folder)
-    tuning = tuning_of(library.table)
+    tuning = read_tuning(library.schema)
     questions = answered(library, questions_for(kind, rows, asked.questions))
     cold = _seconds(library, questions.vectors[0], None)
     exact = float(np.median([_seconds(library, vector, None, exact=True) for vector in questions.vectors[:3]]))
@@ -269,7 +269,7 @@ def _report(asked: argparse.Namespace, step: str, kind: str, rows: int) -> None:
     if step == "write":
         write(asked.folder, kind, rows, asked.thumbnails)
     elif step == "tidy":
-        Library.open(asked.folder).tidy(before=timedelta(0))
+        Library.open(asked.folder).compact(before=timedelta(0))
     else:
         change = build_index if asked.index else ensure_index
         Library.open(asked.folder).commit(lambda table: change(table))

@@ -101,7 +101,7 @@ def search(
     library = open_library(library)
     config, cache = config or SearchConfig(), cache or Cache()
     if (words is not None and config.like is not None) or not (words is not None or config.like is not None or config.label):
-        raise ConfigError("query", "name one thing to search for: a text, or an example (like); a label can be added, or stand alone")
+        raise QuickstepError("name one thing to search for: a text or an example; a label can be added, or stand alone")
     where = window_filter(library, config)
     if words is None and config.like is None:
         return _search_label(library, str(config.label), where, config)
@@ -120,7 +120,7 @@ def text_query(library: Library, words: str, backbone: Backbone, where: str, cac
     """Make a query from a text. The text itself is not cached."""
     text = " ".join(words.split())
     if not text:
-        raise ConfigError("query", "is empty; write what to search for, or search by an example or a label")
+        raise QuickstepError("the text to search for is empty; write one, or search by an example or a label")
     vectors = unit(np.asarray(with_words(backbone).embed_text([text]), dtype=np.float32))
     width = library.card.width
     if vectors.shape[1] != width:

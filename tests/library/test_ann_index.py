@@ -240,7 +240,7 @@ def test_a_filter_that_cannot_be_read_names_the_columns(indexed: Any, vectors: V
 
 
 def test_vectors_that_cannot_be_looked_for(indexed: Any, vectors: Vectors) -> None:
-    with pytest.raises(QuickstepError, match="32.*31"):
+    with pytest.raises(QuickstepError, match=r"32.*31"):
         nearest(indexed, vectors[0, :31])
     for wrong in (np.full(WIDTH, np.nan), np.full(WIDTH, np.inf), np.zeros(WIDTH)):
         with pytest.raises(QuickstepError, match="finite"):

@@ -277,7 +277,7 @@ def test_what_is_no_library_is_told_in_a_line(tmp_path: Path, videos: dict[str, 
     for name, match in (("nowhere", "does not exist"), ("videos", "not a library"), ("videos/red.mp4", "is a file")):
         with pytest.raises(LibraryError, match=match):
             Library.open(tmp_path / name)
-    with pytest.raises(LibraryError, match="red.mp4|long.mp4|blue.mp4|green.mp4"):
+    with pytest.raises(LibraryError, match="new folder"):
         index_videos(tmp_path / "videos", [videos["red"]])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ManifestError, match="contains no videos"):

@@ -20,7 +20,12 @@ from quickstep.library import Library, index, search
 from quickstep.types.errors import LibraryError
 
 VIDEOS = 24
-INDEX = "import sys; from library_sets import TracingBackbone; from quickstep.library import index; index(sys.argv[1], sys.argv[2:], backbone=TracingBackbone())"
+INDEX = """
+import sys
+from library_sets import TracingBackbone
+from quickstep.library import index
+index(sys.argv[1], sys.argv[2:], backbone=TracingBackbone())
+"""
 
 
 def draw_many(folder: Path) -> list[Path]:

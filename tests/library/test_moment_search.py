@@ -115,9 +115,9 @@ def test_a_file_whose_name_looks_like_a_span_is_that_file(tmp_path: Path) -> Non
 def test_mistakes_are_told_in_a_line(folder: Path, tmp_path: Path) -> None:
     video = folder / "videos" / "long.mp4"
     mistakes: list[tuple[type[QuickstepError], str, str | None, dict[str, object]]] = [
-        (ConfigError, "empty", "  ", {}),
-        (ConfigError, "one thing", None, {}),
-        (ConfigError, "one thing", "red", {"like": str(video)}),
+        (QuickstepError, "empty", "  ", {}),
+        (QuickstepError, "one thing", None, {}),
+        (QuickstepError, "one thing", "red", {"like": str(video)}),
         (ConfigError, "No field named foo.*columns are path.*year", "red", {"where": "foo = 1"}),
         (ConfigError, "where", "red", {"where": "year = = 1"}),
         (ConfigError, "where", "red", {"where": "year"}),
