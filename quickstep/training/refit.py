@@ -1,51 +1,86 @@
-"""Fit a model's kind of head again, under the settings that the model was made with."""
+"""Fit a model's kind of head again, with the settings that the model was made with."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 
+from quickstep.datasets.class_prompts import ClassPrompts, read_class_prompts
+from quickstep.datasets.manifest import PARTS, Manifest
 from quickstep.heads import HEADS, FitConfig, Head, History, open_head
+from quickstep.models.ensemble import AnyModel, Ensemble, load_model
 from quickstep.models.feature_extraction import Extraction
 from quickstep.models.model import Model
 from quickstep.models.pose_input import Settled
+from quickstep.models.text_features import suited, texts_of
+from quickstep.storage.cache import Cache
 from quickstep.training.train import Parts, calibrate
+from quickstep.types.errors import ModelError
 from quickstep.types.progress import Progress
 from quickstep.types.signals import Texts
 
 
-def refit_head(grown: Model, found: Extraction, texts: Texts | None, *, progress: Progress) -> tuple[Model, tuple[str, ...]]:
-    """The same kind of head under the same settings, fitted to everything and calibrated as train does."""
-    assert grown.manifest is not None
-    parts = Parts.of(grown.manifest, _learnt(found), texts=texts, skeleton=Settled(grown.backbone).skeleton)
-    head = open_head(head_name(grown.head), asdict(grown.head.config))
-    history: History = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=fit_config(grown), progress=progress)
+def refit_head(model: Model, extraction: Extraction, texts: Texts | None, *, progress: Progress) -> tuple[Model, tuple[str, ...]]:
+    """Fit a new head to the model's manifest and calibrate it as `train` does; return the model with it, and notes."""
+    assert model.manifest is not None
+    features = {segment: values for segment, values in extraction.features.items() if segment.split in ("train", "val")}
+    parts = Parts.of(model.manifest, replace(extraction, features=features), texts=texts, skeleton=Settled(model.backbone).skeleton)
+    head = new_head(model)
+    history: History = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=fit_config(model), progress=progress)
     temperature, threshold = calibrate(head, parts.val)
-    absent = [label for label in parts.labels if parts.val is None or parts.labels.index(label) not in parts.val.labels]
     notes = []
+    absent = [label for place, label in enumerate(parts.labels) if parts.val is None or place not in parts.val.labels]
     if absent:
-        notes.append(f"how sure it may be is read off validation segments, and there are none of {', '.join(map(repr, absent))}")
-    missing = tuple(f for f in found.failures if f.segment.split in ("train", "val"))
+        notes.append(f"the confidence is not calibrated for {', '.join(map(repr, absent))}: there are no validation segments")
+    missing = tuple(failure for failure in extraction.failures if failure.segment.split in ("train", "val"))
     if missing:
-        notes.append(f"{len(missing)} segments that it learnt from could not be used this time")
+        notes.append(f"{len(missing)} segments that the model was trained with could not be used this time")
     facts = replace(
-        grown.facts,
+        model.facts,
         failures=tuple(f"{failure.segment}: {failure.error}" for failure in missing),
-        fitting=grown.facts.fitting | {"shrinkage": history.shrinkage},
+        fitting=model.facts.fitting | {"shrinkage": history.shrinkage},
     )
-    fitted = replace(grown, head=head, history=history, temperature=temperature, threshold=threshold, facts=facts)
+    fitted = replace(model, head=head, history=history, temperature=temperature, threshold=threshold, facts=facts)
     return fitted, tuple(notes)
 
 
-def _learnt(found: Extraction) -> Extraction:
-    """Only what belongs to train and val."""
-    return replace(found, features={s: f for s, f in found.features.items() if s.split in ("train", "val")})
-
-
-def head_name(head: Head) -> str:
-    return head.name if head.name in HEADS else f"{type(head).__module__}:{type(head).__qualname__}"
+def new_head(model: Model) -> Head:
+    """Open an unfitted head of the model's kind, with its settings."""
+    head = model.head
+    name = head.name if head.name in HEADS else f"{type(head).__module__}:{type(head).__qualname__}"
+    return open_head(name, asdict(head.config))
 
 
 def fit_config(model: Model) -> FitConfig:
-    """The loop's settings under which the model was fitted."""
+    """Return the settings that the model's head was fitted with."""
     known = {field.name for field in fields(FitConfig)}
     return FitConfig(**{name: value for name, value in model.facts.fitting.items() if name in known})
+
+
+def class_prompts_of(model: Model, labels: Sequence[str], own: Mapping[str, tuple[str, ...]] | None = None) -> ClassPrompts | None:
+    """Return the sentences of all labels: `own`, else the model's, else templates; None where the head reads no text."""
+    if not model.head.capabilities.reads_texts:
+        return None
+    templates = tuple(model.facts.training.get("template") or ())
+    default = suited(read_class_prompts(list(labels), templates=templates), model.backbone, templates=templates).by_label
+    sentences = {**default, **model.facts.words, **(own or {})}
+    return ClassPrompts(tuple(labels), tuple(sentences[label] for label in labels))
+
+
+def embed_prompts(model: Model, prompts: ClassPrompts | None, cache: Cache) -> Texts | None:
+    """Embed the sentences with the model's backbone."""
+    return texts_of(model.backbone, prompts, cache=cache) if prompts else None
+
+
+def count_segments(manifest: Manifest, labels: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Count the segments of each label in each part."""
+    return {part: {label: manifest.part(part).counts.get(label, 0) for label in labels} for part in PARTS}
+
+
+def single_model(model: AnyModel | str | Path, verb: str, *, cache: Cache) -> Model:
+    """Open a model; refuse an ensemble, whose members have a head each."""
+    opened = model if isinstance(model, Model | Ensemble) else load_model(model, cache=cache)
+    if isinstance(opened, Ensemble):
+        raise ModelError(opened.folder or "the model", f"is an ensemble: {verb} each of its members, then make the ensemble again")
+    return opened

@@ -1,10 +1,9 @@
-"""A class added to a finished model, without touching its encoder: what joins, how the head takes it, what it did to the others.
+"""Add a class to a trained model without touching its backbone.
 
-joining     the new class's name and videos, some of them held out
-imprinting  a head that learns a class without the videos of the others
-effects     what was recognised before and after
-adding      add_class: a model and videos of a new class -> a model that knows it, and the effects
-leftovers   reports about the model as it was before, set aside
+extension    add_class: a model and videos of a new class -> a model with that class, and the effects
+new_class    the name and the videos of the new class, some held out
+imprinting   extend a head without the videos of the other classes
+effects      what the new class changed on held-out segments
 """
 
 from quickstep.training.add_class.extension import Added, add_class, set_reports_aside

@@ -1,13 +1,11 @@
-"""What joins a model: the new class's name, checked against those it has, and its videos, some held out; changes no model."""
+"""The name and the videos of a class that is added to a model; some of the videos are held out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from quickstep.datasets.duplicates.same_footage import compare_footage
-from quickstep.datasets.inputs import gather
+from quickstep.datasets.inputs import Inputs, gather
 from quickstep.datasets.label_matching import label_key
 from quickstep.datasets.manifest import Manifest, group_of
 from quickstep.datasets.splits import SplitConfig, split
@@ -17,61 +15,60 @@ from quickstep.types.errors import ConfigError, ManifestError, MediaError
 from quickstep.types.progress import Progress
 from quickstep.types.segment import Failure, Segment
 
-ENOUGH = 4  # groups: with fewer, all are needed to learn from
+MIN_GROUPS = 4  # with fewer, all are needed for training
 HELD_OUT = 0.3
-LONGEST = 200  # letters of a name
+MAX_LENGTH = 200  # characters of a name
 
 
 @dataclass(frozen=True)
-class Name:
-    """What the class is called and, for heads that read words, what that means."""
+class ClassName:
+    """The label of the new class and, for heads that read text, sentences that describe it."""
 
     label: str
-    sentences: tuple[str, ...]  # none: the usual ones
+    sentences: tuple[str, ...] = ()  # empty: those of the usual templates
 
     @classmethod
-    def of(cls, text: str, model: Model) -> Name:
-        """`label`, or `label: a sentence; another`; refused where the model has it already."""
-        reads = model.head.capabilities.reads_texts
-        label, colon, rest = text.partition(":") if reads else (text, "", "")
+    def parse(cls, text: str, model: Model) -> ClassName:
+        """Read `label` or `label: a sentence; another`; refuse a label that the model has."""
+        if not isinstance(text, str):
+            raise TypeError(f"expected the name of a class; got {type(text).__name__} {text!r:.60}")
+        reads_texts = model.head.capabilities.reads_texts
+        label, colon, rest = text.partition(":") if reads_texts else (text, "", "")
         label = " ".join(label.split())
-        if not label or len(label) > LONGEST or not label.isprintable():
-            raise ConfigError("name", f"a class has a name of 1 to {LONGEST} letters that can be printed, not {text[:40]!r}")
-        known = next((have for have in model.labels if label_key(have) == label_key(label)), None)
+        if not label or len(label) > MAX_LENGTH or not label.isprintable():
+            raise ConfigError("name", f"a class name has 1 to {MAX_LENGTH} printable characters, not {text[:40]!r}")
+        known = next((name for name in model.labels if label_key(name) == label_key(label)), None)
         if known is not None:
-            raise ConfigError("name", f"the model knows {known!r} already; name a class that is new to it")
-        if not reads:
-            return cls(label, ())
+            raise ConfigError("name", f"the model already has the class {known!r}; give another name")
         if colon and not rest.strip():
-            raise ConfigError("name", f"after {label + ':'!r} come sentences, or the colon is left out")
+            raise ConfigError("name", f"write sentences after {label + ':'!r}, or leave out the colon")
         return cls(label, tuple(part.strip() for part in rest.split(";") if part.strip()))
 
 
 @dataclass(frozen=True)
-class Joining:
-    """The new class's segments, each with its part, and what could not be used."""
+class NewClass:
+    """The segments of the new class, the failures, and notes about segments that were left out."""
 
     segments: tuple[Segment, ...]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
 
-    def part(self, *parts: str) -> tuple[Segment, ...]:
-        """Those of some parts."""
-        return tuple(segment for segment in self.segments if segment.split in parts)
+    def part(self, name: str) -> tuple[Segment, ...]:
+        """Return the segments of one part."""
+        return tuple(segment for segment in self.segments if segment.split == name)
 
 
-def named_videos(model: Model, name: Name, inputs: Iterable[Segment | str | Path], *, cache: Cache) -> Joining:
-    """The segments that inputs stand for; those that the model knows under another name are left out."""
-    inputs = list(inputs)
-    if not inputs:
-        return Joining((), (), ())
-    found, failures = gather(inputs)
-    known = _known(model, cache)
+def find_segments(model: Model, name: ClassName, inputs: Inputs, *, cache: Cache) -> NewClass:
+    """List the segments that inputs name; leave out those that the model knows under another label."""
+    if isinstance(inputs, list | tuple) and not inputs:
+        return NewClass((), (), ())
+    listed, failures = gather(inputs)
+    known = _known_labels(model, cache)
     segments: list[Segment] = []
     notes = []
-    for segment in found:
+    for segment in listed:
         if segment.label is not None and label_key(segment.label) != label_key(name.label):
-            notes.append(f"{segment} is left out: it is listed as {segment.label!r}")
+            notes.append(f"{segment} is left out: its label is {segment.label!r}")
             continue
         try:
             label = known.get((cache.digest(segment.path), segment.start, segment.end))
@@ -79,61 +76,54 @@ def named_videos(model: Model, name: Name, inputs: Iterable[Segment | str | Path
             failures.append(Failure(segment, error))
             continue
         if label is not None:
-            notes.append(f"{segment} is left out: the model has learnt or tested it as {label!r}")
+            notes.append(f"{segment} is left out: the model was trained or tested with it as {label!r}")
             continue
         segments.append(replace(segment, label=name.label, split=None))
-    return Joining(tuple(segments), tuple(failures), tuple(notes))
+    return NewClass(tuple(segments), tuple(failures), tuple(notes))
 
 
-def with_parts(joining: Joining, model: Model, *, cache: Cache, progress: Progress, learning: bool) -> Joining:
-    """The usable segments with a part for each: some groups held out where there are enough, all of it where nothing is learnt.
+def assign_parts(new: NewClass, model: Model, *, cache: Cache, progress: Progress) -> NewClass:
+    """Give each segment a part; hold some groups out where there are enough.
 
-    A group that the model has in one part already goes into the same.
+    A group that the model's manifest has in one part goes into the same part.
     """
-    if not learning:
-        return replace(joining, segments=tuple(replace(segment, split="test") for segment in joining.segments))
-    fresh = Manifest(joining.segments)
+    fresh = Manifest(new.segments)
+    if len(set(fresh.groups)) < MIN_GROUPS:
+        count = len({group_of(segment) for segment in fresh.segments})
+        few = f"there {'is' if count == 1 else 'are'} only {count} video{'' if count == 1 else 's'} (or groups)"
+        return _all_to_train(new, f"{few}, all used for training, so the recall of {fresh.labels[0]!r} is unknown")
     footage = compare_footage(fresh.paths, cache, progress=progress)
-    old = model.manifest.segments if model.manifest is not None else ()
-    groups = {segment.group for segment in fresh.segments if segment.group is not None}
-    tied = tuple(segment for segment in old if segment.group in groups and segment.split is not None)
-    if len(set(fresh.groups)) < ENOUGH:
-        unknown = f"all of it was learnt from, so how well {fresh.labels[0]!r} is recognised is not known"
-        return _all_to_train(joining, f"only {_groups(fresh)}: {unknown}")
     drawn = split(fresh, SplitConfig(val=0.0, test=HELD_OUT), cache=cache, progress=progress, footage=footage).manifest.segments
-    part_of = {segment.group: segment.split for segment in tied}
-    placed = tuple(replace(s, split=part_of[s.group]) if s.group in part_of and s.group is not None else s for s in drawn)
+    groups = {segment.group for segment in fresh.segments if segment.group is not None}
+    old = model.manifest.segments if model.manifest is not None else ()
+    part_of = {segment.group: segment.split for segment in old if segment.group in groups and segment.split is not None}
+    placed = tuple(replace(segment, split=part_of.get(segment.group, segment.split)) for segment in drawn)
     if not any(segment.split == "train" for segment in placed):
-        why = "all its groups are in the model's val or test part; they were learnt from all the same, so that part is not clean any more"
-        return _all_to_train(joining, why)
-    return replace(joining, segments=placed)
+        why = "all its groups are in the model's val or test part; they were used for training, so that part is not held out any more"
+        return _all_to_train(new, why)
+    return replace(new, segments=placed)
 
 
-def check_usable(joining: Joining, name: Name) -> None:
-    """At least one segment must be left."""
-    if not (joining.segments or joining.failures or joining.notes):
-        raise ConfigError("videos", f"name at least one video of {name.label!r}, or a folder; only a model of words alone needs none")
-    if not joining.segments:
-        why = f"; the first of {len(joining.failures)} failures: {joining.failures[0]}" if joining.failures else ""
-        left = f"; {joining.notes[0]}" if joining.notes and not joining.failures else ""
-        raise ManifestError(f"class {name.label!r}", f"no video of it can be used, so the model stays as it is{why}{left}")
+def check_usable(new: NewClass, name: ClassName) -> None:
+    """Refuse a new class without a single usable segment."""
+    if new.segments:
+        return
+    if not (new.failures or new.notes):
+        raise ConfigError("videos", f"name at least one video of {name.label!r}, or a folder; only a zero-shot model needs none")
+    first = f"{len(new.failures)} failed, such as {new.failures[0]}" if new.failures else new.notes[0]
+    raise ManifestError(f"class {name.label!r}", f"none of its videos can be used, so the model is unchanged; {first}")
 
 
-def _all_to_train(joining: Joining, note: str) -> Joining:
-    return replace(joining, segments=tuple(replace(s, split="train") for s in joining.segments), notes=(*joining.notes, note))
+def _all_to_train(new: NewClass, note: str) -> NewClass:
+    return replace(new, segments=tuple(replace(segment, split="train") for segment in new.segments), notes=(*new.notes, note))
 
 
-def _groups(fresh: Manifest) -> str:
-    count = len({group_of(segment) for segment in fresh.segments})
-    return f"{count} video{'' if count == 1 else 's'} (or groups)"
-
-
-def _known(model: Model, cache: Cache) -> dict[tuple[str, float, float | None], str]:
-    """What the model has learnt or tested: bytes and span -> label."""
+def _known_labels(model: Model, cache: Cache) -> dict[tuple[str, float, float | None], str]:
+    """Map the content and the span of each segment of the model's manifest to its label."""
     known = {}
     for segment in model.manifest.segments if model.manifest is not None else ():
         try:
             known[(cache.digest(segment.path), segment.start, segment.end)] = str(segment.label)
-        except MediaError:  # it is gone, so nobody can bring it again
+        except MediaError:  # the file is gone, so no input can be the same
             continue
     return known

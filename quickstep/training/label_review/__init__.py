@@ -1,8 +1,8 @@
-"""A person looks over labels: what to look at first, decisions that are never lost, and a head fitted to what was corrected.
+"""Review labels: the segments to check first, decisions that are never lost, and a head fitted to the corrected labels.
 
-journal     decisions about the segments of one manifest: written as they are made, with their history
-doubting    which segments to look at first
-retraining  the model on corrected labels, before and after
+journal        decisions about the segments of a manifest, saved at once, with their history
+label_errors   which segments to check first
+retraining     the model with corrected labels, before and after
 """
 
 from quickstep.training.label_review.journal import Conflict, Decision, Journal, journal_for

@@ -1,133 +1,149 @@
-"""suspects: which segments to look at first: labels that a head which has not learnt from them does not believe, then close calls."""
+"""Rank segments by how likely their label is wrong, with heads that were not fitted to them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
 
-from quickstep.datasets.manifest import Manifest, group_of
-from quickstep.heads import Examples, Head, open_head
+from quickstep.datasets.inputs import ManifestSource, as_manifest
+from quickstep.datasets.manifest import group_of
+from quickstep.heads import Examples
 from quickstep.models.calibration import probabilities
-from quickstep.models.ensemble import AnyModel, Ensemble
+from quickstep.models.ensemble import AnyModel, Ensemble, load_model
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Model
 from quickstep.models.pose_input import Settled
 from quickstep.storage.cache import Cache
-from quickstep.training.refit import fit_config, head_name
+from quickstep.training.refit import fit_config, new_head
 from quickstep.types.errors import QuickstepError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
 
 FOLDS = 4
+CLOSE_CALL = 0.5  # a smaller margin between the two most likely labels is mentioned
 
 Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Suspect:
-    """A segment, what it is called and what the model says of it."""
+    """A segment with its label and the scores of each label."""
 
     segment: Segment
     labels: tuple[str, ...]
     scores: Scores  # (C,), summing to 1
-    apart: bool  # said by a head that has not learnt from this segment
+    held_out: bool  # scored by a head that was not fitted to this segment
 
     @property
-    def said(self) -> str:
-        """The likeliest label."""
+    def predicted(self) -> str:
+        """The most likely label."""
         return self.labels[int(self.scores.argmax())]
 
     @property
-    def believed(self) -> float:
-        """How likely the given label is; 0 for one that the model does not know."""
+    def label_score(self) -> float:
+        """The probability of the given label; 0 for a label that the model does not have."""
         label = self.segment.label
         return float(self.scores[self.labels.index(label)]) if label in self.labels else 0.0
 
     @property
     def margin(self) -> float:
-        """How far the likeliest label is ahead of the next."""
+        """The difference between the two highest scores."""
         first, second = np.sort(self.scores)[::-1][:2]
         return float(first - second)
 
     @property
     def disagrees(self) -> bool:
-        """Whether the model would call it otherwise."""
-        return self.segment.label is not None and self.said != self.segment.label
+        """Whether the most likely label is not the given one."""
+        return self.segment.label is not None and self.predicted != self.segment.label
 
     @property
     def doubt(self) -> float:
-        """From 0 (nothing to look at) to 2: labels that are not believed first, then what is a close call."""
+        """How much the label should be checked, from 0 to 2: disagreements first, then close calls."""
         if self.segment.label is None:
             return 1.0 - self.margin
-        return 1.0 + (1.0 - self.believed) if self.disagrees else 1.0 - self.margin
+        return 1.0 + (1.0 - self.label_score) if self.disagrees else 1.0 - self.margin
 
     @property
     def reason(self) -> str:
-        """Why it is worth a look, in a sentence."""
-        says = "A second opinion that has never seen this segment says" if self.apart else "The model says"
+        """Why the segment is worth checking, in a sentence."""
+        who = "A head that was not fitted to this segment" if self.held_out else "The model"
         if self.segment.label is None:
-            return f"{says} {self.said!r}; it has no label yet."
+            return f"{who} predicts {self.predicted!r}; it has no label yet."
+        percent = f"{100 * self.scores.max():.0f} %"
         if self.disagrees:
-            return f"{says} {self.said!r} ({100 * self.scores.max():.0f} %), its label says {self.segment.label!r}."
-        if self.margin < 0.5:
-            return f"{says} {self.said!r} as well, but it is a close call ({100 * self.scores.max():.0f} %)."
-        return f"{says} {self.said!r} as well ({100 * self.scores.max():.0f} %)."
+            return f"{who} predicts {self.predicted!r} ({percent}); the label is {self.segment.label!r}."
+        if self.margin < CLOSE_CALL:
+            return f"{who} predicts {self.predicted!r} as well, but with little confidence ({percent})."
+        return f"{who} predicts {self.predicted!r} as well ({percent})."
 
 
 @dataclass(frozen=True, eq=False)
 class Suspects:
-    """Every segment that could be looked at, the most suspicious first."""
+    """Every segment that could be scored, the most suspicious first."""
 
     suspects: tuple[Suspect, ...]
     failures: tuple[Failure, ...] = ()
 
 
-def suspects(model: AnyModel, manifest: Manifest, *, cache: Cache | None = None, progress: Progress = silent, seed: int = 0) -> Suspects:
-    """Ask about every segment; those that the head was fitted to are judged by heads like it, each fitted without them."""
-    own = model.predict(manifest.segments, cache=cache, progress=progress)
-    scores = {prediction.segment: prediction.scores for prediction in own.predictions}
-    apart = _held_out(model, manifest, cache=cache, progress=progress, seed=seed)
-    found = [Suspect(segment, model.labels, apart.get(segment, row), segment in apart) for segment, row in scores.items()]
-    return Suspects(tuple(sorted(found, key=lambda one: (-one.doubt, str(one.segment)))), own.failures)
+def suspects(
+    model: AnyModel | str | Path, manifest: ManifestSource, *, cache: Cache | None = None, progress: Progress = silent, seed: int = 0
+) -> Suspects:
+    """Rank the segments of a manifest; those that the model was fitted to are scored by heads of its kind that were not."""
+    cache = cache or Cache()
+    model = model if isinstance(model, Model | Ensemble) else load_model(model, cache=cache)
+    segments = as_manifest(manifest).segments
+    predicted = model.predict(segments, cache=cache, progress=progress)
+    held_out = _held_out_scores(model, segments, cache=cache, progress=progress, seed=seed)
+    ranked = [
+        Suspect(prediction.segment, model.labels, held_out.get(prediction.segment, prediction.scores), prediction.segment in held_out)
+        for prediction in predicted.predictions
+    ]
+    return Suspects(tuple(sorted(ranked, key=lambda suspect: (-suspect.doubt, str(suspect.segment)))), predicted.failures)
 
 
-def _held_out(model: AnyModel, manifest: Manifest, *, cache: Cache | None, progress: Progress, seed: int) -> dict[Segment, Scores]:
-    """The scores of learnt segments, each by a head fitted to the other folds; none where a head cannot be fitted so."""
-    learnt = [each for each in manifest.segments if each.split == "train" and each.label in model.labels]
-    if isinstance(model, Ensemble) or not learnt or model.words_alone or model.head.capabilities.reads_texts:
+def _held_out_scores(model: AnyModel, segments: Sequence[Segment], *, cache: Cache, progress: Progress, seed: int) -> dict[Segment, Scores]:
+    """Score training segments, each by a head fitted to the other folds; empty where such a head cannot be fitted."""
+    trained = [segment for segment in segments if segment.split == "train" and segment.label in model.labels]
+    if isinstance(model, Ensemble) or not trained or model.words_alone or model.head.capabilities.reads_texts:
         return {}
-    seen = extract(learnt, model.backbone, view=model.view, cache=cache, progress=progress)
-    learnt = [each for each in learnt if each in seen.features]
-    fold_of = _folds([group_of(each) for each in learnt], seed)
+    extraction = extract(trained, model.backbone, view=model.view, cache=cache, progress=progress)
+    trained = [segment for segment in trained if segment in extraction.features]
+    folds = _folds(trained, seed)
     scores: dict[Segment, Scores] = {}
-    for fold in range(FOLDS):
-        progress("second opinion", fold, FOLDS)
-        rest, held = [[s for s, f in zip(learnt, fold_of, strict=True) if (f == fold) is out] for out in (False, True)]
-        if held and {each.label for each in rest} == set(model.labels):
-            scores |= _opinion(model, seen, rest, held)
-    progress("second opinion", FOLDS, FOLDS)
+    for number, held_out in enumerate(folds):
+        progress("second opinion", number, len(folds))
+        rest = [segment for segment in trained if segment not in held_out]
+        if {segment.label for segment in rest} == set(model.labels):
+            scores |= _fit_and_score(model, extraction, rest, held_out)
+    progress("second opinion", len(folds), len(folds))
     return scores
 
 
-def _opinion(model: Model, seen: Extraction, rest: Sequence[Segment], held: Sequence[Segment]) -> dict[Segment, Scores]:
-    head: Head = open_head(head_name(model.head), asdict(model.head.config))
+def _folds(segments: Sequence[Segment], seed: int) -> list[dict[Segment, None]]:
+    """Divide the segments into folds with similar shares of each class; no group is in two folds."""
+    groups = [group_of(segment) for segment in segments]
+    labels = [str(segment.label) for segment in segments]
+    count = min(FOLDS, len(set(groups)), max((labels.count(label) for label in set(labels)), default=0))
+    if count < 2:
+        return []
+    folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed % 2**32).split(labels, labels, groups)
+    return [dict.fromkeys(segments[index] for index in held_out) for _, held_out in folds if len(held_out)]
+
+
+def _fit_and_score(model: Model, extraction: Extraction, rest: Sequence[Segment], held_out: dict[Segment, None]) -> dict[Segment, Scores]:
+    head = new_head(model)
     number = {label: place for place, label in enumerate(model.labels)}
-    classes = np.array([number[str(each.label)] for each in rest], dtype=np.int64)
-    examples = Examples([seen.features[each] for each in rest], classes, tuple(rest), None, Settled(model.backbone).skeleton)
+    labels = np.array([number[str(segment.label)] for segment in rest], dtype=np.int64)
+    features = extraction.features
+    examples = Examples([features[segment] for segment in rest], labels, tuple(rest), None, Settled(model.backbone).skeleton)
     try:
         head.fit(examples, None, classes=len(model.labels), fitting=fit_config(model))
-    except QuickstepError:  # too few to be divided: then its own word has to do
+    except QuickstepError:  # too few segments for this head: the model's own scores are used
         return {}
-    rows = probabilities(head.scores([seen.features[each] for each in held]), model.temperature)
-    return dict(zip(held, rows, strict=True))
-
-
-def _folds(groups: Sequence[str], seed: int) -> list[int]:
-    """A fold for each segment; a group is in one alone."""
-    names = sorted(set(groups))
-    order = np.random.default_rng(seed).permutation(len(names))
-    fold: dict[str, int] = {names[place]: rank % FOLDS for rank, place in enumerate(order.tolist())}
-    return [fold[group] for group in groups]
+    rows = probabilities(head.scores([features[segment] for segment in held_out]), model.temperature)
+    return dict(zip(held_out, rows, strict=True))

@@ -31,8 +31,8 @@ def page() -> None:
 
     found = page_elements.remembered(f"suspects {model_choice.stamp()}", rank)
     decided = journal.decided
-    listed = {journal.place_of(each) for each in manifest.segments}
-    waiting = [each for each in found.suspects if (place := journal.place_of(each.segment)) not in decided and place in listed]
+    listed = {journal.span_of(each) for each in manifest.segments}
+    waiting = [each for each in found.suspects if (place := journal.span_of(each.segment)) not in decided and place in listed]
     _said()
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     left.progress(
@@ -55,8 +55,8 @@ def page() -> None:
 def _one(journal: Journal, suspect: Suspect, labels: tuple[str, ...]) -> None:
     """One segment: what it looks like, what is said of it, and what to do with it."""
     segment = suspect.segment
-    last = journal.latest().get(journal.place_of(segment))
-    seen = last.number if last is not None else 0
+    last = journal.latest().get(journal.span_of(segment))
+    last_number = last.number if last is not None else 0
     left, right = st.columns([3, 2], gap="large")
     with left:
         video_player.show(segment.path, key="player-review", start=segment.start, end=segment.end, autoplay=True, loop=True)
@@ -68,9 +68,9 @@ def _one(journal: Journal, suspect: Suspect, labels: tuple[str, ...]) -> None:
         st.html(html_fragments.bars(sorted(zip(suspect.labels, suspect.scores.tolist(), strict=True), key=lambda pair: -pair[1])[:4]))
         with st.container(horizontal=True):
             if segment.label is not None and st.button("Right", type="primary", icon=":material/check:", shortcut="Y", key="confirm"):
-                _decide(journal, suspect, "confirm", seen=seen)
+                _decide(journal, suspect, "confirm", known=last_number)
             if st.button("Take out", icon=":material/delete:", shortcut="X", key="reject"):
-                _decide(journal, suspect, "reject", seen=seen)
+                _decide(journal, suspect, "reject", known=last_number)
             if st.button("Later", icon=":material/skip_next:", shortcut="S", key="later"):
                 st.session_state["skipped"].append(str(segment))
                 st.rerun()
@@ -80,16 +80,16 @@ def _one(journal: Journal, suspect: Suspect, labels: tuple[str, ...]) -> None:
             for place, label in enumerate(known[:30]):
                 key = str(place + 1) if place < MOST_KEYS else None
                 if label != segment.label and st.button(page_elements.plain(label), key=f"label {place}", shortcut=key):
-                    _decide(journal, suspect, "correct", label, seen=seen)
+                    _decide(journal, suspect, "correct", label, known=last_number)
         with st.form("another", border=False, clear_on_submit=True), st.container(horizontal=True, vertical_alignment="bottom"):
             another = st.text_input("another label", label_visibility="collapsed", placeholder="another label …")
             if st.form_submit_button("Set") and another.strip():
-                _decide(journal, suspect, "correct", another, seen=seen)
+                _decide(journal, suspect, "correct", another, known=last_number)
 
 
-def _decide(journal: Journal, suspect: Suspect, action: Action, label: str | None = None, *, seen: int) -> None:
+def _decide(journal: Journal, suspect: Suspect, action: Action, label: str | None = None, *, known: int) -> None:
     try:
-        decision = journal.decide(suspect.segment, action, label, by=st.session_state.get("who", "").strip(), seen=seen)
+        decision = journal.decide(suspect.segment, action, label, by=st.session_state.get("who", "").strip(), known=known)
         st.session_state["said"] = (":material/save:", f"Saved: {suspect.segment.path.name} {decision}")
     except QuickstepError as error:
         st.session_state["said"] = (":material/error:", str(error))
