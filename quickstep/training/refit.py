@@ -80,7 +80,7 @@ def count_segments(manifest: Manifest, labels: Sequence[str]) -> dict[str, dict[
 
 def single_model(model: AnyModel | str | Path, verb: str, *, cache: Cache) -> Model:
     """Open a model; refuse an ensemble, whose members have a head each."""
-    opened = model if isinstance(model, Model | Ensemble) else load_model(model, cache=cache)
+    opened = load_model(model, cache=cache)
     if isinstance(opened, Ensemble):
         raise ModelError(opened.folder or "the model", f"is an ensemble: {verb} each of its members, then make the ensemble again")
     return opened

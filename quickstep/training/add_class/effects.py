@@ -77,7 +77,8 @@ def measure_effects(
 
 
 def _predicted(model: Model, segments: Sequence[Segment], features: Mapping[Segment, Features]) -> NDArray[np.str_]:
-    return np.array(model.labels)[model.scores([features[segment] for segment in segments]).argmax(axis=1)]
+    scores = model.scores([features[segment] for segment in segments])
+    return np.array([model.labels[place] for place in scores.argmax(axis=1)])
 
 
 def _mean(right: NDArray[np.bool_]) -> float:

@@ -142,9 +142,7 @@ def _extend(model: Model, name: ClassName, new: NewClass, extraction: Extraction
     if not unavailable:
         refitted, notes = refit_head(grown, extraction, texts, progress=progress)
         count = len(refitted.history.wrong_train) if refitted.history else 0
-        summary = (
-            f"The {model.head.name} head was fitted again to {count} segments of {len(labels)} classes; the backbone is unchanged."
-        )
+        summary = f"The {model.head.name} head was fitted again to {count} segments of {len(labels)} classes; the backbone is unchanged."
         return _Extended(refitted, "refitted", summary, notes)
     if not can_extend(model.head):
         raise ModelError(
@@ -180,7 +178,9 @@ def _with_segments(model: Model, new: NewClass, labels: tuple[str, ...]) -> Mode
     old = model.manifest or Manifest(())
     manifest = old.with_segments((*old.segments, *new.segments))
     before, added = model.facts.splits, count_segments(Manifest(new.segments), labels)
-    splits = {part: {label: before.get(part, {}).get(label, 0) + added[part][label] for label in labels} for part in PARTS}
+    splits: dict[str, dict[str, int]] = {
+        part: {label: before.get(part, {}).get(label, 0) + added[part][label] for label in labels} for part in PARTS
+    }
     return replace(model, manifest=manifest, facts=replace(model.facts, splits=splits, fingerprint=manifest.fingerprint))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from quickstep.datasets.duplicates.same_footage import compare_footage
 from quickstep.datasets.inputs import Inputs, gather
@@ -96,7 +97,9 @@ def assign_parts(new: NewClass, model: Model, *, cache: Cache, progress: Progres
     drawn = split(fresh, SplitConfig(val=0.0, test=HELD_OUT), cache=cache, progress=progress, footage=footage).manifest.segments
     groups = {segment.group for segment in fresh.segments if segment.group is not None}
     old = model.manifest.segments if model.manifest is not None else ()
-    part_of = {segment.group: segment.split for segment in old if segment.group in groups and segment.split is not None}
+    part_of: dict[str | None, Any] = {
+        segment.group: segment.split for segment in old if segment.group in groups and segment.split is not None
+    }
     placed = tuple(replace(segment, split=part_of.get(segment.group, segment.split)) for segment in drawn)
     if not any(segment.split == "train" for segment in placed):
         why = "all its groups are in the model's val or test part; they were used for training, so that part is not held out any more"

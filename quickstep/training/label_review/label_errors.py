@@ -95,7 +95,7 @@ def suspects(
 ) -> Suspects:
     """Rank the segments of a manifest; those that the model was fitted to are scored by heads of its kind that were not."""
     cache = cache or Cache()
-    model = model if isinstance(model, Model | Ensemble) else load_model(model, cache=cache)
+    model = load_model(model, cache=cache)
     segments = as_manifest(manifest).segments
     predicted = model.predict(segments, cache=cache, progress=progress)
     held_out = _held_out_scores(model, segments, cache=cache, progress=progress, seed=seed)
