@@ -29,7 +29,7 @@ from benchmarks.tables import show
 from quickstep.signals.poses import PoseEstimator, open_estimator
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.estimation import EDGE, find_poses
-from quickstep.signals.poses.extraction import Where, show_poses
+from quickstep.signals.poses.extraction import PoseOutput, extract_poses
 from quickstep.signals.video import VideoReader
 from quickstep.storage.cache import Cache
 from quickstep.types.segment import Segment
@@ -96,8 +96,8 @@ def whole(job: Job, _: PoseEstimator) -> int:
 def drawn(job: Job, _: PoseEstimator) -> int:
     """From the file to the cache, to a file of poses and to a drawn video."""
     with tempfile.TemporaryDirectory(dir=job.folder) as folder:
-        where = Where(Path(folder) / "poses.npz", Path(folder) / "drawn.mp4")
-        shown, failures = show_poses([Segment(job.path)], job.config, where, cache=Cache(folder))
+        output = PoseOutput(Path(folder) / "poses.npz", Path(folder) / "drawn.mp4")
+        shown, failures = extract_poses([Segment(job.path)], job.config, output, cache=Cache(folder))
         assert not failures, failures
     return round(shown[0].seen * shown[0].moments)
 

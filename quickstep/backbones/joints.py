@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from quickstep.signals.poses import open_estimator
 from quickstep.signals.poses.config import VIDEOS, PoseConfig
-from quickstep.signals.poses.resampling import body_length, body_middle
+from quickstep.signals.poses.resampling import body_centre, body_length
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, QuickstepError
 from quickstep.types.signals import Features, Poses
@@ -100,7 +100,7 @@ class Joints:
         length = body_length(poses)
         if not length > 0 or not np.isfinite(length):
             raise QuickstepError("all joints of the person lie on one spot")
-        middle = np.nanmedian(body_middle(poses), axis=0)  # (D,)
+        middle = np.nanmedian(body_centre(poses), axis=0)  # (D,)
         joints = convert(poses.joints[:, 0], poses.skeleton, self.skeleton).astype(np.float64)
         places = np.clip((joints[..., :-1] - middle) / length, -FARTHEST, FARTHEST)
         values = np.concatenate([complete(places, self.skeleton), np.clip(joints[..., -1:], 0.0, 1.0)], axis=-1)

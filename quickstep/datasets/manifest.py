@@ -19,7 +19,7 @@ from quickstep.datasets.readers.class_lists import read_class_list
 from quickstep.datasets.readers.folders import Skipped, is_video, read_folder
 from quickstep.datasets.readers.rows import LEFT_OUT, plain, to_segment
 from quickstep.datasets.readers.text_files import read_text
-from quickstep.signals.poses.formats import divided, is_pose_name
+from quickstep.signals.poses.formats import is_pose_name, split_sequence
 from quickstep.types.errors import ManifestError
 from quickstep.types.segment import Segment
 
@@ -237,7 +237,7 @@ def _places(paths: Sequence[Path]) -> tuple[str, ...]:
 
 def _exists(path: Path) -> bool:
     try:
-        return divided(path)[0].exists()
+        return split_sequence(path)[0].exists()
     except (OSError, ValueError):
         return False
 

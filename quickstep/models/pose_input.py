@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.signals.poses.config import VIDEOS
-from quickstep.signals.poses.estimation import Finder, the_person
+from quickstep.signals.poses.estimation import PoseFinder, select_person
 from quickstep.signals.poses.formats import PoseFile, is_pose_file, read_file
-from quickstep.signals.poses.resampling import SAMPLING_VERSION, present, sample
+from quickstep.signals.poses.resampling import SAMPLING_VERSION, present, resample_poses
 from quickstep.signals.video import OVERHANG
 from quickstep.storage.cache import Arrays, Cache, Json
 from quickstep.storage.serialization import to_plain
@@ -54,12 +54,12 @@ class Looker:
 
     backbone: PoseBackbone
     view: View
-    finder: Finder
+    finder: PoseFinder
 
     @classmethod
     def of(cls, backbone: PoseBackbone, view: View, cache: Cache) -> Looker:
         """With an estimator that is opened when a video needs it."""
-        return cls(backbone, view, Finder(backbone.config, cache))
+        return cls(backbone, view, PoseFinder(backbone.config, cache))
 
     def key(self, segment: Segment) -> dict[str, Json]:
         """Everything that decides what is computed of a segment."""
@@ -80,7 +80,7 @@ class Looker:
 
     def look_at(self, poses: Poses, segment: Segment) -> Arrays:
         """The same, of the poses of the segment's whole path."""
-        poses = the_person(_within(poses, segment), self._meant(segment), segment.path)
+        poses = select_person(_within(poses, segment), self._meant(segment), segment.path)
         moments = np.unique(self.view.moments(segment.start, end_of(poses, segment)))
         unseen = int((~_seen_at(poses, moments)).sum())
         if unseen == len(moments):
@@ -89,7 +89,7 @@ class Looker:
             who = "the person" if segment.person is None else f"person {segment.person}"
             raise MediaError(segment.path, f"{who} is seen at only {len(moments) - unseen} of {len(moments)} moments")
         try:
-            shown = poses if getattr(self.backbone, "as_found", False) else sample(poses, moments)
+            shown = poses if getattr(self.backbone, "as_found", False) else resample_poses(poses, moments)
             features = self.backbone.embed([shown])[0]
         except MediaError:
             raise
@@ -150,7 +150,7 @@ def of_person(
     if person != "all":
         number = None if person == "auto" else int(person)
         return [replace(segment, person=number) for segment in segments], []
-    finder = Finder(backbone.config, cache)
+    finder = PoseFinder(backbone.config, cache)
     made: list[Segment] = []
     failures: list[Failure] = []
     for done, segment in enumerate(segments):
@@ -212,7 +212,7 @@ def settle(backbone: Backbone, paths: Sequence[Path], *, cache: Cache) -> Settle
     looked = [found for path in _spread(files) if (found := _looked_into(path, asked, config.pose_fps)) is not None]
     skeletons = [found.poses.skeleton for found in looked]
     if videos:
-        skeletons.append(Finder(config, cache).estimator.skeleton)
+        skeletons.append(PoseFinder(config, cache).estimator.skeleton)
     chosen, notes = _common(skeletons, asked)
     if chosen is None:  # nothing can be read: reading them all will say why
         chosen = SKELETONS["coco-17"]

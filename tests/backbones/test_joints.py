@@ -23,7 +23,7 @@ from quickstep.models.model import Model
 from quickstep.models.pose_input import of_person
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.formats import write_poses
-from quickstep.signals.poses.resampling import FILLED, body_length, sample
+from quickstep.signals.poses.resampling import FILLED, body_length, resample_poses
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.errors import ConfigError, ManifestError, MediaError
@@ -58,7 +58,7 @@ def poses_of(joints: NDArray[np.float32], *, fps: float = 25.0, skeleton: Skelet
 
 def seen_by(poses: Poses, *, end: float = 4.0, backbone: Joints | None = None, start: float = 0.0) -> Features:
     backbone = backbone or Joints(options={"skeleton": "coco-17"})
-    return backbone.embed([sample(poses, backbone.view.moments(start, end).reshape(-1))])[0]
+    return backbone.embed([resample_poses(poses, backbone.view.moments(start, end).reshape(-1))])[0]
 
 
 WAVING = dancing(np.arange(100) / 25)
@@ -224,7 +224,7 @@ def test_nobody_and_hardly_anybody_are_failures_and_the_others_go_on(tmp_path: P
     said = {failure.segment.path.name: str(failure) for failure in found.failures}
     assert "the person is seen at only" in said["gone.npz"]
     assert "fewer than three joints" in said["few.npz"]
-    assert "nobody is seen in its 10 frames" in said["nobody.npy"]
+    assert "no visible person in its 10 frames" in said["nobody.npy"]
     assert "all joints of the person lie on one spot" in said["spot.npy"]
     assert "is not JSON" in said["broken.json"]
     assert "there is no such file" in said["absent.npy"]
@@ -344,7 +344,7 @@ def test_copies_of_one_sequence_are_kept_together_and_named(tmp_path: Path) -> N
     audit = check(read_manifest(folder), cache=Cache(tmp_path / "store"))
     assert {segment.path.name for segment in audit.of("duplicate")[0].segments} == {"1.npy", "copy.npy"}
     assert "scaled.npy" in {segment.path.name for finding in audit.of("near-duplicate") for segment in finding.segments}
-    assert [finding for finding in audit.of("unreadable") if "nobody is seen" in finding.sentence]
+    assert [finding for finding in audit.of("unreadable") if "no visible person" in finding.sentence]
     assert "still.npy" in audit.of("no-motion")[0].sentence
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from quickstep.signals.poses import EstimatorCapabilities, EstimatorOptions
 from quickstep.types.signals import Frames, Poses
 from quickstep.types.skeleton import read_skeleton
 
@@ -17,6 +18,10 @@ class Corner:
     batch = 4
     identity: ClassVar[dict[str, str]] = {"name": "corner"}
     skeleton = COCO
+    capabilities = EstimatorCapabilities(model=False)
+
+    def __init__(self, options: EstimatorOptions | None = None) -> None:
+        """Accept the options that every estimator is opened with."""
 
     def start(self) -> None:
         """Nothing is remembered."""

@@ -12,6 +12,7 @@ from toys import COLOURS, Colours, draw_colours
 
 from quickstep.inference.live import Watcher
 from quickstep.models.model import Model
+from quickstep.signals.poses import EstimatorCapabilities
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.signals import Features, Frames, Poses
@@ -107,6 +108,7 @@ class OneBody:
 
     name, batch = "one-body", 1
     identity = {"name": "one-body"}  # noqa: RUF012
+    capabilities = EstimatorCapabilities()
 
     def __init__(self) -> None:
         self.closed = False

@@ -15,7 +15,7 @@ from quickstep.signals.poses.config import PoseConfig
 from quickstep.types.config_fields import setting
 
 if TYPE_CHECKING:
-    from quickstep.signals.poses.extraction import Person
+    from quickstep.signals.poses.extraction import PersonSummary
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,13 @@ def pose(
         write the joints in metres around the hips instead of in pixels of the picture
     """
     from quickstep.datasets.inputs import gather
-    from quickstep.signals.poses.extraction import Where, show_poses
+    from quickstep.signals.poses.extraction import PoseOutput, extract_poses
 
     segments, absent = gather(inputs)
     with TerminalProgress() as progress:
-        shown, failures = show_poses(segments, bodies, Where(out, draw, stick_figures), world=world, cache=run.cache, progress=progress)
+        shown, failures = extract_poses(
+            segments, bodies, PoseOutput(out, draw, stick_figures), world=world, cache=run.cache, progress=progress
+        )
     if run.json:
         print(jsons.dumps([asdict(each) for each in shown], default=str, ensure_ascii=False, indent=1))
     elif rows := [(each.path, *_row(person)) for each in shown for person in each.people]:
@@ -74,5 +76,5 @@ def pose(
     return 0 if any(each.people for each in shown) else 1
 
 
-def _row(person: Person) -> tuple[str, ...]:
+def _row(person: PersonSummary) -> tuple[str, ...]:
     return (str(person.number), f"{person.seen:.0%}", f"{person.start:.2f}", f"{person.end:.2f}", f"{person.score:.2f}")

@@ -13,7 +13,7 @@ from quickstep.apps.server.no_cache import Forgetful
 from quickstep.inference.timelines import Timeline, timeline
 from quickstep.models.ensemble import AnyModel
 from quickstep.signals.poses.config import PoseConfig
-from quickstep.signals.poses.estimation import Finder, the_person
+from quickstep.signals.poses.estimation import PoseFinder, select_person
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import LibraryError
 from quickstep.types.segment import Segment
@@ -69,10 +69,10 @@ class Posing:
 
     config: PoseConfig
     cache: Cache
-    finder: Finder = field(init=False)
+    finder: PoseFinder = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "finder", Finder(self.config, self.cache))
+        object.__setattr__(self, "finder", PoseFinder(self.config, self.cache))
 
     def __call__(self, segments: Sequence[Segment]) -> list[Poses]:
         """The poses of each segment."""
@@ -84,7 +84,7 @@ class Posing:
     def _found(self, segment: Segment) -> Poses:
         poses = self.finder.find(segment.path)
         if self.config.person != "all" and poses.seen.any():
-            poses = the_person(poses, self.config.number, segment.path)
+            poses = select_person(poses, self.config.number, segment.path)
         return poses if segment.start == 0 and segment.end is None else poses.span(segment.start, segment.end)
 
 

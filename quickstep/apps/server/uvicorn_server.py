@@ -20,7 +20,7 @@ from quickstep.apps.server.application import app_of
 from quickstep.apps.server.config import Limits, ServeConfig
 from quickstep.apps.server.prediction_service import Offer, Service
 from quickstep.apps.server.uvicorn_protocol import Wire
-from quickstep.signals.poses.estimation import Finder
+from quickstep.signals.poses.estimation import PoseFinder
 from quickstep.signals.video import write_video
 from quickstep.types.errors import ConfigError
 from quickstep.types.segment import Segment
@@ -73,7 +73,7 @@ def address_of(listener: socket.socket) -> str:
 def warm_up(service: Service) -> None:
     """Look at a video of nothing with each model, so that what cannot work is said at once and the first client does not wait."""
     if service.offer.poses.pose_model is not None:
-        _ = Finder(service.offer.poses, service.offer.cache).estimator.identity
+        _ = PoseFinder(service.offer.poses, service.offer.cache).estimator.identity
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "nothing.mp4"
         write_video(path, [np.full((64, 64, 3), 128, np.uint8)] * 16, fps=16)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.signals.poses.formats import divided, is_pose_file, read_file
+from quickstep.signals.poses.formats import is_pose_file, read_file, split_sequence
 from quickstep.signals.video import DECODING_VERSION, VideoInfo, probe
 from quickstep.storage.cache import Cache
 from quickstep.types.confidence_intervals import difference
@@ -90,7 +90,7 @@ def cached_video_info(path: Path, cache: Cache) -> VideoInfo:
 def _of_poses(path: Path) -> VideoInfo:
     """The length, the pace, the picture's size and the form of a file of poses."""
     poses = read_file(path).poses
-    file = divided(path)[0]
+    file = split_sequence(path)[0]
     step = float(np.median(np.diff(poses.times))) if len(poses) > 1 else 0.0
     width, height = poses.size or (0, 0)
     return VideoInfo(

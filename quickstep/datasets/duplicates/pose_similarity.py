@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.signals.poses.resampling import at, body_length, body_middle, filled
+from quickstep.signals.poses.resampling import body_centre, body_length, fill_gaps, interpolate
 from quickstep.types.signals import Poses
 
 PACE = 25.0  # moments a second at which sequences are held against each other
@@ -55,12 +55,12 @@ def course(poses: Poses) -> Course | None:
     length = body_length(one)
     if not length > 0:
         return None
-    joints = filled(one)[:, 0, :, :-1]  # (T, K, D)
+    joints = fill_gaps(one)[:, 0, :, :-1]  # (T, K, D)
     moments = np.arange(one.times[0], one.times[-1] + 1e-9, 1 / PACE)
-    middles = body_middle(one)
+    middles = body_centre(one)
     known = np.isfinite(middles).all(axis=1)
-    middles = at(one.times[known], middles[known], one.times)
-    steady = at(one.times, np.nan_to_num((joints - middles[:, None]) / length), moments)
+    middles = interpolate(one.times[known], middles[known], one.times)
+    steady = interpolate(one.times, np.nan_to_num((joints - middles[:, None]) / length), moments)
     other = steady[:, list(poses.skeleton.flipped)].copy()
     other[..., 0] *= -1
     return Course(steady, other)

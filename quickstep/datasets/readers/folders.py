@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quickstep.datasets.readers.rows import SPLITS, plain
-from quickstep.signals.poses.formats import is_pose_name, openpose
+from quickstep.signals.poses.formats import is_pose_name
+from quickstep.signals.poses.formats.json_formats import is_openpose_folder
 from quickstep.types.errors import ManifestError
 from quickstep.types.segment import Segment
 
@@ -67,7 +68,7 @@ def is_video(path: Path) -> bool:
 
 def is_poses(path: Path) -> bool:
     """Whether the name says so, or the folder is one of a file of joints a frame."""
-    return is_pose_name(path) or (path.is_dir() and openpose.is_folder(path))
+    return is_pose_name(path) or (path.is_dir() and is_openpose_folder(path))
 
 
 def read_folder(folder: Path, *, labelled: bool) -> Found:

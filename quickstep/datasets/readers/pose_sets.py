@@ -7,7 +7,7 @@ from pathlib import Path
 
 from quickstep.datasets.readers.class_lists import named
 from quickstep.datasets.readers.rows import plain
-from quickstep.signals.poses.formats import joined, pyskl, sequences_in, text_files
+from quickstep.signals.poses.formats import pyskl, read_annotations, sequence_path, text_files
 from quickstep.types.errors import ManifestError, MediaError
 from quickstep.types.segment import Segment
 
@@ -32,7 +32,7 @@ def read_set(path: Path, classes: Mapping[int, str] | None, *, fold: str | None,
 
 
 def _is_text(path: Path) -> bool:
-    return text_files.part_of(path) is not None and text_files.labels_beside(path).is_file()
+    return text_files.part_of(path) is not None and text_files.labels_file(path).is_file()
 
 
 def _texts_in(folder: Path) -> list[Path]:
@@ -53,25 +53,25 @@ def _texts_of(path: Path) -> list[Path]:
 
 
 def _of_text(file: Path, classes: Mapping[int, str] | None, *, labelled: bool) -> list[Segment]:
-    labels = text_files.read_labels(text_files.labels_beside(file))
+    labels = text_files.read_labels(text_files.labels_file(file))
     part = text_files.part_of(file) or None
     made = []
     for number, label in enumerate(labels):
-        name = plain(named(label, classes, listing=text_files.labels_beside(file), line=number + 1)) if labelled else None
-        made.append(Segment(joined(file, str(number)), label=name, split=part))
+        name = plain(named(label, classes, listing=text_files.labels_file(file), line=number + 1)) if labelled else None
+        made.append(Segment(sequence_path(file, str(number)), label=name, split=part))
     return made
 
 
 def _of_pickle(path: Path, classes: Mapping[int, str] | None, *, fold: str | None, labelled: bool) -> tuple[Segment, ...]:
-    sequences = sequences_in(path)
+    sequences = read_annotations(path)
     parts = pyskl.parts_of(path, sequences, fold) if labelled else {}
     made = []
-    for place, (name, entry) in enumerate(sequences.annotations.items(), start=1):
+    for place, (name, entry) in enumerate(sequences.sequences.items(), start=1):
         if parts and name not in parts:
             continue  # what the chosen protocol leaves out
         label = entry.get("label")
         if labelled and label is None:
             raise ManifestError(path, f"its sequence {name!r} has no label")
         told = plain(named(str(label), classes, listing=path, line=place)) if labelled else None
-        made.append(Segment(joined(path, name), label=told, split=parts.get(name)))
+        made.append(Segment(sequence_path(path, name), label=told, split=parts.get(name)))
     return tuple(made)

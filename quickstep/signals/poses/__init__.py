@@ -1,12 +1,12 @@
-"""PoseEstimator: what finds bodies in frames; the table of those there are; open_estimator. Imports no network.
+"""Poses: the joints of people in frames. This module declares the estimators and opens one by name, without importing its network.
 
-From outside the project: pass an instance of a class that keeps the Protocol, or its name as `"their.module:Class"`.
+An estimator from outside the project is an instance of a class that follows `PoseEstimator`, or its name, `"their.module:Class"`.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
@@ -18,50 +18,72 @@ from quickstep.types.signals import Frames, Poses
 from quickstep.types.skeleton import Skeleton
 
 
+@dataclass(frozen=True)
+class EstimatorOptions:
+    """What a pose estimator is opened with; the only argument of its class."""
+
+    model: str | Path | None = None  # a file, a folder or a name; None: the estimator's own
+    people: int = 4  # the largest number of people in a frame
+    device: str | None = None  # None: the estimator chooses
+    cache: Cache | None = None  # keeps downloaded models, and remembers the digests of files
+
+
+@dataclass(frozen=True)
+class EstimatorCapabilities:
+    """What a pose estimator can do; a class attribute, readable without loading its network."""
+
+    depth: bool = False  # it is a `DepthEstimator`
+    model: bool = True  # it accepts a model
+
+
 class PoseEstimator(Protocol):
-    """Something that says where the joints of the people in a picture are."""
+    """Estimates the joints of the people in each frame. Its class is called with one `EstimatorOptions`."""
+
+    @property
+    def capabilities(self) -> EstimatorCapabilities:
+        """What it can do."""
 
     @property
     def name(self) -> str:
-        """What opens it again."""
+        """The name that opens it again."""
 
     @property
     def skeleton(self) -> Skeleton:
-        """The joints it finds."""
+        """The joints that it estimates."""
 
     @property
     def batch(self) -> int:
-        """How many frames it likes to be given at once."""
+        """How many frames one call handles best."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Everything that decides its values, as JSON; the weights by their sha256."""
+        """Everything that decides its values, as JSON; weights by their sha256."""
 
     def start(self) -> None:
-        """A new video begins: nothing of the one before is remembered."""
+        """Start a new video: forget the one before."""
 
     def estimate(self, frames: Frames) -> Poses:
-        """The people in each frame; their places in the array say nothing of who is who over time.
+        """Estimate the people in each frame; their order in the array does not identify them over time.
 
-        A video's frames are given in the order of time, in as many calls as one likes, after one `start()`.
+        After one `start()`, the frames of a video come in the order of time, in any number of calls.
         """
 
     def close(self) -> None:
-        """Free what it holds; it opens again by itself when it is used again."""
+        """Free its memory; the next `estimate` opens it again."""
 
 
-class WorldEstimator(PoseEstimator, Protocol):
-    """An estimator that also says how the joints stand in space."""
+class DepthEstimator(PoseEstimator, Protocol):
+    """A pose estimator that also estimates joints in three dimensions."""
 
     def estimate_both(self, frames: Frames) -> tuple[Poses, Poses]:
-        """What `estimate` gives, and the same people in metres, around the middle of their hips."""
+        """Return what `estimate` returns, and the same people in metres around the middle of their hips."""
 
 
 ESTIMATORS: dict[str, Entry] = {
     "mediapipe": Entry(
-        "quickstep.signals.poses.mediapipe:MediaPipe", "BlazePose, 33 joints, some people, 2D or 3D; fast without a GPU", extra="pose"
+        "quickstep.signals.poses.mediapipe:MediaPipe", "BlazePose, 33 joints, up to 8 people, 2D or 3D; fast without a GPU", extra="pose"
     ),
-    "vitpose": Entry("quickstep.signals.poses.vitpose:ViTPose", "a detector and ViTPose, 17 joints, many people; made for a GPU"),
+    "vitpose": Entry("quickstep.signals.poses.vitpose:ViTPose", "a person detector and ViTPose, 17 joints, many people; made for a GPU"),
     "rtmpose": Entry("quickstep.signals.poses.rtmpose:RTMPose", "RTMPose in ONNX Runtime, 17 or 26 joints, many people", extra="rtmpose"),
 }
 
@@ -70,29 +92,26 @@ def open_estimator(
     name: str | PoseEstimator,
     *,
     model: str | Path | None = None,
-    people: int | None = None,
+    people: int = EstimatorOptions.people,
     device: str | None = None,
     cache: Cache | None = None,
 ) -> PoseEstimator:
-    """The estimator of that name, ready to describe itself; its network loads with the first `estimate`.
+    """Open the estimator of a name; its network loads with the first `estimate`. An estimator is returned unchanged.
 
-    `model` is the estimator's model: a file, a folder or a name. `people` is how many are looked for at once, at most. `store` keeps
-    what is downloaded and remembers the digests of files.
+    `model`, `people`, `device` and `cache` are the fields of `EstimatorOptions`.
     """
     if not isinstance(name, str):
         return name
-    target = look_up("pose estimator", name, ESTIMATORS)
-    if not callable(target):
-        return target  # type: ignore[no-any-return]  # somebody's ready instance
-    if people is not None:
-        between("people", people, 1, 1000)
-    taken = inspect.signature(target).parameters
-    if model is not None and "model" not in taken:
-        raise ConfigError("pose_model", f"the estimator {name!r} has nothing to choose here; leave it out")
-    known = {"model": model, "people": people, "device": device, "cache": cache}
-    return target(**{key: value for key, value in known.items() if key in taken and value is not None})  # type: ignore[no-any-return]
+    found = look_up("pose estimator", name, ESTIMATORS)
+    if not isinstance(found, type):
+        return found  # type: ignore[no-any-return]  # "their.module:instance"
+    between("people", people, 1, 1000)
+    kind: Any = found
+    if model is not None and not kind.capabilities.model:
+        raise ConfigError("pose_model", f"the estimator {name!r} has no choice of models; leave it out")
+    return kind(EstimatorOptions(model, people, device, cache))  # type: ignore[no-any-return]
 
 
-def sees_depth(estimator: PoseEstimator) -> TypeGuard[WorldEstimator]:
-    """Whether it can say how the joints stand in space."""
-    return hasattr(estimator, "estimate_both")
+def estimates_depth(estimator: PoseEstimator) -> TypeGuard[DepthEstimator]:
+    """Whether an estimator also estimates joints in three dimensions."""
+    return estimator.capabilities.depth

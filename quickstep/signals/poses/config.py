@@ -1,4 +1,4 @@
-"""PoseConfig: which poses are looked for and of whom; knows no estimator and no file."""
+"""PoseConfig: which estimator finds poses, how often, and which person is used."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.types.config_fields import between, setting
 from quickstep.types.errors import ConfigError
 
-VIDEOS = "videos"  # beside the settings in a model: that some of what it learnt from was video, so that its estimator counts
-USUAL_FPS = 25.0  # the pace at which videos are looked at, and that of pose files which say none
+VIDEOS = "videos"  # beside the settings in a model: some of its training data was video, so the estimator is a part of its identity
+DEFAULT_FPS = 25.0  # how often a video's poses are estimated, and the frame rate of a pose file that states none
 
 
 @dataclass(frozen=True)
 class PoseConfig:
-    """What finds the bodies in a video, how often it looks, and which person counts."""
+    """How poses are found in a video, and which person is used."""
 
-    estimator: str = setting("mediapipe", "what finds joints in a video: mediapipe, vitpose or rtmpose")
+    estimator: str = setting("mediapipe", "the pose estimator: mediapipe, vitpose or rtmpose")
     pose_model: str | None = setting(None, "the estimator's model: a file, a folder or a name (default: its own, downloaded once)")
-    skeleton: str | None = setting(None, "which joints: a JSON file, or a name such as coco-17 (default: those of the estimator or file)")
-    person: str = setting("auto", "who counts where several are seen: auto (the dancer), a number, or all")
-    people: int = setting(4, "how many people are looked for at once, at most")
-    pose_fps: float | None = setting(None, "moments looked at a second (default: 25), and the pace of pose files that do not say theirs")
+    skeleton: str | None = setting(None, "the joints: a JSON file, or a name such as coco-17 (default: those of the estimator or file)")
+    person: str = setting("auto", "which of several people: auto (the dancer), a number, or all")
+    people: int = setting(4, "the largest number of people to find at once")
+    pose_fps: float | None = setting(None, "poses a second (default: 25); also the frame rate of a pose file that states none")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "person", str(self.person).strip().casefold())
@@ -36,20 +36,20 @@ class PoseConfig:
 
     @property
     def fps(self) -> float:
-        """How many moments of a second of video are looked at."""
-        return self.pose_fps or USUAL_FPS
+        """How many poses a second are estimated in a video."""
+        return self.pose_fps or DEFAULT_FPS
 
     @property
     def number(self) -> int | None:
-        """The number of the person asked for; None for the dancer."""
+        """The number of the person to use; None for the dancer or for all."""
         return int(self.person) if self.person.isdigit() else None
 
     def to_options(self) -> dict[str, Any]:
-        """What differs from the defaults, in JSON's own types: what a model keeps of it."""
-        usual = to_plain(PoseConfig())
-        return {name: value for name, value in to_plain(self).items() if value != usual[name]}
+        """Return the settings that differ from the defaults, in JSON's own types: a model keeps these."""
+        defaults = to_plain(PoseConfig())
+        return {name: value for name, value in to_plain(self).items() if value != defaults[name]}
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> PoseConfig:
-        """The reverse of `to_options`; what else a backbone keeps beside it is its own."""
+        """Reverse `to_options`; ignore the `videos` mark that a backbone keeps beside the settings."""
         return from_plain(cls, {name: value for name, value in options.items() if name != VIDEOS}, where="the settings of poses")

@@ -1,4 +1,4 @@
-"""show_poses: the bodies of videos found, kept as files, drawn, and told in numbers. Knows no command line."""
+"""extract_poses: find the people of videos, write their poses to files, draw them, and summarize them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from quickstep.signals.poses import sees_depth
+from quickstep.signals.poses import estimates_depth
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.drawing import Look, draw_poses
-from quickstep.signals.poses.estimation import Finder, the_person
+from quickstep.signals.poses.estimation import PoseFinder, select_person
 from quickstep.signals.poses.formats import is_pose_file, write_poses
 from quickstep.signals.poses.live_drawing import LiveDrawing
 from quickstep.signals.poses.resampling import present
@@ -24,8 +24,8 @@ from quickstep.types.skeleton import read_skeleton
 
 
 @dataclass(frozen=True)
-class Where:
-    """Where poses go: a file for one video, a folder for several; drawings likewise."""
+class PoseOutput:
+    """Where to write poses and drawings: a file for one video, a folder for several."""
 
     poses: Path | None = None
     drawn: Path | None = None
@@ -33,139 +33,138 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Person:
+class PersonSummary:
     """One person of a video."""
 
     number: int
-    seen: float  # share of the moments
-    start: float  # seconds: first seen
-    end: float  # last seen
-    score: float  # mean of the joints that are seen
+    seen: float  # share of the frames
+    start: float  # seconds: first visible
+    end: float  # last visible
+    score: float  # mean over the visible joints
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What was found in one video, and where it is now."""
+class ExtractedPoses:
+    """The people of one video, and the files that were written."""
 
     path: Path
     skeleton: str
-    moments: int
-    seconds: float  # from the first moment looked at to the last
-    seen: float  # share of the moments at which somebody is seen
-    people: tuple[Person, ...]
+    moments: int  # frames
+    seconds: float  # from the first frame to the last
+    seen: float  # share of the frames with a visible person
+    people: tuple[PersonSummary, ...]
     poses: Path | None = None
     drawn: Path | None = None
 
     def __str__(self) -> str:
         if not self.people:
-            return f"{self.path}: nobody is seen at any of the {self.moments} moments looked at"
-        crowd = "1 person" if len(self.people) == 1 else f"{len(self.people)} people"
-        return f"{self.path}: {crowd}; somebody is seen at {self.seen:.0%} of {self.moments} moments"
+            return f"{self.path}: nobody is visible in any of {self.moments} frames"
+        count = "1 person" if len(self.people) == 1 else f"{len(self.people)} people"
+        return f"{self.path}: {count}; somebody is visible in {self.seen:.0%} of {self.moments} frames"
 
 
-def show_poses(
+def extract_poses(
     segments: Sequence[Segment],
     config: PoseConfig | None = None,
-    where: Where | None = None,
+    output: PoseOutput | None = None,
     *,
     world: bool = False,
     cache: Cache | None = None,
     progress: Progress = silent,
-) -> tuple[list[Shown], list[Failure]]:
-    """Find the bodies in each video (or file of poses), write and draw them. `world` writes them in metres instead of in the picture."""
-    config, where, cache = config or PoseConfig(person="all"), where or Where(), cache or Cache()
-    if where.stick_figures and where.drawn is None:
-        raise ConfigError("stick_figures", "say where the video goes: --draw out.mp4")
+) -> tuple[list[ExtractedPoses], list[Failure]]:
+    """Find the people in each video (or pose file), write and draw them. `world` writes metres instead of pixels of the frame."""
+    config, output, cache = config or PoseConfig(person="all"), output or PoseOutput(), cache or Cache()
+    if output.stick_figures and output.drawn is None:
+        raise ConfigError("stick_figures", "name the video to draw as well (draw)")
     videos = any(not is_pose_file(segment.path) for segment in segments)
-    finder = Finder(config, cache)
-    deep = Finder(_deep(finder, videos), cache) if world else None
+    finder = PoseFinder(config, cache)
+    world_finder = PoseFinder(_world_config(finder, videos), cache) if world else None
     if videos:
-        _ = finder.estimator.identity  # a model that is none is said once, not for each video
-    targets = _targets(segments, where.poses, ".npz"), _targets(segments, where.drawn, ".mp4")
-    shown, failures = [], []
+        _ = finder.estimator.identity  # an unsuitable model is reported once, not for each video
+    pose_files, drawings = _target_files(segments, output.poses, ".npz"), _target_files(segments, output.drawn, ".mp4")
+    extracted, failures = [], []
     for number, segment in enumerate(segments):
-        told = progress if len(segments) == 1 else silent
+        inner = progress if len(segments) == 1 else silent
+        target = PoseOutput(pose_files[number], drawings[number], output.stick_figures)
         try:
-            shown.append(_show(segment, (finder, deep), Where(targets[0][number], targets[1][number], where.stick_figures), told))
+            extracted.append(_extract(segment, (finder, world_finder), target, inner))
         except MediaError as error:
             failures.append(Failure(segment, error))
         if len(segments) > 1:
             progress("poses", number + 1, len(segments))
-    return shown, failures
+    return extracted, failures
 
 
-def _show(segment: Segment, finders: tuple[Finder, Finder | None], to: Where, progress: Progress) -> Shown:
-    finder, deep = finders
-    video, look = None if is_pose_file(segment.path) else segment.path, Look(stick_figures=to.stick_figures)
+def _extract(segment: Segment, finders: tuple[PoseFinder, PoseFinder | None], output: PoseOutput, progress: Progress) -> ExtractedPoses:
+    finder, world_finder = finders
+    video, look = None if is_pose_file(segment.path) else segment.path, Look(stick_figures=output.stick_figures)
     live = None
-    if to.drawn is not None:
-        to.drawn.parent.mkdir(parents=True, exist_ok=True)
-        if video is not None and finder.skeleton is None and video.resolve() != to.drawn.resolve():
-            live = LiveDrawing(video, to.drawn, look)
+    if output.drawn is not None:
+        output.drawn.parent.mkdir(parents=True, exist_ok=True)
+        if video is not None and finder.skeleton is None and video.resolve() != output.drawn.resolve():
+            live = LiveDrawing(video, output.drawn, look)
     try:
-        whole = finder.find(segment.path, progress=progress, watch=live.feed if live else None)
-        found = _chosen(finder, segment, whole)
-        told = _told(segment.path, found)
-        if not told.people:
-            return told
-        drawn = live is not None and live.finished(found)
+        everybody = finder.find(segment.path, progress=progress, watch=live.feed if live else None)
+        poses = _selected(finder, segment, everybody)
+        summary = _summarize(segment.path, poses)
+        if not summary.people:
+            return summary
+        drawn = live is not None and live.finish(poses)
     finally:
         if live is not None:
             live.stop()
-    if to.poses is not None:
-        write_poses(_chosen(deep, segment, deep.find(segment.path)) if deep else found, to.poses)
-    if to.drawn is not None and not drawn:
-        draw_poses(found, to.drawn, video=video, look=look, progress=progress)
-    return replace(told, poses=to.poses, drawn=to.drawn)
+    if output.poses is not None:
+        write_poses(_selected(world_finder, segment, world_finder.find(segment.path)) if world_finder else poses, output.poses)
+    if output.drawn is not None and not drawn:
+        draw_poses(poses, output.drawn, video=video, look=look, progress=progress)
+    return replace(summary, poses=output.poses, drawn=output.drawn)
 
 
-def _chosen(finder: Finder, segment: Segment, poses: Poses) -> Poses:
-    """Everybody, or the one who is asked for."""
+def _selected(finder: PoseFinder, segment: Segment, poses: Poses) -> Poses:
+    """Return everybody, or the person of the segment or the config."""
     if finder.config.person == "all" or not poses.seen.any():
         return poses
-    return the_person(poses, segment.person or finder.config.number, segment.path)
+    return select_person(poses, segment.person or finder.config.number, segment.path)
 
 
-def _deep(finder: Finder, videos: bool) -> PoseConfig:
-    """The same settings, for the joints in space."""
+def _world_config(finder: PoseFinder, videos: bool) -> PoseConfig:
+    """Return the same settings with the skeleton in three dimensions."""
     config = finder.config
-    if videos and not sees_depth(finder.estimator):
-        raise ConfigError("world", f"{config.estimator} sees no depth; mediapipe does")
-    asked = finder.skeleton or (read_skeleton(finder.estimator.skeleton) if videos else None)
-    if asked is None:
+    if videos and not estimates_depth(finder.estimator):
+        raise ConfigError("world", f"{config.estimator} estimates no depth; mediapipe does")
+    skeleton = finder.skeleton or (read_skeleton(finder.estimator.skeleton) if videos else None)
+    if skeleton is None:
         return config
-    name = asked.name.removesuffix("-3d")
-    return replace(config, skeleton=f"{name}-3d")
+    return replace(config, skeleton=f"{skeleton.name.removesuffix('-3d')}-3d")
 
 
-def _told(path: Path, poses: Poses) -> Shown:
-    there = present(poses)  # (T, P)
+def _summarize(path: Path, poses: Poses) -> ExtractedPoses:
+    visible = present(poses)  # (T, P)
     people = []
     for place, number in enumerate(poses.people):
-        moments = np.flatnonzero(there[:, place])
+        moments = np.flatnonzero(visible[:, place])
         if len(moments):
-            seen = poses.seen[:, place]
-            score = float(poses.joints[:, place, :, -1][seen].mean())
+            score = float(poses.joints[:, place, :, -1][poses.seen[:, place]].mean())
             times = poses.times[moments[[0, -1]]].tolist()
-            people.append(Person(number, float(there[:, place].mean()), times[0], times[1], score))
+            people.append(PersonSummary(number, float(visible[:, place].mean()), times[0], times[1], score))
     seconds = float(poses.times[-1] - poses.times[0]) if len(poses) else 0.0
-    share = float(there.any(axis=1).mean()) if len(poses) else 0.0
-    return Shown(path, poses.skeleton.name, len(poses), seconds, share, tuple(people))
+    share = float(visible.any(axis=1).mean()) if len(poses) else 0.0
+    return ExtractedPoses(path, poses.skeleton.name, len(poses), seconds, share, tuple(people))
 
 
-def _targets(segments: Sequence[Segment], where: Path | None, ending: str) -> list[Path | None]:
-    """A file for each segment: the one that is named, else one of the same name in the folder."""
-    if where is None or not segments:
+def _target_files(segments: Sequence[Segment], target: Path | None, suffix: str) -> list[Path | None]:
+    """Return a file for each segment: the one that is named, or one with the video's name in the folder."""
+    if target is None or not segments:
         return [None] * len(segments)
-    if len(segments) == 1 and where.suffix and not where.is_dir():
-        return [where]
-    if where.suffix.lower() == ending:
-        raise ConfigError("out" if ending == ".npz" else "draw", f"{where} is one file for {len(segments)} videos; name a folder")
-    names: list[Path | None] = []
+    if len(segments) == 1 and target.suffix and not target.is_dir():
+        return [target]
+    if target.suffix.lower() == suffix:
+        raise ConfigError("out" if suffix == ".npz" else "draw", f"{target} is one file for {len(segments)} videos; name a folder")
+    files: list[Path | None] = []
     for segment in segments:
-        target, count = where / f"{segment.path.stem}{ending}", 1
-        while target in names:
+        file, count = target / f"{segment.path.stem}{suffix}", 1
+        while file in files:
             count += 1
-            target = where / f"{segment.path.stem}-{count}{ending}"
-        names.append(target)
-    return names
+            file = target / f"{segment.path.stem}-{count}{suffix}"
+        files.append(file)
+    return files

@@ -1,7 +1,7 @@
-"""MediaPipe: BlazePose through the Tasks API: 33 joints of some people, in the picture and in metres.
+"""MediaPipe: BlazePose through the Tasks API: 33 joints of several people, in pixels and in metres.
 
-The network itself searches a picture at 224 pixels and follows one body well. So people are searched for in the whole picture and in closer
-tiles of it, now and then; each one found is followed by a network of its own in a region around the body. Knows no file of videos.
+The network searches a frame at 224 pixels and follows one person well. So the estimator searches for people in the whole frame and, at
+intervals, in tiles of it; each person found is followed by a network of its own, in a region around the body.
 """
 
 from __future__ import annotations
@@ -10,91 +10,87 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.signals.poses.downloads import fetch
-from quickstep.signals.poses.mediapipe_landmarker import JOINTS, VERSION, Body, Landmarker, Model, read_model
-from quickstep.signals.poses.person_regions import Region, around, closely, tiles, whole
-from quickstep.signals.poses.single_person_tracking import Follower, box_of, covered, drop_doubles, follow, inside, same, weight
+from quickstep.signals.poses import EstimatorCapabilities, EstimatorOptions
+from quickstep.signals.poses.mediapipe_landmarker import JOINTS, VERSION, Body, Landmarker, Model, find_model, read_model
+from quickstep.signals.poses.mediapipe_tracking import (
+    Follower,
+    Region,
+    box_of,
+    drop_duplicates,
+    is_whole_in,
+    overlap_share,
+    region_around,
+    regions_near,
+    same_person,
+    tiles,
+    weight,
+    whole_frame,
+)
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError
 from quickstep.types.signals import Frames, Poses
 from quickstep.types.skeleton import Skeleton, read_skeleton
 
-WAY_ON = "give a model file (--pose-model FILE or QUICKSTEP_POSE_MODEL)"
-
-# The published models: the address and the sha256 of version 1 of each.
-_ADDRESS = "https://storage.googleapis.com/mediapipe-models/pose_landmarker/pose_landmarker_{0}/float16/1/pose_landmarker_{0}.task"
-MODELS = {
-    "lite": "59929e1d1ee95287735ddd833b19cf4ac46d29bc7afddbbf6753c459690d574a",
-    "full": "5134a3aad27a58b93da0088d431f366da362b44e3ccfbe3462b3827a839011b1",
-    "heavy": "64437af838a65d18e5ba7a0d39b465540069bc8aae8308de3e318aad31fcbc7b",
-}
-
 _REVISION = 1  # raise it whenever the same frames give other joints than before
-_MOST = 8  # people: each is followed by a network of its own, of about 100 MB
-_SEARCH = (1.0, 8.0)  # seconds between searches for further people: at first, and after many that found nobody new
-_SURE = 0.5  # mean score of shoulders and hips below which a body found in a search is none
-_SURER = 0.9  # the same for one who is small in the picture, beside others: bags and chairs have their moments
+_MOST_PEOPLE = 8  # a network of about 100 MB follows each
+_SEARCH_PAUSE = (1.0, 8.0)  # seconds between searches for further people: at first, and after many that found nobody new
+_MIN_SCORE = 0.5  # mean score of shoulders and hips of a body found in a search
+_MIN_TILE_SCORE = 0.9  # the same in a tile beside other people: bags and chairs score up to this
 _CORE = (11, 12, 23, 24)  # shoulders and hips
 _COVERED = 0.5  # of the smaller of two boxes
 
 
 @dataclass(eq=False)
 class _State:
-    """What is known of the video at hand."""
+    """The people of the current video, and when to search for more."""
 
     followers: list[Follower] = field(default_factory=list)
-    searched: float = -10.0  # when people were last searched for everywhere
-    due: float = 0.0  # when they will be next
-    pause: float = _SEARCH[0]
-    last: NDArray[np.float32] | None = None  # where somebody was seen last, while nobody is
-    turn: int = 0  # whose turn it is among the tiles while nobody is seen
+    searched: float = -10.0  # seconds: the last complete search
+    due: float = 0.0  # seconds: the next complete search
+    pause: float = _SEARCH_PAUSE[0]
+    last_box: NDArray[np.float32] | None = None  # where somebody was visible last, while nobody is
+    turn: int = 0  # the tile to search next while nobody is visible
 
 
 class MediaPipe:
-    """The estimator; `space` says whether `estimate` gives joints in the picture or in metres."""
+    """The estimator; `space` chooses whether `estimate` returns pixels of the frame or metres."""
 
     name = "mediapipe"
     batch = 16
     license = "Apache-2.0"
+    capabilities = EstimatorCapabilities(depth=True)
 
-    def __init__(
-        self,
-        *,
-        model: str | Path | None = None,
-        people: int = 4,
-        space: Literal["picture", "world"] = "picture",
-        cache: Cache | None = None,
-    ) -> None:
-        if not 1 <= people <= _MOST:
-            raise ConfigError("people", f"from 1 to {_MOST} with mediapipe, not {people}; vitpose and rtmpose find more")
-        self.people = people
+    def __init__(self, options: EstimatorOptions | None = None, *, space: Literal["picture", "world"] = "picture") -> None:
+        options = options or EstimatorOptions()
+        if not 1 <= options.people <= _MOST_PEOPLE:
+            raise ConfigError("people", f"from 1 to {_MOST_PEOPLE} with mediapipe, not {options.people}; vitpose and rtmpose find more")
+        self.people = options.people
         self.space = space
         self.world_skeleton = read_skeleton("blazepose-33-3d")
         self.picture_skeleton = read_skeleton("blazepose-33")
-        self._asked = model
-        self._cache = cache or Cache()
-        self._read: Model | None = None
-        self._finder: Landmarker | None = None
+        self._model_name = options.model
+        self._cache = options.cache or Cache()
+        self._model: Model | None = None
+        self._searcher: Landmarker | None = None
         self._state = _State()
         self._pool: ThreadPoolExecutor | None = None
 
     @property
     def skeleton(self) -> Skeleton:
-        """The 33 joints, flat or in space."""
+        """The 33 joints, in two or three dimensions."""
         return self.world_skeleton if self.space == "world" else self.picture_skeleton
 
     @property
     def model(self) -> Model:
-        """The model file; downloaded where none is given and none was kept."""
-        if self._read is None:
-            self._read = read_model(_find_model(self._asked, self._cache))
-        return self._read
+        """The model file; downloaded if none is given and none is cached."""
+        if self._model is None:
+            self._model = read_model(find_model(self._model_name, self._cache))
+        return self._model
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -109,23 +105,23 @@ class MediaPipe:
         }
 
     def start(self) -> None:
-        """A new video begins."""
+        """Start a new video."""
         for follower in self._state.followers:
             follower.network.close()
         self._state = _State()
 
     def estimate(self, frames: Frames) -> Poses:
-        """The people in each frame, in the space that was chosen."""
+        """Estimate the people in each frame, in the chosen space."""
         picture, world = self.estimate_both(frames)
         return world if self.space == "world" else picture
 
     def estimate_both(self, frames: Frames) -> tuple[Poses, Poses]:
-        """The people in each frame, in pixels of the picture and in metres; the same place in both arrays is the same person."""
+        """Estimate the people in each frame in pixels and in metres; the same index in both arrays is the same person."""
         flat = np.full((len(frames), self.people, JOINTS, 3), np.nan, np.float32)
         metres = np.full((len(frames), self.people, JOINTS, 4), np.nan, np.float32)
         flat[..., -1] = metres[..., -1] = 0
         for number, (pixels, time) in enumerate(zip(frames.pixels, frames.times, strict=True)):
-            self._watch(pixels, float(time))
+            self._process(pixels, float(time))
             for place, follower in enumerate(self._state.followers):
                 if follower.body is not None:
                     flat[number, place], metres[number, place] = follower.body.joints, follower.body.world
@@ -139,84 +135,84 @@ class MediaPipe:
     def close(self) -> None:
         """Free the networks."""
         self.start()
-        if self._finder is not None:
-            self._finder.close()
+        if self._searcher is not None:
+            self._searcher.close()
         if self._pool is not None:
             self._pool.shutdown()
-        self._finder, self._pool = None, None
+        self._searcher, self._pool = None, None
 
-    def _watch(self, pixels: NDArray[np.uint8], time: float) -> None:
-        """Follow everybody into this frame; search for people where it is time to."""
+    def _process(self, pixels: NDArray[np.uint8], time: float) -> None:
+        """Follow everybody into this frame; search for people where it is due."""
         state = self._state
         busy = [follower for follower in state.followers if follower.region is not None]
         if len(busy) > 1:
-            list(self._threads().map(lambda follower: follow(follower, pixels, time), busy))
+            list(self._threads().map(lambda follower: follower.follow(pixels, time), busy))
         elif busy:
-            follow(busy[0], pixels, time)
-        drop_doubles(busy)
+            busy[0].follow(pixels, time)
+        drop_duplicates(busy)
         if any(follower.just_lost(time) for follower in busy):
-            state.due = min(state.due, max(time, state.searched + _SEARCH[0] / 2))
-        if seen := self._seen():
-            state.last = box_of(max(seen, key=weight).joints)
+            state.due = min(state.due, max(time, state.searched + _SEARCH_PAUSE[0] / 2))
+        if visible := self._visible():
+            state.last_box = box_of(max(visible, key=weight).joints)
         elif all(follower.region is None for follower in busy):
-            state.last = None  # too long ago
-        if time >= state.due and len(self._seen()) < self.people:
-            self._search(pixels, time, thoroughly=True)
-        elif not self._seen():
-            self._search(pixels, time, thoroughly=False)
+            state.last_box = None  # too long ago
+        if time >= state.due and len(self._visible()) < self.people:
+            self._search(pixels, time, complete=True)
+        elif not self._visible():
+            self._search(pixels, time, complete=False)
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(min(self.people, os.cpu_count() or 1), thread_name_prefix="pose")
         return self._pool
 
-    def _search(self, pixels: NDArray[np.uint8], time: float, *, thoroughly: bool) -> None:
-        """Look for people who are not followed: in the whole picture, and in all its tiles or in the one whose turn it is."""
+    def _search(self, pixels: NDArray[np.uint8], time: float, *, complete: bool) -> None:
+        """Search for people who are not followed: in the whole frame, and in all tiles or only in the next ones."""
         state, size = self._state, (pixels.shape[1], pixels.shape[0])
-        if self._finder is None:
-            self._finder = Landmarker(self.model, follows=False, people=max(2, self.people))
-        new = self._adopt_all(self._bodies(whole(size), pixels), time, size)
-        if not self._seen() and state.last is not None:
-            lost = [body for part in closely(state.last) for body in self._bodies(part, pixels)]
+        if self._searcher is None:
+            self._searcher = Landmarker(self.model, follows=False, people=max(2, self.people))
+        new = self._adopt_all(self._bodies(whole_frame(size), pixels), time, size)
+        if not self._visible() and state.last_box is not None:
+            lost = [body for region in regions_near(state.last_box) for body in self._bodies(region, pixels)]
             new += self._adopt_all(lost, time, size)
-        if self.people > 1 or not self._seen():
-            parts = tiles(size)
-            if not thoroughly and parts:
+        if self.people > 1 or not self._visible():
+            regions = tiles(size)
+            if not complete and regions:
                 state.turn += 2
-                parts = [parts[(state.turn + more) % len(parts)] for more in range(min(2, len(parts)))]
-            sure = _SURE if not self._seen() else _SURER
-            close = [body for part in parts for body in self._bodies(part, pixels, sure) if inside(body, part, size)]
-            new += self._adopt_all([body for body in close if not self._hidden(body)], time, size)
-        if thoroughly:
-            state.pause = _SEARCH[0] if new else min(2 * state.pause, _SEARCH[1])
+                regions = [regions[(state.turn + more) % len(regions)] for more in range(min(2, len(regions)))]
+            score = _MIN_SCORE if not self._visible() else _MIN_TILE_SCORE
+            close = [body for tile in regions for body in self._bodies(tile, pixels, score) if is_whole_in(body, tile, size)]
+            new += self._adopt_all([body for body in close if not self._is_part_of_another(body)], time, size)
+        if complete:
+            state.pause = _SEARCH_PAUSE[0] if new else min(2 * state.pause, _SEARCH_PAUSE[1])
             state.searched, state.due = time, time + state.pause
 
-    def _bodies(self, part: Region, pixels: NDArray[np.uint8], sure: float = _SURE) -> list[Body]:
-        """The bodies in a part of the picture that are surely some."""
-        assert self._finder is not None
-        found = [Body(part.place(body.joints), body.world) for body in self._finder.look(part.cut(pixels))]
-        return [body for body in found if body.joints[_CORE, 2].mean() > sure and body.joints[:, 2].mean() > 0.8 * sure]
+    def _bodies(self, region: Region, pixels: NDArray[np.uint8], score: float = _MIN_SCORE) -> list[Body]:
+        """Return the bodies in a region with at least this score."""
+        assert self._searcher is not None
+        bodies = [Body(region.to_frame(body.joints), body.world) for body in self._searcher.detect(region.cut(pixels))]
+        return [body for body in bodies if body.joints[_CORE, 2].mean() > score and body.joints[:, 2].mean() > 0.8 * score]
 
-    def _hidden(self, body: Body) -> bool:
-        """Whether a body found in a tile lies mostly on somebody who is seen: then it is a part of them, seen too closely."""
-        return any(covered(box_of(body.joints), box_of(other.joints)) > _COVERED for other in self._seen())
+    def _is_part_of_another(self, body: Body) -> bool:
+        """Whether a body found in a tile lies mostly on a visible person: then it is a part of that person, too close."""
+        return any(overlap_share(box_of(body.joints), box_of(other.joints)) > _COVERED for other in self._visible())
 
     def _adopt_all(self, bodies: list[Body], time: float, size: tuple[int, int]) -> int:
-        """Have those who are not followed yet followed, the largest first; returns how many."""
+        """Start to follow the bodies that nobody follows, the largest first; return how many."""
         new = 0
         for body in sorted(bodies, key=weight, reverse=True):
-            if not any(same(body, other) for other in self._seen()):
+            if not any(same_person(body, other) for other in self._visible()):
                 new += self._adopt(body, time, size)
         return new
 
-    def _seen(self) -> list[Body]:
+    def _visible(self) -> list[Body]:
         return [follower.body for follower in self._state.followers if follower.body is not None]
 
     def _adopt(self, body: Body, time: float, size: tuple[int, int]) -> bool:
-        """Have somebody who was found followed from the next frame on, by a network that is free or has lost its person."""
+        """Follow a body from the next frame on, with a network that is free or has lost its person."""
         state = self._state
         free = [follower for follower in state.followers if follower.body is None]
-        follower = min(free, key=lambda each: each.region is not None, default=None)
+        follower = min(free, key=lambda one: one.region is not None, default=None)
         if follower is None:
             if len(state.followers) >= self.people:
                 return False
@@ -224,22 +220,9 @@ class MediaPipe:
             state.followers.append(follower)
         elif follower.region is not None:
             follower.network.forget()
-        else:  # its network still smooths towards somebody else's scores, whatever it forgets
+        else:  # `forget` does not reset the network's smoothing of the scores
             follower.network.close()
             follower.network = Landmarker(self.model, follows=True)
-        follower.region, follower.body = around(box_of(body.joints), size), body
+        follower.region, follower.body = region_around(box_of(body.joints), size), body
         follower.since, follower.lost = time, None
         return True
-
-
-def _find_model(asked: str | Path | None, cache: Cache) -> Path:
-    """The file that is meant: the one given, the setting's, or the published one of that name."""
-    wanted = str(asked or os.environ.get("QUICKSTEP_POSE_MODEL") or "full")
-    name = wanted.strip().casefold()
-    if name in MODELS:
-        return fetch(_ADDRESS.format(name), sha256=MODELS[name], cache=cache, way_on=WAY_ON)
-    file = Path(wanted).expanduser()
-    if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
-        raise ConfigError("pose_model", f"{wanted} {what}; give a pose_landmarker_*.task file, or one of {', '.join(MODELS)}")
-    return file

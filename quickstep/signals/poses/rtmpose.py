@@ -1,12 +1,13 @@
 """RTMPose through rtmlib: YOLOX finds people, RTMPose their joints, both in ONNX Runtime.
 
-The models are two files, or one of the library's own sets, which it downloads. Knows no file of videos.
+The models are two files, or one of the library's own sets, which it downloads.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -18,72 +19,82 @@ from rtmlib import YOLOX, Body
 from rtmlib import RTMPose as PoseModel
 from rtmlib.tools.file import download_checkpoint
 
+from quickstep.signals.poses import EstimatorCapabilities, EstimatorOptions
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, WeightsError
 from quickstep.types.signals import Frames, Poses
 from quickstep.types.skeleton import Skeleton, nameless, read_skeleton
 
-WAY_ON = "give two files (--pose-model DETECTOR.onnx,POSE.onnx)"
-SKELETONS = {17: "coco-17", 26: "halpe-26"}  # by how many joints a model gives
+SKELETONS = {17: "coco-17", 26: "halpe-26"}  # by the number of joints of a model
 
+_log = logging.getLogger(__name__)
+_INSTEAD = "give two files as the pose model (DETECTOR.onnx,POSE.onnx)"
 _REVISION = 1  # raise it whenever the same frames give other joints than before
-_USUAL = "balanced"
+_DEFAULT = "balanced"
 
 
 class RTMPose:
-    """The estimator; `model` is DETECTOR.onnx,POSE.onnx, or lightweight, balanced or performance."""
+    """The estimator; its model is DETECTOR.onnx,POSE.onnx, or lightweight, balanced or performance."""
 
     name = "rtmpose"
     batch = 8
     license = "Apache-2.0"
+    capabilities = EstimatorCapabilities()
 
-    def __init__(self, *, model: str | Path | None = None, people: int = 4, device: str | None = None, cache: Cache | None = None) -> None:
+    def __init__(self, options: EstimatorOptions | None = None) -> None:
+        options = options or EstimatorOptions()
         cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-        self.people = people
-        self.device = device or ("cuda" if cuda else "cpu")
-        self._asked = str(model) if model is not None else _USUAL
-        self._cache = cache or Cache()
-        self._found: tuple[Path, Path] | None = None
+        self.people = options.people
+        self.device = options.device or ("cuda" if cuda else "cpu")
+        self._model = str(options.model) if options.model is not None else _DEFAULT
+        self._cache = options.cache or Cache()
+        self._files: tuple[Path, Path] | None = None
         self._loaded: tuple[YOLOX, PoseModel] | None = None
 
     @property
     def files(self) -> tuple[Path, Path]:
         """The detector and the pose model."""
-        if self._found is None:
-            self._found = _find(self._asked)
-        return self._found
+        if self._files is None:
+            self._files = _find_files(self._model)
+        return self._files
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """Everything that decides its values."""
         detector, pose = (self._cache.digest(file) for file in self.files)
-        library = [version("rtmlib"), onnxruntime.__version__]
-        told = {"name": self.name, "revision": _REVISION, "library": library, "detector": detector, "pose": pose}
-        return told | {"people": self.people, "device": self.device.partition(":")[0]}
+        return {
+            "name": self.name,
+            "revision": _REVISION,
+            "library": [version("rtmlib"), onnxruntime.__version__],
+            "detector": detector,
+            "pose": pose,
+            "people": self.people,
+            "device": self.device.partition(":")[0],
+        }
 
     @property
     def skeleton(self) -> Skeleton:
-        """COCO's 17 joints, Halpe's 26, or so many points."""
+        """COCO's 17 joints, Halpe's 26, or as many nameless joints as the model has."""
         count = self._networks[1].session.get_outputs()[0].shape[1]
         if not isinstance(count, int):
-            raise WeightsError(f"{self.files[1]} does not say how many joints it gives: export it with a fixed number")
+            raise WeightsError(f"{self.files[1]} does not state its number of joints: export it with a fixed number")
         return read_skeleton(SKELETONS[count]) if count in SKELETONS else nameless(count, 2)
 
     def start(self) -> None:
-        """A new video: nothing is remembered from frame to frame."""
+        """Start a new video: each frame is independent, so nothing has to be forgotten."""
 
     def estimate(self, frames: Frames) -> Poses:
-        """The people in each frame, in the detector's order."""
+        """Estimate the people in each frame, in the detector's order."""
         detector, pose = self._networks
         skeleton = self.skeleton
         joints = np.full((len(frames), self.people, len(skeleton), 3), np.nan, np.float32)
         joints[..., 2] = 0
         for number, pixels in enumerate(frames.pixels):
-            # The detector learned from blue-green-red pictures, the pose model from red-green-blue ones.
+            # The detector was trained on blue-green-red images, the pose model on red-green-blue ones.
             try:
                 boxes = np.asarray(detector(np.ascontiguousarray(pixels[..., ::-1])), np.float32).reshape(-1, 4)
             except (ValueError, IndexError) as error:
-                raise WeightsError(f"{self.files[0]} is no YOLOX detector ({_line(error)}): {WAY_ON}") from error
+                raise WeightsError(f"{self.files[0]} is not a YOLOX detector ({_first_line(error)}): {_INSTEAD}") from error
             boxes = boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])][: self.people]
             if len(boxes):
                 places, scores = pose(pixels, boxes.tolist())
@@ -99,60 +110,62 @@ class RTMPose:
     @property
     def _networks(self) -> tuple[YOLOX, PoseModel]:
         if self._loaded is None:
-            detector, pose = self.files
-            with _told(detector, "the detector of people"):
-                found = YOLOX(str(detector), device=self.device)
-                found.model_input_size = _size(found, (640, 640))
-            with _told(pose, "RTMPose"):
-                joints = PoseModel(str(pose), device=self.device)
-                joints.model_input_size = _size(joints, (256, 192))[::-1]
-                if [len(output.shape) for output in joints.session.get_outputs()] != [3, 3]:
-                    raise WeightsError(f"{pose} is no RTMPose model (two outputs: x and y of each joint): {WAY_ON}")
-            self._loaded = found, joints
+            detector_file, pose_file = self.files
+            with _translated(detector_file, "the person detector"):
+                detector = YOLOX(str(detector_file), device=self.device)
+                detector.model_input_size = _input_size(detector, (640, 640))
+            with _translated(pose_file, "RTMPose"):
+                pose = PoseModel(str(pose_file), device=self.device)
+                pose.model_input_size = _input_size(pose, (256, 192))[::-1]
+                if [len(output.shape) for output in pose.session.get_outputs()] != [3, 3]:
+                    raise WeightsError(f"{pose_file} is not an RTMPose model (two outputs: x and y of each joint): {_INSTEAD}")
+            self._loaded = detector, pose
         return self._loaded
 
 
-def _size(tool: Any, usual: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the pictures that a network takes."""
-    shape = tool.session.get_inputs()[0].shape
-    height, width = (each if isinstance(each, int) else known for each, known in zip(shape[-2:], usual, strict=True))
+def _input_size(network: Any, default: tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width of a network's input."""
+    shape = network.session.get_inputs()[0].shape
+    height, width = (edge if isinstance(edge, int) else fallback for edge, fallback in zip(shape[-2:], default, strict=True))
     return height, width
 
 
-def _find(asked: str) -> tuple[Path, Path]:
-    parts = [part.strip() for part in asked.split(",")]
+def _find_files(model: str) -> tuple[Path, Path]:
+    """Return the detector and the pose model of a setting; download a set of the library once."""
+    parts = [part.strip() for part in model.split(",")]
     if len(parts) == 1 and parts[0].casefold() in Body.MODE:
-        chosen = Body.MODE[parts[0].casefold()]
-        return _downloaded(chosen["det"]), _downloaded(chosen["pose"])
+        addresses = Body.MODE[parts[0].casefold()]
+        return _download(addresses["det"]), _download(addresses["pose"])
     if len(parts) != 2 or not all(parts):
         sets = ", ".join(sorted(Body.MODE))
-        raise ConfigError("pose_model", f"with rtmpose, DETECTOR.onnx,POSE.onnx or one of {sets}, not {asked!r}")
+        raise ConfigError("pose_model", f"with rtmpose, DETECTOR.onnx,POSE.onnx or one of {sets}, not {model!r}")
     files = [Path(part).expanduser() for part in parts]
     for file in files:
         if not file.is_file():
-            raise ConfigError("pose_model", f"{file} {'is a folder' if file.is_dir() else 'does not exist'}; {WAY_ON}")
+            raise ConfigError("pose_model", f"{file} {'is a folder' if file.is_dir() else 'does not exist'}; {_INSTEAD}")
     return files[0], files[1]
 
 
-def _downloaded(address: str) -> Path:
+def _download(address: str) -> Path:
+    _log.info("opening %s, downloaded once", address)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             return Path(download_checkpoint(address))
-    except Exception as error:  # whatever the library's downloads and archives raise
-        raise WeightsError(f"{address} cannot be downloaded ({_line(error)}): {WAY_ON}") from error
+    except Exception as error:  # the library's downloads and archives raise errors of many kinds
+        raise WeightsError(f"{address} cannot be downloaded ({_first_line(error)}): {_INSTEAD}") from error
 
 
 @contextlib.contextmanager
-def _told(file: Path, what: str) -> Iterator[None]:
-    """What goes wrong in loading is said in one line; the library's own words stay out of the data on stdout."""
+def _translated(file: Path, what: str) -> Iterator[None]:
+    """Turn an error while a network loads into one line; keep the library's prints out of stdout."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     except WeightsError:
         raise
-    except Exception as error:  # ONNX Runtime's errors share no class of their own
-        raise WeightsError(f"{file} cannot be loaded as {what} ({_line(error)}): {WAY_ON}") from error
+    except Exception as error:  # ONNX Runtime's errors have no class in common
+        raise WeightsError(f"{file} cannot be loaded as {what} ({_first_line(error)}): {_INSTEAD}") from error
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

@@ -24,12 +24,11 @@ from places import ROOT, SHARED
 from pose_checkpoints import save_detector, save_onnx, save_pose
 
 from quickstep.apps.commands.pose import pose as pose_command
-from quickstep.signals.poses import ESTIMATORS, open_estimator, sees_depth
+from quickstep.signals.poses import ESTIMATORS, EstimatorCapabilities, EstimatorOptions, estimates_depth, open_estimator
 from quickstep.signals.poses.config import PoseConfig
-from quickstep.signals.poses.downloads import fetch
-from quickstep.signals.poses.extraction import Where, show_poses
+from quickstep.signals.poses.extraction import PoseOutput, extract_poses
 from quickstep.signals.poses.formats import read_poses
-from quickstep.signals.poses.person_regions import Region, around, tiles, whole, wider
+from quickstep.signals.poses.mediapipe_tracking import Region, region_around, tiles, whole_frame, wider_region
 from quickstep.signals.video import read_frames, write_video
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import CacheError, ConfigError, UnknownName, WeightsError
@@ -47,9 +46,10 @@ class Spots:
     batch = 4
     identity: ClassVar[dict[str, str]] = {"name": "spots"}
     skeleton = COCO
+    capabilities = EstimatorCapabilities(model=False)
 
-    def __init__(self, *, people: int = 4) -> None:
-        self.people = people
+    def __init__(self, options: EstimatorOptions | None = None) -> None:
+        self.people = (options or EstimatorOptions()).people
 
     def start(self) -> None:
         """Nothing is remembered."""
@@ -98,11 +98,11 @@ def test_ones_own_estimator_is_opened_by_name_or_given() -> None:
     given = Spots()
     assert open_estimator(given) is given
     assert open_estimator("tests.signals.poses.test_estimation:Spots", people=2).skeleton == COCO
-    with pytest.raises(ConfigError, match="nothing to choose"):
+    with pytest.raises(ConfigError, match="no choice of models"):
         open_estimator("tests.signals.poses.test_estimation:Spots", model="x")
     with pytest.raises(ConfigError, match="people"):
         open_estimator("tests.signals.poses.test_estimation:Spots", people=0)
-    assert not sees_depth(given)
+    assert not estimates_depth(given)
 
 
 # -- regions -----------------------------------------------------------------------------------------------------------------
@@ -134,11 +134,11 @@ def test_a_region_cuts_what_it_says_and_black_beyond(left: int, top: int, side: 
 
 def test_a_person_is_followed_in_a_region_with_room() -> None:
     box = np.array([300, 200, 360, 320], np.float32)
-    region = around(box, (1280, 720))
+    region = region_around(box, (1280, 720))
     assert region.holds(box, (1280, 720))
     assert not region.holds(box + np.float32([100, 0, 100, 0]), (1280, 720))
-    assert wider(region, (1280, 720)).side > region.side
-    assert around(np.array([100, 0, 700, 720], np.float32), (1280, 720)) == whole((1280, 720))
+    assert wider_region(region, (1280, 720)).side > region.side
+    assert region_around(np.array([100, 0, 700, 720], np.float32), (1280, 720)) == whole_frame((1280, 720))
 
 
 # -- mediapipe ---------------------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def test_several_people_and_no_more_than_asked_for(model: Path, kinetics: Path) 
 def test_joints_in_space_are_the_same_bodies(model: Path, kinetics: Path) -> None:
     frames = real(kinetics, "clean_and_jerk.mp4", 0.4)
     estimator = open_estimator("mediapipe", model=model, people=1)
-    assert sees_depth(estimator)
+    assert estimates_depth(estimator)
     estimator.start()
     flat, world = estimator.estimate_both(frames)
     estimator.close()
@@ -256,7 +256,7 @@ def test_joints_in_space_are_the_same_bodies(model: Path, kinetics: Path) -> Non
     assert ((reach > 0.6) & (reach < 2.6)).all()
     from quickstep.signals.poses.mediapipe import MediaPipe
 
-    deep = MediaPipe(model=model, people=1, space="world")
+    deep = MediaPipe(EstimatorOptions(model=model, people=1), space="world")
     deep.start()
     np.testing.assert_array_equal(deep.estimate(frames).joints, world.joints)
     assert deep.skeleton.dimensions == 3
@@ -302,7 +302,7 @@ def test_a_model_that_is_none(model: Path, tmp_path: Path) -> None:
 
     words = tmp_path / "words.task"
     words.write_text("not a model")
-    assert "no model" in refused(words)
+    assert "not a model" in refused(words)
     whole = model.read_bytes()
     (tmp_path / "cut.task").write_bytes(whole[: len(whole) // 2])
     assert "cut short" in refused(tmp_path / "cut.task")
@@ -347,29 +347,33 @@ def server(tmp_path: Path) -> Iterator[str]:
         served.shutdown()
 
 
-def test_a_file_is_fetched_once_and_held_against_its_sha256(server: str, tmp_path: Path) -> None:
-    cache, sha256 = Cache(tmp_path / "store"), hashlib.sha256(b"the model").hexdigest()
-    get = functools.partial(fetch, f"{server}/model.task", cache=cache, way_on="give a file")
-    kept = get(sha256=sha256)
-    assert kept.read_bytes() == b"the model"
+def test_a_model_is_downloaded_once_and_its_sha256_checked(server: str, tmp_path: Path) -> None:
+    download_model = pytest.importorskip("quickstep.signals.poses.mediapipe_landmarker").download_model
+    cache, sha256 = Cache(tmp_path / "cache"), hashlib.sha256(b"the model").hexdigest()
+    download = functools.partial(download_model, f"{server}/model.task", sha256=sha256, cache=cache)
+    file = download()
+    assert file.read_bytes() == b"the model"
     (tmp_path / "served" / "model.task").unlink()
-    assert get(sha256=sha256) == kept
-    kept.write_bytes(b"damaged")
-    with pytest.raises(WeightsError, match=r"cannot be reached .*: give a file"):
-        get(sha256=sha256)
+    assert download() == file
+    file.write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match="cannot be reached"):
+        download()
     (tmp_path / "served" / "model.task").write_bytes(b"another")
-    with pytest.raises(WeightsError, match="not the file"):
-        get(sha256=sha256)
-    assert not [file for file in kept.parent.iterdir() if file.is_file()]
+    with pytest.raises(WeightsError, match="sha256"):
+        download()
+    (tmp_path / "served" / "model.task").write_bytes(b"the model")
+    assert download().read_bytes() == b"the model", "a damaged file is downloaded again"
+    assert list(file.parent.iterdir()) == [file]
 
 
-def test_without_a_network_one_line_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="give a file") as told:
-        fetch("http://127.0.0.1:9/model.task", sha256="0" * 64, cache=Cache(tmp_path / "store"), way_on="give a file")
-    assert "\n" not in str(told.value)
+def test_without_a_network_one_line_names_the_alternative(tmp_path: Path) -> None:
+    download_model = pytest.importorskip("quickstep.signals.poses.mediapipe_landmarker").download_model
+    with pytest.raises(WeightsError, match="QUICKSTEP_POSE_MODEL") as caught:
+        download_model("http://127.0.0.1:9/model.task", sha256="0" * 64, cache=Cache(tmp_path / "cache"))
+    assert "\n" not in str(caught.value)
     (tmp_path / "file").write_text("")
-    with pytest.raises(CacheError, match="nothing can be kept"):
-        fetch("http://127.0.0.1:9/model.task", sha256="0" * 64, cache=Cache(tmp_path / "file"), way_on="give a file")
+    with pytest.raises(CacheError, match="cannot be written"):
+        download_model("http://127.0.0.1:9/model.task", sha256="0" * 64, cache=Cache(tmp_path / "file"))
 
 
 # -- vitpose -----------------------------------------------------------------------------------------------------------------
@@ -449,8 +453,8 @@ def test_a_checkpoint_with_other_joints_is_named_or_numbered(tmp_path: Path, det
 def test_vitpose_left_to_itself_asks_the_hub_for_its_own(monkeypatch: pytest.MonkeyPatch, spots: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for model in (None, "somebody/pose"):
-        with pytest.raises(WeightsError, match=r"not on this machine.*--pose-model DETECTOR,POSE"):
-            show_poses([Segment(spots)], PoseConfig(estimator="vitpose", pose_model=model))
+        with pytest.raises(WeightsError, match=r"not on this machine.*DETECTOR,POSE"):
+            extract_poses([Segment(spots)], PoseConfig(estimator="vitpose", pose_model=model))
 
 
 def test_checkpoints_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, detector: Path, checkpoints: dict[int, Path]) -> None:
@@ -464,11 +468,11 @@ def test_checkpoints_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, det
     assert "does not exist" in refused(f"{detector},{tmp_path}/none/at/all")
     assert "no config.json" in refused(f"{tmp_path},{pose}")
     assert "not of ViTPose" in refused(f"{detector},{detector}")
-    assert "no detector of people" in refused(f"{pose},{pose}")
+    assert "not a person detector" in refused(f"{pose},{pose}")
     assert "DETECTOR,POSE" in refused("a,b,c")
     assert "DETECTOR,POSE" in refused(",")
     strangers = save_detector(tmp_path / "cars", people=("car", "bus", "cat"))
-    assert "no detector of people" in refused(f"{strangers},{pose}")
+    assert "not a person detector" in refused(f"{strangers},{pose}")
     cut = save_pose(tmp_path / "cut")
     file = cut / "model.safetensors"
     file.write_bytes(file.read_bytes()[:2000])
@@ -487,7 +491,7 @@ def test_a_name_on_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match="not on this machine") as told:
         _ = open_estimator("vitpose", model=f"{detector},nobody/nothing-{tmp_path.name}").identity
-    assert "--pose-model" in str(told.value)
+    assert "DETECTOR,POSE" in str(told.value)
 
 
 # -- rtmpose -----------------------------------------------------------------------------------------------------------------
@@ -519,8 +523,8 @@ SPOTS = PoseConfig(estimator="tests.signals.poses.test_estimation:Spots", person
 
 
 def test_show_poses_writes_draws_and_tells(spots: Path, tmp_path: Path) -> None:
-    where = Where(tmp_path / "poses.npz", tmp_path / "drawn.mp4")
-    shown, failures = show_poses([Segment(spots)], SPOTS, where)
+    where = PoseOutput(tmp_path / "poses.npz", tmp_path / "drawn.mp4")
+    shown, failures = extract_poses([Segment(spots)], SPOTS, where)
     assert not failures
     assert (shown[0].moments, len(shown[0].people), shown[0].seen) == (50, 2, 1.0)
     poses = read_poses(tmp_path / "poses.npz")
@@ -532,9 +536,9 @@ def test_show_poses_writes_draws_and_tells(spots: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_of_poses_is_shown_too(spots: Path, tmp_path: Path) -> None:
-    show_poses([Segment(spots)], SPOTS, Where(tmp_path / "poses.npz"))
+    extract_poses([Segment(spots)], SPOTS, PoseOutput(tmp_path / "poses.npz"))
     kept = Segment(tmp_path / "poses.npz")
-    shown, _ = show_poses([kept], PoseConfig(person="1"), Where(tmp_path / "one.npz", tmp_path / "stick.mp4", stick_figures=True))
+    shown, _ = extract_poses([kept], PoseConfig(person="1"), PoseOutput(tmp_path / "one.npz", tmp_path / "stick.mp4", stick_figures=True))
     assert [person.number for person in shown[0].people] == [1]
     assert read_poses(tmp_path / "one.npz").people == (1,)
 
@@ -544,22 +548,25 @@ def test_of_several_videos_each_has_its_file_and_the_bad_ones_are_listed(spots: 
     empty = tmp_path / "empty" / "spots.mp4"
     empty.parent.mkdir()
     write_video(empty, iter(np.zeros((10, 64, 64, 3), np.uint8)), fps=25)
-    shown, failures = show_poses([Segment(spots), Segment(tmp_path / "broken.mp4"), Segment(empty)], SPOTS, Where(tmp_path / "out"))
+    shown, failures = extract_poses([Segment(spots), Segment(tmp_path / "broken.mp4"), Segment(empty)], SPOTS, PoseOutput(tmp_path / "out"))
     assert [len(each.people) for each in shown] == [2, 0]
-    assert "nobody is seen" in str(shown[1])
+    assert "nobody" in str(shown[1])
     assert [failure.segment.path.name for failure in failures] == ["broken.mp4"]
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["spots.npz"]
     with pytest.raises(ConfigError, match="name a folder"):
-        show_poses([Segment(spots), Segment(empty)], SPOTS, Where(tmp_path / "one.npz"))
-    assert show_poses([], SPOTS, Where(tmp_path / "one.npz")) == ([], [])  # all that was named could not be read: that is told, not this
+        extract_poses([Segment(spots), Segment(empty)], SPOTS, PoseOutput(tmp_path / "one.npz"))
+    assert extract_poses([], SPOTS, PoseOutput(tmp_path / "one.npz")) == (
+        [],
+        [],
+    )  # all that was named could not be read: that is told, not this
 
 
 def test_what_cannot_be_shown(spots: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="sees no depth"):
-        show_poses([Segment(spots)], SPOTS, world=True)
+    with pytest.raises(ConfigError, match="no depth"):
+        extract_poses([Segment(spots)], SPOTS, world=True)
     with pytest.raises(ConfigError, match="draw"):
-        show_poses([Segment(spots)], SPOTS, Where(stick_figures=True))
-    _, failures = show_poses([Segment(spots)], PoseConfig(estimator=SPOTS.estimator, person="7"))
+        extract_poses([Segment(spots)], SPOTS, PoseOutput(stick_figures=True))
+    _, failures = extract_poses([Segment(spots)], PoseConfig(estimator=SPOTS.estimator, person="7"))
     assert "its people are: 1, 2" in str(failures[0])
 
 
@@ -578,7 +585,7 @@ def test_the_command_prints_a_table_or_json(spots: Path, tmp_path: Path, capsys:
     nobody = tmp_path / "nobody.mp4"
     write_video(nobody, iter(np.zeros((10, 64, 64, 3), np.uint8)), fps=25)
     assert pose_command((str(nobody),), out=tmp_path / "n.npz", bodies=bodies) == 1
-    assert "nobody is seen" in capsys.readouterr().err
+    assert "nobody" in capsys.readouterr().err
     assert not (tmp_path / "n.npz").exists()
 
 
@@ -586,7 +593,7 @@ def test_joints_in_metres_are_written_by_choice(model: Path, kinetics: Path, tmp
     video = tmp_path / "lift.mp4"
     write_video(video, iter(real(kinetics, "clean_and_jerk.mp4", 0.6).pixels[:, :, :454]), fps=25)
     config = PoseConfig(pose_model=str(model), person="all")
-    shown, _ = show_poses([Segment(video)], config, Where(tmp_path / "w.npz", tmp_path / "d.mp4"), world=True)
+    shown, _ = extract_poses([Segment(video)], config, PoseOutput(tmp_path / "w.npz", tmp_path / "d.mp4"), world=True)
     assert shown[0].seen == 1.0
     poses = read_poses(tmp_path / "w.npz")
     assert poses.skeleton.dimensions == 3

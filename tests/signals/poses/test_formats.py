@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from quickstep.datasets.manifest import read_manifest, write_manifest
 from quickstep.signals.poses.formats import is_pose_file, read_file, read_poses, write_poses
-from quickstep.signals.poses.formats.raw_poses import numbered
+from quickstep.signals.poses.formats.raw_poses import frame_numbers
 from quickstep.types.errors import ManifestError, MediaError, QuickstepError
 from quickstep.types.signals import Poses
 from quickstep.types.skeleton import SKELETONS
@@ -167,7 +167,7 @@ def test_mmpose_instances(tmp_path: Path) -> None:
     ],
 )
 def test_a_picture_s_name_says_its_frame(names: list[str], frames: list[int]) -> None:
-    assert list(numbered(names).values()) == frames
+    assert list(frame_numbers(names).values()) == frames
 
 
 # -- arrays ------------------------------------------------------------------------------------------------------------------
@@ -267,13 +267,13 @@ def test_what_a_file_is_called_does_not_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "said"),
     [
-        (np.zeros((5, 17, 7)), "none of poses"),
+        (np.zeros((5, 17, 7)), r"array \(5, 17, 7\)"),
         (np.zeros((5, 512)), "512 numbers a frame"),
         (np.array(["a", "b"]), "poses are numbers"),
         (np.zeros((0, 17, 3)), "is empty"),
-        (np.zeros((5, 17, 3)), "nobody is seen in its 5 frames"),
-        (np.full((5, 17, 2), np.nan), "nobody is seen in its 5 frames"),
-        (np.zeros(17), "none of poses"),
+        (np.zeros((5, 17, 3)), "no visible person in its 5 frames"),
+        (np.full((5, 17, 2), np.nan), "no visible person in its 5 frames"),
+        (np.zeros(17), r"array \(17,\)"),
     ],
 )
 def test_arrays_that_are_no_poses_are_one_line(tmp_path: Path, array: Any, said: str) -> None:
@@ -285,7 +285,7 @@ def test_arrays_that_are_no_poses_are_one_line(tmp_path: Path, array: Any, said:
 def test_another_skeleton_than_asked_is_said_with_both_counts(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="has 15 joints and the skeleton 'coco-17' has 17"):
         read_poses(saved(tmp_path, moving(5, 15)), skeleton="coco-17")
-    with pytest.raises(MediaError, match="has x and y alone, and the skeleton 'h36m-17' has 3 dimensions"):
+    with pytest.raises(MediaError, match="h36m-17' has 3 dimensions"):
         read_poses(saved(tmp_path, moving(5)[..., :2]), skeleton="h36m-17")
 
 
@@ -293,16 +293,16 @@ def test_another_skeleton_than_asked_is_said_with_both_counts(tmp_path: Path) ->
     ("name", "content", "said"),
     [
         ("a.json", b"{", "is not JSON"),
-        ("a.json", b'{"a": 1}', "none of poses"),
+        ("a.json", b'{"a": 1}', "JSON, but not of poses"),
         ("a.json", b'[{"image_id": "0.jpg", "keypoints": [1, 2]}]', "are not x, y and score"),
         ("a.json", b'[{"image_id": "0.jpg", "keypoints": ["x", "y", "z"]}]', "are not numbers"),
-        ("a.json", b"[]", "nobody is seen"),
+        ("a.json", b"[]", "no visible person"),
         ("a.json", b"[" * 100_000, "is not JSON"),
         ("a.json", b"", "is empty"),
         ("a.npy", b"\x93NUMPY\x01\x00v\x00", "cannot be read"),
         ("a.npz", b"PK\x03\x04 no zip", "cannot be read"),
         ("a.pkl", b"\x80\x04\x95", "is a pickle that cannot be read"),
-        ("a.npy", b"\x00\x01\x02\xff" * 20, "no file of poses"),
+        ("a.npy", b"\x00\x01\x02\xff" * 20, "not a pose file"),
     ],
 )
 def test_broken_files_are_one_line(tmp_path: Path, name: str, content: bytes, said: str) -> None:
@@ -378,10 +378,10 @@ def test_a_hostile_pickle_is_one_line_and_touches_nothing(tmp_path: Path, how: C
     for payload in (Touch(touched, how), {"annotations": [annotation("a", 0) | {"extra": Touch(touched, how)}]}):
         file = tmp_path / f"{len(list(tmp_path.iterdir()))}.pkl"
         file.write_bytes(pickle.dumps(payload))
-        with pytest.raises(MediaError, match=r"asks for .* nothing in it was run") as caught:
+        with pytest.raises(MediaError, match=r"asks for .*refused") as caught:
             read_poses(file)
         assert "\n" not in str(caught.value)
-        with pytest.raises(ManifestError, match="nothing in it was run"):
+        with pytest.raises(ManifestError, match="refused"):
             read_manifest(file)
     assert not touched.exists()
 
@@ -423,7 +423,7 @@ def test_one_sequence_must_be_named_where_there_are_many(tmp_path: Path) -> None
     file.write_bytes(pickle.dumps(pyskl()))
     with pytest.raises(MediaError, match=r"holds 6 sequences .* FILE#NAME"):
         read_poses(file)
-    with pytest.raises(MediaError, match="no sequence that is called 'hop'"):
+    with pytest.raises(MediaError, match=r"no sequence .*'hop'"):
         read_poses(f"{file}#hop")
     file.write_bytes(pickle.dumps({"anything": 1}))
     with pytest.raises(MediaError, match="a pickle without poses"):
@@ -461,7 +461,7 @@ def test_lines_say_what_is_wrong_with_them(tmp_path: Path) -> None:
     write_lines(tmp_path, "train", ["0", "1", "2"])
     text = (tmp_path / "X_train.txt").read_text().splitlines()
     (tmp_path / "X_train.txt").write_text("\n".join(text[:-1]))
-    with pytest.raises(MediaError, match="299 lines cannot be shared out over 3 labels"):
+    with pytest.raises(MediaError, match=r"299 lines .* 3 labels"):
         read_poses(f"{tmp_path / 'X_train.txt'}#0")
     (tmp_path / "X_train.txt").write_text("\n".join([*text[:-1], text[-1] + ",1"]))
     with pytest.raises(MediaError, match="51 numbers in its first line and 52 in line 300"):

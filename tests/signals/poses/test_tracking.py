@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quickstep.signals.poses.tracking import the_dancer, track
+from quickstep.signals.poses.tracking import find_dancer, track
 from quickstep.types.signals import Poses
 from quickstep.types.skeleton import read_skeleton
 
@@ -222,8 +222,8 @@ def test_nobody_stays_nobody() -> None:
     assert tracked.joints.shape == (10, 0, 17, 3)
     nowhere = Poses(np.zeros((10, 0, 17, 3), np.float32), np.arange(10) / 25, COCO, ())
     assert track(nowhere).people == ()
-    with pytest.raises(ValueError, match="nobody"):
-        the_dancer(tracked)
+    with pytest.raises(ValueError, match="person"):
+        find_dancer(tracked)
 
 
 def test_a_hundred_people() -> None:
@@ -296,9 +296,9 @@ def test_the_dancer_is_large_long_there_and_moving() -> None:
     child = Walker((1000, 650), height=150, pace=2)
     found, truth = film([statue, passer, dancer, child], seconds=8, noise=0.003)
     tracked = track(found)
-    assert the_dancer(tracked) == 1
+    assert find_dancer(tracked) == 1
     assert set(who_is_who(found, tracked, truth)[:, 0]) == {2}
-    assert the_dancer(Poses(tracked.joints[:, ::-1], tracked.times, COCO, tracked.people[::-1])) == 1
+    assert find_dancer(Poses(tracked.joints[:, ::-1], tracked.times, COCO, tracked.people[::-1])) == 1
 
 
 def test_one_who_sits_down_and_lies_down_stays_the_same() -> None:

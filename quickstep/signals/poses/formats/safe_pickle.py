@@ -1,7 +1,7 @@
-"""Pickles read without running anything in them: plain containers, numbers, text and numpy arrays; knows nothing of poses.
+"""read_pickle: read a pickle without running code in it; it may contain plain containers, numbers, text and numpy arrays.
 
-A pickle is a small program. Here its words can build only stand-ins of our own, which check what they are given; every other name in
-it is refused before it is looked up. (Python's own reader is used, not the one in C: a few bytes can make that one take all memory.)
+A pickle is a small program. Here its instructions can only create our own stand-ins, which check their arguments; every other name is
+refused before it is imported. (This uses the reader in Python, not the one in C, which a few bytes can make allocate all memory.)
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 
 from quickstep.types.errors import MediaError
 
-_KINDS = frozenset("?biufSU")  # what numbers and text are made of; no objects, no records
+_KINDS = frozenset("?biufSU")  # numpy's kinds of numbers and text; no objects, no records
 
 
 class _Refused(Exception):
-    """What a pickle may not ask for."""
+    """The pickle asks for something that is not allowed."""
 
 
 class _Dtype:
-    """A numpy dtype as pickles write it; its byte order comes with the state."""
+    """A numpy dtype in a pickle; its byte order comes with the state."""
 
     def __init__(self, name: str = "", *_: Any) -> None:
         self.name, self.order = str(name), "="
@@ -33,11 +33,11 @@ class _Dtype:
         self.order = str(state[1]) if state[1] in ("<", ">", "|", "=") else "="
 
     @property
-    def real(self) -> np.dtype[Any]:
-        made = np.dtype(self.name)
-        if made.kind not in _KINDS or made.hasobject or made.names or made.subdtype:
+    def dtype(self) -> np.dtype[Any]:
+        dtype = np.dtype(self.name)
+        if dtype.kind not in _KINDS or dtype.hasobject or dtype.names or dtype.subdtype:
             raise _Refused(f"an array of {self.name[:40]!r}")
-        return {"<": made.newbyteorder("<"), ">": made.newbyteorder(">")}.get(self.order, made)
+        return {"<": dtype.newbyteorder("<"), ">": dtype.newbyteorder(">")}.get(self.order, dtype)
 
     @property
     def is_objects(self) -> bool:
@@ -45,7 +45,7 @@ class _Dtype:
 
 
 class _Array:
-    """A numpy array that is filled by its state."""
+    """A numpy array in a pickle; its state brings the values."""
 
     def __init__(self, *_: Any) -> None:
         self.value: Any = np.zeros(0)
@@ -60,21 +60,21 @@ def _array(data: Any, dtype: Any, shape: Any, order: Any) -> Any:
         raise _Refused("an array without a type of numbers")
     sizes = tuple(int(size) for size in (shape if isinstance(shape, (tuple, list)) else (shape,)))
     if dtype.is_objects:
-        return list(data) if isinstance(data, list) else _raise("an array of objects")
+        return list(data) if isinstance(data, list) else _refuse("an array of objects")
     if isinstance(data, str):
-        data = data.encode("latin-1")  # as Python 2 wrote it
-    flat = np.frombuffer(bytes(data), dtype=dtype.real)
+        data = data.encode("latin-1")  # from Python 2
+    flat = np.frombuffer(bytes(data), dtype=dtype.dtype)
     return flat.reshape(sizes, order="F" if order == "F" else "C")
 
 
-def _raise(what: str) -> Any:
+def _refuse(what: str) -> Any:
     raise _Refused(what)
 
 
 def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any = "C", *_: Any) -> _Array:
-    made = _Array()
-    made.value = _array(data, dtype, shape, order)
-    return made
+    array = _Array()
+    array.value = _array(data, dtype, shape, order)
+    return array
 
 
 def _scalar(dtype: Any, data: Any = b"") -> Any:
@@ -113,7 +113,7 @@ _ALLOWED: dict[tuple[str, str], Any] = (
 
 
 class _Reader(pickle._Unpickler):
-    """Looks names up in our table and nowhere else."""
+    """Resolves names in our table only."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -122,27 +122,27 @@ class _Reader(pickle._Unpickler):
             raise _Refused(f"{module}.{name}"[:80]) from None
 
     def persistent_load(self, _: Any) -> Any:
-        raise _Refused("things from outside itself")
+        raise _Refused("objects outside the file")
 
     def get_extension(self, _: int) -> Any:
         raise _Refused("an extension")
 
 
 def read_pickle(path: Path, data: bytes) -> Any:
-    """What a pickle holds, in plain containers and arrays; a MediaError where it is broken or asks for anything else."""
+    """Return the content of a pickle as plain containers and arrays; raise a MediaError if it is broken or asks for anything else."""
     try:
         return _plain(_Reader(io.BytesIO(data), encoding="latin-1").load(), {})
     except _Refused as error:
         raise MediaError(
-            path, f"is a pickle that asks for {error}, which poses do not need; nothing in it was run, and it is not read"
+            path, f"is a pickle that asks for {error}, which poses do not need: it is refused, and no code in it was run"
         ) from error
-    except Exception as error:  # a broken pickle can fail in any way that its stand-ins can
-        why = f"{type(error).__name__}: {error}"[:120]
-        raise MediaError(path, f"is a pickle that cannot be read ({why}); write it anew") from error
+    except Exception as error:  # a broken pickle can fail in many ways
+        reason = f"{type(error).__name__}: {error}"[:120]
+        raise MediaError(path, f"is a pickle that cannot be read ({reason}): write it again") from error
 
 
 def _plain(value: Any, done: dict[int, Any]) -> Any:
-    """The value with its stand-ins turned into arrays; lists and dicts keep their identity, so that circles end."""
+    """Replace the stand-ins by arrays; lists and dicts are changed in place, so references in a circle end."""
     if isinstance(value, _Array):
         return _plain(value.value, done) if isinstance(value.value, list) else value.value
     if isinstance(value, (list, dict)):

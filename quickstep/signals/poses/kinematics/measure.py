@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.signals.poses.config import PoseConfig
-from quickstep.signals.poses.estimation import Finder, the_person
+from quickstep.signals.poses.estimation import PoseFinder, select_person
 from quickstep.signals.poses.kinematics.availability import Found, Unknown
 from quickstep.signals.poses.kinematics.body import Movement, movement
 from quickstep.signals.poses.kinematics.limbs import fluidities, reaches, speeds, symmetries
@@ -119,7 +119,7 @@ def kinematics(
 ) -> Motions:
     """Motion in numbers: of the dancer, of a person, or of everybody in videos and files of poses."""
     config, poses = config or KinematicsConfig(), poses or PoseConfig()
-    finder = Finder(poses, cache or Cache())
+    finder = PoseFinder(poses, cache or Cache())
     people: list[Measured] = []
     failures: list[Unmeasured] = []
     for place, path in enumerate(map(Path, inputs)):
@@ -143,7 +143,7 @@ def kinematics(
 
 def _meant(found: Poses, poses: PoseConfig, path: Path) -> list[Poses]:
     if poses.person != "all":
-        return [the_person(found, poses.number, path)]
+        return [select_person(found, poses.number, path)]
     there = [person for place, person in enumerate(found.people) if found.seen[:, place].any()]
     if not there:
         raise MediaError(path, "nobody is seen in it")
