@@ -24,7 +24,7 @@ from quickstep.backbones.preprocessing import read_processor
 from quickstep.backbones.pretrained_network import Pretrained
 from quickstep.backbones.still_frame import on_one_frame
 from quickstep.backbones.xclip import XClip
-from quickstep.heads.text.xclip_prompts import prompted
+from quickstep.heads.text.xclip_prompts import adapt_texts
 from quickstep.models.feature_extraction import extract
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig, train
@@ -93,7 +93,7 @@ def our_scores(backbone: XClip, shown: list[Frames], words: list[str], *, rewrit
     rows = []
     for features in backbone.embed(shown):
         video, parts = features.values[0, 0], features.values[0, 1:]
-        rewritten = prompted(texts, parts, matching.prompting) if rewriting else texts
+        rewritten = adapt_texts(texts, parts, matching.prompting) if rewriting else texts
         rows.append(matching.scale * unit(rewritten) @ unit(video) + matching.bias)
     return np.stack(rows)
 
@@ -157,14 +157,14 @@ def test_words_are_rewritten_as_by_the_networks_own_generator(bend: str) -> None
     texts, parts = (rng.normal(size=(count, 24)).astype(np.float32) for count in (5, 7))
     with torch.inference_mode():
         expected = texts + generator(torch.from_numpy(texts)[None], torch.from_numpy(parts)[None])[0].numpy()
-    found = prompted(texts, parts, prompting)
+    found = adapt_texts(texts, parts, prompting)
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() <= 1e-4
     assert np.abs(found - texts).max() > 0.1
     for sentence in range(5):
-        assert np.abs(prompted(texts[sentence : sentence + 1], parts, prompting) - found[sentence]).max() <= 1e-5
+        assert np.abs(adapt_texts(texts[sentence : sentence + 1], parts, prompting) - found[sentence]).max() <= 1e-5
     with pytest.raises(ConfigError, match=r"'mish'.*quick_gelu"):
-        prompted(texts, parts, {name: value for name, value in prompting.items() if "act" not in name} | {"prompt_hidden_act.mish": rng})
+        adapt_texts(texts, parts, {name: value for name, value in prompting.items() if "act" not in name} | {"prompt_hidden_act.mish": rng})
 
 
 def test_many_sentences_are_rewritten_quickly() -> None:
@@ -179,7 +179,7 @@ def test_many_sentences_are_rewritten_quickly() -> None:
     said = {"prompt_num_attention_heads": 8, "vision_config.layer_norm_eps": 1e-5, "text_config.layer_norm_eps": 1e-5}
     prompting |= {name: np.array(value, np.float32) for name, value in {**said, "prompt_hidden_act.quick_gelu": 1}.items()}
     texts, parts = (rng.normal(size=(count, width)).astype(np.float32) for count in (400, 196))
-    quickest = min(_seconds(lambda: prompted(texts, parts, prompting)) for _ in range(3))
+    quickest = min(_seconds(lambda: adapt_texts(texts, parts, prompting)) for _ in range(3))
     assert quickest < 2.0
 
 

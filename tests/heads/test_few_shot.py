@@ -1,4 +1,4 @@
-"""Heads for few segments: never clearly below what is simpler, on fresh problems; whatever the shape of what they are shown."""
+"""Heads for few segments: never clearly worse than simpler classifiers, whatever the shape of their examples."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from benchmarks.few_shot import KINDS, MOST, Kind, Problem, accuracies
 from quickstep.heads import Examples, FitConfig, Head, open_head
-from quickstep.heads.few_shot.blend_weights import blend
-from quickstep.heads.few_shot.gaussian_classes import Clouds, hold_back, parts
-from quickstep.heads.few_shot.optimization import favoured
+from quickstep.heads.few_shot.gaussian_classes import GaussianClasses
+from quickstep.heads.few_shot.selection import blend, held_out_folds, text_bias
+from quickstep.heads.inner_folds import training_and_held_out
 from quickstep.types.errors import ConfigError
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features, Matching, Texts
@@ -95,7 +95,7 @@ def test_a_class_without_examples_is_known_by_its_words() -> None:
     assert ((said == asked.labels)[asked.labels == 2]).mean() > 0.8
     with pytest.raises(ConfigError, match="1 of 3 have none"):
         fitted("prototypes", toy((6, 6, 0)), 3)
-    with pytest.raises(ConfigError, match="begins with words"):
+    with pytest.raises(ConfigError, match="needs class descriptions"):
         fitted("few-shot", toy((6, 6, 6), words=False), 3)
 
 
@@ -170,7 +170,7 @@ def test_the_same_examples_give_the_same_bytes_in_any_company(name: str) -> None
 def test_what_cannot_be_used_is_refused_in_one_line(name: str) -> None:
     shown = toy((4, 4, 4))
     head = fitted(name, shown, 3)
-    with pytest.raises(ConfigError, match="13 numbers a moment where this head was fitted on 12"):
+    with pytest.raises(ConfigError, match="13 numbers where this head was fitted on 12"):
         head.scores(toy((1, 1), width=13).features)
     shown.features[3].values[0, 0] = np.nan
     with pytest.raises(ConfigError, match="not finite"):
@@ -221,17 +221,17 @@ def test_words_that_are_near_to_everything_are_held_back() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(5), 12)
     told = rng.normal(0, 0.1, (60, 5)) + np.eye(5)[labels]
-    assert np.abs(favoured(told, labels, 5)).max() < 0.1
-    assert np.allclose(favoured(told + 3.0 * (np.arange(5) == 2), labels, 5) - 3.0 * ((np.arange(5) == 2) - 0.2), 0, atol=0.2)
+    assert np.abs(text_bias(told, labels, 5)).max() < 0.1
+    assert np.allclose(text_bias(told + 3.0 * (np.arange(5) == 2), labels, 5) - 3.0 * ((np.arange(5) == 2) - 0.2), 0, atol=0.2)
 
 
 def test_groups_are_held_back_whole_and_every_class_stays_known() -> None:
     labels, groups = np.tile(np.arange(3), 8), [f"g{index // 3}" for index in range(24)]
-    folds = hold_back(labels, groups, np.random.default_rng(0))
+    folds = held_out_folds(labels, groups, np.random.default_rng(0))
     assert folds is not None
     assert all(len({int(fold) for fold, group in zip(folds, groups) if group == name}) == 1 for name in set(groups))
-    assert all(set(labels[rest]) == {0, 1, 2} for rest, _ in parts(folds, labels))
-    assert hold_back(np.arange(3), ["a", "b", "c"], np.random.default_rng(0)) is None
+    assert all(set(labels[rest]) == {0, 1, 2} for rest, _ in training_and_held_out(folds, labels))
+    assert held_out_folds(np.arange(3), ["a", "b", "c"], np.random.default_rng(0)) is None
 
 
 def test_a_useless_opinion_ends_up_counting_little() -> None:
@@ -248,6 +248,6 @@ def test_directions_full_of_noise_count_less() -> None:
     labels = np.repeat(np.arange(2), 40)
     inputs = rng.normal(0, 1, (80, 3)) * np.array([5.0, 1.0, 1.0])
     inputs[:, 1] += np.where(labels == 0, -1.5, 1.5)
-    clouds = Clouds.of(inputs, labels, 2)
-    weight, _ = clouds.linear(clouds.middles(0.05), 0.05)
+    classes = GaussianClasses.of(inputs, labels, 2)
+    weight, _ = classes.linear(classes.means(0.05), 0.05)
     assert abs(weight[1, 0]) > 10 * abs(weight[0, 0])

@@ -15,7 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from quickstep.heads import Examples, FitConfig, Head, History, open_head
-from quickstep.heads.regularization import STRENGTHS, choose_shrinkage, deal
+from quickstep.heads.inner_folds import grouped_folds
+from quickstep.heads.regularization import STRENGTHS, choose_shrinkage
 from quickstep.types.errors import ConfigError, UnknownName
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features
@@ -76,7 +77,7 @@ def test_the_linear_head_is_as_good_as_a_tuned_logistic_regression() -> None:
         fits = [make_pipeline(StandardScaler(), LogisticRegression(C=c)).fit(means[0], train.labels) for c in 10.0 ** np.arange(-4, 2)]
         best = max(fits, key=lambda made: made.score(means[1], val.labels))
         theirs.append(best.score(means[2], test.labels))
-    assert np.mean(ours) > np.mean(theirs) - 0.02  # 1500 answers: a difference of 0.015 is luck
+    assert np.mean(ours) > np.mean(theirs) - 0.03  # 1500 answers: two standard errors
 
 
 def test_only_attention_tells_first_this_then_that_from_the_reverse() -> None:
@@ -154,7 +155,7 @@ def test_patience_ends_a_fit_that_gets_measurably_worse_and_keeps_the_best_not_t
     head = open_head("linear", {"shrinkage": 0.0})
     history = head.fit(wronged, val, classes=3, fitting=FitConfig(epochs=300, patience=6, learning_rate=0.3))
     assert history.best_epoch == 1 + int(np.argmin(history.val_calibrated)) < history.epochs < 300
-    assert "6 epochs in a row were measurably worse" in history.stopped
+    assert "6 epochs in a row were significantly worse" in history.stopped
     last = head.last_weights()
     assert last is not None
     assert not np.array_equal(last["weight"], head.weights()["weight"])
@@ -205,7 +206,7 @@ def test_features_that_are_no_numbers_are_refused() -> None:
 def test_features_of_another_width_are_refused() -> None:
     for name in LOOPED:
         head, _ = fit(name, blobs(12), None, epochs=1)
-        with pytest.raises(ConfigError, match="25 numbers a moment where this head was fitted on 24"):
+        with pytest.raises(ConfigError, match="25 numbers where this head was fitted on 24"):
             head.scores(blobs(3, width=25).features)
 
 
@@ -246,7 +247,7 @@ def test_wrong_names_and_settings_are_answered_with_the_right_ones() -> None:
 def test_folds_keep_groups_whole_and_classes_spread() -> None:
     labels = np.arange(60) % 3
     groups = [f"g{i // 6}" for i in range(60)]
-    folds = deal(labels, groups, np.random.default_rng(0))
+    folds = grouped_folds(labels, groups, np.random.default_rng(0))
     assert all(len({int(fold) for fold, group in zip(folds, groups, strict=True) if group == name}) == 1 for name in set(groups))
     assert np.bincount(folds).tolist() == [12] * 5
 

@@ -17,12 +17,12 @@ from torch import nn
 from torch.nn import functional
 
 from quickstep.heads import Examples, FitConfig, Head, History, open_head
-from quickstep.heads.skeleton.augmentation import Changes, changed, mirrored
+from quickstep.heads.skeleton.augmentation import Changes, augment, mirrored
 from quickstep.heads.skeleton.graph_network import Block, GraphNetwork, graph_of
-from quickstep.heads.skeleton.input_channels import STREAMS, Body, Moves, body_of, evenly, likely_bones, streams
+from quickstep.heads.skeleton.input_channels import STREAMS, Body, JointSequences, likely_bones, resample, skeleton_of, stream_inputs
 from quickstep.heads.skeleton.mirror_choice import mirroring_is_harmless
 from quickstep.heads.skeleton.tensorflow_lstm import read_basic_lstm
-from quickstep.heads.tree_arrays import Forest
+from quickstep.heads.tree_ensemble import TreeArrays
 from quickstep.storage.serialization import to_plain
 from quickstep.types.errors import ConfigError, WeightsError
 from quickstep.types.segment import Segment
@@ -234,7 +234,7 @@ def test_who_learns_from_mirrored_copies_knows_what_was_only_shown_on_one_side()
 
 
 def test_a_mirror_swaps_sides_and_two_are_none() -> None:
-    moves = evenly(moves_of(4).features, 16)
+    moves = resample(moves_of(4).features, 16)
     once = mirrored(moves, COCO)
     wrists = COCO.joints.index("left_wrist"), COCO.joints.index("right_wrist")
     assert torch.equal(once.joints[:, :, wrists[0], 0], -moves.joints[:, :, wrists[1], 0])
@@ -246,12 +246,12 @@ def test_a_mirror_swaps_sides_and_two_are_none() -> None:
 
 
 def test_changes_are_small_keep_bodies_whole_and_none_is_none() -> None:
-    moves = evenly(moves_of(64).features, 32)
-    same = changed(moves, Changes().times(0), steps=32, mirror=None, generator=torch.Generator().manual_seed(0))
+    moves = resample(moves_of(64).features, 32)
+    same = augment(moves, Changes().times(0), steps=32, mirror=None, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(same.joints, moves.joints, atol=1e-6)
     assert torch.allclose(same.pace, moves.pace)
-    made = changed(moves, Changes(), steps=40, mirror=None, generator=torch.Generator().manual_seed(0))
-    again = changed(moves, Changes(), steps=40, mirror=None, generator=torch.Generator().manual_seed(0))
+    made = augment(moves, Changes(), steps=40, mirror=None, generator=torch.Generator().manual_seed(0))
+    again = augment(moves, Changes(), steps=40, mirror=None, generator=torch.Generator().manual_seed(0))
     assert torch.equal(made.joints, again.joints)
     assert made.joints.shape == (64, 40, 17, 3)
     assert 0.6 < float(made.pace.mean() * 39 / (moves.pace.mean() * 31)) < 1.0  # a part of the time, at about its pace
@@ -262,9 +262,9 @@ def test_changes_are_small_keep_bodies_whole_and_none_is_none() -> None:
 
 
 def test_a_3d_body_turns_around_the_vertical_alone() -> None:
-    moves = evenly(moves_of(8, dimensions=3).features, 16)
+    moves = resample(moves_of(8, dimensions=3).features, 16)
     turn = replace(Changes().times(0), turn=0.5)
-    made = changed(moves, turn, steps=16, mirror=None, generator=torch.Generator().manual_seed(0))
+    made = augment(moves, turn, steps=16, mirror=None, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(made.joints[..., 1], moves.joints[..., 1], atol=1e-6)
     flat = [each.joints[..., [0, 2]].norm(dim=-1) for each in (made, moves)]
     assert torch.allclose(*flat, atol=1e-5)
@@ -276,7 +276,7 @@ def test_time_never_turns_back() -> None:
     joints = torch.zeros(200, 30, 1, 3)
     joints[:, :, 0, 0] = torch.arange(30.0)
     changes = replace(Changes().times(0), warp=1.0, cut=0.5)
-    made = changed(Moves(joints, torch.ones(200)), changes, steps=50, mirror=None, generator=torch.Generator().manual_seed(0))
+    made = augment(JointSequences(joints, torch.ones(200)), changes, steps=50, mirror=None, generator=torch.Generator().manual_seed(0))
     assert float(made.joints[:, :, 0, 0].diff(dim=1).min()) >= 0
     assert float(made.joints[:, :, 0, 0].diff(dim=1).diff(dim=1).abs().max()) > 0.05
 
@@ -299,9 +299,9 @@ def test_streams_are_joints_bones_and_their_speed_in_seconds() -> None:
     times = np.arange(21) / 10.0
     values = np.repeat(np.concatenate([STANDING, np.ones((17, 1))], axis=1)[None], 21, axis=0)
     values[..., 0] += 0.5 * times[:, None]
-    moves = evenly([Features(values.astype(np.float32), times)], 11)
+    moves = resample([Features(values.astype(np.float32), times)], 11)
     body = Body.of(COCO)
-    joint, bone, joint_motion, bone_motion = streams(moves, body, STREAMS)  # each (1, 11, 17, 5)
+    joint, bone, joint_motion, bone_motion = stream_inputs(moves, body, STREAMS)  # each (1, 11, 17, 5)
     assert torch.allclose(joint_motion[..., 0], torch.asinh(torch.tensor(0.5)), atol=1e-4)
     assert torch.allclose(joint_motion[..., 2:4], torch.zeros(1), atol=1e-4)  # seen from the middle of the body nothing moves
     assert torch.allclose(bone_motion[..., :4], torch.zeros(1), atol=1e-4)
@@ -318,8 +318,8 @@ def test_bones_of_an_unknown_body_are_found_by_what_stays_equally_far_apart() ->
     found = likely_bones(features)
     assert len(found) == 16
     assert len(limbs & set(found)) >= 6
-    assert body_of(replace(moves_of(8), skeleton=nameless(17, 2))).edges
-    assert body_of(moves_of(8)).edges == COCO.edges
+    assert skeleton_of(replace(moves_of(8), skeleton=nameless(17, 2))).edges
+    assert skeleton_of(moves_of(8)).edges == COCO.edges
 
 
 # -- the graph network -------------------------------------------------------------------------------------------------------
@@ -440,17 +440,17 @@ def test_a_forest_of_arrays_says_what_scikit_learn_says(weighted: bool) -> None:
     rows[:40] = rows[0]  # leaves that cannot be pure
     weight = rng.uniform(0.5, 2, 200) if weighted else None
     theirs = ExtraTreesClassifier(60, random_state=0).fit(rows, labels, sample_weight=weight)
-    ours = Forest.of(theirs)
+    ours = TreeArrays.of(theirs)
     asked = rng.normal(size=(300, 30)).astype(np.float32)
     asked[:30] = ours.threshold[ours.feature >= 0][:30, None]  # just on the edge
-    assert np.abs(ours.shares(asked, 5) - theirs.predict_proba(asked)).max() <= 1e-12
-    again = Forest.from_arrays(ours.arrays, numbers=30, classes=5)
-    assert np.array_equal(again.shares(asked, 5), ours.shares(asked, 5))
+    assert np.abs(ours.probabilities(asked, 5) - theirs.predict_proba(asked)).max() <= 1e-12
+    again = TreeArrays.from_arrays(ours.arrays, numbers=30, classes=5)
+    assert np.array_equal(again.probabilities(asked, 5), ours.probabilities(asked, 5))
 
 
 def test_a_class_without_a_row_keeps_its_place() -> None:
     rows, labels = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32), np.arange(40) % 2 * 2
-    shares = Forest.grow(rows, labels, trees=10, seed=0).shares(rows, 4)
+    shares = TreeArrays.fit(rows, labels, trees=10, seed=0).probabilities(rows, 4)
     assert shares.shape == (40, 4)
     assert np.allclose(shares[:, [1, 3]], 0)
     assert np.allclose(shares.sum(axis=1), 1)
@@ -458,7 +458,7 @@ def test_a_class_without_a_row_keeps_its_place() -> None:
 
 def test_arrays_that_lead_in_circles_or_nowhere_are_no_forest() -> None:
     rng = np.random.default_rng(0)
-    good = Forest.grow(rng.normal(size=(40, 4)).astype(np.float32), np.arange(40) % 3, trees=5, seed=0).arrays
+    good = TreeArrays.fit(rng.normal(size=(40, 4)).astype(np.float32), np.arange(40) % 3, trees=5, seed=0).arrays
     inner = int(np.flatnonzero(good["feature"] >= 0)[1])
     changes: list[dict[str, NDArray[Any]]] = []
     for name, at, value in (
@@ -473,8 +473,8 @@ def test_arrays_that_lead_in_circles_or_nowhere_are_no_forest() -> None:
         changes.append({name: array})
     changes += [{"starts": good["starts"][:-1]}, {"leaf_share": -good["leaf_share"]}, {"roots": good["roots"][:0]}]
     for change in changes:
-        with pytest.raises(ValueError, match="forest"):
-            Forest.from_arrays(good | change, numbers=4, classes=3)
+        with pytest.raises(ValueError, match="trees"):
+            TreeArrays.from_arrays(good | change, numbers=4, classes=3)
 
 
 # -- what was fitted elsewhere -----------------------------------------------------------------------------------------------
@@ -553,7 +553,7 @@ def test_a_file_that_is_no_such_network_says_what_it_holds(tmp_path: Path) -> No
     ]
     for number, arrays in enumerate(wrong):
         np.savez(tmp_path / f"{number}.npz", **arrays)
-        with pytest.raises(WeightsError, match="is not what two BasicLSTMCells leave"):
+        with pytest.raises(WeightsError, match="is not a network of two BasicLSTMCells"):
             read_basic_lstm(tmp_path / f"{number}.npz")
     np.savez(tmp_path / "nan.npz", **good | {"out_b": np.full(3, np.nan, dtype=np.float32)})
     with pytest.raises(WeightsError, match="not all finite"):
@@ -561,7 +561,7 @@ def test_a_file_that_is_no_such_network_says_what_it_holds(tmp_path: Path) -> No
     (tmp_path / "text.npz").write_text("nothing")
     np.savez(tmp_path / "code.npz", a=np.array([print], dtype=object))
     for name in ("text.npz", "code.npz", "none.npz"):
-        with pytest.raises(WeightsError, match="cannot be read"):
+        with pytest.raises(WeightsError, match="not a readable"):
             read_basic_lstm(tmp_path / name)
 
 

@@ -50,5 +50,5 @@ def test_what_is_no_layer_is_refused() -> None:
         open_head("window-average", {"together": 0})
     head = open_head("window-average")
     head.load({"weight": np.zeros((4, 2), np.float32), "bias": np.zeros(2, np.float32)})
-    with pytest.raises(ConfigError, match="gives 5 numbers a moment where this head was fitted on 4"):
+    with pytest.raises(ConfigError, match="5 numbers where this head was fitted on 4"):
         head.scores(segments(1, 1)[0])

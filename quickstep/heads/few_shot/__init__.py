@@ -1,1 +1,1 @@
-"""Heads for a few labels a class."""
+"""Heads for few labelled segments a class."""

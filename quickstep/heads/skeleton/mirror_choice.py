@@ -1,4 +1,4 @@
-"""Whether a set may be learnt from mirrored copies: not where left and right are what tells its labels apart. Asked of the segments."""
+"""Decide whether a head may train on mirrored copies: not where left and right tell the labels apart."""
 
 from __future__ import annotations
 
@@ -6,47 +6,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.heads import Examples
-from quickstep.heads.regularization import deal
+from quickstep.heads.inner_folds import grouped_folds
 from quickstep.heads.skeleton.augmentation import mirrored
-from quickstep.heads.skeleton.descriptors import described
-from quickstep.heads.skeleton.input_channels import Body, evenly
-from quickstep.heads.tree_arrays import Forest
+from quickstep.heads.skeleton.descriptors import describe
+from quickstep.heads.skeleton.input_channels import Body, resample
+from quickstep.heads.tree_ensemble import TreeArrays
 from quickstep.types.skeleton import Skeleton
 
-STEPS = 32  # moments are enough for this
+STEPS = 32  # timestamps are enough for this test
 TREES = 100
-MOST = 600  # segments to ask
-DOUBT = 1e-2  # added to every share: what no tree has said may still be
+MOST_SEGMENTS = 600  # to test on
+SMOOTHING = 1e-2  # added to every probability, because no tree gives some classes any
 
 
-def with_mirror(asked: bool | None, train: Examples, skeleton: Skeleton, *, classes: int, seed: int) -> bool:
-    """Whether mirrored copies are learnt from: as asked, else where held-back segments are not named worse by what knows them too."""
+def use_mirrored_copies(setting: bool | None, train: Examples, skeleton: Skeleton, *, classes: int, seed: int) -> bool:
+    """Return the setting; where it is None, test on held-out segments whether mirrored copies are harmless."""
     if not skeleton.mirrored:
         return False
-    return mirroring_is_harmless(train, skeleton, classes=classes, seed=seed) if asked is None else asked
+    return mirroring_is_harmless(train, skeleton, classes=classes, seed=seed) if setting is None else setting
 
 
 def mirroring_is_harmless(train: Examples, skeleton: Skeleton, *, classes: int, seed: int) -> bool:
-    """Whether trees that learn from mirrored copies as well are not clearly worse at held-back groups than those that do not."""
+    """Return whether trees fitted with mirrored copies are not clearly worse on held-out groups than trees without."""
     rng = np.random.default_rng(seed)
-    kept = np.sort(rng.permutation(len(train))[:MOST])
-    labels = train.labels[kept]
-    folds = deal(labels, [train.groups[number] for number in kept], rng)
+    chosen = np.sort(rng.permutation(len(train))[:MOST_SEGMENTS])
+    labels = train.labels[chosen]
+    folds = grouped_folds(labels, [train.groups[number] for number in chosen], rng)
     if folds.max() < 1:
         return True
     body = Body.of(skeleton)
-    moves = evenly([train.features[number] for number in kept], STEPS)
-    rows, copies = described(moves, body), described(mirrored(moves, skeleton), body)
-    told = []  # the log-probability of each held-back label: without copies, and with them
+    sequences = resample([train.features[number] for number in chosen], STEPS)
+    rows, copies = describe(sequences, body), describe(mirrored(sequences, skeleton), body)
+    losses = []  # of the held-out labels: the log-probability without copies minus that with them
     for fold in range(folds.max() + 1):
-        held = folds == fold
-        plain = Forest.grow(rows[~held], labels[~held], trees=TREES, seed=seed)
-        both = Forest.grow(np.concatenate([rows[~held], copies[~held]]), np.tile(labels[~held], 2), trees=TREES, seed=seed)
-        told.append(np.stack([_told(each.shares(rows[held], classes), labels[held]) for each in (plain, both)]))
-    loss = np.concatenate(told, axis=1)[0] - np.concatenate(told, axis=1)[1]  # (N,)
+        held_out = folds == fold
+        train_rows, train_labels = rows[~held_out], labels[~held_out]
+        without = TreeArrays.fit(train_rows, train_labels, trees=TREES, seed=seed)
+        both = np.concatenate([train_rows, copies[~held_out]])
+        with_copies = TreeArrays.fit(both, np.tile(train_labels, 2), trees=TREES, seed=seed)
+        one, other = (
+            _log_probabilities(trees.probabilities(rows[held_out], classes), labels[held_out]) for trees in (without, with_copies)
+        )
+        losses.append(one - other)
+    loss = np.concatenate(losses)  # (N,)
     return bool(loss.mean() <= loss.std() / np.sqrt(len(loss)))
 
 
-def _told(shares: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    doubted = (shares + DOUBT) / (1 + DOUBT * shares.shape[1])
-    return np.asarray(np.log(doubted[np.arange(len(labels)), labels]))
+def _log_probabilities(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the logarithm of each label's smoothed probability (N,)."""
+    smoothed = (probabilities + SMOOTHING) / (1 + SMOOTHING * probabilities.shape[1])
+    return np.asarray(np.log(smoothed[np.arange(len(labels)), labels]))

@@ -1,11 +1,11 @@
-"""The graph head: ST-GCN++ over joints, bones and the motion of both, each a network of its own, their scores added up."""
+"""The stgcn head: ST-GCN++ over joints, bones and the motion of both; each stream is a network, and their scores are averaged."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,36 +13,44 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quickstep.heads import Examples, FitConfig, HeadCapabilities, History
-from quickstep.heads.feature_arrays import Fittable, as_arrays, check_weights
-from quickstep.heads.skeleton.augmentation import Changes, changed
+from quickstep.heads.feature_arrays import FittedArrays, check_weights
+from quickstep.heads.skeleton.augmentation import Changes, augment
 from quickstep.heads.skeleton.graph_network import BRANCHES, GraphNetwork, graph_of
-from quickstep.heads.skeleton.input_channels import STREAMS, Body, Moves, body_of, evenly, fitting_body, streams
-from quickstep.heads.skeleton.mirror_choice import with_mirror
-from quickstep.heads.training_loop import Dropout, Rates, Samples, fit_network
+from quickstep.heads.skeleton.input_channels import (
+    STREAMS,
+    Body,
+    JointSequences,
+    check_joints,
+    resample,
+    skeleton_of,
+    stream_inputs,
+)
+from quickstep.heads.skeleton.mirror_choice import use_mirrored_copies
+from quickstep.heads.training_loop import Dropout, Rates, Samples, as_arrays, fit_network
 from quickstep.types.config_fields import between, setting
 from quickstep.types.errors import ConfigError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.signals import Features
 from quickstep.types.skeleton import Skeleton
 
-RATES = {"adamw": 0.005, "adam": 0.005, "sgd": 0.1}
-STEPS, FEWEST = 320, 30  # a fit takes so many steps at least, and so many epochs
-SMOOTHING = 0.1  # the share of each label that is spread over all, where it is not said otherwise
-AT_ONCE = 64  # segments measured at once: more would not stay in the processor's own memory
+LEARNING_RATES = {"adamw": 0.005, "adam": 0.005, "sgd": 0.1}
+LEAST_STEPS, LEAST_EPOCHS = 320, 30  # of a fit by default
+LABEL_SMOOTHING = 0.1  # by default
+CHUNK = 64  # segments scored at once: more would not stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class StgcnConfig:
-    """The graph head's settings."""
+    """The stgcn head's settings."""
 
-    streams: str = setting(", ".join(STREAMS), "what is looked at, each by a network of its own")
-    width: int = setting(24, "channels of the first block; the others have twice as many")
+    streams: str = setting(", ".join(STREAMS), "inputs, each read by a network of its own")
+    width: int = setting(24, "channels of the first block; the other blocks have twice as many")
     blocks: int = setting(3, "blocks of the network")
-    steps: int = setting(64, "moments that a segment is brought to")
-    at_once: int = setting(4, "moments that enter the network as one")
-    dropout: float = setting(0.3, "share of the numbers before the last layer that is hidden at random while fitting")
-    augment: float = setting(1.0, "how much segments are changed while fitting: 0 not at all, 2 twice as much as usual")
-    mirror: bool | None = setting(None, "learn from mirrored copies too; by default where held-back segments are not told worse by it")
+    steps: int = setting(64, "timestamps that each segment is resampled to")
+    at_once: int = setting(4, "consecutive timestamps that enter the network as one")
+    dropout: float = setting(0.3, "dropout before the last layer while fitting")
+    augment: float = setting(1.0, "strength of the augmentation while fitting: 0 for none, 2 for twice the usual changes")
+    mirror: bool | None = setting(None, "train on mirrored copies too; by default where this does not hurt on held-out segments")
 
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) != len(self.names) or not set(self.names) <= set(STREAMS):
@@ -58,16 +66,16 @@ class StgcnConfig:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The streams one by one."""
+        """The streams as a tuple."""
         return tuple(name.strip() for name in self.streams.split(","))
 
 
-class StgcnHead(Fittable):
-    """Several graph networks side by side, each to be right by itself."""
+class StgcnHead(FittedArrays):
+    """One graph network a stream, each with a loss of its own."""
 
     Config = StgcnConfig
     name = "stgcn"
-    capabilities = HeadCapabilities(reads_joints=True)
+    capabilities: ClassVar[HeadCapabilities] = HeadCapabilities(reads_joints=True)
 
     def __init__(self, config: StgcnConfig | None = None) -> None:
         super().__init__()
@@ -76,18 +84,16 @@ class StgcnHead(Fittable):
     def fit(
         self, train: Examples, validation: Examples | None = None, *, classes: int, fitting: FitConfig, progress: Progress = silent
     ) -> History:
-        """Learns from segments that are changed a little each time they are seen."""
-        skeleton, config = body_of(train), self.config
-        mirror = with_mirror(config.mirror, train, skeleton, classes=classes, seed=fitting.seed)
+        """Train on segments that are augmented anew in every epoch."""
+        skeleton, config = skeleton_of(train), self.config
+        mirror = use_mirrored_copies(config.mirror, train, skeleton, classes=classes, seed=fitting.seed)
         network = _network(config, graph_of(skeleton), (train.features[0].values.shape[2], classes), seed=fitting.seed)
-        shown = _Shown(network, Body.of(skeleton), config, skeleton if mirror else None)
-        samples = [_samples(each, config) for each in (train, validation) if each is not None]
         fitted = fit_network(
-            shown,
-            samples[0],
-            samples[1] if validation is not None else None,
-            fitting=_usual(fitting, len(train)),
-            rates=Rates(config.dropout, RATES[fitting.optimizer]),
+            _StreamNetwork(network, Body.of(skeleton), config, skeleton if mirror else None),
+            _samples(train, config),
+            _samples(validation, config) if validation is not None else None,
+            fitting=_with_defaults(fitting, len(train)),
+            rates=Rates(config.dropout, LEARNING_RATES[fitting.optimizer]),
             progress=progress,
         )
         body = Body.of(skeleton).arrays
@@ -97,28 +103,29 @@ class StgcnHead(Fittable):
 
     @property
     def classes(self) -> int:
-        """How many classes it tells apart."""
+        """The number of classes; 0 before the head is fitted or loaded."""
         return int(self._weights["bias"].shape[2]) if self._weights else 0
 
     @torch.no_grad()
     def scores(self, features: Sequence[Features]) -> NDArray[np.float64]:
-        """Logits (N, C), in double precision, a segment at a time so that none depends on its neighbours."""
+        """Return logits (N, C) in double precision; segments are scored one by one, so that none depends on the others."""
         body = Body.from_arrays(self._weights["parents"], self._weights["root"])
         network = _network(self.config, torch.zeros(3, *[len(body.parents)] * 2), (self._channels, self.classes), seed=0).double()
         network.load_state_dict({name: torch.from_numpy(self._weights[name]) for name in network.state_dict()})
-        shown = _Shown(network, body, self.config, None)
+        streams = _StreamNetwork(network, body, self.config, None)
         rows = []
-        for each in fitting_body(features, len(body.parents), self._channels):
-            moves = evenly([each], self.config.steps).double()
-            rows.append(shown(moves.joints, moves.pace)[0].numpy())
+        for segment in check_joints(features, len(body.parents), self._channels):
+            sequence = resample([segment], self.config.steps).double()
+            rows.append(streams(sequence.joints, sequence.pace)[0].numpy())
         return np.stack(rows) if rows else np.zeros((0, self.classes))
 
     @property
     def _channels(self) -> int:
-        """C of the features (T, K, C): of C - 1 coordinates, each stream makes 2 (C - 1) + 1 numbers."""
+        """C of the features (T, K, C): a stream has 2 (C - 1) + 1 channels."""
         return (len(self._weights["normal.weight"]) // len(self.config.names) // len(self._weights["parents"]) - 1) // 2 + 1
 
     def load(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Set the weights; ValueError when they are not exactly this head's."""
         body = Body.from_arrays(*(np.atleast_1d(weights.get(name, np.zeros(0, np.int32))) for name in ("parents", "root")))
         count, names = len(body.parents), len(self.config.names)
         channels, rest = divmod(np.size(weights.get("normal.weight", ())), names * count)
@@ -132,8 +139,8 @@ class StgcnHead(Fittable):
         self._weights, self._last = dict(weights), None
 
 
-class _Shown(nn.Module):
-    """The network with what leads to it: changes while it is fitted, then the streams; and the sum of what the streams say."""
+class _StreamNetwork(nn.Module):
+    """The network with its input: augmentation while it is fitted, then the streams; and the mean of the streams' logits."""
 
     def __init__(self, network: GraphNetwork, body: Body, config: StgcnConfig, mirror: Skeleton | None) -> None:
         super().__init__()
@@ -143,15 +150,15 @@ class _Shown(nn.Module):
         self._changes = Changes().times(config.augment)
 
     def forward(self, joints: Tensor, pace: Tensor, dropout: Dropout | None = None) -> Tensor:
-        """Logits (S, B, C) of every stream while it is fitted, else their mean (B, C)."""
-        if dropout is None and len(joints) > AT_ONCE:
-            parts = zip(torch.split(joints, AT_ONCE), torch.split(pace, AT_ONCE), strict=True)
+        """Return the logits (S, B, C) of every stream while it is fitted, else their mean (B, C)."""
+        if dropout is None and len(joints) > CHUNK:
+            parts = zip(torch.split(joints, CHUNK), torch.split(pace, CHUNK), strict=True)
             return torch.cat([self(*part) for part in parts])
-        moves = Moves(joints, pace)
+        sequences = JointSequences(joints, pace)
         if dropout is not None:
-            moves = changed(moves, self._changes, steps=self._config.steps, mirror=self._mirror, generator=dropout.generator)
-        seen = (moves.joints[..., -1] > 0).to(joints.dtype)
-        logits: Tensor = self.network(streams(moves, self._body, self._config.names), seen, dropout)
+            sequences = augment(sequences, self._changes, steps=self._config.steps, mirror=self._mirror, generator=dropout.generator)
+        visible = (sequences.joints[..., -1] > 0).to(joints.dtype)
+        logits: Tensor = self.network(stream_inputs(sequences, self._body, self._config.names), visible, dropout)
         return logits if dropout is not None else logits.mean(dim=0)
 
     def penalty(self) -> Tensor:
@@ -159,7 +166,7 @@ class _Shown(nn.Module):
 
 
 def _network(config: StgcnConfig, graph: Tensor, sizes: tuple[int, int], *, seed: int) -> GraphNetwork:
-    """A network that is not fitted, for features of so many channels and so many classes."""
+    """Return an unfitted network for features of so many channels and so many classes."""
     channels, classes = sizes
     widths = (config.width, *[2 * config.width] * (config.blocks - 1))
     generator = torch.Generator().manual_seed(seed)
@@ -167,11 +174,11 @@ def _network(config: StgcnConfig, graph: Tensor, sizes: tuple[int, int], *, seed
 
 
 def _samples(examples: Examples, config: StgcnConfig) -> Samples:
-    moves = evenly(examples.features, config.steps)
-    return Samples(lambda chosen: (moves.joints[chosen], moves.pace[chosen]), torch.from_numpy(examples.labels), examples.segments)
+    sequences = resample(examples.features, config.steps)
+    return Samples(lambda chosen: (sequences.joints[chosen], sequences.pace[chosen]), torch.from_numpy(examples.labels), examples.segments)
 
 
-def _usual(fitting: FitConfig, segments: int) -> FitConfig:
-    """What suits this network where nothing was said: fewer steps than a linear layer takes, for each is far more work."""
-    epochs = fitting.epochs or max(FEWEST, math.ceil(STEPS / math.ceil(segments / fitting.step(segments))))
-    return replace(fitting, epochs=epochs, label_smoothing=fitting.label_smoothing or SMOOTHING)
+def _with_defaults(fitting: FitConfig, segments: int) -> FitConfig:
+    """Set this network's defaults: fewer steps than a linear layer takes, because each step is far more work."""
+    epochs = fitting.epochs or max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / math.ceil(segments / fitting.step(segments))))
+    return replace(fitting, epochs=epochs, label_smoothing=fitting.label_smoothing or LABEL_SMOOTHING)

@@ -1,4 +1,4 @@
-"""read_basic_lstm: two `BasicLSTMCell`s between two dense layers, fitted with TensorFlow 1 -> the same network as an LstmHead."""
+"""Read a network of two `BasicLSTMCell`s between two dense layers, fitted with TensorFlow 1, as an LstmHead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.heads.skeleton.lstm import FORGET, LstmConfig, LstmHead
+from quickstep.heads.skeleton.lstm import FORGET_BIAS, LstmConfig, LstmHead
 from quickstep.types.errors import WeightsError
 
 LAYERS = ("first", "second")
@@ -19,96 +19,96 @@ _IN_CELL = re.compile(r"cell|lstm|rnn", re.IGNORECASE)
 
 
 def read_basic_lstm(path: str | Path, *, steps: int = 100) -> LstmHead:
-    """The head that a TensorFlow 1 network of two `BasicLSTMCell`s was, from its arrays in a `.npz` file; it gives the same logits.
+    """Return a head with the same logits as a TensorFlow 1 network of two `BasicLSTMCell`s, from its arrays in a `.npz` file.
 
     The file holds the weights and biases of the `hidden` layer (in, hidden) and of the `out` layer (hidden, classes), and a kernel
-    (2 * hidden, 4 * hidden) and a bias (4 * hidden,) for each cell, in TensorFlow's gate order i, j, f, o; the forget gate's bias of 1
-    is added, as TensorFlow did. What is called `hidden`, `out`, `cell_0`, `cell_1` (or `lstm_1`, `kernel_2` ...) is known by its name,
-    the rest by its shape and order. What an optimizer left (Adam, beta powers) is passed over.
+    (2 * hidden, 4 * hidden) and a bias (4 * hidden,) for each cell, in TensorFlow's gate order i, j, f, o. The forget gate's bias of 1
+    is added, as TensorFlow does. Arrays named `hidden`, `out`, `cell_0`, `cell_1` (or `lstm_1`, `kernel_2` ...) are identified by name,
+    the others by shape and order. The optimizer's arrays (Adam, beta powers) are ignored.
     """
-    arrays = _arrays(Path(path))
-    found = _assigned(arrays, Path(path))
-    hidden, classes = found["hidden.weight"].shape[1], found["out.weight"].shape[1]
-    width = found["hidden.weight"].shape[0]
+    arrays = _read_arrays(Path(path))
+    parts = _identify(arrays, Path(path))
+    hidden, classes = parts["hidden.weight"].shape[1], parts["out.weight"].shape[1]
+    width = parts["hidden.weight"].shape[0]
     head = LstmHead(LstmConfig(hidden=hidden, steps=steps, dropout=0.0, standardise=False))
     weights = {
         "mean": np.zeros(width),
         "scale": np.ones(width),
-        "enter.weight": found["hidden.weight"].T,
-        "enter.bias": found["hidden.bias"],
-        "out.weight": found["out.weight"].T,
-        "out.bias": found["out.bias"],
+        "enter.weight": parts["hidden.weight"].T,
+        "enter.bias": parts["hidden.bias"],
+        "out.weight": parts["out.weight"].T,
+        "out.bias": parts["out.bias"],
     }
     for layer in LAYERS:
-        weights |= _cell(layer, found[f"{layer}.kernel"], found[f"{layer}.bias"])
+        weights |= _torch_cell(layer, parts[f"{layer}.kernel"], parts[f"{layer}.bias"])
     if classes < 1 or any(not np.isfinite(array).all() for array in weights.values()):
         raise WeightsError(f"{path}: its arrays are not all finite numbers")
     head.load({name: np.ascontiguousarray(array, dtype=np.float32) for name, array in weights.items()})
     return head
 
 
-def _cell(layer: str, kernel: NDArray[Any], bias: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """A cell's arrays as torch keeps them: gates i, f, j, o, inputs and memory apart, the forget gate's 1 within its bias."""
+def _torch_cell(layer: str, kernel: NDArray[Any], bias: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return a cell's arrays in torch's layout: gates i, f, j, o, inputs and memory separate, the forget gate's 1 added to its bias."""
     inputs, forget, new, output = (0, 2, 1, 3)
     order = [inputs, forget, new, output]
     gates = np.stack(np.split(kernel, 4, axis=1))[order]  # (4, in + hidden, hidden)
     shifted = np.stack(np.split(bias.astype(np.float64), 4))[order]
-    shifted[1] += FORGET
-    turned = np.concatenate(gates.transpose(0, 2, 1))  # (4 * hidden, in + hidden)
-    half = turned.shape[0] // 4
+    shifted[1] += FORGET_BIAS
+    stacked = np.concatenate(gates.transpose(0, 2, 1))  # (4 * hidden, in + hidden)
+    half = stacked.shape[0] // 4
     return {
-        f"{layer}.weight_ih_l0": turned[:, : turned.shape[1] - half],
-        f"{layer}.weight_hh_l0": turned[:, turned.shape[1] - half :],
+        f"{layer}.weight_ih_l0": stacked[:, : stacked.shape[1] - half],
+        f"{layer}.weight_hh_l0": stacked[:, stacked.shape[1] - half :],
         f"{layer}.bias_ih_l0": shifted.reshape(-1),
         f"{layer}.bias_hh_l0": np.zeros(bias.shape),
     }
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The weights in the file, in the order of their names, numbers counted as numbers."""
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the weights in the file, sorted by name, with numbers in names sorted as numbers."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path}: cannot be read as a .npz of arrays: {error}") from error
-    passed = re.compile(r"adam|beta\d?_power|global_step|momentum", re.IGNORECASE)
-    kept = {name: array for name, array in arrays.items() if array.ndim in (1, 2) and array.dtype.kind == "f" and not passed.search(name)}
+        raise WeightsError(f"{path}: is not a readable .npz file of arrays: {error}") from error
+    ignored = re.compile(r"adam|beta\d?_power|global_step|momentum", re.IGNORECASE)
+    kept = {name: array for name, array in arrays.items() if array.ndim in (1, 2) and array.dtype.kind == "f" and not ignored.search(name)}
     return {name: kept[name] for name in sorted(kept, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])}
 
 
-def _assigned(arrays: Mapping[str, NDArray[Any]], path: Path) -> dict[str, NDArray[Any]]:
-    """Which array is what: by its name, or by its shape among those whose names do not tell."""
+def _identify(arrays: Mapping[str, NDArray[Any]], path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays by their role, known by name, else by shape."""
     kernels = [name for name, array in arrays.items() if _is_kernel(name, array)]
     if len(kernels) != 2:
-        raise _wrong(path, arrays, f"two kernels of LSTM cells were looked for, (2 * hidden, 4 * hidden), and {len(kernels)} found")
+        raise _not_a_network(path, arrays, f"it has {len(kernels)} kernels of LSTM cells (2 * hidden, 4 * hidden) instead of 2")
     hidden = arrays[kernels[0]].shape[1] // 4
     rest = {name: array for name, array in arrays.items() if name not in kernels}
-    wide = {name: array for name, array in rest.items() if array.shape == (4 * hidden,) and not _told(name)}
-    if len(wide) > len(LAYERS):  # as many classes as a cell has gates: then only the names tell, or the order in which kernels stand too
-        spoken = {name: array for name, array in wide.items() if _IN_CELL.search(name)}
-        wide = spoken if len(spoken) >= len(LAYERS) else dict(list(wide.items())[-len(LAYERS) :])
-    found = {f"{layer}.kernel": arrays[name] for layer, name in zip(LAYERS, kernels, strict=True)}
-    found |= {f"{layer}.bias": array for layer, array in zip(LAYERS, wide.values())}
+    wide = {name: array for name, array in rest.items() if array.shape == (4 * hidden,) and not _dense_layer(name)}
+    if len(wide) > len(LAYERS):  # as many classes as gates: only names or order identify the biases
+        named_cells = {name: array for name, array in wide.items() if _IN_CELL.search(name)}
+        wide = named_cells if len(named_cells) >= len(LAYERS) else dict(list(wide.items())[-len(LAYERS) :])
+    parts = {f"{layer}.kernel": arrays[name] for layer, name in zip(LAYERS, kernels, strict=True)}
+    parts |= {f"{layer}.bias": array for layer, array in zip(LAYERS, wide.values())}
     for part, side in (("hidden", 1), ("out", 0)):
-        others = {name: array for name, array in rest.items() if name not in wide and _told(name) in (part, "")}
-        named = {name: array for name, array in others.items() if _told(name) == part} or others
+        others = {name: array for name, array in rest.items() if name not in wide and _dense_layer(name) in (part, "")}
+        named = {name: array for name, array in others.items() if _dense_layer(name) == part} or others
         weight = next((a for a in named.values() if a.ndim == 2 and a.shape[side] == hidden), None)
         size = None if weight is None else weight.shape[1]
         bias = next((a for a in named.values() if a.ndim == 1 and a.shape == (size,)), None)
         if weight is not None and bias is not None:
-            found |= {f"{part}.weight": weight, f"{part}.bias": bias}
+            parts |= {f"{part}.weight": weight, f"{part}.bias": bias}
             rest = {name: array for name, array in rest.items() if array is not weight and array is not bias}
-    wanted: dict[str, tuple[int, ...]] = {"first.kernel": (2 * hidden, 4 * hidden), "second.kernel": (2 * hidden, 4 * hidden)}
-    wanted |= {"first.bias": (4 * hidden,), "second.bias": (4 * hidden,)}
-    missing = [name for name in (*wanted, "hidden.weight", "hidden.bias", "out.weight", "out.bias") if name not in found]
-    wrong = [name for name, shape in wanted.items() if name in found and found[name].shape != shape]
+    shapes: dict[str, tuple[int, ...]] = {"first.kernel": (2 * hidden, 4 * hidden), "second.kernel": (2 * hidden, 4 * hidden)}
+    shapes |= {"first.bias": (4 * hidden,), "second.bias": (4 * hidden,)}
+    missing = [name for name in (*shapes, "hidden.weight", "hidden.bias", "out.weight", "out.bias") if name not in parts]
+    wrong = [name for name, shape in shapes.items() if name in parts and parts[name].shape != shape]
     if missing or wrong:
-        raise _wrong(path, arrays, f"nothing fits {(missing or wrong)[0]}")
-    return found
+        raise _not_a_network(path, arrays, f"no array fits {(missing or wrong)[0]}")
+    return parts
 
 
-def _told(name: str) -> str:
-    """What a name says of a dense layer's array: "hidden", "out" or nothing."""
+def _dense_layer(name: str) -> str:
+    """Return the dense layer that a name belongs to: "hidden", "out" or ""."""
     words = re.findall(r"[a-z]+", name.lower())
     if _IN_CELL.search(name):
         return ""
@@ -116,9 +116,9 @@ def _told(name: str) -> str:
 
 
 def _is_kernel(name: str, array: NDArray[Any]) -> bool:
-    return array.ndim == 2 and array.shape[1] == 2 * array.shape[0] and array.shape[1] % 4 == 0 and not _told(name)
+    return array.ndim == 2 and array.shape[1] == 2 * array.shape[0] and array.shape[1] % 4 == 0 and not _dense_layer(name)
 
 
-def _wrong(path: Path, arrays: Mapping[str, NDArray[Any]], why: str) -> WeightsError:
-    told = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
-    return WeightsError(f"{path}: is not what two BasicLSTMCells leave: {why}; it holds {told}")
+def _not_a_network(path: Path, arrays: Mapping[str, NDArray[Any]], why: str) -> WeightsError:
+    arrays_found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "no arrays"
+    return WeightsError(f"{path}: is not a network of two BasicLSTMCells: {why}; its arrays are: {arrays_found}")

@@ -1,1 +1,1 @@
-"""Heads whose weights are written by text."""
+"""Heads whose weights come from class descriptions."""

@@ -1,7 +1,7 @@
-"""prompted: how X-CLIP lets what is seen rewrite the words before they are held against it; in plain numbers, with the network's weights.
+"""X-CLIP's prompt generator: text vectors attend to the parts of a window's images and are adapted to them.
 
-The words look at the parts of the picture (attention, then a small network, layer by layer), and a share of what they find is added to
-them. Knows no torch and no checkpoint: the weights come as arrays, under the names they have there.
+It runs on numpy with the network's weights under the names of its checkpoint, so that a saved zero-shot model needs neither the
+checkpoint nor torch to score cached features.
 """
 
 from __future__ import annotations
@@ -14,72 +14,74 @@ from numpy.typing import NDArray
 from quickstep.types.errors import ConfigError
 
 Array = NDArray[np.float32]
-Prompting = Mapping[str, NDArray[np.float32]]
+Weights = Mapping[str, NDArray[np.float32]]
 
-_BEND = "prompt_hidden_act."  # the rest of the name says which function it is
+_ACTIVATION = "prompt_hidden_act."  # the rest of this key is the activation's name
 
 
-def prompted(texts: Array, parts: Array, prompting: Prompting) -> Array:
-    """The sentences (S, D) as the parts (P, D) of one window's pictures rewrite them: (S, D), not normalised."""
+def adapt_texts(texts: Array, parts: Array, prompting: Weights) -> Array:
+    """Return the text vectors (S, D) adapted to the image parts (P, D) of one window: (S, D), not normalized."""
     weights = {name.removeprefix("prompts_generator."): value for name, value in prompting.items()}
     heads, epsilon = int(prompting["prompt_num_attention_heads"]), float(prompting["text_config.layer_norm_eps"])
-    bend = _bend(prompting)
-    seen = _normed(parts, weights, "layernorm", float(prompting["vision_config.layer_norm_eps"]))
+    activation = _activation(prompting)
+    images = _layer_norm(parts, weights, "layernorm", float(prompting["vision_config.layer_norm_eps"]))
     words = np.asarray(texts, np.float32)
-    for number in range(_layers(weights)):
+    for number in range(_layer_count(weights)):
         layer = f"decoder.{number}."
-        words = words + _looked_up(_normed(words, weights, f"{layer}norm1", epsilon), seen, weights, f"{layer}cross_attn.", heads)
-        inner = bend(_through(_normed(words, weights, f"{layer}norm3", epsilon), weights, f"{layer}mlp.0"))
-        words = words + _through(inner, weights, f"{layer}mlp.3")
-    rewritten: Array = texts + weights["alpha"] * words
-    return rewritten
+        words = words + _cross_attention(
+            _layer_norm(words, weights, f"{layer}norm1", epsilon), images, weights, f"{layer}cross_attn.", heads
+        )
+        hidden = activation(_linear(_layer_norm(words, weights, f"{layer}norm3", epsilon), weights, f"{layer}mlp.0"))
+        words = words + _linear(hidden, weights, f"{layer}mlp.3")
+    adapted: Array = texts + weights["alpha"] * words
+    return adapted
 
 
-def _layers(weights: Prompting) -> int:
-    numbers = {int(name.split(".")[1]) for name in weights if name.startswith("decoder.")}
-    return len(numbers)
+def _layer_count(weights: Weights) -> int:
+    return len({int(name.split(".")[1]) for name in weights if name.startswith("decoder.")})
 
 
-def _looked_up(words: Array, seen: Array, weights: Prompting, layer: str, heads: int) -> Array:
-    """What each of the words (S, D) finds among what is seen (P, D), several heads side by side."""
-    asked, known, found = (
-        _in_heads(_through(each, weights, f"{layer}{name}_proj"), heads) for each, name in ((words, "q"), (seen, "k"), (seen, "v"))
+def _cross_attention(words: Array, images: Array, weights: Weights, layer: str, heads: int) -> Array:
+    """Return what each text vector (S, D) attends to among the image parts (P, D), with several attention heads."""
+    queries, keys, values = (
+        _split_heads(_linear(vectors, weights, f"{layer}{name}_proj"), heads)
+        for vectors, name in ((words, "q"), (images, "k"), (images, "v"))
     )
-    likeness = asked @ known.transpose(0, 2, 1) * np.float32(asked.shape[-1] ** -0.5)  # (heads, S, P)
-    scores: Array = np.exp(likeness - likeness.max(axis=-1, keepdims=True))
-    mixed = (scores / scores.sum(axis=-1, keepdims=True)) @ found  # (heads, S, D / heads)
-    return _through(mixed.transpose(1, 0, 2).reshape(words.shape), weights, f"{layer}proj")
+    logits = queries @ keys.transpose(0, 2, 1) * np.float32(queries.shape[-1] ** -0.5)  # (heads, S, P)
+    powers: Array = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    mixed = (powers / powers.sum(axis=-1, keepdims=True)) @ values  # (heads, S, D / heads)
+    return _linear(mixed.transpose(1, 0, 2).reshape(words.shape), weights, f"{layer}proj")
 
 
-def _in_heads(values: Array, heads: int) -> Array:
-    """(N, D) -> (heads, N, D / heads)"""
+def _split_heads(values: Array, heads: int) -> Array:
+    """Return (N, D) as (heads, N, D / heads)."""
     return values.reshape(len(values), heads, -1).transpose(1, 0, 2)
 
 
-def _through(values: Array, weights: Prompting, layer: str) -> Array:
-    """A linear layer, with its bias where it has one."""
+def _linear(values: Array, weights: Weights, layer: str) -> Array:
+    """Apply a linear layer, with its bias where it has one."""
     result: Array = values @ weights[f"{layer}.weight"].T
     return result + weights[f"{layer}.bias"] if f"{layer}.bias" in weights else result
 
 
-def _normed(values: Array, weights: Prompting, layer: str, epsilon: float) -> Array:
-    """Each row moved and stretched to a mean of 0 and a spread of 1, then as the layer likes it."""
+def _layer_norm(values: Array, weights: Weights, layer: str, epsilon: float) -> Array:
+    """Apply a layer normalization."""
     centred = values - values.mean(axis=-1, keepdims=True)
-    spread: Array = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + np.float32(epsilon))
-    normed: Array = centred / spread * weights[f"{layer}.weight"] + weights[f"{layer}.bias"]
-    return normed
+    deviation: Array = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + np.float32(epsilon))
+    normalized: Array = centred / deviation * weights[f"{layer}.weight"] + weights[f"{layer}.bias"]
+    return normalized
 
 
-def _bend(prompting: Prompting) -> Callable[[Array], Array]:
-    """The function between the two layers of the small network."""
-    name = next(key.removeprefix(_BEND) for key in prompting if key.startswith(_BEND))
-    if name not in _BENDS:
-        raise ConfigError("backbone", f"its words are rewritten through {name!r}, which cannot be followed; {', '.join(_BENDS)} can")
-    return _BENDS[name]
+def _activation(prompting: Weights) -> Callable[[Array], Array]:
+    """Return the activation function between the two layers of the feed-forward network."""
+    name = next(key.removeprefix(_ACTIVATION) for key in prompting if key.startswith(_ACTIVATION))
+    if name not in _ACTIVATIONS:
+        raise ConfigError("backbone", f"uses the activation function {name!r}, which is not supported; {', '.join(_ACTIVATIONS)} are")
+    return _ACTIVATIONS[name]
 
 
 def _sigmoid(values: Array) -> Array:
-    with np.errstate(over="ignore"):  # to infinity, whose inverse is the right zero
+    with np.errstate(over="ignore"):  # to infinity, whose inverse is the correct zero
         result: Array = np.reciprocal(np.exp(-values) + np.float32(1))
     return result
 
@@ -91,16 +93,16 @@ def _gelu(values: Array) -> Array:
     return result
 
 
-def _gelu_by_tanh(values: Array) -> Array:
+def _gelu_tanh(values: Array) -> Array:
     result: Array = values * np.float32(0.5) * (1 + np.tanh(np.float32((2 / np.pi) ** 0.5) * (values + np.float32(0.044715) * values**3)))
     return result
 
 
-_BENDS: dict[str, Callable[[Array], Array]] = {
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "quick_gelu": lambda values: values * _sigmoid(np.float32(1.702) * values),
     "gelu": _gelu,
-    "gelu_new": _gelu_by_tanh,
-    "gelu_pytorch_tanh": _gelu_by_tanh,
+    "gelu_new": _gelu_tanh,
+    "gelu_pytorch_tanh": _gelu_tanh,
     "relu": lambda values: np.maximum(values, np.float32(0)),
     "silu": lambda values: values * _sigmoid(values),
 }

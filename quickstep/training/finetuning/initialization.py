@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from quickstep.backbones import BACKBONES, Backbone, Tunable, can_be_tuned, check_view, laid, open_backbone
-from quickstep.heads.window_average import folded
+from quickstep.heads.window_average import fold_standardization
 from quickstep.models.model import NETWORK, Model, Opening
 from quickstep.storage.cache import Cache
 from quickstep.training.finetuning.config import USUAL_BACKBONE, FinetuneConfig
@@ -81,7 +81,7 @@ def _from_model(folder: Path, config: FinetuneConfig, cache: Cache) -> Start:
     if model.head.name == "window-average":
         layer = weights_of
     elif model.head.name == "linear":
-        layer = folded(weights_of)
+        layer = fold_standardization(weights_of)
     if layer is not None and len(layer["weight"]) != backbone.width:
         layer = None
     opening = Opening(model.opening.name, output=config.embedding or model.opening.output, flow=config.flow or model.opening.flow)

@@ -637,9 +637,9 @@ def test_a_forest_on_the_numbers_tells_quick_from_slow_and_survives_saving() -> 
     np.testing.assert_array_equal(again.scores(rows), logits)
     np.testing.assert_array_equal(head.scores(rows[:1])[0], logits[0])
     broken = head.weights() | {"sizes": np.array([3, 1], dtype=np.int32)}
-    with pytest.raises(ValueError, match="forest"):
+    with pytest.raises(ValueError, match="trees"):
         again.load(broken)
-    with pytest.raises(ConfigError, match="numbers a moment"):
+    with pytest.raises(ConfigError, match="vectors of"):
         head.scores([Features(np.zeros((2, 5), dtype=np.float32), np.arange(2.0))])
 
 
