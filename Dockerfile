@@ -1,4 +1,4 @@
-# quickstep in a box: `docker build -t quickstep .`, then `docker run --rm -v "$PWD:/work" quickstep train DANCES -o model --backbone motion`.
+# quickstep in a box: `docker build -t quickstep .`, then `docker run --rm -v "$PWD:/work" quickstep train DANCES -o model --backbone flow-hist`.
 # For an NVIDIA card: `docker build --build-arg TORCH=cu130 -t quickstep:cuda .`, then `docker run --gpus all ...`.
 FROM python:3.11-slim
 

@@ -4,7 +4,7 @@
 
 No pretrained weights are needed: the problems are drawn as CLIP-like features would lie (class middles, words that lie beside them
 across a gap, uneven noise, groups that share a part of it), easy and hard, with words from excellent to worthless. Real videos are
-seen by the backbone `motion`, groups held out; it reads no words.
+seen by the backbone `flow-hist`, groups held out; it reads no words.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def real(path: Path, cache: Cache, shots: int, seeds: Sequence[int]) -> dict[str
     from quickstep.backbones import open_backbone
 
     segments = read_manifest(path).segments
-    found = extract(segments, open_backbone("motion"), cache=cache).check(strict=True).features
+    found = extract(segments, open_backbone("flow-hist"), cache=cache).check(strict=True).features
     names = sorted({str(segment.label) for segment in segments})
     labels = np.array([names.index(str(segment.label)) for segment in segments])
     groups = np.array([group_of(segment) for segment in segments])

@@ -1,4 +1,4 @@
-"""How fast and how telling the backbone `motion` is, beside one still frame of each video.
+"""How fast and how telling the backbone `flow-hist` is, beside one still frame of each video.
 
     python -m benchmarks.motion [--data FOLDER] [--drawn 24] [--dancers FOLDER]
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.tables import show
 from benchmarks.throughput import draw_videos
-from quickstep.backbones.flow_histograms.backbone import Motion
+from quickstep.backbones.flow_histograms.backbone import FlowHistograms
 from quickstep.backbones.frame_statistics import Still
 from quickstep.datasets.manifest import group_of, read_manifest
 from quickstep.datasets.synthetic import DemoConfig, draw_dancers
@@ -57,7 +57,7 @@ class Task:
 
 def speed(folder: Path, size: tuple[int, int], seconds: float = 12.0) -> tuple[str, ...]:
     """Seconds of drawn video described in a second, all in this thread."""
-    motion = Motion()
+    motion = FlowHistograms()
     paths = draw_videos(folder / "x".join(map(str, size)), 3, size, seconds)
     best = np.inf
     for path in paths:  # the first warms up; the best is the least disturbed
@@ -71,7 +71,7 @@ def speed(folder: Path, size: tuple[int, int], seconds: float = 12.0) -> tuple[s
 def prepared(path: Path, cache: Cache, name: str) -> Task:
     """Features of all of a manifest's segments by both backbones."""
     segments = read_manifest(path).segments
-    found = {each.name: extract(segments, each, cache=cache).check(strict=True).features for each in (Motion(), Still())}
+    found = {each.name: extract(segments, each, cache=cache).check(strict=True).features for each in (FlowHistograms(), Still())}
     return Task(name, segments, found)
 
 
@@ -101,17 +101,17 @@ def measured(task: Task) -> tuple[str, ...]:
     groups = [group_of(segment) for segment in task.segments]
     labels = [segment.label for segment in task.segments]
     folds = min(7, len(set(groups)))
-    right = {name: [held_out(task, name, folds=folds, seed=seed) for seed in SEEDS] for name in ("still", "motion")}
+    right = {name: [held_out(task, name, folds=folds, seed=seed) for seed in SEEDS] for name in ("still", "flow-hist")}
     scores = {name: np.mean(each, axis=1) for name, each in right.items()}
-    interval = confidence_intervals.share(right["motion"][0], groups)
+    interval = confidence_intervals.share(right["flow-hist"][0], groups)
     return (
         task.name,
         str(len(labels)),
         str(len(set(groups))),
         f"{max(labels.count(label) for label in labels) / len(labels):.2f}",
         f"{scores['still'].mean():.3f}",
-        f"{scores['motion'].mean():.3f}",
-        f"{scores['motion'].std():.3f}",
+        f"{scores['flow-hist'].mean():.3f}",
+        f"{scores['flow-hist'].std():.3f}",
         confidence_intervals.between(interval),
     )
 
@@ -138,7 +138,7 @@ def main() -> None:
             draw_dancers(dancers, DemoConfig(moves=moves, videos=args.drawn, dancers=max(4, args.drawn // 2)))
         drawn = prepared(dancers / "dancers.csv", cache, "all drawn moves")
         tasks += [drawn, *(drawn.of(" / ".join(pair), pair) for pair in PAIRS)]
-        columns = ("what", "videos", "groups", "majority", "one frame", "motion", "spread", "95 % over groups")
+        columns = ("what", "videos", "groups", "majority", "one frame", "flow-hist", "spread", "95 % over groups")
         show("accuracy with the linear head, groups held out", columns, [measured(task) for task in tasks])
 
 

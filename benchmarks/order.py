@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.tables import show
+from quickstep.backbones import Capabilities
 from quickstep.datasets.manifest import Manifest
 from quickstep.evaluation import evaluate
 from quickstep.models.model import Model
@@ -43,7 +44,8 @@ PARTS = ("train",) * 18 + ("val",) * 4 + ("test",) * 10  # of so many dancers
 class Pictures:
     """The frame-averaging baseline: each picture by itself, made small, with its squares."""
 
-    name, revision, reads, license, batch, parallel = "small-pictures", "1", "frames", "MIT", 64, False
+    capabilities = Capabilities()
+    name, revision, license, batch = "small-pictures", "1", "MIT", 64
     view = View(frames=FRAMES, size=16, fit="stretch", resample="area")
     width = 2 * 16 * 16 * 3
     identity = {"name": "small-pictures", "revision": "1"}  # noqa: RUF012

@@ -34,16 +34,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.tables import show
+from quickstep.backbones import BackboneSpec
 from quickstep.library.ann_index import build_index, ensure_index, nearest, read_tuning
 from quickstep.library.table import Card, Library, schema_of, to_vectors, vectors_of
-from quickstep.models.model import Opening
 from quickstep.types.view import View
 
 WIDTH, BLOCK, LIMIT = 512, 20_000, 10
 WINDOWS = 50  # of a video
 PLANTED = np.linspace(0.9, 0.4, LIMIT)  # cosines
 FILTERS: Mapping[str, str | None] = {"all": None, "1/2": "part < 50", "1/10": "part < 10", "1/100": "part = 7"}
-CARD = Card(Opening("made-up"), {"name": "made-up"}, WIDTH, 4.0, 2.0, View(frames=8), True, "2026-01-01", "")
+CARD = Card(BackboneSpec("made-up"), {"name": "made-up"}, WIDTH, 4.0, 2.0, View(frames=8), True, "2026-01-01", "")
 
 Vectors = NDArray[np.float32]
 

@@ -1,6 +1,6 @@
 """The service under load on loopback: clients that send one video after the other, and what becomes of the time.
 
-    python -m benchmarks.service [--clients 8] [--requests 25] [--backbone motion|clip]
+    python -m benchmarks.service [--clients 8] [--requests 25] [--backbone flow-hist|clip]
 
 One process serves, as `quickstep serve` does; this one sends. Beside each load stands what one client alone reaches, and how many videos
 Python names in the same time without any service. The weights of `clip` are random, of ViT-B/32's real size: speed does not depend on
@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--requests", type=int, default=25, help="of each client")
-    parser.add_argument("--backbone", choices=("motion", "clip"), default="clip")
+    parser.add_argument("--backbone", choices=("flow-hist", "clip"), default="clip")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -95,7 +95,7 @@ def make_model(folder: Path, backbone: str) -> Path:
 
     drawn = DemoConfig(moves=("windmill", "toprock"), videos=5, dancers=5, seconds=1.0, width=160, height=120)
     weights = str(save_checkpoint(folder / "weights")) if backbone == "clip" else None
-    config = TrainConfig(backbone="motion" if weights is None else "clip-vit-b32", weights=weights, epochs=5)
+    config = TrainConfig(backbone="flow-hist" if weights is None else "clip-vit-b32", weights=weights, epochs=5)
     train(read_manifest(draw_dancers(folder / "dancers", drawn)), config).model.save(folder / "model")
     return folder / "model"
 

@@ -3,7 +3,7 @@
     python -m benchmarks.timeline [--videos 4] [--seconds 90] [--seed 0]
 
 Each long video has one dancer whom the model has never seen, on one stage, dancing moves of 2 to 12 seconds in a random order. Models
-learn from short videos of other dancers, by what moves (`motion`) and by true joints (`joints`). Printed are the timeline's defaults beside
+learn from short videos of other dancers, with `flow-hist` and with true joints (`joints`). Printed are the timeline's defaults beside
 the same scores read otherwise: each window by itself, and a median of five windows; and the baseline, the commonest move all the time. The
 speed is a share of that of decoding alone, every picture at the size that the model looks at.
 """
@@ -23,6 +23,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from benchmarks.tables import show
+from quickstep.backbones import Capabilities
 from quickstep.datasets.manifest import Manifest, read_manifest
 from quickstep.datasets.synthetic import DemoConfig, draw_dancers
 from quickstep.datasets.synthetic.scene import Dancer, Scene
@@ -75,7 +76,7 @@ def train_both(folder: Path, cache: Cache, seed: int) -> dict[str, Model]:
     config = DemoConfig(moves=MOVES, videos=12, dancers=12, seconds=3.0, clutter=0.0, seed=seed)
     listed = read_manifest(draw_dancers(folder / "short", config))
     posed = Manifest(tuple(replace(s, path=s.path.with_suffix(".npz"), extra={}) for s in listed.segments), listed.source)
-    made = {"motion": train(listed, TrainConfig(backbone="motion", seed=seed), cache=cache).model}
+    made = {"flow-hist": train(listed, TrainConfig(backbone="flow-hist", seed=seed), cache=cache).model}
     made["joints"] = train(posed, TrainConfig(backbone="joints", head="pose-trees", seed=seed), cache=cache).model
     return made
 
@@ -153,13 +154,14 @@ def main() -> None:
             show(f"{name}: {len(longs)} drawn videos, {sum(len(long.truth) for long in longs)} true spans", columns, rows)
         listed = read_manifest(folder / "short" / "dancers.csv")
         quick = train(listed, TrainConfig(epochs=1), backbone=Mean(), cache=cache).model
-        _speed({"mean colour, picture by picture": quick, "motion": models["motion"]}, longs[0], Path(place))
+        _speed({"mean colour, picture by picture": quick, "flow-hist": models["flow-hist"]}, longs[0], Path(place))
 
 
 class Mean:
     """A backbone that costs next to nothing, and looks at each picture by itself: what is left is the timeline's own work."""
 
-    name, revision, reads, license, width, batch, parallel = "mean", "1", "frames", "MIT", 3, 64, False
+    capabilities = Capabilities()
+    name, revision, license, width, batch = "mean", "1", "MIT", 3, 64
     view, unit = View(frames=8, size=224), (224, 224, 3)
     identity: ClassVar = {"name": "mean"}
 

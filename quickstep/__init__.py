@@ -1,7 +1,7 @@
 """quickstep recognizes moves in video, with the labels of whoever uses it.
 
 >>> import quickstep
->>> trained = quickstep.train("DANCES", quickstep.TrainConfig(backbone="motion"))  # doctest: +SKIP
+>>> trained = quickstep.train("DANCES", quickstep.TrainConfig(backbone="flow-hist"))  # doctest: +SKIP
 >>> trained.model.predict(["new.mp4"])  # doctest: +SKIP
 """
 

@@ -96,15 +96,15 @@ def _device() -> Finding:
 
 
 def _weights() -> Finding:
-    from quickstep.backbones import weights_at_hand
+    from quickstep.backbones import weights_available
 
-    if weights_at_hand("clip-vit-b32"):
+    if weights_available("clip-vit-b32"):
         return Finding("CLIP weights", "good", "clip-vit-b32 is on this machine")
     return Finding(
         "CLIP weights",
         "missing",
         "clip-vit-b32 is not on this machine",
-        "fetched on first use where a hub is reachable; else --weights FOLDER, or --backbone motion, which needs none",
+        "fetched on first use where a hub is reachable; else --weights FOLDER, or --backbone flow-hist, which needs none",
     )
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from quickstep.backbones import BackboneSpec
 from quickstep.backbones.checkpoints.hub_checkpoint import PUBLISHED
 from quickstep.evaluation import Report
 from quickstep.evaluation.rendering.model_card import About, model_card
 from quickstep.models.ensemble import AnyModel, Ensemble, load_model
-from quickstep.models.model import Facts, Model, Opening
+from quickstep.models.model import Facts, Model
 from quickstep.storage import hub
 from quickstep.storage.cache import Cache
 from quickstep.storage.model_folder import check_target
@@ -133,7 +134,7 @@ def _for_strangers(model: AnyModel) -> AnyModel:
 
 
 def _one_for_strangers(model: Model) -> Model:
-    return replace(model, manifest=None, history=None, facts=_free_of_names(model.facts), opening=_anywhere(model))
+    return replace(model, manifest=None, history=None, facts=_free_of_names(model.facts), spec=_anywhere(model))
 
 
 def _free_of_names(facts: Facts) -> Facts:
@@ -141,17 +142,17 @@ def _free_of_names(facts: Facts) -> Facts:
     return replace(facts, source=Path(facts.source).name, failures=failures, training=_at_home(facts.training))
 
 
-def _anywhere(model: Model) -> Opening:
+def _anywhere(model: Model) -> BackboneSpec:
     """How the backbone is opened on another machine: by its name on the hub, or from inside the folder."""
-    opening = model.opening
-    family, colon, _ = opening.name.partition(":")
-    if opening.inside:
-        return replace(opening, name=f"{family}:inside" if colon else family)
-    local = [part for part in (opening.weights, opening.name.partition(":")[2]) if part and Path(part).expanduser().is_absolute()]
+    spec = model.spec
+    family, colon, _ = spec.name.partition(":")
+    if spec.inside:
+        return replace(spec, name=f"{family}:inside" if colon else family)
+    local = [part for part in (spec.weights, spec.name.partition(":")[2]) if part and Path(part).expanduser().is_absolute()]
     if not local:
-        return opening
-    if opening.weights and opening.name in PUBLISHED:  # its weights' digests are in the record: others than these are refused
-        return replace(opening, weights=None)
+        return spec
+    if spec.weights and spec.name in PUBLISHED:  # its weights' digests are in the record: others than these are refused
+        return replace(spec, weights=None)
     raise ModelError(
         model.folder or "the model",
         f"its backbone's weights lie in {local[0]}, where nobody else finds them; train it on a checkpoint of the hub, or finetune it: "

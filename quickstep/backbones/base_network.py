@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.backbones.interface import Capabilities
+from quickstep.backbones.spec import BackboneSpec
 from quickstep.storage.cache import Cache
 from quickstep.types.config_fields import one_of
 from quickstep.types.registry import Entry, look_up
@@ -51,19 +53,17 @@ class Engine(Protocol):
 class Network(ABC):
     """A network, opened without loading it."""
 
-    reads = "frames"
-    parallel = False  # the network uses all cores by itself
+    capabilities: Capabilities
     exact = False  # whether pictures that come at another size are scaled to the last bit as Pillow does it
     name: str
     license: str
 
-    def __init__(self, name: str, *, precision: str, engine: str, cache: Cache | None) -> None:
-        one_of("precision", precision, ("auto", "fp32", "bf16"))
-        one_of("engine", engine, ENGINES)
-        self.name = name
-        self.engine = engine
-        self._asked_precision = precision
-        self.cache = cache or Cache()
+    def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
+        self.spec, self.name, self.cache = spec, spec.name, cache
+        self.engine = spec.engine or "torch"
+        self._asked_precision = spec.precision or "auto"
+        one_of("precision", self._asked_precision, ("auto", "fp32", "bf16"))
+        one_of("engine", self.engine, ENGINES)
         self._lock = threading.Lock()
 
     # -- what each kind of network says of itself --------------------------------------------------------------------------

@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from quickstep.backbones.base_network import Network
 from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
-from quickstep.backbones.image_encoders import FAMILIES, ImageTower
+from quickstep.backbones.image_encoders import FAMILIES, ImageEncoder
+from quickstep.backbones.interface import ClassifierLayer
 from quickstep.backbones.preprocessing import read_processor
+from quickstep.backbones.spec import BackboneSpec
 from quickstep.storage import hub
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, WeightsError
@@ -44,48 +43,33 @@ _KNOWN = {
 _FIELDS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "patch_size", "image_size")
 
 
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """What stands behind the tower: one linear layer over the mean of its vectors."""
-
-    weight: NDArray[np.float32]  # (D, C)
-    bias: NDArray[np.float32]  # (C,)
-
-
 def is_classifier(folder: Path) -> bool:
     """Whether a folder is such a classifier, by its files."""
     return (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file() and not (folder / "model.json").exists()
 
 
-class ClipClassifier(ImageTower):
+class ClipClassifier(ImageEncoder):
     """The tower of such a folder (`clip-classifier:FOLDER`); `weights` is a folder of CLIP, where the config names none that is here.
 
     A folder that `write` made, a plain checkpoint, opens as well.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        weights: str | Path | None = None,
-        output: str | None = None,
-        precision: str = "fp32",
-        engine: str = "torch",
-        cache: Cache | None = None,
-    ) -> None:
-        named = Path(name.partition(":")[2]).expanduser()
-        given = Path(weights).expanduser() if weights is not None else None
-        if given is not None and _is_tower(given):
-            super().__init__(name, weights=weights, output="pooled", precision=precision, engine=engine, cache=cache)
+    def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
+        spec = replace(spec, precision=spec.precision or "fp32")
+        named = Path(spec.name.partition(":")[2]).expanduser()
+        given = Path(spec.weights).expanduser() if spec.weights is not None else None
+        self.encoder_only = given is not None and _is_tower(given)
+        if self.encoder_only:
+            super().__init__(replace(spec, embedding="pooled"), cache)
             return
-        if output not in (None, "pooled"):
-            raise ConfigError("embedding", f"a CLIP classifier looks with the pooled output, not {output!r}")
-        Network.__init__(self, name, precision=precision, engine=engine, cache=cache)
+        if spec.embedding not in (None, "pooled"):
+            raise ConfigError("embedding", f"a CLIP classifier has the pooled embedding, not {spec.embedding!r}")
+        Network.__init__(self, spec, cache)
         self._reading = threading.Lock()
         self.folder = given if given is not None and is_classifier(given) else named
         self._base = given if given is not None and given != self.folder else None
         self.said = _config(self.folder)
-        self.family, self.output = FAMILIES["clip_vision_model"], "pooled"
+        self.family, self.embedding = FAMILIES["clip_vision_model"], "pooled"
         self.checkpoint = self._checkpoint()
         self.license = self.checkpoint.license
         self.processor = read_processor(self.checkpoint.processor, str(self.folder), frames=_whole(self.said, "max_frames", _FRAMES))
@@ -95,12 +79,11 @@ class ClipClassifier(ImageTower):
         """The names of the classes, in the order of the layer; () where the config has none."""
         return next((names for key in (*_LABELS, "id2label", "label2id") if (names := _names(self.said.get(key)))), ())
 
-    @cached_property
-    def layer(self) -> Layer:
-        """The linear layer of the folder."""
+    def classifier_layer(self) -> ClassifierLayer | None:
+        """The linear layer of the folder, over the mean of the vectors; None where only the encoder is left."""
         from quickstep.backbones.checkpoints.clip_classifier_file import layer_of
 
-        return Layer(*layer_of(self._state))
+        return ClassifierLayer(*layer_of(self._state), self.labels or None) if not self.encoder_only else None
 
     @cached_property
     def _state(self) -> dict[str, Any]:
@@ -110,7 +93,7 @@ class ClipClassifier(ImageTower):
 
     def load(self) -> torch.nn.Module:
         """The image tower, in fp32 on the CPU."""
-        if not is_classifier(getattr(self, "folder", Path())):
+        if self.encoder_only:
             return super().load()
         from quickstep.backbones.checkpoints.clip_classifier_file import load_tower
         from quickstep.backbones.image_network import Prepared, Tower

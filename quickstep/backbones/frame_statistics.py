@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.backbones.interface import Capabilities
 from quickstep.types.signals import Features, Frames
 from quickstep.types.view import View
 
@@ -25,13 +26,12 @@ DIRECTIONS = 8  # of half a turn: an edge has no front
 class Still:
     """The backbone of pictures that needs no download; frames do not influence each other."""
 
+    capabilities = Capabilities(parallel=True)
     name = "still"
     revision = "1"
-    reads = "frames"
     license = "Apache-2.0"
     view = View(frames=1, size=SIZE, fit="stretch", resample="area")
     batch = 64
-    parallel = True
     width = COLOURS**3 + 3 * LAYOUT**2 + DIRECTIONS * sum(cells**2 for cells in CELLS)
 
     @property

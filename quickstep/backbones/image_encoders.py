@@ -6,7 +6,7 @@ Decides which checkpoint's which output it is, and whether words stand beside it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
+from quickstep.backbones.interface import Capabilities
 from quickstep.backbones.preprocessing import Processor, read_processor
-from quickstep.backbones.pretrained_network import Pretrained, check_size
+from quickstep.backbones.pretrained_network import SETTINGS, Pretrained, check_size
+from quickstep.backbones.spec import BackboneSpec
 from quickstep.storage.cache import Cache
 from quickstep.types.config_fields import one_of
 from quickstep.types.errors import WeightsError
@@ -54,22 +56,16 @@ _DEFAULTS = {"hidden_size": 768, "projection_dim": 512, "image_size": 224}
 _DINOV3_WIDTH = 384
 
 
-class ImageTower(Pretrained):
-    """The image tower of a published checkpoint: `clip-vit-b32`, or `hf-image:NAME_OR_FOLDER`; with its text side, where it has one."""
+class ImageEncoder(Pretrained):
+    """The image tower of a published checkpoint: `clip-vit-b32`, or `hf-image:NAME_OR_FOLDER`; with its text encoder, where it has one."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        weights: str | Path | None = None,
-        output: str | None = None,
-        precision: str = "auto",
-        engine: str = "torch",
-        cache: Cache | None = None,
-    ) -> None:
-        super().__init__(name, weights, precision=precision, engine=engine, cache=cache)
+    capabilities = Capabilities(embeds_text=True, trainable=True, frame_by_frame=True, settings=SETTINGS)
+
+    def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
+        super().__init__(spec, cache)
         self.family = _family(self.checkpoint)
-        self.output = _output(self.checkpoint, self.family, output)
+        self.embedding = _embedding(self.checkpoint, self.family, spec.embedding)
+        self.capabilities = replace(self.capabilities, embeds_text=self.text_kind is not None)
         self.processor = read_processor(self.checkpoint.processor, self.checkpoint.source)
         _check_size(self.checkpoint, self.family, self.processor)
 
@@ -81,7 +77,7 @@ class ImageTower(Pretrained):
     @property
     def width(self) -> int:
         """D: how many numbers a vector has."""
-        return _width(self.checkpoint, self.family, self.output)
+        return _width(self.checkpoint, self.family, self.embedding)
 
     @property
     def inner_width(self) -> int:
@@ -96,7 +92,7 @@ class ImageTower(Pretrained):
     @cached_property
     def text_kind(self) -> str | None:
         """The class of transformers that reads sentences; None for DINO, for half a checkpoint, and for CLIP's vector before projection."""
-        return _reader(self.checkpoint, self.family, self.output)
+        return _reader(self.checkpoint, self.family, self.embedding)
 
     def load(self) -> torch.nn.Module:
         """The image tower, in fp32 on the CPU."""
@@ -111,7 +107,7 @@ class ImageTower(Pretrained):
         return settle_positions(self.load(), self.view.size)
 
     def write(self, module: torch.nn.Module, folder: Path) -> None:
-        """A tower's weights as a checkpoint folder that opens again with equal output; without the text side, which they left behind."""
+        """A tower's weights as a checkpoint folder that opens again with equal output; without the text encoder, which they left behind."""
         from quickstep.backbones.image_network import write_tower  # imports torch and transformers
 
         write_tower(self, module, folder)
@@ -141,7 +137,7 @@ def _tower_config(checkpoint: Checkpoint, family: Family) -> dict[str, Any]:
     return {**_DEFAULTS, **(checkpoint.half("vision_config") if family.nested else checkpoint.config)}
 
 
-def _output(checkpoint: Checkpoint, family: Family, asked: str | None) -> str:
+def _embedding(checkpoint: Checkpoint, family: Family, asked: str | None) -> str:
     """What was asked for, or the projected vector where the checkpoint has one."""
     if asked is not None:
         one_of("embedding", asked, ("projected", "pooled"))
@@ -159,7 +155,7 @@ def _output(checkpoint: Checkpoint, family: Family, asked: str | None) -> str:
 
 
 def _reader(checkpoint: Checkpoint, family: Family, output: str) -> str | None:
-    """The class that reads, where the checkpoint holds a text side whose vectors stand beside those of this output."""
+    """The class that reads, where the checkpoint holds a text encoder whose vectors stand beside those of this output."""
     reader = family.reader
     if reader is None or (reader == "CLIPModel" and output == "pooled"):
         return None

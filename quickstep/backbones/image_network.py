@@ -10,7 +10,7 @@ import torch
 from quickstep.backbones.checkpoints.strict_loading import load_config, load_network, write_network
 
 if TYPE_CHECKING:
-    from quickstep.backbones.image_encoders import ImageTower
+    from quickstep.backbones.image_encoders import ImageEncoder
 
 # What a checkpoint may hold besides its image tower: the other half, and the heads of other tasks.
 _OTHER_PARTS = ("text_model.", "text_projection.", "logit_scale", "logit_bias", "classifier.")
@@ -45,9 +45,9 @@ class Tower(torch.nn.Module):
         return vectors.float()
 
 
-def load_tower(backbone: ImageTower) -> Tower:
+def load_tower(backbone: ImageEncoder) -> Tower:
     """The backbone's network in fp32 on the CPU; weights that are missing, left over or of another shape are refused."""
-    projected = backbone.output == "projected" and backbone.family.projected is not None
+    projected = backbone.embedding == "projected" and backbone.family.projected is not None
     name = str(backbone.family.projected if projected else backbone.family.pooled)
     besides = _OTHER_PARTS if projected else (*_OTHER_PARTS, "visual_projection.")
     network = load_network(backbone.checkpoint, name, config=_config(backbone), besides=besides)
@@ -55,7 +55,7 @@ def load_tower(backbone: ImageTower) -> Tower:
     return Tower(Prepared(backbone.processor.slope, backbone.processor.offset), network, field).eval().requires_grad_(False)
 
 
-def write_tower(backbone: ImageTower, tower: Any, folder: Path) -> None:
+def write_tower(backbone: ImageEncoder, tower: Any, folder: Path) -> None:
     """The tower's weights as a checkpoint folder of an image tower."""
     write_network(tower.network, folder, backbone.checkpoint, license=backbone.license)
 
@@ -88,7 +88,7 @@ class _Settled(torch.nn.Module):
         return self.table
 
 
-def _config(backbone: ImageTower) -> Any:
+def _config(backbone: ImageEncoder) -> Any:
     """The image tower's own config; the width of a projection stands beside it in the config of both towers."""
     config = load_config(backbone.checkpoint)
     if not backbone.family.nested:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.backbones.interface import Capabilities
+from quickstep.backbones.spec import BackboneSpec
 from quickstep.signals.poses import open_estimator
 from quickstep.signals.poses.config import VIDEOS, PoseConfig
 from quickstep.signals.poses.resampling import body_centre, body_length
@@ -30,30 +31,21 @@ FARTHEST = 20.0  # body lengths; what lies beyond is a wrong sighting, and would
 class Joints:
     """Joints (T, K, C): x, y[, z] in body lengths from the median middle of the body, and their score.
 
-    `options` are the fields of PoseConfig that were set; the skeleton stands in them as a name or as JSON text.
+    `spec.poses` holds the fields of PoseConfig that were set; the skeleton is a name or JSON text.
     """
 
+    capabilities = Capabilities(reads="poses", gives_joints=True, parallel=True, settings=("weights", "poses"))
     license = "none: it has no weights"
-    reads = "poses"
-    gives_joints = True
     revision = "1"
     batch = 1
-    parallel = True
     view = View(frames=MOMENTS)
 
-    def __init__(
-        self,
-        name: str = "joints",
-        *,
-        weights: str | Path | None = None,
-        options: Mapping[str, Any] | None = None,
-        cache: Cache | None = None,
-    ) -> None:
-        self.name, self._cache = name, cache
-        self.config = PoseConfig.from_options(options or {})
-        self.videos = bool((options or {}).get(VIDEOS))
-        if weights is not None:
-            self.config = replace(self.config, pose_model=str(weights))
+    def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
+        self.spec, self.name, self._cache = spec, spec.name, cache
+        self.config = PoseConfig.from_options(spec.poses)
+        self.videos = bool(spec.poses.get(VIDEOS))
+        if spec.weights is not None:
+            self.config = replace(self.config, pose_model=spec.weights)
 
     @cached_property
     def skeleton(self) -> Skeleton:
@@ -66,15 +58,6 @@ class Joints:
     def width(self) -> int:
         """K * C: how many numbers a moment has."""
         return len(self.skeleton) * (self.skeleton.dimensions + 1)
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """What opens it again as it is."""
-        return self.config.to_options() | ({VIDEOS: True} if self.videos else {})
-
-    def with_options(self, options: Mapping[str, Any]) -> Joints:
-        """The same with other settings."""
-        return Joints(self.name, options=options, cache=self._cache)
 
     @cached_property
     def identity(self) -> Mapping[str, Any]:

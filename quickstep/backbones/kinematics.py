@@ -8,7 +8,7 @@ or a zero that nobody measured.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ import numpy as np
 from quickstep.backbones.joints import Joints
 from quickstep.signals.poses.kinematics import MEASURES_VERSION, NAMES, NUMBERS, KinematicsConfig, measure
 from quickstep.signals.poses.kinematics.quantities import FAMILIES
-from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, QuickstepError
 from quickstep.types.signals import Features, Poses
 from quickstep.types.skeleton import convert
@@ -26,11 +25,10 @@ WINDOW, HOP, FPS = 2.0, 1.0, 25.0
 USUAL = np.array([number.usual for number in NUMBERS])
 
 
-class MotionNumbers(Joints):
+class Kinematics(Joints):
     """Numbers (T, 2 * N), one row a window of two seconds every second. `options` are those of the joints backbone."""
 
-    gives_joints = False
-    as_found = True  # it wants the poses at their own times: between two of them nothing is to be guessed
+    capabilities = replace(Joints.capabilities, gives_joints=False, resamples_poses=False, names_features=True, restricts_views=True)
     view = View(frames=int(WINDOW * FPS), fps=FPS, windows=None, stride=HOP)
     # What each number is, which columns hold it with its flag, and which numbers say much the same.
     meanings: Mapping[str, str] = {number.name: f"{number.about} ({number.unit})" for number in NUMBERS}
@@ -38,28 +36,14 @@ class MotionNumbers(Joints):
     families: Mapping[str, tuple[str, ...]] = FAMILIES
     names: tuple[str, ...] = (*NAMES, *(f"{name} is known" for name in NAMES))
 
-    def __init__(
-        self,
-        name: str = "motion-numbers",
-        *,
-        weights: str | Path | None = None,
-        options: Mapping[str, Any] | None = None,
-        cache: Cache | None = None,
-    ) -> None:
-        super().__init__(name, weights=weights, options=options, cache=cache)
-
     @property
     def width(self) -> int:
         """D: how many numbers a window has, flags included."""
         return len(self.names)
 
-    def with_options(self, options: Mapping[str, Any]) -> MotionNumbers:
-        """The same with other settings."""
-        return MotionNumbers(self.name, options=options, cache=self._cache)
-
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Everything that decides its values."""
+        """Everything that decides its values, under its name in version 0.1: features and models that were made then stay valid."""
         return {**super().identity, "name": "motion-numbers", "measures": MEASURES_VERSION, "window": [WINDOW, HOP]}
 
     def check_view(self, view: View) -> None:

@@ -9,13 +9,15 @@ import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quickstep.backbones.base_network import VERSION, Network, Vectors, short_hash
 from quickstep.backbones.checkpoints.hub_checkpoint import PUBLISHED, Checkpoint, find_checkpoint
+from quickstep.backbones.interface import PROMPTED, ClassifierLayer
 from quickstep.backbones.parameter_groups import blocks_of
 from quickstep.backbones.preprocessing import Processor
+from quickstep.backbones.registry import no_text_encoder
+from quickstep.backbones.spec import BackboneSpec
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import WeightsError
 from quickstep.types.signals import Matching
@@ -25,29 +27,31 @@ if TYPE_CHECKING:
 
     from quickstep.backbones.text_encoders import TextSide
 
+SETTINGS = ("weights", "embedding", "precision", "engine")  # the fields of a BackboneSpec that these networks take
 TEXT_VERSION = 1  # of our preparation of sentences: counts up when it changes the values
 
 
 class Pretrained(Network):
     """A network of a published checkpoint, opened without loading it."""
 
-    output: str
+    embedding: str
+    templates: tuple[str, ...] = ()  # that labels are put into
     processor: Processor
 
-    def __init__(self, name: str, weights: str | Path | None, *, precision: str, engine: str, cache: Cache | None) -> None:
-        super().__init__(name, precision=precision, engine=engine, cache=cache)
+    def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
+        super().__init__(spec, cache)
         self._reading = threading.Lock()
-        published = PUBLISHED.get(name)
-        if weights is None and published is not None:
+        published = PUBLISHED.get(spec.name)
+        if spec.weights is None and published is not None:
             self.checkpoint = find_checkpoint(published.repository, revision=published.revision)
         else:
-            self.checkpoint = find_checkpoint(weights or name.partition(":")[2])
+            self.checkpoint = find_checkpoint(spec.weights or spec.name.partition(":")[2])
         self.license = published.license if published else self.checkpoint.license
 
     @property
     @abstractmethod
     def text_kind(self) -> str | None:
-        """The class of transformers that reads sentences too; None where there is no text side to what it gives."""
+        """The class of transformers that reads sentences too; None where there is no text encoder to what it gives."""
 
     def blocks(self, module: torch.nn.Module) -> list[list[str]]:
         """The names of the module's parameters, grouped from the input to the output: embeddings, each layer, what stands above."""
@@ -68,16 +72,15 @@ class Pretrained(Network):
             "weights": self.checkpoint.digests(self.cache),
             "config": short_hash(self.checkpoint.config),
             "picture": short_hash(prepared),
-            "output": self.output,
+            "output": self.embedding,
             "version": VERSION,
         }
 
-    # -- words -------------------------------------------------------------------------------------------------------------
+    def classifier_layer(self) -> ClassifierLayer | None:
+        """Return None: image encoders are published without a classifier."""
+        return None
 
-    @property
-    def has_text(self) -> bool:
-        """Whether its vectors have those of words beside them; known without loading the network."""
-        return self.text_kind is not None
+    # -- words -------------------------------------------------------------------------------------------------------------
 
     def embed_text(self, words: Sequence[str]) -> Vectors:
         """One vector a sentence, (N, D), as the network gives it, not normalised.
@@ -102,15 +105,14 @@ class Pretrained(Network):
     def matching(self) -> Matching:
         """How the network itself holds words against what it sees."""
         with self._reading:
-            return self._text.matching(prompting=self.output == "prompted")
+            return self._text.matching(prompting=self.embedding == PROMPTED)
 
     @cached_property
     def _text(self) -> TextSide:
-        from quickstep.backbones import without_words
         from quickstep.backbones.text_encoders import TextSide  # imports torch
 
         if self.text_kind is None:
-            raise without_words(self.name)
+            raise no_text_encoder(self.name)
         assert self.description  # reads every weight file once
         return TextSide(self.checkpoint, self.text_kind)
 

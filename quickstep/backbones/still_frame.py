@@ -6,11 +6,12 @@ For the baseline that asks how far one frame goes. Knows no network.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 
-from quickstep.backbones import Backbone, check_view
+from quickstep.backbones.interface import Backbone, Capabilities, check_view
 from quickstep.types.errors import ConfigError
 from quickstep.types.signals import Features, Frames
 from quickstep.types.view import View
@@ -29,6 +30,11 @@ class Standing:
     def identity(self) -> dict[str, Any]:
         """The backbone's, and that nothing moves."""
         return {**self._backbone.identity, "standing": True}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The backbone's, for views of one frame."""
+        return replace(self._backbone.capabilities, restricts_views=True)
 
     def check_view(self, view: View) -> None:
         """Takes windows of one frame."""

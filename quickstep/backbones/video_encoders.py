@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import safe_open
 
 from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
+from quickstep.backbones.interface import Capabilities, ClassifierLayer
 from quickstep.backbones.parameter_groups import blocks_of
 from quickstep.backbones.preprocessing import read_processor
-from quickstep.backbones.pretrained_network import Pretrained, check_size
+from quickstep.backbones.pretrained_network import SETTINGS, Pretrained, check_size
+from quickstep.backbones.spec import BackboneSpec
 from quickstep.storage.cache import Cache
 from quickstep.types.config_fields import one_of
 from quickstep.types.errors import ConfigError, WeightsError
@@ -73,27 +76,19 @@ FAMILIES = {
 }
 
 
-class VideoTower(Pretrained):
+class VideoEncoder(Pretrained):
     """A network of video of transformers: `hf-video:NAME_OR_FOLDER`."""
 
+    capabilities = Capabilities(trainable=True, restricts_views=True, settings=SETTINGS)
     exact = True
-    output = "pooled"
+    embedding = "pooled"
     text_kind = None
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        weights: str | Path | None = None,
-        output: str | None = None,
-        precision: str = "auto",
-        engine: str = "torch",
-        cache: Cache | None = None,
-    ) -> None:
-        one_of("embedding", output or "pooled", ("pooled",))
-        super().__init__(name, weights, precision=precision, engine=engine, cache=cache)
+    def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
+        one_of("embedding", spec.embedding or "pooled", ("pooled",))
+        super().__init__(spec, cache)
         self.family = _family(self.checkpoint)
-        if engine == "openvino" and self.family.trunk == "timesformer":
+        if self.engine == "openvino" and self.family.trunk == "timesformer":
             raise ConfigError("engine", "OpenVINO does not give TimeSformer's own vectors (they are some per cent off): leave it out")
         self.frames = _number(self.checkpoint, *self.family.frames)
         self.processor = read_processor(self.checkpoint.processor, self.checkpoint.source, frames=self.frames)
@@ -139,6 +134,18 @@ class VideoTower(Pretrained):
         from quickstep.backbones.video_network import write_video_network  # imports torch and transformers
 
         write_video_network(self, module, folder)
+
+    def classifier_layer(self) -> ClassifierLayer | None:
+        """The layer of a checkpoint that classifies."""
+        tensors: dict[str, Any] = {}
+        for file in self.checkpoint.weights if self.classifies else ():
+            if file.suffix == ".safetensors":
+                with safe_open(file, framework="pt") as opened:
+                    names = [name for name in opened.keys() if name in ("classifier.weight", "classifier.bias")]  # noqa: SIM118
+                    tensors |= {name: opened.get_tensor(name).float().numpy() for name in names}
+        if len(tensors) < 2:
+            return None
+        return ClassifierLayer(tensors["classifier.weight"].T, tensors["classifier.bias"], self.checkpoint.labels)
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
         """One vector a window, at the middle of its time."""

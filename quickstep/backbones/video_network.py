@@ -11,7 +11,7 @@ from quickstep.backbones.checkpoints.strict_loading import load_network, write_n
 from quickstep.backbones.image_network import Prepared
 
 if TYPE_CHECKING:
-    from quickstep.backbones.video_encoders import VideoTower
+    from quickstep.backbones.video_encoders import VideoEncoder
 
 
 class VideoNetwork(torch.nn.Module):
@@ -33,19 +33,19 @@ class VideoNetwork(torch.nn.Module):
         return vectors
 
 
-def load_video_network(backbone: VideoTower) -> VideoNetwork:
+def load_video_network(backbone: VideoEncoder) -> VideoNetwork:
     """The backbone's network in fp32 on the CPU; weights that are missing, left over or of another shape are refused."""
     return _pooled(backbone, _loaded(backbone)).eval().requires_grad_(False)
 
 
-def write_video_network(backbone: VideoTower, module: Any, folder: Path) -> None:
+def write_video_network(backbone: VideoEncoder, module: Any, folder: Path) -> None:
     """The whole checkpoint, with the module's weights where it sees."""
     network = _loaded(backbone)
     _pooled(backbone, network).load_state_dict(module.state_dict())  # fills the very tensors of `network`
     write_network(network, folder, backbone.checkpoint, license=backbone.license)
 
 
-def _loaded(backbone: VideoTower) -> Any:
+def _loaded(backbone: VideoEncoder) -> Any:
     family = backbone.family
     if backbone.classifies:
         return load_network(backbone.checkpoint, family.classifier, unused=family.unused)
@@ -53,7 +53,7 @@ def _loaded(backbone: VideoTower) -> Any:
     return load_network(backbone.checkpoint, family.bare, besides=family.besides, unused=family.unused, more=more)
 
 
-def _pooled(backbone: VideoTower, network: Any) -> VideoNetwork:
+def _pooled(backbone: VideoEncoder, network: Any) -> VideoNetwork:
     """What sees of a network of transformers, pooled as its own classifier pools."""
     family = backbone.family
     trunk = getattr(network, family.trunk) if backbone.classifies else network

@@ -1,6 +1,6 @@
 """XClip: pretrained networks that see a whole window of frames at once and hold it against words; one vector a window. Knows no torch.
 
-X-CLIP lets the video rewrite the words before they are held against it. With `output="prompted"` its features carry what does the
+X-CLIP lets the video rewrite the words before they are held against it. With `embedding="prompted"` its features carry what does the
 rewriting: the video's vector, then the parts of the picture, (1 + P, D) a window; `matching.prompting` carries how. Otherwise vectors and
 words are held against each other as they are, which is quicker and less than the network can do.
 """
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
+from quickstep.backbones.interface import PROMPTED, Capabilities
 from quickstep.backbones.parameter_groups import blocks_of
 from quickstep.backbones.preprocessing import read_processor
-from quickstep.backbones.pretrained_network import Pretrained, check_size
+from quickstep.backbones.pretrained_network import SETTINGS, Pretrained, check_size
+from quickstep.backbones.spec import BackboneSpec
 from quickstep.storage.cache import Cache
 from quickstep.types.config_fields import one_of
 from quickstep.types.errors import ConfigError, WeightsError
@@ -34,23 +36,14 @@ _PROJECTION = 512
 class XClip(Pretrained):
     """An X-CLIP checkpoint: `xclip-b32`, or `hf-xclip:NAME_OR_FOLDER`."""
 
+    capabilities = Capabilities(embeds_text=True, trainable=True, prompts_by_video=True, restricts_views=True, settings=SETTINGS)
     exact = True
-    prompted_output = "prompted"  # the output with what rewrites words beside the video's vector
-    templates = ("{}",)  # it was taught with bare labels
+    templates = ("{}",)  # it was trained with bare labels
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        weights: str | Path | None = None,
-        output: str | None = None,
-        precision: str = "auto",
-        engine: str = "torch",
-        cache: Cache | None = None,
-    ) -> None:
-        one_of("embedding", output or "projected", ("projected", "prompted"))
-        super().__init__(name, weights, precision=precision, engine=engine, cache=cache)
-        self.output = output or "projected"
+    def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
+        self.embedding = spec.embedding or "projected"
+        one_of("embedding", self.embedding, ("projected", PROMPTED))
+        super().__init__(spec, cache)
         self._vision = _vision(self.checkpoint)
         self.processor = read_processor(self.checkpoint.processor, self.checkpoint.source, frames=self._vision["num_frames"])
         check_size(self.checkpoint, self.processor, self._vision["image_size"])
@@ -106,7 +99,7 @@ class XClip(Pretrained):
         for frames in batch:
             self._check_frames(len(frames))
         vectors = self.vectors(self.prepared(frames) for frames in batch)
-        values = [row[None].copy() for some in vectors for row in (some if self.output == "prompted" else some[:, 0])]
+        values = [row[None].copy() for some in vectors for row in (some if self.embedding == PROMPTED else some[:, 0])]
         return [Features(value, np.array([(frames.times[0] + frames.times[-1]) / 2])) for value, frames in zip(values, batch, strict=True)]
 
     def _check_frames(self, count: int) -> None:

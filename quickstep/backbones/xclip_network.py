@@ -9,6 +9,7 @@ import torch
 
 from quickstep.backbones.checkpoints.strict_loading import copy_tokenizer, load_network, write_network
 from quickstep.backbones.image_network import Prepared
+from quickstep.backbones.interface import PROMPTED
 
 if TYPE_CHECKING:
     from quickstep.backbones.xclip import XClip
@@ -46,7 +47,7 @@ def load_window_tower(backbone: XClip) -> WindowTower:
     """The backbone's network in fp32 on the CPU; weights that are missing, left over or of another shape are refused."""
     network = load_network(backbone.checkpoint, backbone.text_kind)
     prepared = Prepared(backbone.processor.slope, backbone.processor.offset)
-    return WindowTower(prepared, network, parts=backbone.output == "prompted").eval().requires_grad_(False)
+    return WindowTower(prepared, network, parts=backbone.embedding == PROMPTED).eval().requires_grad_(False)
 
 
 def write_window_tower(backbone: XClip, tower: Any, folder: Path) -> None:

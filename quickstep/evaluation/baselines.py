@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.backbones import Backbone, open_backbone, reads_words
+from quickstep.backbones import Backbone, embeds_text, reads_poses
 from quickstep.backbones.frame_statistics import Still
 from quickstep.backbones.still_frame import on_one_frame
 from quickstep.datasets.audit.metadata_shortcuts import MetadataClassifier, Shortcut, cached_video_info, describe, find_shortcut
@@ -24,7 +24,7 @@ from quickstep.evaluation.report import Baseline
 from quickstep.heads import Examples, FitConfig, Head, open_head
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Model
-from quickstep.models.pose_input import all_poses, reads_poses
+from quickstep.models.pose_input import all_poses
 from quickstep.models.text_features import texts_of
 from quickstep.storage.cache import Cache
 from quickstep.types.confidence_intervals import difference, share
@@ -150,7 +150,7 @@ def still_of(model: Model) -> str:
 def middle_pose(model: Model, task: Task, *, cache: Cache, progress: Progress = silent) -> Answers:
     """A linear head over one pose: most heads that read joints need a movement."""
     assert reads_poses(model.backbone)
-    joints = open_backbone("joints", poses=model.backbone.options, cache=cache)
+    joints = replace(model.backbone.spec, name="joints").open(cache)
     looked = _Looker(model, task, cache, progress).look(joints, View(frames=1))
     return Answers(looked.said, "the pose in the middle of each segment, nothing else")
 
@@ -199,7 +199,7 @@ class _Looker:
 
     def _head(self, backbone: Backbone) -> Head:
         """The model's kind of head; a linear one where its own reads words and the backbone does not, or where there is one pose."""
-        blind = self.model.head.capabilities.reads_texts and not reads_words(backbone)
+        blind = self.model.head.capabilities.reads_texts and not embeds_text(backbone)
         if blind or reads_poses(backbone):
             return open_head("linear")
         kind: Any = type(self.model.head)
@@ -208,7 +208,7 @@ class _Looker:
 
     def _texts(self, backbone: Backbone) -> Texts | None:
         words = self.model.facts.words
-        if not words or not reads_words(backbone):
+        if not words or not embeds_text(backbone):
             return None
         return texts_of(backbone, ClassPrompts(self.model.labels, tuple(words[label] for label in self.model.labels)), cache=self.cache)
 

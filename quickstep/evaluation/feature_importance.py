@@ -6,11 +6,12 @@ what the number is worth to it. Numbers that say much the same are exchanged tog
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.backbones import names_features
 from quickstep.datasets.manifest import group_of
 from quickstep.evaluation.report import Deciding
 from quickstep.models.feature_extraction import extract
@@ -30,25 +31,23 @@ def decided(
     model: Model, predictions: Sequence[Prediction], *, cache: Cache, progress: Progress = silent, seed: int = 0
 ) -> tuple[Deciding, ...]:
     """What the model loses without each number and each family of them; nothing where the backbone's numbers have no names."""
-    columns: Mapping[str, tuple[int, ...]] | None = getattr(model.backbone, "columns", None)
-    if columns is None or len(predictions) < FEWEST:
+    backbone = model.backbone
+    if not names_features(backbone) or len(predictions) < FEWEST:
         return ()
     rng = np.random.default_rng(seed)
     chosen = sorted(rng.choice(len(predictions), min(MOST, len(predictions)), replace=False).tolist())
     segments = [predictions[place].segment for place in chosen]
     found = extract(segments, model.backbone, view=model.view, cache=cache).features
     trial = _Trial(model, [found[segment] for segment in segments], np.array([model.labels.index(str(s.label)) for s in segments]))
-    families: Mapping[str, tuple[str, ...]] = getattr(model.backbone, "families", {})
-    meanings: Mapping[str, str] = getattr(model.backbone, "meanings", {})
-    questions = [(name, members) for name, members in families.items()] + [(name, ()) for name in columns]
+    questions = [*backbone.families.items(), *((name, ()) for name in backbone.columns)]
     rounds = int(np.clip(ANSWERS // (len(questions) * len(segments)), *ROUNDS))
     groups = [group_of(segment) for segment in segments]
     made = []
     for number, (name, members) in enumerate(questions):
         progress("numbers", number, len(questions))
-        exchanged = [column for member in members or (name,) for column in columns[member]]
+        exchanged = [column for member in members or (name,) for column in backbone.columns[member]]
         lost = trial.lost(exchanged, rounds=rounds, rng=rng)
-        made.append(Deciding(name, meanings.get(name, ""), _interval(lost, groups, seed=seed), tuple(members)))
+        made.append(Deciding(name, backbone.meanings.get(name, ""), _interval(lost, groups, seed=seed), tuple(members)))
     progress("numbers", len(questions), len(questions))
     return tuple(made)
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quickstep.types.config_fields import at_least, between, setting
 from quickstep.types.errors import ConfigError
+
+if TYPE_CHECKING:
+    from quickstep.backbones import BackboneSpec
 
 USUAL_BACKBONE = "clip-vit-b32"
 USUAL_WINDOW = 4.0  # seconds
@@ -26,6 +30,14 @@ class IndexConfig:
     pace: float | None = setting(None, "frames read per second, by a backbone for single frames (default in a new library: 2)")
     model: Path | None = setting(None, "a model that labels each window")
     metadata: Path | None = setting(None, "a csv with the column path and any others, which become columns of the library")
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """Which backbone a new library is made with."""
+        from quickstep.backbones import BackboneSpec  # which imports NumPy: help texts need none
+
+        name = self.backbone or USUAL_BACKBONE
+        return BackboneSpec.named(name, weights=self.weights, precision=self.precision, engine=self.engine)
 
     def __post_init__(self) -> None:
         if self.window is not None:

@@ -15,15 +15,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from quickstep.backbones import Backbone, open_backbone
+from quickstep.backbones import Backbone, BackboneSpec
 from quickstep.datasets.inputs import Inputs, gather
 from quickstep.library import row_writer
 from quickstep.library.ann_index import ensure_index
-from quickstep.library.config import USUAL_BACKBONE, USUAL_PACE, USUAL_WINDOW, IndexConfig
+from quickstep.library.config import USUAL_PACE, USUAL_WINDOW, IndexConfig
 from quickstep.library.row_writer import RowWriter, VideoRecord, full_path, videos_of
 from quickstep.library.table import LOCK_SLOTS, Card, Library, check_same_backbone, exists, lock, normalize_uri
 from quickstep.library.windows import window_grid
-from quickstep.models.model import Model, Opening
+from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
 from quickstep.types.errors import ConfigError, QuickstepError
@@ -165,19 +165,19 @@ def _open_or_create(
         library = uri if isinstance(uri, Library) else Library.open(uri)
         _check_settings(library.card, config)
         if backbone is None:
-            same = config.backbone in (None, library.card.opening.name)
-            backbone = library.backbone(weights=config.weights, cache=cache) if same else _open_backbone(config, cache)
+            same = config.backbone is None or config.spec.name == library.card.backbone.name
+            backbone = library.backbone(weights=config.weights, cache=cache) if same else config.spec.open(cache)
         check_same_backbone(library, backbone)
         return library, backbone
-    opening = _opening(config, backbone)
-    backbone = backbone or _open_backbone(config, cache)
+    spec = config.spec if backbone is None else BackboneSpec.of(backbone)
+    backbone = backbone or spec.open(cache)
     window = config.window or USUAL_WINDOW
     stride = config.stride or window / 2
     if stride > window:
         raise ConfigError("stride", f"at most the window ({window:g} s), or parts of the video are skipped; not {stride:g}")
     grid = window_grid(backbone, window=window, stride=stride, fps=config.pace or USUAL_PACE)
     card = Card(
-        opening=opening,
+        backbone=spec,
         identity=dict(to_plain(dict(backbone.identity))),
         width=backbone.width,
         window=window,
@@ -197,18 +197,6 @@ def _own_version() -> str:
         return version("quickstep")
     except PackageNotFoundError:  # run from a folder of source files
         return ""
-
-
-def _open_backbone(config: IndexConfig, cache: Cache) -> Backbone:
-    name = config.backbone or USUAL_BACKBONE
-    return open_backbone(name, weights=config.weights, precision=config.precision, engine=config.engine, cache=cache)
-
-
-def _opening(config: IndexConfig, backbone: Backbone | None) -> Opening:
-    if backbone is not None:  # an instance is opened again by its class
-        return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
-    weights = str(Path(config.weights).absolute()) if config.weights and Path(config.weights).exists() else config.weights
-    return Opening(config.backbone or USUAL_BACKBONE, weights, None, config.precision, config.engine)
 
 
 def _check_settings(card: Card, config: IndexConfig) -> None:

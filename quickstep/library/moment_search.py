@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from quickstep.backbones import Backbone, with_words
+from quickstep.backbones import Backbone, require_text
 from quickstep.library.ann_index import DISTANCE, nearest
 from quickstep.library.config import SearchConfig
 from quickstep.library.match_threshold import DIGITS, Threshold, example_threshold, median_score, text_threshold
@@ -121,7 +121,7 @@ def text_query(library: Library, words: str, backbone: Backbone, where: str, cac
     text = " ".join(words.split())
     if not text:
         raise QuickstepError("the text to search for is empty; write one, or search by an example or a label")
-    vectors = unit(np.asarray(with_words(backbone).embed_text([text]), dtype=np.float32))
+    vectors = unit(np.asarray(require_text(backbone).embed_text([text]), dtype=np.float32))
     width = library.card.width
     if vectors.shape[1] != width:
         raise LibraryError(library.uri, f"has vectors of {width} numbers, and {backbone.name} gives text vectors of {vectors.shape[1]}")

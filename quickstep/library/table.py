@@ -27,14 +27,14 @@ import pyarrow as pa
 from filelock import FileLock, Timeout  # comes with huggingface-hub
 from numpy.typing import NDArray
 
-from quickstep.backbones import Backbone, open_backbone
-from quickstep.models.model import COMPUTED, Opening
+from quickstep.backbones import Backbone, BackboneSpec
+from quickstep.models.model import COMPUTED
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.types.errors import LibraryError, QuickstepError
 from quickstep.types.view import View
 
-FORMAT = 1
+FORMAT = 2  # 1: of version 0.1
 TABLE = "windows"
 OWN_COLUMNS = ("vector", "path", "digest", "start", "end", "duration", "gone", "names", "scores", "named_by", "thumbnail")
 COLUMN_TYPES = {"text": pa.string(), "whole number": pa.int64(), "number": pa.float64(), "yes or no": pa.bool_(), "date": pa.date32()}
@@ -55,7 +55,7 @@ _log = logging.getLogger(__name__)
 class Card:
     """How every window of a library was made."""
 
-    opening: Opening
+    backbone: BackboneSpec = field(metadata={"written_as": "opening"})  # how its backbone is opened
     identity: dict[str, Any]  # of the backbone; vectors of another one are not comparable
     width: int
     window: float  # seconds
@@ -191,10 +191,7 @@ class Library:
 
     def backbone(self, *, weights: str | Path | None = None, cache: Cache | None = None) -> Backbone:
         """Open the backbone that made the vectors; another version or other weights are refused."""
-        how = self.card.opening
-        backbone = open_backbone(
-            how.name, weights=weights or how.weights, output=how.output, precision=how.precision, engine=how.engine, cache=cache
-        )
+        backbone = self.card.backbone.with_weights(weights).open(cache)
         check_same_backbone(self, backbone)
         return backbone
 
@@ -221,7 +218,7 @@ def check_same_backbone(library: Library, backbone: Backbone) -> None:
     differences = "; ".join(
         f"its {name} is {_shortened(there.get(name))}, here it is {_shortened(here.get(name))}" for name in different[:3]
     )
-    made_by = library.card.opening.name
+    made_by = library.card.backbone.name
     raise LibraryError(
         library.uri,
         f"was made with another backbone than {backbone.name} ({differences}); open {made_by} with the weights it was made with, "

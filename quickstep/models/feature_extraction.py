@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quickstep.backbones import check_view
-from quickstep.models.pose_input import Looker, reads_poses
+from quickstep.backbones import check_view, reads_poses
+from quickstep.models.pose_input import Looker
 from quickstep.models.window_input import Shown, Watch
 from quickstep.signals.poses.formats import is_pose_name
 from quickstep.signals.video import DECODING_VERSION
@@ -175,7 +175,7 @@ def _windows(segment: Segment, shown: Shown, threads: int) -> Iterator[_Window]:
     """Decode the windows of a segment; embed each one here if the backbone is parallel."""
     backbone = shown.backbone
     for window in shown.windows(segment, threads=threads):
-        content = backbone.embed([window])[0] if backbone.parallel else window  # type: ignore[list-item]  # what it reads
+        content = backbone.embed([window])[0] if backbone.capabilities.parallel else window  # type: ignore[list-item]  # what it reads
         yield _Window(content, window.lost, len(window))
 
 

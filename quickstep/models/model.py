@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.backbones import check_view, laid, open_backbone
+from quickstep.backbones import BackboneSpec, check_view, with_windows
 from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
 from quickstep.heads import Head, History, current_head_name, open_head
 from quickstep.models.calibration import probabilities
@@ -45,20 +45,6 @@ BEST, LAST, MANIFEST, HISTORY = "head.safetensors", "head-last.safetensors", "ma
 
 
 @dataclass(frozen=True)
-class Opening:
-    """How a model's backbone is opened again."""
-
-    name: str
-    weights: str | None = None
-    output: str | None = None
-    precision: str | None = None
-    engine: str | None = None
-    poses: dict[str, Any] = field(default_factory=dict)  # the settings of a backbone that reads poses
-    flow: str | None = None  # how the motion is found, of a backbone that reads flow
-    inside: bool = False  # `weights` is a folder of the model's own: the network was tuned for it
-
-
-@dataclass(frozen=True)
 class Facts:
     """How a model came to be; free of any measure of how good it is."""
 
@@ -82,7 +68,7 @@ class _Record:
 
     format: int
     labels: tuple[str, ...]
-    backbone: Opening
+    backbone: BackboneSpec
     identity: dict[str, Any]
     revision: str | None
     license: str
@@ -105,7 +91,7 @@ class Model(Classifier):
     backbone: Backbone
     view: View
     head: Head
-    opening: Opening
+    spec: BackboneSpec
     temperature: float = 1.0
     threshold: float | None = None  # the lowest top score that counts as sure
     facts: Facts = field(default_factory=Facts)
@@ -138,7 +124,7 @@ class Model(Classifier):
     def through(self, *, windows: int | None = None, crops: int | None = None) -> Model:
         """The same model looking at so many windows and crops, for a trial; itself where that is its own view."""
         own = self.instead_of or self.view
-        view = laid(self.view, windows=windows, crops=crops)
+        view = with_windows(self.view, windows=windows, crops=crops)
         check_view(self.backbone, view)
         if view == self.view:
             return self
@@ -171,7 +157,7 @@ class Model(Classifier):
             "view": to_plain(self.view),
             "head": [self.head.name, to_plain(self.head.config), weights.hexdigest()],
             "calibration": [self.temperature, self.threshold],
-            "poses": self.opening.poses,
+            "poses": self.spec.poses,
         }
         return hash_of(decisive)[:32]
 
@@ -222,7 +208,7 @@ class Model(Classifier):
         return _Record(
             format=model_folder.FORMAT,
             labels=self.labels,
-            backbone=self.opening,
+            backbone=self.spec,
             identity=dict(self.backbone.identity),
             revision=self.backbone.revision,
             license=self.backbone.license,
@@ -258,19 +244,19 @@ class Model(Classifier):
         if content.get("kind") == ENSEMBLE:
             raise ModelError(folder, "is an ensemble of several models, and one alone is needed here: name one of its member-... folders")
         record = _part(folder, lambda: from_plain(_Record, content, where=model_folder.RECORD))
-        opening = record.backbone if weights is None else _moved(record.backbone, weights)
+        spec = record.backbone.with_weights(weights)
         networks = {name: folder / name for name in model_folder.FOLDERS if any(file.startswith(f"{name}/") for file in record.files)}
         head = _part(folder, lambda: _head(record, files))
         manifest = _manifest(folder, record, files)
         history = _part(folder, lambda: _history(record, files, manifest))
-        backbone = _opened(replace(opening, weights=str(folder / NETWORK)) if opening.inside else opening, cache)
+        backbone = spec.in_folder(folder).open(cache)
         cautions = _same_backbone(folder, record, backbone)
         return cls(
             labels=record.labels,
             backbone=backbone,
             view=_part(folder, lambda: from_plain(View, record.view, where="the view")),
             head=head,
-            opening=opening,
+            spec=spec,
             temperature=record.temperature,
             threshold=record.threshold,
             facts=record.facts,
@@ -288,16 +274,12 @@ class Model(Classifier):
         """A model of a published folder of `weights.ckpt` and `config.json`; its labels, where the folder does not name them."""
         folder = Path(folder)
         parts = read_foreign(folder, labels=labels, weights=weights, cache=cache)
-        opening = Opening(parts.name, _place_of(weights))
+        spec = BackboneSpec(parts.name, None if weights is None else str(Path(weights).expanduser().absolute()))
         facts = Facts(source=str(folder), notes=("made by others: nothing is known here of how it was trained",))
-        return cls(parts.labels, parts.backbone, parts.backbone.view, parts.head, opening, facts=facts, folder=folder)
+        return cls(parts.labels, parts.backbone, parts.backbone.view, parts.head, spec, facts=facts, folder=folder)
 
 
 T = TypeVar("T")
-
-
-def _place_of(weights: str | Path | None) -> str | None:
-    return None if weights is None else str(Path(weights).expanduser().absolute())
 
 
 def _part(folder: Path, read: Any) -> Any:
@@ -321,23 +303,6 @@ def _named(head: Head) -> str:
     if head.name in HEADS:
         return head.name
     return f"{type(head).__module__}:{type(head).__qualname__}"
-
-
-def _moved(opening: Opening, weights: str | Path) -> Opening:
-    return replace(opening, weights=str(weights), inside=False)
-
-
-def _opened(opening: Opening, cache: Cache | None) -> Backbone:
-    return open_backbone(
-        opening.name,
-        weights=opening.weights,
-        output=opening.output,
-        precision=opening.precision,
-        engine=opening.engine,
-        flow=opening.flow,
-        poses=opening.poses,
-        cache=cache,
-    )
 
 
 def _head(record: _Record, files: Mapping[str, bytes]) -> Head:

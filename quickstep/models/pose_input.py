@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.backbones import reads_poses
 from quickstep.signals.poses.config import VIDEOS
 from quickstep.signals.poses.estimation import PoseFinder, select_person
 from quickstep.signals.poses.formats import PoseFile, is_pose_file, read_file
@@ -36,11 +37,6 @@ MOST_UNSEEN = 0.5  # a segment whose person is away at more of its moments than 
 LOOKED_INTO = 40  # files of a set from which is concluded what all of them hold
 COMMON = 0.8  # share of them that must have one skeleton for it to be the set's
 ENOUGH = 0.5  # share of a common skeleton's joints that each must have
-
-
-def reads_poses(backbone: Backbone | PoseBackbone) -> TypeGuard[PoseBackbone]:
-    """Whether it is shown people instead of pictures."""
-    return getattr(backbone, "reads", "frames") == "poses"
 
 
 def all_poses(paths: Sequence[Path]) -> bool:
@@ -89,7 +85,7 @@ class Looker:
             who = "the person" if segment.person is None else f"person {segment.person}"
             raise MediaError(segment.path, f"{who} is seen at only {len(moments) - unseen} of {len(moments)} moments")
         try:
-            shown = poses if getattr(self.backbone, "as_found", False) else resample_poses(poses, moments)
+            shown = resample_poses(poses, moments) if self.backbone.capabilities.resamples_poses else poses
             features = self.backbone.embed([shown])[0]
         except MediaError:
             raise
@@ -194,7 +190,7 @@ class Settled:
     @property
     def skeleton(self) -> Skeleton | None:
         """Whose joints it gives, where it gives joints."""
-        return self.backbone.skeleton if getattr(self.backbone, "gives_joints", False) else None
+        return self.backbone.skeleton if self.backbone.capabilities.gives_joints else None
 
 
 def settle(backbone: Backbone, paths: Sequence[Path], *, cache: Cache) -> Settled:
@@ -219,7 +215,7 @@ def settle(backbone: Backbone, paths: Sequence[Path], *, cache: Cache) -> Settle
     told = Counter(note for found in looked for note in dict.fromkeys(found.notes))
     notes += [note if count == len(files) == 1 else f"in the files of poses: {note}" for note, count in told.items()]
     kept = replace(config, skeleton=_as_text(chosen)).to_options() | ({VIDEOS: True} if videos else {})
-    return Settled(backbone.with_options(kept), tuple(notes))
+    return Settled(replace(backbone.spec, poses=kept).open(cache), tuple(notes))
 
 
 def _spread(files: Sequence[Path]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""texts_of: words -> Texts, what a backbone's text side makes of the labels' sentences, through the cache. Knows no head and no video."""
+"""texts_of: words -> Texts, what a backbone's text encoder makes of the labels' sentences, through the cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.backbones import Backbone, with_words
+from quickstep.backbones import Backbone, require_text
 from quickstep.datasets.class_prompts import ClassPrompts
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError
@@ -20,12 +20,12 @@ def texts_of(backbone: Backbone, wording: ClassPrompts, *, cache: Cache | None =
     """The vectors of every label's sentences, and how the backbone holds them against what it sees."""
     sentences = [sentence for each in wording.sentences for sentence in each]
     owners = np.repeat(np.arange(len(wording.labels)), [len(each) for each in wording.sentences])
-    return Texts(sentence_vectors(backbone, sentences, cache=cache), owners, with_words(backbone).matching)
+    return Texts(sentence_vectors(backbone, sentences, cache=cache), owners, require_text(backbone).matching)
 
 
 def suited(wording: ClassPrompts, backbone: Backbone, *, templates: Sequence[str]) -> ClassPrompts:
     """The wording in the templates asked for, or in those that the backbone was taught with."""
-    taught: Sequence[str] = getattr(backbone, "templates", ())
+    taught = require_text(backbone).templates
     return wording if templates or not taught else wording.with_templates(taught)
 
 
@@ -33,11 +33,11 @@ def sentence_vectors(backbone: Backbone, sentences: Sequence[str], *, cache: Cac
     """One vector a sentence, (N, D); what was read once is not read again."""
     if not all(sentence.strip() for sentence in sentences) or not len(sentences):
         raise ConfigError("query", "there is nothing to read; say what to look for, in words")
-    reader, cache = with_words(backbone), cache or Cache()
+    reader, cache = require_text(backbone), cache or Cache()
     parts = []
     for start in range(0, len(sentences), MOST_AT_ONCE):
         some = [" ".join(sentence.split()) for sentence in sentences[start : start + MOST_AT_ONCE]]
-        key = {"kind": "texts", "backbone": dict(getattr(reader, "text_identity", reader.identity)), "sentences": some}
+        key = {"kind": "texts", "backbone": dict(reader.text_identity), "sentences": some}
         found = cache.get(key)
         if found is None:
             found = {"vectors": np.asarray(reader.embed_text(some), dtype=np.float32)}

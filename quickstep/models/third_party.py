@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from quickstep.backbones import open_backbone
+from quickstep.backbones import BackboneSpec
 from quickstep.heads import Head, open_head
 from quickstep.types.errors import ConfigError, ModelError
 
@@ -46,12 +46,12 @@ def read_foreign(
     `weights` is the folder of the CLIP it was made of, where the config names none that is known.
     """
     name = f"clip-classifier:{folder.absolute()}"
-    backbone: Any = open_backbone(name, weights=weights, cache=cache)
-    layer = backbone.layer
+    backbone: Any = BackboneSpec(name, None if weights is None else str(weights)).open(cache)
+    layer = backbone.classifier_layer()
     width, classes = layer.weight.shape
     if width != backbone.width:
         raise ModelError(folder, f"its layer reads {width} numbers, and its tower gives {backbone.width}")
-    known = tuple(labels or backbone.labels)
+    known = tuple(labels or layer.labels or ())
     if not known:
         raise ModelError(
             folder,

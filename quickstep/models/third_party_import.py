@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from quickstep.backbones import open_backbone
-from quickstep.models.model import NETWORK, Model, Opening
+from quickstep.backbones import BackboneSpec
+from quickstep.models.model import NETWORK, Model
 from quickstep.storage.cache import Cache
 from quickstep.storage.model_folder import check_target
 
@@ -33,8 +33,7 @@ def import_model(
     with tempfile.TemporaryDirectory(prefix="quickstep-") as aside:
         inside = Path(aside) / NETWORK
         tower.write(tower.load(), inside)
-        name = f"clip-classifier:{Path(folder).absolute().name}"
-        backbone = open_backbone(name, weights=inside, cache=cache)
-        mine = replace(foreign, backbone=backbone, opening=Opening(name, inside=True), networks={NETWORK: inside}, folder=Path(out))
+        spec = BackboneSpec(f"clip-classifier:{Path(folder).absolute().name}", inside=True)
+        mine = replace(foreign, backbone=spec.in_folder(Path(aside)).open(cache), spec=spec, networks={NETWORK: inside}, folder=Path(out))
         mine.save(out)
     return Model.load(out, cache=cache)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from quickstep.backbones import reads_flow
 from quickstep.signals.flow import FlowConfig
 from quickstep.signals.video import read_windows
 from quickstep.storage.cache import Cache, Json
@@ -59,7 +60,4 @@ class Shown:
 
 def flow_of(backbone: Backbone) -> FlowConfig | None:
     """How the flow is found that a backbone reads; None for one that reads something else."""
-    if getattr(backbone, "reads", "frames") != "flow":
-        return None
-    config: FlowConfig = getattr(backbone, "flow_config", None) or FlowConfig()
-    return config
+    return backbone.flow_config if reads_flow(backbone) else None

@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
 
 from quickstep.types.errors import WeightsError
 
-WAYS_ON = "give a local folder of weights (--weights FOLDER), or use --backbone motion, which needs none"
+WAYS_ON = "give a local folder of weights (--weights FOLDER), or use --backbone flow-hist, which needs none"
 
 _ANSWER_SECONDS = 5.0  # a hub that has not answered by then is called unreachable
 

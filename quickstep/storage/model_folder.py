@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from quickstep.storage.files import is_temporary, sync_to_disk, write_text
 from quickstep.types.errors import ModelError, QuickstepError
 
-FORMAT = 1
+FORMAT = 2  # 1: of version 0.1
 RECORD = "model.json"
 MEMBER = "member-"  # what the folders of an ensemble's members begin with
 ASIDE = ".saving-"  # a file that is not in place yet; with that of the record, all are complete

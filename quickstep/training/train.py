@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from quickstep.backbones import open_backbone, view_for
+from quickstep.backbones import PROMPTED, BackboneSpec, view_for
 from quickstep.datasets.class_prompts import ClassPrompts, check_templates, read_class_prompts
 from quickstep.datasets.manifest import PARTS, Manifest
 from quickstep.datasets.splits import SplitConfig, SplitResult, split
 from quickstep.heads import HEADS, OPTIMIZERS, Examples, FitConfig, Head, History, open_head
 from quickstep.models.calibration import fit_temperature, probabilities, sure_from
 from quickstep.models.feature_extraction import Extraction, extract
-from quickstep.models.model import Facts, Model, Opening
+from quickstep.models.model import Facts, Model
 from quickstep.models.pose_input import all_poses, settle
 from quickstep.models.text_features import suited, texts_of
 from quickstep.signals.poses.config import PoseConfig
@@ -45,7 +45,7 @@ LIBRARIES = ("numpy", "torch", "transformers", "av", "opencv-contrib-python-head
 class TrainConfig:
     """What to look with and how to fit; the defaults need no tuning."""
 
-    backbone: str | None = setting(None, "what turns frames into numbers; by default clip-vit-b32; motion needs no download")
+    backbone: str | None = setting(None, "what turns frames into numbers; by default clip-vit-b32; flow-hist needs no download")
     weights: str | None = setting(None, "a local folder (or another hub name) to take the backbone's weights from")
     embedding: str | None = setting(None, "which embedding of the network: projected or pooled", was="output")
     precision: str | None = setting(None, "auto, fp32 or bf16; by default bf16 where the machine is fast in it and a trial finds it safe")
@@ -78,6 +78,18 @@ class TrainConfig:
         check_views(self.windows, self.crops)
         check_templates(self.template)
         self.fitting()
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """Which backbone it trains on."""
+        return BackboneSpec.named(
+            self.backbone or USUAL_BACKBONE,
+            weights=self.weights,
+            embedding=self.embedding,
+            precision=self.precision,
+            engine=self.engine,
+            flow=self.flow,
+        )
 
     def fitting(self) -> FitConfig:
         """The part of it that the loop needs."""
@@ -131,7 +143,7 @@ def train(
     check_labels(manifest)
     head = open_head(config.head, ({"dropout": config.dropout} if config.dropout else {}) | config.head_settings)
     wording = _wording(manifest, config, head)
-    opening = opening_of(config, backbone)
+    spec = config.spec if backbone is None else BackboneSpec.of(backbone)
     if backbone is None:
         backbone = open_for_training(config, cache, parts=head.capabilities.reads_image_parts, poses=poses)
     _check_joints(head, backbone)
@@ -141,7 +153,7 @@ def train(
     wording = suited(wording, backbone, templates=config.template) if wording else None
     texts = texts_of(backbone, wording, cache=cache) if wording else None
     # What was left open and how it was settled here is what the model asks for everywhere: its head was fitted on those values.
-    opening = settled(opening, backbone)
+    spec = spec.settled(backbone)
     clock.mark("opening")
     manifest, drawn = with_splits(manifest, seed=config.seed, cache=cache, progress=progress)
     clock.mark("splits")
@@ -155,14 +167,8 @@ def train(
     warnings = (*(drawn.warnings if drawn else ()), *whose.notes, *_notes(parts, found))
     facts = facts_of(manifest, config, history, failures=found.failures, notes=warnings, seconds=clock.seconds)
     facts = replace(facts, words=wording.by_label if wording else {})
-    model = Model(parts.labels, backbone, view, head, opening, temperature, threshold, facts, manifest, history)
+    model = Model(parts.labels, backbone, view, head, spec, temperature, threshold, facts, manifest, history)
     return Trained(model, history, found.failures, warnings, drawn, found.computed)
-
-
-def settled(opening: Opening, backbone: Backbone) -> Opening:
-    """The opening with what was left open in it as it was settled here."""
-    known = {name: backbone.identity.get(name, getattr(opening, name)) for name in ("output", "precision", "engine")}
-    return replace(opening, **known, poses=dict(getattr(backbone, "options", {})))
 
 
 def _wording(manifest: Manifest, config: TrainConfig, head: Head) -> ClassPrompts | None:
@@ -175,17 +181,9 @@ def _wording(manifest: Manifest, config: TrainConfig, head: Head) -> ClassPrompt
     return None
 
 
-def opening_of(config: TrainConfig, backbone: Backbone | None) -> Opening:
-    """How the backbone is opened again: by its name, or where the class of an instance lives."""
-    if backbone is not None:  # somebody's own: found again where its class lives
-        return Opening(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
-    name = config.backbone or USUAL_BACKBONE
-    return Opening(name, whole_path(config.weights), config.embedding, config.precision, config.engine, flow=config.flow)
-
-
 def _check_joints(head: Head, backbone: Backbone) -> None:
     """A head that knows bodies is shown joints, nothing else."""
-    if head.capabilities.reads_joints and not getattr(backbone, "gives_joints", False):
+    if head.capabilities.reads_joints and not backbone.capabilities.gives_joints:
         raise ConfigError("head", f"{head.name!r} reads joints, and the backbone {backbone.name!r} gives none: take --backbone joints")
 
 
@@ -229,34 +227,18 @@ def open_for_training(config: TrainConfig, cache: Cache | None = None, *, parts:
 
     With `parts`, one that lets what is seen rewrite the words (X-CLIP) gives what that needs.
     """
-    name = config.backbone or USUAL_BACKBONE
+    spec = replace(config.spec, poses=poses.to_options() if poses else {})
     try:
-        backbone = open_backbone(
-            name,
-            weights=config.weights,
-            output=config.embedding,
-            precision=config.precision,
-            engine=config.engine,
-            flow=config.flow,
-            poses=poses.to_options() if poses else None,
-            cache=cache,
-        )
-        if parts and getattr(backbone, "prompted_output", None):
-            backbone = open_backbone(
-                name,
-                weights=config.weights,
-                output=backbone.prompted_output,  # type: ignore[attr-defined]
-                precision=config.precision,
-                engine=config.engine,
-                cache=cache,
-            )
+        backbone = spec.open(cache)
+        if parts and backbone.capabilities.prompts_by_video:
+            backbone = replace(spec, embedding=PROMPTED).open(cache)
         _ = backbone.identity  # finds the weights, or says that there are none
     except WeightsError as error:
         if config.backbone is not None or config.weights is not None:
             raise
         raise WeightsError(
             f"no backbone was named and the weights of {USUAL_BACKBONE} are neither here nor can they be fetched: "
-            "name `--backbone motion`, which needs none, or say where they are with `--weights FOLDER`"
+            "name `--backbone flow-hist`, which needs none, or say where they are with `--weights FOLDER`"
         ) from error
     return backbone
 
@@ -355,11 +337,6 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
 
 def _source(manifest: Manifest) -> Path:
     return manifest.source or Path("manifest")
-
-
-def whole_path(weights: str | None) -> str | None:
-    """A local folder under its whole path, so that the model finds it from anywhere; a hub name as it is."""
-    return str(Path(weights).expanduser().absolute()) if weights is not None and Path(weights).expanduser().exists() else weights
 
 
 def versions() -> dict[str, str]:

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from quickstep.backbones import Backbone, view_for
+from quickstep.backbones import Backbone, BackboneSpec, view_for
 from quickstep.datasets.class_prompts import check_templates, read_class_prompts
 from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.models.model import Facts, Model
 from quickstep.models.text_features import suited, texts_of
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
-from quickstep.training.train import TrainConfig, library_version, open_for_training, opening_of, settled, versions
+from quickstep.training.train import TrainConfig, library_version, open_for_training, versions
 from quickstep.types.config_fields import between, setting
 
 
@@ -44,7 +44,7 @@ def zero_shot(config: ZeroShotConfig, *, backbone: Backbone | None = None, cache
     looking = TrainConfig(
         backbone=config.backbone, weights=config.weights, precision=config.precision, engine=config.engine, frames=config.frames
     )
-    opening, cache = opening_of(looking, backbone), cache or Cache()
+    spec, cache = looking.spec if backbone is None else BackboneSpec.of(backbone), cache or Cache()
     backbone = backbone if backbone is not None else open_for_training(looking, cache, parts=True)
     view = view_for(backbone, frames=config.frames)
     head = open_head("zero-shot")
@@ -59,4 +59,4 @@ def zero_shot(config: ZeroShotConfig, *, backbone: Backbone | None = None, cache
         training=to_plain(config),
         versions=versions(),
     )
-    return Model(wording.labels, backbone, view, head, settled(opening, backbone), facts=facts)
+    return Model(wording.labels, backbone, view, head, spec.settled(backbone), facts=facts)

@@ -164,7 +164,7 @@ class Matching:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Texts:
-    """What a backbone's text side makes of the words for some classes."""
+    """What a backbone's text encoder makes of the words for some classes."""
 
     vectors: NDArray[np.float32]  # (S, D), one a sentence
     owners: NDArray[np.int64]  # (S,): the class that each sentence is about

@@ -33,7 +33,7 @@ def dances(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(dances: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models") / "dances"
-    done = run("train", dances / "dancers.csv", "-o", out, "--backbone", "motion", "--epochs", "20")
+    done = run("train", dances / "dancers.csv", "-o", out, "--backbone", "flow-hist", "--epochs", "20")
     assert done.returncode == 0, done.stderr
     return out
 
@@ -118,20 +118,20 @@ def wrong_commands(tmp: Path, model: Path, dances: Path) -> dict[str, list[str |
     (tmp / "back.csv").write_text("path,label,start,end\na.mp4,halo,3,1\n")
     (tmp / "file").write_text("in the way")
     return {
-        "an empty folder": ["train", tmp / "empty", "-o", tmp / "out", "--backbone", "motion"],
-        "no folder": ["train", tmp / "nowhere", "-o", tmp / "out", "--backbone", "motion"],
-        "one class": ["train", tmp / "one", "-o", tmp / "out", "--backbone", "motion"],
+        "an empty folder": ["train", tmp / "empty", "-o", tmp / "out", "--backbone", "flow-hist"],
+        "no folder": ["train", tmp / "nowhere", "-o", tmp / "out", "--backbone", "flow-hist"],
+        "one class": ["train", tmp / "one", "-o", tmp / "out", "--backbone", "flow-hist"],
         "NaN in a csv": ["check", tmp / "nan.csv"],
-        "an end before its start": ["train", tmp / "back.csv", "-o", tmp / "out", "--backbone", "motion"],
+        "an end before its start": ["train", tmp / "back.csv", "-o", tmp / "out", "--backbone", "flow-hist"],
         "a backbone that is none": ["train", dances, "-o", tmp / "out", "--backbone", "motoin"],
-        "a head that is none": ["train", dances, "-o", tmp / "out", "--backbone", "motion", "--head", "linaer"],
-        "a setting out of range": ["train", dances, "-o", tmp / "out", "--backbone", "motion", "--epochs", "0"],
+        "a head that is none": ["train", dances, "-o", tmp / "out", "--backbone", "flow-hist", "--head", "linaer"],
+        "a setting out of range": ["train", dances, "-o", tmp / "out", "--backbone", "flow-hist", "--epochs", "0"],
         "weights that are nowhere": ["train", dances, "-o", tmp / "out", "--backbone", "clip-vit-b32", "--weights", tmp / "nowhere"],
         "a model that is none": ["predict", tmp / "empty", dances],
         "no model": ["evaluate", tmp / "nowhere"],
         "top of nothing": ["predict", model, dances, "--top", "0"],
         "one model to compare": ["compare", model],
-        "an output that is a file": ["train", dances, "-o", tmp / "file", "--backbone", "motion"],
+        "an output that is a file": ["train", dances, "-o", tmp / "file", "--backbone", "flow-hist"],
         "a cache that is a file": ["check", dances, "--cache", tmp / "file"],
     }
 
@@ -160,7 +160,17 @@ def test_an_interrupt_ends_in_one_line_and_keeps_what_was_computed(
 ) -> None:
     data = tmp_path / "DANCES"
     draw_dancers(data, DemoConfig(moves=("windmill", "toprock"), videos=8, dancers=8, seconds=2, width=96, height=72))
-    command = [sys.executable, "-m", "quickstep", "train", str(data / "dancers.csv"), "-o", str(tmp_path / "out"), "--backbone", "motion"]
+    command = [
+        sys.executable,
+        "-m",
+        "quickstep",
+        "train",
+        str(data / "dancers.csv"),
+        "-o",
+        str(tmp_path / "out"),
+        "--backbone",
+        "flow-hist",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
     deadline = time.monotonic() + 60
     while process.poll() is None and not list(own_cache.glob("arrays/*/*.safetensors")) and time.monotonic() < deadline:

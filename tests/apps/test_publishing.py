@@ -15,11 +15,12 @@ from toys import draw_colours
 
 from quickstep.apps.cli import app
 from quickstep.apps.publishing import PushConfig, push
+from quickstep.backbones import BackboneSpec
 from quickstep.datasets.manifest import Manifest
 from quickstep.evaluation import evaluate
 from quickstep.evaluation.rendering import write_card, write_report
 from quickstep.models.ensemble import Ensemble, load_model
-from quickstep.models.model import Model, Opening
+from quickstep.models.model import Model
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.errors import ConfigError, ModelError
 
@@ -147,6 +148,6 @@ def test_what_strangers_could_not_open_is_not_published(somebody: tuple[Path, Ma
             PushConfig(name)
     with pytest.raises(ModelError, match="holds other things"):
         push(folder, PushConfig("anna/colours", dry_run=manifest.segments[0].path.parent))
-    bare = replace(Model.load(folder), opening=Opening("toys:Colours"))
+    bare = replace(Model.load(folder), spec=BackboneSpec("toys:Colours"))
     bare.save(tmp_path / "bare")
     assert any("never evaluated" in note for note in push(tmp_path / "bare", PushConfig("a/b", dry_run=tmp_path / "bare-out")).notes)

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from quickstep.backbones import open_backbone, weights_at_hand
+from quickstep.backbones import open_backbone, weights_available
 from quickstep.backbones.checkpoints.hub_checkpoint import find_checkpoint
-from quickstep.backbones.image_encoders import ImageTower
+from quickstep.backbones.image_encoders import ImageEncoder
 from quickstep.types.errors import WeightsError
 from quickstep.types.signals import Frames
 
@@ -42,9 +42,9 @@ def embed(folder: Path) -> Any:
     return open_backbone(f"hf-image:{folder}").embed([PICTURE])[0].values
 
 
-def open_folder(folder: Path) -> ImageTower:
+def open_folder(folder: Path) -> ImageEncoder:
     backbone = open_backbone(f"hf-image:{folder}")
-    assert isinstance(backbone, ImageTower)
+    assert isinstance(backbone, ImageEncoder)
     return backbone
 
 
@@ -57,7 +57,7 @@ def change_tensors(folder: Path, change: Any) -> None:
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
 def test_half_a_checkpoint_says_what_is_missing(copied: Path, name: str) -> None:
     (copied / name).unlink()
-    assert not weights_at_hand(f"hf-image:{copied}")
+    assert not weights_available(f"hf-image:{copied}")
     with pytest.raises(WeightsError, match=name):
         open_backbone(f"hf-image:{copied}")
 
@@ -197,14 +197,14 @@ def hub(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def test_weights_are_fetched_once_verified_and_kept(hub: type[_Hub], clip: Path) -> None:
-    assert not weights_at_hand("hf-image:some/clip")
+    assert not weights_available("hf-image:some/clip")
     backbone = open_backbone("hf-image:some/clip")
-    assert isinstance(backbone, ImageTower)
+    assert isinstance(backbone, ImageEncoder)
     assert (backbone.revision, backbone.license) == (COMMIT, "apache-2.0")
     assert np.array_equal(backbone.embed([PICTURE])[0].values, embed(clip))
     assert backbone.identity == open_backbone(f"hf-image:{clip}").identity
     hub.asked.clear()
-    assert weights_at_hand("hf-image:some/clip")
+    assert weights_available("hf-image:some/clip")
     assert open_backbone("hf-image:some/clip").revision == COMMIT
     assert open_backbone(f"hf-image:some/clip@{COMMIT}").revision == COMMIT
     assert hub.asked == [], "what is kept is not asked for again"
@@ -214,7 +214,7 @@ def test_a_fetched_checkpoint_reads_as_the_local_one(hub: type[_Hub], clip: Path
     words = ["a windmill", "a halo"]
     expected = open_folder(clip).embed_text(words)
     backbone = open_backbone("hf-image:some/clip")
-    assert isinstance(backbone, ImageTower)
+    assert isinstance(backbone, ImageEncoder)
     assert np.array_equal(backbone.embed_text(words), expected)
 
 
@@ -224,7 +224,7 @@ def test_a_tokenizer_left_behind_is_fetched_when_words_are_read(hub: type[_Hub],
     for file in hub.folder.glob("tokenizer*"):
         file.rename(aside / file.name)
     backbone = open_backbone("hf-image:some/clip")
-    assert isinstance(backbone, ImageTower)
+    assert isinstance(backbone, ImageEncoder)
     with pytest.raises(WeightsError, match="no tokenizer"):
         backbone.embed_text(["a windmill"])
     hub.refuse = (500, "")
@@ -277,8 +277,8 @@ def test_no_network_is_said_within_seconds(how: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", how == "offline")
     monkeypatch.setattr("quickstep.storage.hub._ANSWER_SECONDS", 0.5)
     started = time.monotonic()
-    with pytest.raises(WeightsError, match=r"openai/clip-vit-base-patch32.*--weights FOLDER.*--backbone motion"):
+    with pytest.raises(WeightsError, match=r"openai/clip-vit-base-patch32.*--weights FOLDER.*--backbone flow-hist"):
         open_backbone("clip-vit-b32")
     assert time.monotonic() - started < 8
-    assert not weights_at_hand("clip-vit-b32")
+    assert not weights_available("clip-vit-b32")
     listening.close()

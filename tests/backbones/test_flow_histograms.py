@@ -1,4 +1,4 @@
-"""Motion, held against drawn movements whose truth is known."""
+"""FlowHistograms, held against drawn movements whose truth is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from quickstep.backbones.flow_histograms.backbone import COURSE, LAYOUT, Motion
+from quickstep.backbones.flow_histograms.backbone import COURSE, LAYOUT, FlowHistograms
 from quickstep.backbones.flow_histograms.moving_region import camera_motion, dense_flow, find_motion
 from quickstep.types.signals import Features, Frames
 
@@ -60,7 +60,7 @@ def block(features: Features, name: str) -> np.ndarray:
 
 
 def describe(frames: Frames) -> Features:
-    return Motion().embed([frames])[0]
+    return FlowHistograms().embed([frames])[0]
 
 
 def course(features: Features, name: str) -> float:
@@ -187,7 +187,7 @@ def test_tempo_is_told() -> None:
 def test_any_picture_and_any_number_of_frames(size: tuple[int, int], count: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (count, *size, 3), dtype=np.uint8)
     features = describe(Frames(pixels, np.arange(count) / PACE))
-    assert features.values.shape[1] == Motion.width
+    assert features.values.shape[1] == FlowHistograms.width
     assert 1 <= len(features) <= 4
     assert np.isfinite(features.values).all()
     assert np.abs(features.values).max() < 20
@@ -210,7 +210,7 @@ def test_repeated_frames_change_nothing() -> None:
 
 def test_windows_do_not_influence_each_other_nor_do_threads() -> None:
     windows = [window([thing(move(step)) for step in STEPS]) for move in (lambda t: moved(2 * t, 0), lambda t: turned(5 * t))] * 3
-    motion, threads = Motion(), cv2.getNumThreads()
+    motion, threads = FlowHistograms(), cv2.getNumThreads()
     alone = [describe(each).values for each in windows]
     together = [each.values for each in motion.embed(windows)]
     with ThreadPoolExecutor(3) as pool:
@@ -236,7 +236,7 @@ def test_values_do_not_depend_on_opencvs_threads() -> None:
 
 
 def test_what_it_says_of_itself() -> None:
-    motion = Motion()
+    motion = FlowHistograms()
     assert motion.width == sum(LAYOUT.values())
     assert motion.identity["name"] == "motion"
     assert {"revision", "flow"} <= motion.identity.keys()

@@ -16,8 +16,8 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from quickstep.backbones import BACKBONES, open_backbone, weights_at_hand
-from quickstep.backbones.image_encoders import ImageTower
+from quickstep.backbones import BACKBONES, open_backbone, weights_available
+from quickstep.backbones.image_encoders import ImageEncoder
 from quickstep.backbones.pixel_operations import bring_to
 from quickstep.backbones.precision import SAFE_COSINE, cosine, probe
 from quickstep.backbones.preprocessing import read_processor
@@ -54,9 +54,9 @@ def pictures(count: int, height: int, width: int, seed: int = 0) -> NDArray[np.u
     return np.clip(coarse + rng.normal(0, 12, coarse.shape), 0, 255).astype(np.uint8)
 
 
-def open_folder(folder: Path, **options: Any) -> ImageTower:
+def open_folder(folder: Path, **options: Any) -> ImageEncoder:
     backbone = open_backbone(f"hf-image:{folder}", **options)
-    assert isinstance(backbone, ImageTower)
+    assert isinstance(backbone, ImageEncoder)
     return backbone
 
 
@@ -72,12 +72,12 @@ def own_pixels(folder: Path, pixels: NDArray[np.uint8]) -> torch.Tensor:
     return torch.cat([processor(each, return_tensors="pt")["pixel_values"] for each in pixels])
 
 
-def own_vectors(folder: Path, pixels: NDArray[np.uint8], output: str) -> NDArray[np.float32]:
+def own_vectors(folder: Path, pixels: NDArray[np.uint8], embedding: str) -> NDArray[np.float32]:
     """What the checkpoint's own processor and network make of pictures."""
     network = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.inference_mode():
         values = own_pixels(folder, pixels)
-        if output == "projected" and hasattr(network, "get_image_features"):
+        if embedding == "projected" and hasattr(network, "get_image_features"):
             vectors = network.get_image_features(values).pooler_output
         elif hasattr(network, "vision_model") and hasattr(network, "text_model"):
             vectors = network.vision_model(values).pooler_output
@@ -97,7 +97,7 @@ def test_same_vectors_as_the_checkpoints_own_processor_and_network(saved: dict[s
     for height, width in ((64, 96), (101, 57), (24, 40)):
         shown = pictures(3, height, width)
         found = backbone.embed([frames_of(shown)])[0].values
-        expected = own_vectors(saved[family], shown, backbone.output)
+        expected = own_vectors(saved[family], shown, backbone.embedding)
         assert found.shape == expected.shape == (3, backbone.width)
         assert cosines(found, expected).min() >= 0.9999
     assert cosines(expected[:1], expected[1:]).max() < 0.999, "the network does not tell pictures apart, so this shows nothing"
@@ -117,7 +117,7 @@ def test_pictures_are_prepared_as_by_the_checkpoints_own_processor(saved: dict[s
 
 def test_vectors_of_a_published_clip_by_its_other_half(saved: dict[str, Path]) -> None:
     projected = open_folder(saved["clip-vision-projected"])
-    assert (projected.output, projected.width) == ("projected", 24)
+    assert (projected.embedding, projected.width) == ("projected", 24)
     network = transformers.CLIPVisionModelWithProjection.from_pretrained(saved["clip-vision-projected"]).eval()
     shown = pictures(2, 40, 50)
     with torch.inference_mode():
@@ -126,15 +126,15 @@ def test_vectors_of_a_published_clip_by_its_other_half(saved: dict[str, Path]) -
 
 
 def test_pooled_is_what_stands_before_the_projection(saved: dict[str, Path]) -> None:
-    backbone = open_folder(saved["clip"], output="pooled", precision="fp32")
+    backbone = open_folder(saved["clip"], embedding="pooled", precision="fp32")
     shown = pictures(2, 40, 50)
     assert backbone.width == 32
     assert cosines(backbone.embed([frames_of(shown)])[0].values, own_vectors(saved["clip"], shown, "pooled")).min() >= 0.9999
     assert backbone.identity != open_folder(saved["clip"], precision="fp32").identity
     with pytest.raises(WeightsError, match="pooled"):
-        open_folder(saved["dinov2"], output="projected")
+        open_folder(saved["dinov2"], embedding="projected")
     with pytest.raises(WeightsError, match="no projection"):
-        open_folder(saved["clip-vision"], output="projected")
+        open_folder(saved["clip-vision"], embedding="projected")
 
 
 @pytest.mark.parametrize("family_precision", ["clip fp32", "siglip bf16", "dinov3-vit bf16", "dinov3-convnext fp32"])
@@ -242,7 +242,7 @@ def test_identity_is_of_the_content_and_needs_no_network(saved: dict[str, Path],
     moved = checkpoints.save("clip", tmp_path / "moved")
     other = checkpoints.save("clip", tmp_path / "other", seed=1)
     wider = checkpoints.save("clip", tmp_path / "wider", picture={**checkpoints.CLIP_PICTURE, "size": {"shortest_edge": 40}})
-    monkeypatch.setattr(ImageTower, "_made", lambda *_: pytest.fail("the network was loaded"))
+    monkeypatch.setattr(ImageEncoder, "_made", lambda *_: pytest.fail("the network was loaded"))
     identity = open_folder(saved["clip"]).identity
     json.dumps(identity)
     assert open_folder(moved).identity == identity
@@ -329,12 +329,12 @@ def test_names_and_options_that_do_not_fit() -> None:
         open_backbone("clip-vit-b23")
     with pytest.raises(UnknownName, match="hf-image:NAME"):
         open_backbone("hf-image")
-    with pytest.raises(ConfigError, match=r"weights.*motion"):
-        open_backbone("motion", weights="somewhere")
+    with pytest.raises(ConfigError, match=r"weights.*flow-hist"):
+        open_backbone("flow-hist", weights="somewhere")
     with pytest.raises(ConfigError, match="precision"):
         open_backbone("clip-vit-b32", precision="fp8")
-    assert open_backbone("motion").name == "motion"
-    assert weights_at_hand("motion")
-    ready = open_backbone("motion")
+    assert open_backbone("flow-hist").name == "flow-hist"
+    assert weights_available("flow-hist")
+    ready = open_backbone("flow-hist")
     assert open_backbone(ready) is ready
-    assert BACKBONES.keys() >= {"motion", "clip-vit-b32", "clip-vit-b16", "clip-vit-l14", "siglip2-b16", "hf-image:NAME"}
+    assert BACKBONES.keys() >= {"flow-hist", "clip-vit-b32", "clip-vit-b16", "clip-vit-l14", "siglip2-b16", "hf-image:NAME"}

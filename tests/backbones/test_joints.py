@@ -56,8 +56,14 @@ def poses_of(joints: NDArray[np.float32], *, fps: float = 25.0, skeleton: Skelet
     return Poses(joints[:, None], np.arange(len(joints)) / fps, skeleton, (0,), (640, 480))
 
 
+def joints(**poses: object) -> Joints:
+    backbone = open_backbone("joints", poses=poses)
+    assert isinstance(backbone, Joints)
+    return backbone
+
+
 def seen_by(poses: Poses, *, end: float = 4.0, backbone: Joints | None = None, start: float = 0.0) -> Features:
-    backbone = backbone or Joints(options={"skeleton": "coco-17"})
+    backbone = backbone or joints(skeleton="coco-17")
     return backbone.embed([resample_poses(poses, backbone.view.moments(start, end).reshape(-1))])[0]
 
 
@@ -142,7 +148,7 @@ def test_a_body_without_a_trunk_or_names_has_a_length_too() -> None:
     legs = nameless(6, 2)
     poses = poses_of(WAVING[:, 11:], skeleton=legs)
     assert body_length(poses) == pytest.approx(np.hypot(90 + 0, 28), rel=0.1)
-    values = seen_by(poses, backbone=Joints(options={"skeleton": json.dumps(legs.to_json())})).values
+    values = seen_by(poses, backbone=joints(skeleton=json.dumps(legs.to_json()))).values
     assert values.shape == (64, 6, 3)
     assert 0.8 < np.ptp(values[:, :, 1], axis=1).mean() < 1.2
 
@@ -156,20 +162,20 @@ def test_three_frames_and_one_are_enough_to_look_at() -> None:
 
 def test_another_skeleton_is_brought_to_the_asked_one() -> None:
     poses = poses_of(WAVING)
-    values = seen_by(poses, backbone=Joints(options={"skeleton": "openpose-18"})).values
+    values = seen_by(poses, backbone=joints(skeleton="openpose-18")).values
     assert values.shape == (64, 18, 3)
     np.testing.assert_allclose(values[:, 1, :2], seen_by(poses).values[:, 5:7, :2].mean(axis=1), atol=1e-6)
     with pytest.raises(ConfigError, match="skeleton: is not known yet"):
-        _ = Joints().skeleton
-    with pytest.raises(ConfigError, match="estimator: belongs to backbones that read poses"):
-        open_backbone("motion", poses={"estimator": "vitpose"})
+        _ = joints().skeleton
+    with pytest.raises(ConfigError, match=r"estimator: .*backbones that read poses"):
+        open_backbone("flow-hist", poses={"estimator": "vitpose"})
 
 
 # -- segments, people, sets --------------------------------------------------------------------------------------------------
 
 
 def backbone() -> Joints:
-    return Joints(options={"skeleton": "coco-17"})
+    return joints(skeleton="coco-17")
 
 
 def test_a_span_is_what_a_cut_file_would_be(tmp_path: Path) -> None:
@@ -242,18 +248,18 @@ def test_what_decides_the_joints_decides_the_cache(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", WAVING)
     cache, segment = Cache(tmp_path / "store"), Segment(tmp_path / "a.npy")
     for options in ({"skeleton": "coco-17"}, {"skeleton": "coco-17", "pose_fps": 50.0}, {"skeleton": "points-17"}):
-        assert extract([segment], Joints(options=options), cache=cache).computed == 1  # type: ignore[arg-type]
-        assert extract([segment], Joints(options=options), cache=cache).computed == 0  # type: ignore[arg-type]
+        assert extract([segment], joints(**options), cache=cache).computed == 1  # type: ignore[arg-type]
+        assert extract([segment], joints(**options), cache=cache).computed == 0  # type: ignore[arg-type]
     np.save(tmp_path / "a.npy", WAVING[::-1])
-    assert extract([segment], Joints(options={"skeleton": "coco-17"}), cache=cache).computed == 1  # type: ignore[arg-type]
+    assert extract([segment], joints(skeleton="coco-17"), cache=cache).computed == 1  # type: ignore[arg-type]
 
 
 def test_pictures_and_poses_are_not_mixed_up(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", WAVING)
-    (failure,) = extract([Segment(tmp_path / "a.npy")], open_backbone("motion")).failures
-    assert "holds poses, and the backbone 'motion' looks at pictures: take --backbone joints" in str(failure)
-    with pytest.raises(ConfigError, match="person: the backbone 'motion' looks at whole pictures"):
-        of_person([Segment(tmp_path / "a.npy")], open_backbone("motion"), "all", cache=Cache(tmp_path / "store"))
+    (failure,) = extract([Segment(tmp_path / "a.npy")], open_backbone("flow-hist")).failures
+    assert "holds poses, and the backbone 'flow-hist' looks at pictures: take --backbone joints" in str(failure)
+    with pytest.raises(ConfigError, match="person: the backbone 'flow-hist' looks at whole pictures"):
+        of_person([Segment(tmp_path / "a.npy")], open_backbone("flow-hist"), "all", cache=Cache(tmp_path / "store"))
 
 
 def small_set(folder: Path, *, each: int = 14) -> Path:
@@ -281,7 +287,7 @@ def test_a_folder_of_arrays_goes_through_every_verb(tmp_path: Path) -> None:
     assert any("25 frames a second" in warning for warning in trained.warnings)
     trained.model.save(tmp_path / "model")
     model = Model.load(tmp_path / "model", cache=cache)
-    assert model.opening.poses == {"skeleton": "coco-17"}
+    assert model.spec.poses == {"skeleton": "coco-17"}
     report = evaluate(model, cache=cache)
     assert report.figures.accuracy.value == 1.0
     assert {baseline.name for baseline in report.baselines} == {"pose", "metadata", "majority"}
@@ -327,7 +333,7 @@ def test_sets_of_several_skeletons_are_brought_to_one(tmp_path: Path) -> None:
         write_poses(poses, tmp_path / f"{number}.npz")
         segments.append(Segment(tmp_path / f"{number}.npz", ("wave", "step")[number % 2]))
     trained = train(Manifest(tuple(segments)), cache=cache)
-    assert trained.model.opening.poses == {"skeleton": "coco-17"}
+    assert trained.model.spec.poses == {"skeleton": "coco-17"}
     assert any("all are brought to coco-17" in warning for warning in trained.warnings)
     assert not trained.failures
 
@@ -366,17 +372,17 @@ def test_one_person_a_segment_is_learnt_from(tmp_path: Path) -> None:
         train(manifest, poses=PoseConfig(person="all"))
     with pytest.raises(ConfigError, match="person: auto, all, or the number"):
         PoseConfig(person="left")
-    with pytest.raises(ConfigError, match="belongs to backbones that read poses"):
-        train(manifest, TrainConfig(backbone="motion"), poses=PoseConfig(person="1"))
+    with pytest.raises(ConfigError, match="backbones that read poses"):
+        train(manifest, TrainConfig(backbone="flow-hist"), poses=PoseConfig(person="1"))
 
 
 def test_three_dimensions_are_kept(tmp_path: Path) -> None:
     deep = np.concatenate([WAVING[..., :2], 0.3 * WAVING[..., :1], WAVING[..., 2:]], axis=2)
     solid = replace(COCO, dimensions=3)
-    features = seen_by(Poses(deep[:, None], np.arange(100) / 25, solid, (0,)), backbone=Joints(options={"skeleton": "coco-17-3d"}))
+    features = seen_by(Poses(deep[:, None], np.arange(100) / 25, solid, (0,)), backbone=joints(skeleton="coco-17-3d"))
     assert features.values.shape == (64, 17, 4)
     write_poses(poses_of(WAVING), tmp_path / "flat.npz")
-    (failure,) = extract([Segment(tmp_path / "flat.npz")], Joints(options={"skeleton": "coco-17-3d"})).failures  # type: ignore[arg-type]
+    (failure,) = extract([Segment(tmp_path / "flat.npz")], joints(skeleton="coco-17-3d")).failures  # type: ignore[arg-type]
     assert isinstance(failure.error, MediaError)
     assert "its poses have 2 dimensions, and the skeleton 'coco-17' has 3" in str(failure)
 

@@ -1,4 +1,4 @@
-"""The text side against transformers itself: same vectors as the checkpoint's own tokenizer and network, in whatever company."""
+"""The text encoder against transformers itself: same vectors as the checkpoint's own tokenizer and network, in whatever company."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import transformers
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from quickstep.backbones import open_backbone, reads_words, with_words
-from quickstep.backbones.image_encoders import ImageTower
+from quickstep.backbones import embeds_text, open_backbone, require_text
+from quickstep.backbones.image_encoders import ImageEncoder
 from quickstep.backbones.pretrained_network import Pretrained
 from quickstep.types.errors import MissingExtra, UnknownName, WeightsError
 from quickstep.types.signals import Frames
@@ -42,9 +42,9 @@ def copied(saved: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved["clip"], tmp_path / "copy"))
 
 
-def open_folder(folder: Path, **options: Any) -> ImageTower:
+def open_folder(folder: Path, **options: Any) -> ImageEncoder:
     backbone = open_backbone(f"hf-image:{folder}", **{"precision": "fp32", **options})
-    assert isinstance(backbone, ImageTower)
+    assert isinstance(backbone, ImageEncoder)
     return backbone
 
 
@@ -136,18 +136,18 @@ def test_siglip2_reads_small_letters_whatever_is_written(saved: dict[str, Path])
 
 def test_who_reads_is_known_without_the_network(saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pretrained, "_made", lambda *_: pytest.fail("the network was loaded"))
-    monkeypatch.setattr(Pretrained, "_text", property(lambda _: pytest.fail("the text side was loaded")))
-    reads = {family: reads_words(open_folder(folder)) for family, folder in saved.items()}
+    monkeypatch.setattr(Pretrained, "_text", property(lambda _: pytest.fail("the text encoder was loaded")))
+    reads = {family: embeds_text(open_folder(folder)) for family, folder in saved.items()}
     assert {family for family, yes in reads.items() if yes} == set(READERS)
-    assert not reads_words(open_folder(saved["clip"], output="pooled")), "CLIP's vector before the projection has no words beside it"
-    assert reads_words(open_folder(saved["siglip"], output="pooled")), "SigLIP's pooled vector is the shared one"
+    assert not embeds_text(open_folder(saved["clip"], embedding="pooled")), "CLIP's vector before the projection has no words beside it"
+    assert embeds_text(open_folder(saved["siglip"], embedding="pooled")), "SigLIP's pooled vector is the shared one"
 
 
 @pytest.mark.parametrize("family", ["dinov2", "clip-vision", "siglip-vision"])
 def test_who_cannot_read_says_who_can(saved: dict[str, Path], family: str) -> None:
     backbone = open_folder(saved[family])
-    for ask in (with_words, lambda each: each.embed_text(["a"]), lambda each: each.matching):
-        with pytest.raises(UnknownName, match=r"text side.*clip-vit-b32") as caught:
+    for ask in (require_text, lambda each: each.embed_text(["a"]), lambda each: each.matching):
+        with pytest.raises(UnknownName, match=r"text encoder.*clip-vit-b32") as caught:
             ask(backbone)
         assert "\n" not in str(caught.value)
 
@@ -156,7 +156,7 @@ def test_half_a_checkpoint_under_a_whole_ones_config_does_not_read(copied: Path)
     tensors = {name: value for name, value in load_file(copied / "model.safetensors").items() if not name.startswith(("text_", "logit"))}
     save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
     backbone = open_folder(copied)
-    assert not backbone.has_text
+    assert not embeds_text(backbone)
     assert backbone.embed([Frames(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1))])[0].values.shape == (1, 24)
 
 
@@ -165,7 +165,7 @@ def test_older_weight_files_read_too(copied: Path, saved: dict[str, Path]) -> No
     (copied / "model.safetensors").unlink()
     torch.save(tensors, copied / "pytorch_model.bin")
     backbone = open_folder(copied)
-    assert backbone.has_text
+    assert embeds_text(backbone)
     assert np.array_equal(backbone.embed_text(SENTENCES), open_folder(saved["clip"]).embed_text(SENTENCES))
 
 

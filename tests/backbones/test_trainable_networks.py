@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from quickstep.backbones import can_be_tuned, open_backbone
+from quickstep.backbones import is_trainable, open_backbone
 from quickstep.backbones.parameter_groups import blocks_of
 from quickstep.types.signals import Flow, Frames
 
@@ -70,24 +70,24 @@ CASES += [("clip", "pooled"), ("clip-vision-projected", "pooled"), ("siglip", "p
 CASES += [(family, None) for family in (*checkpoints.VIDEOS, *I3D)]
 
 
-@pytest.mark.parametrize(("family", "output"), sorted_out(CASES))
+@pytest.mark.parametrize(("family", "embedding"), sorted_out(CASES))
 def test_a_trained_network_is_written_and_opens_again_with_equal_output(
-    saved: dict[str, Path], tmp_path: Path, family: str, output: str | None
+    saved: dict[str, Path], tmp_path: Path, family: str, embedding: str | None
 ) -> None:
-    backbone = opened(saved, family, output=output)
+    backbone = opened(saved, family, embedding=embedding)
     module = stirred(backbone.load())
     pixels = torch.from_numpy(shown(backbone))
     with torch.no_grad():
         expected = module(pixels)
     backbone.write(module, tmp_path / "tuned")
 
-    again = opened({family: tmp_path / "tuned"}, family, output=output)
+    again = opened({family: tmp_path / "tuned"}, family, embedding=embedding)
     with torch.no_grad():
         torch.testing.assert_close(again.load()(pixels), expected, rtol=0, atol=0)
     assert (again.unit, again.view, again.width) == (backbone.unit, backbone.view, backbone.width)
-    assert getattr(again, "output", None) == getattr(backbone, "output", None)
+    assert getattr(again, "embedding", None) == getattr(backbone, "embedding", None)
     assert again.identity["weights"] != backbone.identity["weights"]
-    if output != "prompted":  # whose values are (1, 1 + P, D)
+    if embedding != "prompted":  # whose values are (1, 1 + P, D)
         window = shown(backbone)[0] if len(backbone.unit) == 4 else shown(backbone)
         times = np.arange(len(window)) / 4
         found = again.embed([Flow(window, times) if family == "i3d-flow" else Frames(window, times)])[0].values
@@ -95,11 +95,11 @@ def test_a_trained_network_is_written_and_opens_again_with_equal_output(
 
 
 def test_left_to_the_folder_the_output_is_the_same(saved: dict[str, Path], tmp_path: Path) -> None:
-    for output in ("pooled", "projected"):
-        backbone = opened(saved, "clip", output=output)
-        backbone.write(backbone.load(), tmp_path / output)
-        again = open_backbone(f"hf-image:{tmp_path / output}")
-        assert (again.output, again.width) == (output, backbone.width)  # type: ignore[attr-defined]
+    for embedding in ("pooled", "projected"):
+        backbone = opened(saved, "clip", embedding=embedding)
+        backbone.write(backbone.load(), tmp_path / embedding)
+        again = open_backbone(f"hf-image:{tmp_path / embedding}")
+        assert (again.embedding, again.width) == (embedding, backbone.width)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("family", sorted_out([*checkpoints.FAMILIES, "xclip", *checkpoints.VIDEOS, *I3D]))
@@ -175,4 +175,4 @@ def test_blocks_of_no_layers_are_stem_and_top() -> None:
 
 
 def test_what_has_no_network_cannot_be_tuned() -> None:
-    assert not can_be_tuned(open_backbone("motion"))
+    assert not is_trainable(open_backbone("flow-hist"))

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_sets import draw
 
-from quickstep.backbones import can_be_tuned, check_view, open_backbone, view_for, weights_at_hand
+from quickstep.backbones import check_view, is_trainable, open_backbone, view_for, weights_available
 from quickstep.inference.predict import predict
 from quickstep.models.model import Model
 from quickstep.training.train import TrainConfig, train
@@ -119,8 +119,8 @@ def test_what_they_say_of_themselves(saved: dict[str, Path], family: str) -> Non
     backbone = opened(saved[family])
     assert (backbone.unit, backbone.width, backbone.view.fps) == ((FRAMES, 32, 32, 3), 32, None)
     assert backbone.view.frames == FRAMES
-    assert can_be_tuned(backbone)
-    assert not backbone.has_text
+    assert is_trainable(backbone)
+    assert not backbone.capabilities.embeds_text
 
 
 def test_the_old_names_of_videomaes_biases_are_understood(saved: dict[str, Path], tmp_path: Path) -> None:
@@ -222,9 +222,9 @@ def test_openvino_is_refused_where_it_gives_others(saved: dict[str, Path]) -> No
 
 
 def test_at_hand(saved: dict[str, Path]) -> None:
-    assert weights_at_hand(f"hf-video:{saved['videomae']}")
-    assert not weights_at_hand("hf-video:some/videomae")
-    assert not weights_at_hand("i3d-rgb")
+    assert weights_available(f"hf-video:{saved['videomae']}")
+    assert not weights_available("hf-video:some/videomae")
+    assert not weights_available("i3d-rgb")
 
 
 @pytest.mark.slow

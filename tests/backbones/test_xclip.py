@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from toys import draw_colours
 
-from quickstep.backbones import TEXT_BACKBONES, open_backbone, reads_words, view_for, weights_at_hand
+from quickstep.backbones import TEXT_BACKBONES, embeds_text, open_backbone, view_for, weights_available
 from quickstep.backbones.pixel_operations import bring_to
 from quickstep.backbones.preprocessing import read_processor
 from quickstep.backbones.pretrained_network import Pretrained
@@ -101,7 +101,7 @@ def our_scores(backbone: XClip, shown: list[Frames], words: list[str], *, rewrit
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("size", [(48, 32), (40, 56), (67, 45)])
 def test_scores_are_those_of_the_network_itself(saved: dict[str, Path], family: str, size: tuple[int, int]) -> None:
-    backbone = open_folder(saved[family], output="prompted")
+    backbone = open_folder(saved[family], embedding="prompted")
     shown = windows(3, backbone.view.frames, *size)
     expected = own_scores(saved[family], shown, WORDS)
     found = our_scores(backbone, shown, WORDS)
@@ -116,7 +116,7 @@ def test_scores_are_those_of_the_network_itself(saved: dict[str, Path], family: 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_videos_vector_is_the_networks_own(saved: dict[str, Path], family: str) -> None:
-    backbone, both = open_folder(saved[family]), open_folder(saved[family], output="prompted")
+    backbone, both = open_folder(saved[family]), open_folder(saved[family], embedding="prompted")
     shown = windows(2, backbone.view.frames)
     plain = backbone.embed(shown)
     slope, offset = (np.array(each, np.float32) for each in (backbone.processor.slope, backbone.processor.offset))
@@ -190,9 +190,9 @@ def _seconds(work: Any) -> float:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("output", ["projected", "prompted"])
-def test_a_window_is_the_same_bits_in_any_company(saved: dict[str, Path], precision: str, output: str) -> None:
-    backbone = open_folder(saved["xclip"], precision=precision, output=output)
+@pytest.mark.parametrize("embedding", ["projected", "prompted"])
+def test_a_window_is_the_same_bits_in_any_company(saved: dict[str, Path], precision: str, embedding: str) -> None:
+    backbone = open_folder(saved["xclip"], precision=precision, embedding=embedding)
     shown = windows(9, 8, 32, 32)
     alone = [backbone.embed([frames])[0].values for frames in shown]
     rng = np.random.default_rng(1)
@@ -284,7 +284,7 @@ def test_identity_is_of_the_content_and_needs_no_network(saved: dict[str, Path],
     backbone = open_folder(saved["xclip"])
     json.dumps(backbone.identity)
     assert open_folder(moved).identity == backbone.identity
-    others = [open_folder(other), open_folder(saved["xclip"], output="prompted"), open_folder(saved["xclip-newer-config"])]
+    others = [open_folder(other), open_folder(saved["xclip"], embedding="prompted"), open_folder(saved["xclip-newer-config"])]
     others += [open_folder(saved["xclip"], precision="bf16"), open_folder(saved["xclip"], engine="openvino")]
     assert len({json.dumps(each.identity, sort_keys=True) for each in (backbone, *others)}) == 6
     assert open_folder(moved).text_identity == backbone.text_identity != open_folder(other).text_identity
@@ -294,7 +294,7 @@ def test_identity_is_of_the_content_and_needs_no_network(saved: dict[str, Path],
 
 def test_matching_carries_what_rewrites_only_where_it_is_asked_for(saved: dict[str, Path]) -> None:
     tensors = load_file(saved["xclip"] / "model.safetensors")
-    plain, prompting = open_folder(saved["xclip"]).matching, open_folder(saved["xclip"], output="prompted").matching
+    plain, prompting = open_folder(saved["xclip"]).matching, open_folder(saved["xclip"], embedding="prompted").matching
     assert (plain.bias, prompting.bias, dict(plain.prompting)) == (0, 0, {})
     assert plain.scale == prompting.scale == pytest.approx(float(np.exp(tensors["logit_scale"])))
     named = {name: value for name, value in tensors.items() if name.startswith("prompts_generator.")}
@@ -307,8 +307,8 @@ def test_matching_carries_what_rewrites_only_where_it_is_asked_for(saved: dict[s
 def test_openvino_gives_the_same_vectors(saved: dict[str, Path]) -> None:
     pytest.importorskip("openvino")
     shown = windows(3, 8, 32, 32)
-    expected = np.concatenate([each.values for each in open_folder(saved["xclip"], output="prompted").embed(shown)])
-    backbone = open_folder(saved["xclip"], output="prompted", engine="openvino")
+    expected = np.concatenate([each.values for each in open_folder(saved["xclip"], embedding="prompted").embed(shown)])
+    backbone = open_folder(saved["xclip"], embedding="prompted", engine="openvino")
     found = np.concatenate([each.values for each in backbone.embed(shown)])
     assert (unit(found) * unit(expected)).sum(axis=-1).min() >= 0.99999
     assert np.array_equal(backbone.embed(shown[1:2])[0].values[0], found[1])
@@ -319,7 +319,7 @@ def test_older_weight_files_with_counters_load_alike(saved: dict[str, Path], cop
     (copied / "model.safetensors").unlink()
     counters = {"text_model.embeddings.position_ids": 16, "vision_model.embeddings.position_ids": 17}
     torch.save({**tensors, **{name: torch.arange(count)[None] for name, count in counters.items()}}, copied / "pytorch_model.bin")
-    old, new = (open_folder(folder, output="prompted") for folder in (copied, saved["xclip"]))
+    old, new = (open_folder(folder, embedding="prompted") for folder in (copied, saved["xclip"]))
     assert np.array_equal(our_scores(old, windows(2, 8), WORDS), our_scores(new, windows(2, 8), WORDS))
 
 
@@ -367,7 +367,7 @@ def test_one_frame_stands_for_a_window_where_nothing_moves(saved: dict[str, Path
     assert np.array_equal(found.values, backbone.embed([held])[0].values)
     assert found.times.tolist() == frame.times.tolist()
     assert standing.identity != backbone.identity
-    assert reads_words(standing)
+    assert embeds_text(standing)
     view_for(standing, frames=1)
     with pytest.raises(ConfigError, match="one frame"):
         view_for(standing, frames=8)
@@ -380,7 +380,7 @@ def test_checkpoints_that_are_something_else(saved: dict[str, Path], copied: Pat
     with pytest.raises(WeightsError, match=r"'xclip' network.*hf-xclip"):
         open_backbone(f"hf-image:{saved['xclip']}")
     with pytest.raises(ConfigError, match=r"embedding: one of projected, prompted"):
-        open_folder(saved["xclip"], output="pooled")
+        open_folder(saved["xclip"], embedding="pooled")
     config = json.loads((copied / "config.json").read_text())
     for change, says in (({"num_frames": "8"}, "num_frames '8'"), ({"num_frames": 0}, "num_frames 0"), ({"image_size": 64}, "takes 64")):
         (copied / "config.json").write_text(json.dumps({**config, "vision_config": {**config["vision_config"], **change}}))
@@ -393,6 +393,6 @@ def test_it_stands_in_the_table(saved: dict[str, Path]) -> None:
     assert names <= set(TEXT_BACKBONES)
     named = open_backbone("xclip-b16-zero-shot", weights=saved["xclip-zero-shot"])
     assert (named.name, named.license, named.view.frames, named.revision) == ("xclip-b16-zero-shot", "MIT", 32, None)
-    assert reads_words(named)
-    assert weights_at_hand(f"hf-xclip:{saved['xclip']}")
-    assert not weights_at_hand("xclip-l14")
+    assert embeds_text(named)
+    assert weights_available(f"hf-xclip:{saved['xclip']}")
+    assert not weights_available("xclip-l14")

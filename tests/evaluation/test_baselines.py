@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from small_sets import Change, draw
 
+from quickstep.backbones import BackboneSpec
 from quickstep.backbones.frame_statistics import Still, describe
 from quickstep.datasets.audit.metadata_shortcuts import Shortcut
 from quickstep.datasets.manifest import Manifest
@@ -18,7 +19,7 @@ from quickstep.evaluation.baselines import Task, beside, commonest, majority, me
 from quickstep.evaluation.report import Baseline, Proof, Verdict
 from quickstep.evaluation.report_figures import measure
 from quickstep.heads import open_head
-from quickstep.models.model import Facts, Model, Opening
+from quickstep.models.model import Facts, Model
 from quickstep.storage.cache import Cache
 from quickstep.types.confidence_intervals import Difference, Interval
 from quickstep.types.segment import Segment
@@ -34,7 +35,7 @@ def task_of(manifest: Manifest, *, said: str | None = None) -> Task:
 def untrained(labels: tuple[str, ...] = ("left", "right")) -> Model:
     """A model as far as a baseline looks at it: its backbone, view, kind of head and settings."""
     facts = Facts(fitting={"epochs": 40, "seed": 0, "shrinkage": 0.1})
-    return Model(labels, Change(), Change.view, open_head("linear"), Opening("small_sets:Change"), facts=facts)
+    return Model(labels, Change(), Change.view, open_head("linear"), BackboneSpec("small_sets:Change"), facts=facts)
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def report(tested: Sequence[Tested] | None = None, *, labels: Sequence[str] = MO
         labels=tuple(labels),
         model=ModelFacts(
             name=name,
-            backbone="motion",
+            backbone="flow-hist",
             revision="1",
             license="Apache-2.0",
             head="linear",

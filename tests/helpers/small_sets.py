@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from quickstep.backbones import Capabilities
 from quickstep.datasets.manifest import Manifest
 from quickstep.signals.video import write_video
 from quickstep.types.segment import Segment
@@ -19,13 +20,12 @@ LABELS = ("left", "right")
 class Change:
     """A toy backbone: how the last frame of a window differs from its first; of one frame, nothing."""
 
+    capabilities = Capabilities()
     name = "change"
     revision = "1"
-    reads = "frames"
     license = "MIT"
     view = View(frames=4, size=16, fit="stretch", resample="area")
     batch = 8
-    parallel = False
     width = 16
     identity = {"name": "change", "revision": "1"}  # noqa: RUF012
 

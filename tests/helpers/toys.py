@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.backbones import Capabilities
 from quickstep.datasets.manifest import Manifest
 from quickstep.signals.flow import FlowConfig
 from quickstep.signals.video import write_video
@@ -21,7 +22,8 @@ COLOURS = {"blue": (40, 40, 180), "green": (40, 180, 40), "red": (180, 40, 40)}
 class Colours:
     """The mean colour of each frame; `salt` stands for the weights of a real network."""
 
-    name, revision, reads, license, width, batch, parallel = "colours", "1", "frames", "MIT", 3, 8, False
+    capabilities = Capabilities()
+    name, revision, license, width, batch = "colours", "1", "MIT", 3, 8
     view = View(frames=3, size=8, fit="stretch", resample="area")
 
     def __init__(self, salt: str = "a") -> None:
@@ -50,11 +52,13 @@ def draw_colours(folder: Path, *, each: int = 8, labels: Sequence[str] = tuple(C
 class Words(Colours):
     """Reads the names of colours too: a sentence's vector is the mean of the colours it names, and grey where it names none."""
 
+    capabilities = Capabilities(embeds_text=True)
+    templates = ()
     name = "words"
     matching = Matching(scale=40.0, bias=-3.0)
 
     def __init__(self, salt: str = "a") -> None:
-        self.identity = {"name": "words", "weights": salt}
+        self.identity = self.text_identity = {"name": "words", "weights": salt}
 
     def embed_text(self, words: Sequence[str]) -> NDArray[np.float32]:
         named = [[COLOURS[word] for word in sentence.lower().split() if word in COLOURS] for sentence in words]
@@ -64,13 +68,13 @@ class Words(Colours):
 class Drift:
     """Reads flow: the mean motion of each field; `salt` stands for the weights of a real network."""
 
-    name, revision, reads, license, width = "drift", "1", "flow", "MIT", 2
+    name, revision, license, width = "drift", "1", "MIT", 2
     view = View(frames=5, fps=10, size=96, edge=120, windows=None)
 
     def __init__(self, salt: str | FlowConfig = "a", *, batch: int = 8, parallel: bool = False) -> None:
         self.flow_config = salt if isinstance(salt, FlowConfig) else FlowConfig()
         self.identity = {"name": "drift", "weights": salt if isinstance(salt, str) else "a"}
-        self.batch, self.parallel = batch, parallel
+        self.batch, self.capabilities = batch, Capabilities(reads="flow", parallel=parallel)
 
     def embed(self, batch: Sequence[Flow]) -> list[Features]:
         return [Features(np.median(flow.pixels, axis=(1, 2)).astype(np.float32), flow.times) for flow in batch]

@@ -76,7 +76,7 @@ def test_a_mistake_is_one_line(library: Path, tmp_path: Path, capsys: pytest.Cap
         "no names": ["search", library, "--label", "red"],
         "no videos": ["index", tmp_path / "new", tmp_path / "empty", *BACKBONE],
         "nothing to index": ["index", library],
-        "another backbone": ["index", library, videos, "--backbone", "motion"],
+        "another backbone": ["index", library, videos, "--backbone", "flow-hist"],
         "a backbone that is none": ["index", tmp_path / "new", videos, "--backbone", "motoin"],
         "another window": ["index", library, videos, "--window", "9"],
         "a hop longer than the window": ["index", tmp_path / "new", videos, "--stride", "9", *BACKBONE],

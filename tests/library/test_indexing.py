@@ -15,7 +15,7 @@ from library_sets import RefusingBackbone, draw, draw_some, index_videos, rows_o
 from PIL import Image
 from toys import COLOURS, Colours, Words, draw_colours
 
-from quickstep.backbones.flow_histograms.backbone import Motion
+from quickstep.backbones.flow_histograms.backbone import FlowHistograms
 from quickstep.library import IndexConfig, Library, SearchConfig, index, search
 from quickstep.library.table import vectors_of
 from quickstep.library.windows import WindowGrid, unit, window_grid
@@ -230,13 +230,13 @@ def test_a_backbone_of_whole_windows_gives_one_vector_each(tmp_path: Path, video
 
 
 def test_motion_can_be_searched_by_example_only(tmp_path: Path, videos: dict[str, Path]) -> None:
-    index(tmp_path / "library", [videos["long"], videos["red2"]], IndexConfig(backbone="motion"))
+    index(tmp_path / "library", [videos["long"], videos["red2"]], IndexConfig(backbone="flow-hist"))
     library = Library.open(tmp_path / "library")
     assert not library.card.single_frames
-    with pytest.raises(UnknownName, match="text side"):
+    with pytest.raises(UnknownName, match="text encoder"):
         search(library, "red")
     assert search(library, config=SearchConfig(like=str(videos["green"]), all=True)).moments
-    assert Motion().identity == library.card.identity
+    assert FlowHistograms().identity == library.card.identity
 
 
 @pytest.mark.parametrize("duration", [0.04, 0.5, 3.99, 4.0, 4.01, 5.3, 18.0, 61.7])

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from toys import Colours, Words, draw_colours
 
+from quickstep.backbones import BackboneSpec
 from quickstep.library import IndexConfig, Library, SearchConfig, search, write_sheet
 from quickstep.library.match_threshold import FALSE_ALARMS, PHRASES, best_scores, example_threshold, gumbel_threshold, text_threshold
 from quickstep.library.moment_search import read_example
 from quickstep.library.moments import Moment, ScoredWindows, merge, select_best
 from quickstep.library.table import Card, schema_of, to_vectors
 from quickstep.library.windows import unit
-from quickstep.models.model import Opening
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.errors import ConfigError, LibraryError, MediaError, QuickstepError, UnknownName
@@ -139,7 +139,7 @@ def test_mistakes_are_told_in_a_line(folder: Path, tmp_path: Path) -> None:
 
 def test_a_backbone_without_words_says_which_have_them(tmp_path: Path) -> None:
     library, _ = index_videos(tmp_path / "library", [draw(tmp_path / "red.mp4", ("red", 1))], backbone=Colours())
-    with pytest.raises(UnknownName, match=r"text side.*clip-vit-b32"):
+    with pytest.raises(UnknownName, match=r"text encoder.*clip-vit-b32"):
         search(library, "red", backbone=Colours())
     with pytest.raises(LibraryError, match="has a label"):
         search(library, None, SearchConfig(label="red"))
@@ -236,7 +236,7 @@ class Hashed(RefusingBackbone):
 def made_up(folder: Path, vectors: NDArray[np.float32], *, per_video: int, shared: float) -> Library:
     """A library of such vectors."""
     view = View(frames=4, fps=2.0, windows=None, stride=2.0)
-    card = Card(Opening("hashed"), {"name": "hashed", "shared": shared}, WIDTH, 4.0, 2.0, view, True, str(folder), "0")
+    card = Card(BackboneSpec("hashed"), {"name": "hashed", "shared": shared}, WIDTH, 4.0, 2.0, view, True, str(folder), "0")
     library = Library.create(folder, card)
     count = len(vectors)
     paths = [f"/v/{n // per_video:05d}.mp4" for n in range(count)]

@@ -14,13 +14,14 @@ import pytest
 from places import HELPERS
 from toys import COLOURS, Colours, Words, draw_colours
 
+from quickstep.backbones import BackboneSpec, Capabilities
 from quickstep.datasets.manifest import Manifest
 from quickstep.evaluation import evaluate
 from quickstep.evaluation.rendering import model_card, write_report
 from quickstep.heads import open_head
 from quickstep.inference.predict import predict, to_json
 from quickstep.models.ensemble import Ensemble, load_model
-from quickstep.models.model import Facts, Model, Opening
+from quickstep.models.model import Facts, Model
 from quickstep.storage.cache import Cache
 from quickstep.training.ensemble import EnsembleConfig, ensemble, fit_weights
 from quickstep.training.train import TrainConfig, train
@@ -49,7 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Model, Mo
     models = []
     for number, backbone in enumerate((Colours(), Blurred())):
         model = train(manifest, TrainConfig(epochs=30, seed=number), backbone=backbone, cache=cache).model
-        model = replace(model, opening=Opening(f"{'toys' if number == 0 else 'tests.models.test_ensemble'}:{type(backbone).__name__}"))
+        model = replace(model, spec=BackboneSpec(f"{'toys' if number == 0 else 'tests.models.test_ensemble'}:{type(backbone).__name__}"))
         model.save(folder / ("colours", "red")[number])
         models.append(Model.load(folder / ("colours", "red")[number], cache=cache))
     return manifest, models[0], models[1], cache
@@ -146,7 +147,7 @@ def test_what_one_member_cannot_see_is_a_failure_of_all(world: tuple[Manifest, M
                 raise MediaError("here", "too dark for me")
             return super().embed(batch)
 
-        parallel = True
+        capabilities = Capabilities(parallel=True)
 
     half = Ensemble((one, replace(two, backbone=Blind())), (0.9, 0.1), ("a", "b"))
     found = half.predict(manifest.segments[:3], cache=Cache(tmp_path))
@@ -217,7 +218,7 @@ def test_words_and_fitted_models_answer_together(world: tuple[Manifest, Model, M
     head = open_head("zero-shot")
     vectors = np.array([COLOURS[label] for label in one.labels], dtype=np.float32)
     head.load(head_of(vectors))
-    worded = Model(one.labels, Words(), Words.view, head, Opening("toys:Words"), facts=Facts(words={x: (x,) for x in one.labels}))
+    worded = Model(one.labels, Words(), Words.view, head, BackboneSpec("toys:Words"), facts=Facts(words={x: (x,) for x in one.labels}))
     fused = ensemble([one, worded], names=("fitted", "words"), cache=cache)
     assert len(fused.standings) == 3
 

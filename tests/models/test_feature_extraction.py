@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quickstep.backbones import Capabilities
 from quickstep.models import window_input
 from quickstep.models.feature_extraction import extract
 from quickstep.signals.video import write_video
@@ -21,11 +22,11 @@ from quickstep.types.view import View
 class MeanColour:
     """The mean colour of every frame, with a record of how it was called."""
 
-    name, revision, reads, license, width = "mean-colour", "1", "frames", "Apache-2.0", 3
+    name, revision, license, width = "mean-colour", "1", "Apache-2.0", 3
     view = View(frames=4, size=16)
 
     def __init__(self, *, batch: int = 8, parallel: bool = False) -> None:
-        self.batch, self.parallel = batch, parallel
+        self.batch, self.capabilities = batch, Capabilities(parallel=parallel)
         self.calls: list[int] = []
 
     @property

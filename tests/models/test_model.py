@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from places import HELPERS, ROOT
 from toys import Colours, draw_colours
 
+from quickstep.backbones import BackboneSpec
 from quickstep.datasets.manifest import Manifest
 from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.models.calibration import fit_temperature, probabilities, sure_from
-from quickstep.models.model import Facts, Model, Opening
+from quickstep.models.model import Facts, Model
 from quickstep.models.predictions import Prediction
 from quickstep.storage import model_folder
 from quickstep.storage.cache import Cache
@@ -46,9 +47,9 @@ def made(head_name: str = "linear", *, seed: int = 0) -> Model:
     head, shown = open_head(head_name), features(16)
     parts = [Examples(shown[part], np.arange(16)[part] % 2, SEGMENTS[part]) for part in (slice(0, 12), slice(12, 16))]
     history = head.fit(*parts, classes=2, fitting=FitConfig(epochs=4, seed=seed))
-    opening = Opening("toys:Colours")
+    spec = BackboneSpec("toys:Colours")
     facts = Facts(created="2026-01-01T00:00:00+00:00", splits={"train": {"a": 6, "b": 6}}, seconds={"fitting": 0.1})
-    return Model(("a", "b"), Colours(), Colours.view, head, opening, 1.5, 0.8, facts, Manifest(SEGMENTS), history)
+    return Model(("a", "b"), Colours(), Colours.view, head, spec, 1.5, 0.8, facts, Manifest(SEGMENTS), history)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_a_loaded_model_is_the_saved_one_to_the_bit(head: str, tmp_path: Path) -
     again = Model.load(tmp_path / "m")
     shown = features(9, seed=5)
     assert np.array_equal(model.scores(shown), again.scores(shown))
-    same = ("labels", "view", "opening", "temperature", "threshold", "facts")
+    same = ("labels", "view", "spec", "temperature", "threshold", "facts")
     assert [getattr(model, name) for name in same] == [getattr(again, name) for name in same]
     assert again.head.config == model.head.config
     assert again.history is not None

@@ -16,7 +16,7 @@ from places import ROOT
 from toys import Colours, draw_colours
 from videos import write_tagged
 
-from quickstep.backbones import check_view, view_for
+from quickstep.backbones import Capabilities, check_view, view_for
 from quickstep.evaluation import evaluate
 from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.models.feature_extraction import extract
@@ -178,7 +178,7 @@ def test_windows_and_crops_are_the_models_own(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "set")
     cache = Cache(tmp_path / "c")
     model = train(manifest, TrainConfig(epochs=5, windows=2, crops=3), backbone=Corners(), cache=cache).model
-    model = replace(model, opening=replace(model.opening, name="tests.models.test_windows_and_crops:Corners"))
+    model = replace(model, spec=replace(model.spec, name="tests.models.test_windows_and_crops:Corners"))
     model.save(tmp_path / "m")
     again = Model.load(tmp_path / "m")
     assert (again.view.windows, again.view.crops, again.view.spoken) == (2, 3, "2 windows x 3 crops")
@@ -210,9 +210,9 @@ def test_what_cannot_be_looked_at_so_is_said(tmp_path: Path) -> None:
         TrainConfig(windows=0)
 
     class People(Corners):
-        reads = "poses"
+        capabilities = Capabilities(reads="poses")
 
-    with pytest.raises(ConfigError, match=r"crops: .*shown people"):
+    with pytest.raises(ConfigError, match=r"crops: .*reads poses"):
         check_view(People(), View(crops=3))
 
 
@@ -220,7 +220,7 @@ def test_what_cannot_be_looked_at_so_is_said(tmp_path: Path) -> None:
 def test_the_command_line_says_which_view_was_used(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "set")
     model = train(manifest, TrainConfig(epochs=5), backbone=Corners(), cache=Cache(tmp_path / "c")).model
-    replace(model, opening=replace(model.opening, name="tests.models.test_windows_and_crops:Corners")).save(tmp_path / "m")
+    replace(model, spec=replace(model.spec, name="tests.models.test_windows_and_crops:Corners")).save(tmp_path / "m")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "quickstep", *arguments]

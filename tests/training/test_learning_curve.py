@@ -234,7 +234,7 @@ def test_data_without_a_curve_is_refused_in_one_line(manifest: Manifest, cache: 
         with pytest.raises(ManifestError, match=words) as refused:
             learning_curve(Manifest(tuple(segments)), quick(), backbone=Colours(), cache=cache)
         assert "\n" not in str(refused.value)
-    with pytest.raises(LookupError, match="text side"):
+    with pytest.raises(LookupError, match="text encoder"):
         learning_curve(manifest, quick(head="few-shot"), backbone=Colours(), cache=cache)
 
 

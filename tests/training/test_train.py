@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from toys import COLOURS, Colours, draw_colours
 
+from quickstep.backbones import BackboneSpec
 from quickstep.datasets.manifest import Manifest
 from quickstep.evaluation import evaluate
 from quickstep.models.model import Model
@@ -159,11 +160,11 @@ def test_without_validation_it_says_so(manifest: Manifest, cache: Cache) -> None
 
 
 def test_no_backbone_named_and_no_clip_at_hand_names_both_ways_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(name: str, **_: object) -> object:
-        raise WeightsError(f"{name}: the hub cannot be reached")
+    def unreachable(spec: BackboneSpec, _cache: Cache | None = None) -> object:
+        raise WeightsError(f"{spec.name}: the hub cannot be reached")
 
-    monkeypatch.setattr("quickstep.training.train.open_backbone", unreachable)
-    with pytest.raises(WeightsError, match=r"--backbone motion.*--weights"):
+    monkeypatch.setattr(BackboneSpec, "open", unreachable)
+    with pytest.raises(WeightsError, match=r"--backbone flow-hist.*--weights"):
         open_for_training(TrainConfig())
     with pytest.raises(WeightsError, match="clip-vit-l14: the hub"):
         open_for_training(TrainConfig(backbone="clip-vit-l14"))
@@ -171,9 +172,9 @@ def test_no_backbone_named_and_no_clip_at_hand_names_both_ways_on(monkeypatch: p
 
 def test_motion_is_taken_when_it_is_named(manifest: Manifest, cache: Cache, tmp_path: Path) -> None:
     some = Manifest(tuple(s for s in manifest.segments if s.label != "green" and s.path.stem in "0156"))
-    train(some, TrainConfig(backbone="motion", epochs=2), cache=cache).model.save(tmp_path / "m")
+    train(some, TrainConfig(backbone="flow-hist", epochs=2), cache=cache).model.save(tmp_path / "m")
     again = Model.load(tmp_path / "m", cache=cache)
-    assert again.opening.name == again.backbone.name == "motion"
+    assert again.spec.name == again.backbone.name == "flow-hist"
 
 
 @pytest.mark.parametrize(

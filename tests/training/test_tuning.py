@@ -18,6 +18,7 @@ import pytest
 from places import ROOT
 from toys import Colours, draw_colours
 
+from quickstep.backbones import Capabilities
 from quickstep.datasets.manifest import Manifest, write_manifest
 from quickstep.models import window_input
 from quickstep.models.model import Model
@@ -221,7 +222,7 @@ def test_what_a_trial_cannot_read_it_has_wrong(colours: tuple[Manifest, Cache], 
     manifest, _ = colours
 
     class Choosy(Colours):
-        parallel = True
+        capabilities = Capabilities(parallel=True)
 
         def __init__(self) -> None:
             self.identity = {"name": "choosy"}
@@ -316,12 +317,12 @@ def test_what_was_said_is_not_searched(colours: tuple[Manifest, Cache]) -> None:
     with pytest.raises(ConfigError, match="learning-rate was fixed by an option of its own"):
         Space.of(manifest, TuneConfig(over=("learning-rate",)), replace(BASE, learning_rate=0.1), cache=cache)
     with pytest.raises(ConfigError, match="nothing to search"):
-        Space.of(manifest, TuneConfig(over=("backbone",), backbones=("motion",)), BASE, cache=cache)
+        Space.of(manifest, TuneConfig(over=("backbone",), backbones=("flow-hist",)), BASE, cache=cache)
 
 
 def test_every_draw_is_a_config_that_train_takes(colours: tuple[Manifest, Cache]) -> None:
     manifest, cache = colours
-    space = Space.of(manifest, TuneConfig(backbones=("motion", "toys:Colours", "toys:Words", "motion-numbers")), BASE, cache=cache)
+    space = Space.of(manifest, TuneConfig(backbones=("flow-hist", "toys:Colours", "toys:Words", "kinematics")), BASE, cache=cache)
     from quickstep.heads import open_head
 
     rng = np.random.default_rng(0)
@@ -336,10 +337,10 @@ def test_every_draw_is_a_config_that_train_takes(colours: tuple[Manifest, Cache]
     drawn = [space.draw(Dice(), BASE).train for _ in range(60)]
     for config in drawn:
         open_head(config.head, ({"dropout": config.dropout} if config.dropout else {}) | config.head_settings)
-    assert {config.backbone for config in drawn} == {"motion", "toys:Colours", "toys:Words", "motion-numbers"}
-    assert {config.head for config in drawn if config.backbone == "motion-numbers"} == {"linear", "extra-trees"}
+    assert {config.backbone for config in drawn} == {"flow-hist", "toys:Colours", "toys:Words", "kinematics"}
+    assert {config.head for config in drawn if config.backbone == "kinematics"} == {"linear", "extra-trees"}
     assert "few-shot" in {config.head for config in drawn if config.backbone == "toys:Words"}
-    assert "few-shot" not in {config.head for config in drawn if config.backbone == "motion"}
+    assert "few-shot" not in {config.head for config in drawn if config.backbone == "flow-hist"}
 
 
 def test_the_page_shows_what_there_is_and_nothing_from_outside_is_taken_as_html(done: Tuned, tmp_path: Path) -> None:
@@ -373,8 +374,8 @@ def test_trials_that_open_the_network(colours: tuple[Manifest, Cache], tmp_path:
 
 def test_a_network_that_cannot_be_opened_is_named(colours: tuple[Manifest, Cache]) -> None:
     manifest, cache = colours
-    with pytest.raises(ConfigError, match="the network of 'motion' cannot be trained further"):
-        Space.of(manifest, TuneConfig(finetune=True), replace(BASE, backbone="motion"), cache=cache)
+    with pytest.raises(ConfigError, match="the network of 'flow-hist' cannot be trained further"):
+        Space.of(manifest, TuneConfig(finetune=True), replace(BASE, backbone="flow-hist"), cache=cache)
     with pytest.raises(ConfigError, match="unfreeze belongs to trials that fine-tune"):
         TuneConfig(over=("unfreeze",))
 

@@ -142,10 +142,10 @@ def test_heads_that_read_no_words_refuse_them(colours: toys.Manifest, head: str)
 
 
 def test_a_backbone_without_words_says_which_have_them() -> None:
-    with pytest.raises(UnknownName, match=r"text side.*clip-vit-b32"):
+    with pytest.raises(UnknownName, match=r"text encoder.*clip-vit-b32"):
         zero_shot(CONFIG, backbone=toys.Colours())
-    with pytest.raises(UnknownName, match=r"text side.*'motion'.*clip-vit-b32"):
-        zero_shot(ZeroShotConfig(labels="a,b", backbone="motion"))
+    with pytest.raises(UnknownName, match=r"'flow-hist'.*text encoder.*clip-vit-b32"):
+        zero_shot(ZeroShotConfig(labels="a,b", backbone="flow-hist"))
 
 
 def test_an_empty_sentence_is_no_query() -> None:
@@ -180,8 +180,8 @@ def test_the_command_line_names_by_words(tmp_path: Path, colours: toys.Manifest,
     ("words", "said"),
     [
         (["predict", "x.mp4", "--labels", "halo"], "neither a file nor a set"),
-        (["predict", "x.mp4", "--labels", "halo,flare", "--backbone", "motion"], "text side"),
-        (["predict", "model", "x.mp4", "--backbone", "motion"], "belongs to --labels"),
+        (["predict", "x.mp4", "--labels", "halo,flare", "--backbone", "flow-hist"], "text encoder"),
+        (["predict", "model", "x.mp4", "--backbone", "flow-hist"], "belongs to --labels"),
         (["zero-shot", "-o", "model"], "there are none"),
         (["zero-shot", "-o", "model", "--labels", "a,b", "--template", "x"], "must have one {}"),
     ],

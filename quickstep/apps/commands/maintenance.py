@@ -42,7 +42,7 @@ def demo(
         ("check", dancers, *cache),
         # A set this small needs a larger test part than usual: three dancers, so that the number has an interval.
         ("split", dancers, "-o", splits, "--val", "0.2", "--test", "0.3", *cache),
-        ("train", splits, "-o", model, "--backbone", "motion", *cache),
+        ("train", splits, "-o", model, "--backbone", "flow-hist", *cache),
         ("evaluate", model, *cache),
         ("predict", model, folder / "new", "--top", "3", *cache),
     ):
@@ -50,7 +50,7 @@ def demo(
         say(f"\n$ quickstep {shlex.join(tokens)}", style="bold cyan")
         app(tokens, result_action="return_value")
     say(f"\nopen {model / 'report.html'} in a browser; then your own videos, one folder per move:", style="bold")
-    say("  quickstep train MY_VIDEOS/ -o models/mine --backbone motion", style="bold")
+    say("  quickstep train MY_VIDEOS/ -o models/mine --backbone flow-hist", style="bold")
 
 
 def cache(*, prune: Annotated[bool, Flag] = False, unused_days: float = 0.0, run: Annotated[Run, Flat] = DEFAULT_RUN) -> None:

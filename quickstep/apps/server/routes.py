@@ -20,10 +20,10 @@ from quickstep.apps.server.request_fields import BODY, Moments, Names, Part, Tim
 from quickstep.apps.server.schemas import Health, ModelFacts, MomentsFound, Named, PeopleFound, TimelineMade
 from quickstep.apps.server.video_input import Video, told_as
 from quickstep.apps.server.video_limits import Span
+from quickstep.backbones import reads_poses
 from quickstep.inference.predict import to_json
 from quickstep.inference.timelines import FORMATS
 from quickstep.inference.timelines import Timeline as Made
-from quickstep.models.pose_input import reads_poses
 from quickstep.models.predictions import Prediction, Predictions
 from quickstep.training.train import library_version
 from quickstep.types.segment import Segment

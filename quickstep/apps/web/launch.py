@@ -79,7 +79,7 @@ def _demo_library(folder: Path, cache: Path | None) -> str | None:
         try:
             from quickstep.library import IndexConfig, index
 
-            made = IndexConfig(backbone="motion", window=2.0, model=folder / "model")
+            made = IndexConfig(backbone="flow-hist", window=2.0, model=folder / "model")
             with TerminalProgress() as progress:
                 index(str(place), [str(folder / "dancers"), str(folder / "new")], made, cache=Cache(cache), progress=progress)
         except MissingExtra as error:

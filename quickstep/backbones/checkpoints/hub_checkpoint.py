@@ -95,6 +95,14 @@ class Checkpoint:
         return {}
 
     @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The names of its classes, where its makers gave them names."""
+        names = self.config.get("id2label")
+        if not isinstance(names, dict) or all(str(name).startswith("LABEL_") for name in names.values()):
+            return None
+        return tuple(str(names[key]) for key in sorted(names, key=int))
+
+    @property
     def has_tokenizer(self) -> bool:
         """Whether what reads sentences lies beside the weights."""
         return any(all((self.folder / name).is_file() for name in names) for names in _TOKENIZERS)

@@ -1,4 +1,4 @@
-"""Motion: how things move and look, from dense optical flow and edges; needs no weights and no network.
+"""FlowHistograms: how things move and look, from dense optical flow and edges; needs no weights and no network.
 
 Between two pictures the dense flow is found, and the camera's own part of it, a robust affine field, is taken away. The rest is
 described by histograms of its directions and of its boundaries' directions, and the pictures by those of their edges, in the cells of
@@ -33,7 +33,10 @@ from quickstep.backbones.flow_histograms.grid_histograms import (
     slopes_of,
 )
 from quickstep.backbones.flow_histograms.moving_region import NOISE, PACE, Array, Moving, find_motion, length_of, plane
+from quickstep.backbones.interface import Capabilities
+from quickstep.backbones.spec import BackboneSpec
 from quickstep.signals.flow.methods import one_thread
+from quickstep.storage.cache import Cache
 from quickstep.types.signals import Features, Frames
 from quickstep.types.view import View
 
@@ -71,22 +74,25 @@ LAYOUT: Mapping[str, int] = {  # the blocks of a vector, in order, and how many 
 }
 
 
-class Motion:
+class FlowHistograms:
     """The backbone that needs no download: what moves where, which way, how fast and in which order."""
 
-    name = "motion"
+    capabilities = Capabilities(parallel=True)
+    name = "flow-hist"
     revision = "1"
-    reads = "frames"
     license = "Apache-2.0"
     view = View(frames=60, fps=PACE, size=120, windows=None, fit="whole", resample="area")
     width = sum(LAYOUT.values())
     batch = 1
-    parallel = True  # a call keeps one core busy: extraction calls it from several threads at once
+
+    def __init__(self, spec: BackboneSpec | None = None, cache: Cache | None = None) -> None:
+        """Take nothing from either: there is nothing to choose."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides the values: this description's revision and the library that finds the flow."""
-        return {"name": self.name, "revision": self.revision, "flow": f"opencv {cv2.__version__}"}
+        # "motion" is its name in version 0.1: features and models that were made then stay valid.
+        return {"name": "motion", "revision": self.revision, "flow": f"opencv {cv2.__version__}"}
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
         """Each window's vectors, one to PARTS of them, in time order; windows do not influence each other."""

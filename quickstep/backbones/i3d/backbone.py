@@ -6,7 +6,7 @@ Decides what a network is shown and what its values are called. Knows no torch: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ import numpy as np
 
 from quickstep.backbones.base_network import Network, Pixels
 from quickstep.backbones.i3d.weights import KINDS, origin_of
+from quickstep.backbones.interface import Capabilities, ClassifierLayer
+from quickstep.backbones.spec import BackboneSpec
 from quickstep.signals.flow.config import flow_named
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
@@ -32,37 +34,22 @@ VERSION = 1  # of how windows are shown: counts up when it changes the values
 
 
 class I3d(Network):
-    """`i3d-rgb`, `i3d-flow`, `i3d-r50` or `i3d-r50-nl`.
+    """`i3d-rgb`, `i3d-r50` or `i3d-r50-nl`.
 
     `weights` is a file (.pt, .pth, .safetensors) of the published names, or a folder that `write` made. Without it, `init` says what
     to begin with: "inflate:FILE" (a network of pictures) or "scratch" ("scratch:7" is the seed), for training further. `width` narrows
-    every layer of a network from scratch. `flow` says how the motion is found that `i3d-flow` is shown ("tvl1", "dis,camera"). A file is
-    read when the backbone is opened, so that one that does not fit is told at once.
+    every layer of a network from scratch. A file is read when the backbone is opened, so that one that does not fit is refused at once.
     """
 
+    capabilities = Capabilities(trainable=True, restricts_views=True, settings=("weights", "init", "width", "precision", "engine"))
     revision = None
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        weights: str | Path | None = None,
-        init: str | None = None,
-        width: float | None = None,
-        precision: str = "auto",
-        engine: str = "torch",
-        flow: str | None = None,
-        cache: Cache | None = None,
-    ) -> None:
-        if engine != "torch":
-            raise ConfigError("engine", f"{name} is run by torch alone; leave it out")
-        super().__init__(name, precision=precision, engine="torch", cache=cache)
-        self.kind = KINDS[name]
-        self.reads = "flow" if self.kind.channels == 2 else "frames"
-        self.flow_config = flow_named(flow)
-        if flow is not None and self.reads != "flow":
-            raise ConfigError("flow", f"{name} looks at pictures, not at flow; leave it out, or take i3d-flow")
-        self.origin = origin_of(name, weights, init, width)
+    def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
+        if spec.engine not in (None, "torch"):
+            raise ConfigError("engine", f"{spec.name} is run by torch alone; leave it out")
+        super().__init__(spec, cache)
+        self.kind = KINDS[spec.name]
+        self.origin = origin_of(spec)
         self.license = "Apache-2.0" if self.origin.begins else "unknown"  # no one's weights: ours
         if not self.origin.begins:  # what does not fit is told at once, and not when the first video has been decoded
             _ = self._watched
@@ -99,8 +86,7 @@ class I3d(Network):
     @cached_property
     def description(self) -> dict[str, Any]:
         """Which function of windows this is, whoever computes it."""
-        told = {"name": self.name, "weights": self.origin.digest(self.cache), "version": VERSION}
-        return told | ({"shown": asdict(self.flow_config)} if self.reads == "flow" else {})
+        return {"name": self.name, "weights": self.origin.digest(self.cache), "version": VERSION}
 
     def check_view(self, view: View) -> None:
         """Refuse windows too short or too small for anything to be left at the end of the network."""
@@ -143,6 +129,15 @@ class I3d(Network):
 
         write_network(self, module, folder, to_plain(view or self.view))
 
+    def classifier_layer(self) -> ClassifierLayer | None:
+        """The layer behind the network, where its weights have one."""
+        tensors = self.network.state_dict()
+        for name in ("logits.conv3d", "cls_head.fc_cls"):
+            if f"{name}.weight" in tensors:
+                weight, bias = (tensors[f"{name}.{part}"].detach().float().numpy() for part in ("weight", "bias"))
+                return ClassifierLayer(weight.reshape(len(weight), -1).T, bias, self.labels)
+        return None
+
     # -- looking -----------------------------------------------------------------------------------------------------------
 
     def embed(self, batch: Sequence[Frames | Flow]) -> list[Features]:
@@ -157,8 +152,8 @@ class I3d(Network):
 
     def _shown(self, each: Frames | Flow) -> Pixels:
         """The window's bytes."""
-        if isinstance(each, Flow) != (self.reads == "flow"):
-            raise TypeError(f"{self.name} looks at {self.reads}, not at {type(each).__name__}")
+        if isinstance(each, Flow) != (self.capabilities.reads == "flow"):
+            raise TypeError(f"{self.name} reads {self.capabilities.reads}, not at {type(each).__name__}")
         if len(each) < self.kind.fewest:
             raise ConfigError("frames", f"{self.name} needs windows of at least {self.kind.fewest} frames, not {len(each)}")
         if isinstance(each, Frames):
@@ -173,3 +168,18 @@ class I3d(Network):
         moments = -(-len(each) // self.kind.stride)  # of the feature map
         steps = (np.arange(count) + 0.5 + (moments - count) / 2) * len(each) / moments - 0.5
         return np.interp(steps, np.arange(len(each)), each.times)
+
+
+class FlowI3d(I3d):
+    """`i3d-flow`: the same network for optical flow; `flow` says how that is computed ("tvl1", "dis,camera")."""
+
+    capabilities = replace(I3d.capabilities, reads="flow", settings=(*I3d.capabilities.settings, "flow"))
+
+    def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
+        self.flow_config = flow_named(spec.flow)
+        super().__init__(spec, cache)
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """Which function of windows this is, whoever computes it."""
+        return {**super().description, "shown": asdict(self.flow_config)}

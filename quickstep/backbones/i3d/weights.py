@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from quickstep.backbones.spec import BackboneSpec
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import from_plain
 from quickstep.types.config_fields import between
@@ -79,8 +80,9 @@ class Origin:
         return {"init": "inflate" if self.flat else "file", "sha256": cache.digest(file), "width": self.width, "ends": self.ends}
 
 
-def origin_of(name: str, weights: str | Path | None, init: str | None, width: float | None) -> Origin:
+def origin_of(spec: BackboneSpec) -> Origin:
     """What was asked for, refused where it says two things or nothing."""
+    name, weights, init, width = spec.name, spec.weights, spec.init, spec.width
     if width is not None:
         between("width", width, 0.05, 1)
     if weights is not None and init is not None:

@@ -11,6 +11,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.backbones import reads_poses
 from quickstep.datasets.inputs import gather
 from quickstep.inference.timelines.config import TimelineConfig
 from quickstep.inference.timelines.score_accumulator import Asked, Looked
@@ -18,7 +19,6 @@ from quickstep.inference.timelines.smoothing import Smoothing, spans_of
 from quickstep.inference.timelines.spans import Array, Moments, Span, Timeline
 from quickstep.inference.timelines.window_scores import look
 from quickstep.models.ensemble import AnyModel, Ensemble
-from quickstep.models.pose_input import reads_poses
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, MediaError

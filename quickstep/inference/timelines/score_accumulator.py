@@ -111,7 +111,7 @@ class Account:
                 looks[0] += 1
                 self.tell(max(self._done, min(stretches[0][0] + looks[0] // each, last - 1)))
 
-        reads_frames = getattr(backbone, "reads", "frames") == "frames"  # flow that is kept has no pictures to be shown
+        reads_frames = backbone.capabilities.reads == "frames"  # flow that is kept has no pictures to be shown
         segments = [shown.segment(stretch) for stretch in stretches]
         return extract(segments, backbone, view=view, cache=self._asked.cache, watch=watch if reads_frames else None)
 

@@ -13,10 +13,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.backbones import Backbone
+from quickstep.backbones import Backbone, reads_poses
 from quickstep.inference.timelines.score_accumulator import Account, Asked, Looked, Stretch, grouped
 from quickstep.inference.timelines.windows import Grid, Layout, Sliding, hop_of, lay, lay_grid, one_by_one, window_of
-from quickstep.models.pose_input import Looker, end_of, reads_poses
+from quickstep.models.pose_input import Looker, end_of
 from quickstep.signals.poses.resampling import present
 from quickstep.signals.video import probe
 from quickstep.types.errors import MediaError

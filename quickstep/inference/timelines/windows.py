@@ -7,13 +7,13 @@ that a model learnt from.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.backbones import reads_flow
 from quickstep.inference.timelines.config import TimelineConfig
 from quickstep.models.model import Model
 from quickstep.signals.poses.formats import is_pose_file, read_poses
@@ -68,7 +68,7 @@ def window_of(model: Model, config: TimelineConfig) -> float:
     view, learnt = model.view, _learnt(model)
     if view.fps is None:
         return learnt or USUAL
-    shown = view.frames + (getattr(model.backbone, "reads", "frames") == "flow")  # the last field of flow looks at one picture more
+    shown = view.frames + reads_flow(model.backbone)  # the last field of flow looks at one picture more
     paced = shown / view.fps
     if view.stride is not None:  # it is used to several windows a segment, and to what they have in common
         return max(paced, learnt or USUAL)
@@ -124,8 +124,7 @@ def lay_grid(duration: float, window: float, hop: float, *, each: int) -> Grid:
 
 def one_by_one(backbone: Backbone) -> bool:
     """Whether it looks at each picture by itself, so that windows can share what was made of them."""
-    unit: Sequence[int] = getattr(backbone, "unit", ())
-    return getattr(backbone, "reads", "frames") == "frames" and len(unit) == 3
+    return backbone.capabilities.frame_by_frame
 
 
 def _learnt(model: Model) -> float | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from quickstep.types.config_fields import at_least, between, one_of, setting
 from quickstep.types.errors import ConfigError
+
+if TYPE_CHECKING:
+    from quickstep.backbones import BackboneSpec
 
 MEASURES = ("accuracy", "balanced-accuracy", "macro-f1", "loss")
 SCHEDULES = ("cosine", "step", "exponential", "constant")
@@ -118,6 +121,20 @@ class FinetuneConfig:
         for name, low in (("patience", 1), ("workers", 1), ("frames", 1), ("size", 8), ("windows", 1)):
             if getattr(self, name) is not None:
                 at_least(name, getattr(self, name), low)
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """Which backbone it starts from; `precision` is not the backbone's but that of the training."""
+        from quickstep.backbones import BackboneSpec  # which imports NumPy: help texts need none
+
+        return BackboneSpec.named(
+            self.backbone or USUAL_BACKBONE,
+            weights=self.weights,
+            embedding=self.embedding,
+            flow=self.flow,
+            init=self.init,
+            width=self.width,
+        )
 
     @property
     def scratch(self) -> bool:

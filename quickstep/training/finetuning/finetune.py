@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quickstep.backbones import reads_flow
+from quickstep.backbones.spec import absolute_path
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitResult
 from quickstep.heads import Examples, Head, History
@@ -27,7 +29,7 @@ from quickstep.training.augmentation.mirrored_labels import mirror_of
 from quickstep.training.finetuning.batches import Feed, as_failures
 from quickstep.training.finetuning.config import FinetuneConfig
 from quickstep.training.finetuning.early_stopping import Measures, measured, on_chance
-from quickstep.training.train import calibrate, check_labels, counts_of, library_version, versions, whole_path, with_splits
+from quickstep.training.train import calibrate, check_labels, counts_of, library_version, versions, with_splits
 from quickstep.types.errors import ConfigError
 from quickstep.types.progress import Clock, Progress, silent
 from quickstep.types.segment import Failure
@@ -111,7 +113,7 @@ def finetune(
         config.seed,
         workers=config.workers or devices.cores(),
         memory=config.frame_cache_gb * 1e9,
-        flow=getattr(start.backbone, "flow_config", None) if start.backbone.reads == "flow" else None,
+        flow=start.backbone.flow_config if reads_flow(start.backbone) else None,
         cache=cache,
     )
     task = Task(
@@ -173,7 +175,6 @@ def _model(
 ) -> tuple[Model, Measures | None]:
     """The model of the best epoch, measured and calibrated as everybody will see it: opened again from what is on disk."""
     from quickstep.heads.window_average import WindowAverageHead
-    from quickstep.training.finetuning.initialization import reopened
 
     outcome, tuning, folder = made.outcome, made.task.tuning, made.task.folder
     networks, last = {NETWORK: folder / NETWORK}, None
@@ -183,7 +184,7 @@ def _model(
     tuning.take(outcome.best)
     _written(made.start, tuning, folder / NETWORK)
     head: Any = WindowAverageHead.of(tuning.head(), last or tuning.head(), together=made.task.together)
-    backbone = reopened(made.start, folder / NETWORK, cache)
+    backbone = made.start.spec.in_folder(folder).open(cache)
     history = made.history
     val = _examples(made, history, backbone, cache)
     temperature, threshold = calibrate(head, val)
@@ -196,7 +197,7 @@ def _model(
         splits=counts_of(made.manifest),
         failures=tuple(f"{failure.segment}: {failure.error}" for failure in made.failures),
         notes=notes,
-        training=to_plain(config) | to_plain(augment) | {"backbone": made.start.opening.name, "accumulate": outcome.accumulate},
+        training=to_plain(config) | to_plain(augment) | {"backbone": made.start.spec.name, "accumulate": outcome.accumulate},
         fitting={"seed": config.seed},
         versions=versions() | {"accelerate": library_version("accelerate")},
         seconds=clock.seconds,
@@ -206,7 +207,7 @@ def _model(
         backbone,
         made.start.view,
         head,
-        made.start.opening,
+        made.start.spec,
         temperature,
         threshold,
         facts,
@@ -262,7 +263,7 @@ def _notes(made: _Made) -> list[str]:
 def _settings(config: FinetuneConfig, augment: Augment, manifest: Manifest, start: Start) -> dict[str, Any]:
     """What a state must have been made with to be gone on from."""
     said = to_plain(config) | to_plain(augment)
-    said |= {"weights": whole_path(config.weights), "from_": whole_path(config.from_)}
+    said |= {"weights": absolute_path(config.weights), "from_": absolute_path(config.from_)}
     kept = {name.rstrip("_"): value for name, value in said.items() if name not in _ANYWHERE}
     return kept | {
         "videos": manifest.fingerprint[:12],

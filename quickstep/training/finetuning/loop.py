@@ -7,18 +7,15 @@ Several processes share each step's segments; their gradients are added up, so t
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quickstep.backbones import open_backbone
 from quickstep.heads import open_head
 from quickstep.models.feature_extraction import extract
 from quickstep.training.finetuning import checkpoint, devices
@@ -46,7 +43,8 @@ def validate(run: Run) -> tuple[Tuning, Measures | None, list[int]]:
     wanted = [number for number in range(len(task.val)) if number not in run.failed_val]
     mine = wanted[accelerator.process_index :: accelerator.num_processes]
     segments = {number: task.val[number] for number in mine}
-    found = extract(list(segments.values()), _backbone(task, shown), view=task.feed.view, keep=False).check(strict=task.strict)
+    backbone = task.backbone.with_weights_of(shown.network)
+    found = extract(list(segments.values()), backbone, view=task.feed.view, keep=False).check(strict=task.strict)
     seen = [(number, found.features[segment]) for number, segment in segments.items() if segment in found.features]
     lost = {failure.segment: failure.error for failure in found.failures}
     for number, text in devices.from_all(accelerator, [(n, str(lost[s])) for n, s in segments.items() if s in lost]):
@@ -59,18 +57,6 @@ def validate(run: Run) -> tuple[Tuning, Measures | None, list[int]]:
     head.load(shown.head())
     labels = np.array([task.feed.labels.index(str(task.val[number].label)) for number in features])
     return shown, measured(head.scores(list(features.values())), labels), list(features)
-
-
-def _backbone(task: Task, shown: Tuning) -> Any:
-    """The backbone as it will be opened again, with the weights that it has by now."""
-    held = getattr(task.backbone, "with_weights_of", None)
-    if held is not None:
-        return held(shown.network)
-    with tempfile.TemporaryDirectory() as folder:  # somebody's own
-        task.backbone.write(shown.network, Path(folder) / "network")
-        opened = open_backbone(task.backbone.name, weights=Path(folder) / "network")
-        opened.embed([])
-        return opened
 
 
 def fit(task: Task) -> Outcome:

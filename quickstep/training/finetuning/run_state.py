@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quickstep.backbones import Tunable
+from quickstep.backbones import TrainableBackbone
 from quickstep.training.finetuning import checkpoint, devices
 from quickstep.training.finetuning.batches import Batch, Feed, Sample
 from quickstep.training.finetuning.config import FinetuneConfig
@@ -34,7 +34,7 @@ class Task:
 
     config: FinetuneConfig
     accelerator: Accelerator
-    backbone: Tunable
+    backbone: TrainableBackbone
     tuning: Tuning
     feed: Feed
     val: Sequence[Segment]

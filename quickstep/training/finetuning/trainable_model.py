@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from quickstep.training.finetuning.config import FinetuneConfig
 
 if TYPE_CHECKING:
-    from quickstep.backbones import Tunable
+    from quickstep.backbones import TrainableBackbone
 
 Layer = Mapping[str, NDArray[Any]]  # weight (D, C) and bias (C,)
 
@@ -75,7 +75,7 @@ class Group:
     decay: float
 
 
-def build(backbone: Tunable, config: FinetuneConfig, *, classes: int, width: int, layer: Layer | None) -> Tuning:
+def build(backbone: TrainableBackbone, config: FinetuneConfig, *, classes: int, width: int, layer: Layer | None) -> Tuning:
     """The network with its layer, the blocks that learn open, everything else closed."""
     network = backbone.load()
     made = nn.Linear(width, classes)
@@ -96,7 +96,7 @@ def build(backbone: Tunable, config: FinetuneConfig, *, classes: int, width: int
     return tuning
 
 
-def groups_of(tuning: Tuning, backbone: Tunable, config: FinetuneConfig) -> list[Group]:
+def groups_of(tuning: Tuning, backbone: TrainableBackbone, config: FinetuneConfig) -> list[Group]:
     """The weights that learn: the head's, then block by block from the top, each slower than the one above; norms and biases undecayed."""
     weights = {name: weight for name, weight in tuning.named_parameters() if weight.requires_grad}
     groups = [([name for name in weights if name.startswith("layer.")], config.rate_of_head)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.backbones import reads_words, view_for, with_words
+from quickstep.backbones import embeds_text, require_text, view_for
 from quickstep.datasets.class_prompts import ClassPrompts, read_class_prompts
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitConfig, split
@@ -103,7 +103,7 @@ class _Eyes:
     def opened(cls, config: CurveConfig, backbone: Backbone | None, cache: Cache, progress: Progress) -> _Eyes:
         parts = config.head is not None and capabilities_of(config.head).reads_image_parts
         looker = backbone if backbone is not None else open_for_training(config.looking(), cache, parts=parts)
-        head = config.head or (WITH_WORDS if reads_words(looker) else WITHOUT)
+        head = config.head or (WITH_WORDS if embeds_text(looker) else WITHOUT)
         return cls(looker, head, config, backbone is not None, cache, progress)
 
     def see(self, segments: Sequence[Segment]) -> Extraction:
@@ -114,16 +114,16 @@ class _Eyes:
     def wording(self, manifest: Manifest) -> ClassPrompts | None:
         """What the labels mean in words, where they can be read."""
         config = self.config
-        if not reads_words(self.backbone):
+        if not embeds_text(self.backbone):
             if capabilities_of(self.head).reads_texts or config.template or config.prompts:
-                with_words(self.backbone)
+                require_text(self.backbone)
             return None
         wording = read_class_prompts(manifest.labels, templates=config.template, prompts=config.prompts)
         return suited(wording, self.backbone, templates=config.template)
 
     def for_words(self) -> _Eyes:
         """Eyes that hold words against what is seen as the network itself does: X-CLIP lets what is seen rewrite them."""
-        if self.own or not getattr(self.backbone, "prompted_output", None):
+        if self.own or not self.backbone.capabilities.prompts_by_video:
             return self
         return replace(self, backbone=open_for_training(self.config.looking(), self.cache, parts=True))
 

@@ -24,7 +24,7 @@ class CurveConfig:
     head: str | None = setting(
         None, f"what is fitted: {', '.join(HEADS)}; by default few-shot where the backbone reads words, else prototypes"
     )
-    backbone: str | None = setting(None, "what turns frames into numbers; by default clip-vit-b32; motion needs no download")
+    backbone: str | None = setting(None, "what turns frames into numbers; by default clip-vit-b32; flow-hist needs no download")
     weights: str | None = setting(None, "a local folder (or another hub name) to take the backbone's weights from")
     precision: str | None = setting(None, "auto, fp32 or bf16; by default bf16 where the machine is fast in it and a trial finds it safe")
     engine: str | None = setting(None, "what runs the network: torch or openvino (extra), the fastest on Intel processors")

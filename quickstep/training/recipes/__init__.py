@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from quickstep.backbones import RENAMED_BACKBONES
 from quickstep.heads import current_head_name
 from quickstep.storage.serialization import from_plain
 from quickstep.training.train import TrainConfig
@@ -56,6 +57,8 @@ def open_recipe(name: str) -> Recipe:
         raise ConfigError("recipe", f"{name} cannot be read as toml: {error}") from error
     if isinstance(settings.get("head"), str):
         settings["head"] = current_head_name(settings["head"])  # a recipe of version 0.1 keeps working
+    if isinstance(settings.get("backbone"), str):
+        settings["backbone"] = RENAMED_BACKBONES.get(settings["backbone"], settings["backbone"])
     verb, about = settings.pop("verb", "train"), settings.pop("about", "")
     if verb not in VERBS:
         raise ConfigError("recipe", f"{name} is for the verb {verb!r}; there are {', '.join(VERBS)}")

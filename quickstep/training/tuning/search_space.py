@@ -9,10 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, get_type_hints
 
-from quickstep.backbones import TEXT_BACKBONES, Backbone, can_be_tuned, check_view, open_backbone, reads_words, weights_at_hand
+from quickstep.backbones import (
+    TEXT_BACKBONES,
+    Backbone,
+    check_view,
+    embeds_text,
+    is_trainable,
+    names_features,
+    reads_poses,
+    weights_available,
+)
 from quickstep.datasets.manifest import Manifest
 from quickstep.heads import HEADS, RENAMED_HEADS, open_head
-from quickstep.models.pose_input import all_poses, reads_poses
+from quickstep.models.pose_input import all_poses
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig
 from quickstep.training.tuning.config import OF_TUNING, TuneConfig
@@ -186,28 +195,28 @@ def _backbones(manifest: Manifest, config: TuneConfig, base: TrainConfig, *, fre
     if base.backbone is not None:
         return (base.backbone,)
     if all_poses(manifest.paths):
-        return ("joints", "motion-numbers") if free else ("joints",)
+        return ("joints", "kinematics") if free else ("joints",)
     here = tuple(name for name in TEXT_BACKBONES if _at_hand(name))
     if config.finetune:
         return here or (FIRST_TO_OPEN,)
-    return ("motion", *here) if free else (*here, "motion")[:1]
+    return ("flow-hist", *here) if free else (*here, "flow-hist")[:1]
 
 
 def _at_hand(name: str) -> bool:
     try:
-        return weights_at_hand(name)
+        return weights_available(name)
     except QuickstepError:
         return False
 
 
 def _place(name: str, config: TuneConfig, base: TrainConfig, over: Sequence[str], *, cache: Cache) -> Place:
     """What can be combined with a backbone; one that cannot be opened at all is refused before the search begins."""
-    backbone = open_backbone(name, weights=base.weights, output=base.embedding, precision=base.precision, engine=base.engine, cache=cache)
+    backbone = replace(base, backbone=name).spec.open(cache)
     try:
         _ = backbone.identity
     except WeightsError as error:
         raise WeightsError(f"the backbone {name!r} cannot be used here: {error}") from error
-    if config.finetune and not can_be_tuned(backbone):
+    if config.finetune and not is_trainable(backbone):
         raise ConfigError("finetune", f"the network of {name!r} cannot be trained further: name others with --backbones")
     heads = ("window-average",) if config.finetune else tuple(config.heads or _heads(backbone))
     for head in heads:
@@ -221,11 +230,11 @@ def _place(name: str, config: TuneConfig, base: TrainConfig, over: Sequence[str]
 
 
 def _heads(backbone: Backbone) -> tuple[str, ...]:
-    if getattr(backbone, "gives_joints", False):
+    if backbone.capabilities.gives_joints:
         return FOR_JOINTS
-    if hasattr(backbone, "columns"):
+    if names_features(backbone):
         return FOR_NUMBERS
-    return (*FOR_FRAMES, "few-shot") if reads_words(backbone) else FOR_FRAMES
+    return (*FOR_FRAMES, "few-shot") if embeds_text(backbone) else FOR_FRAMES
 
 
 def _looks(backbone: Backbone, frames: int) -> bool:

@@ -74,7 +74,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     drawn = draw_dancers(folder / "dancers", DemoConfig(moves=MOVES, videos=6, dancers=6, seconds=1.6, width=160, height=120, clutter=0))
     parted = split(read_manifest(drawn), SplitConfig(val=0.2, test=0.34), cache=cache).manifest
     write_manifest(parted, folder / "list.csv")
-    model = train(read_manifest(folder / "list.csv"), TrainConfig(backbone="motion"), cache=cache).model
+    model = train(read_manifest(folder / "list.csv"), TrainConfig(backbone="flow-hist"), cache=cache).model
     model.save(folder / "dancers-model")
     write_report(evaluate(model, cache=cache, baselines=False), folder / "dancers-model")
     learnt = {move: sorted((folder / "dancers" / move).glob("*.mp4")) for move in MOVES}

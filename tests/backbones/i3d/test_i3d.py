@@ -14,7 +14,7 @@ import torch
 from small_sets import draw
 from video_references import filled, inception_map, inception_scores, resnet_map, resnet_scores
 
-from quickstep.backbones import can_be_tuned, check_view, open_backbone, view_for
+from quickstep.backbones import check_view, is_trainable, open_backbone, view_for
 from quickstep.backbones.i3d.inception import InceptionI3d
 from quickstep.backbones.i3d.resnet import ResnetI3d
 from quickstep.inference.predict import predict
@@ -185,15 +185,15 @@ def test_how_motion_is_found_decides_the_values_and_is_remembered(tmp_path: Path
     assert (other.flow_config.method, other.flow_config.preset, other.flow_config.camera) == ("tvl1", "fine", True)
     assert usual.identity != other.identity
     assert opened("i3d-flow", init="scratch", width=0.1, flow="dis").identity == usual.identity
-    for name, flow, said in (("i3d-rgb", "dis", "not at flow"), ("i3d-flow", "raft", "there are: dis"), ("i3d-flow", "dis,slow", "'slow'")):
+    for name, flow, said in (("i3d-rgb", "dis", "flow"), ("i3d-flow", "raft", "there are: dis"), ("i3d-flow", "dis,slow", "'slow'")):
         with pytest.raises(QuickstepError, match=said):
             opened(name, init="scratch", width=0.1, flow=flow)
 
 
 def test_flow_wants_flow_and_frames_want_frames() -> None:
-    with pytest.raises(TypeError, match="looks at flow"):
+    with pytest.raises(TypeError, match="reads flow"):
         opened("i3d-flow", init="scratch", width=0.1).embed([frames_of(8)])
-    with pytest.raises(TypeError, match="looks at frames"):
+    with pytest.raises(TypeError, match="reads frames"):
         opened("i3d-rgb", init="scratch", width=0.1).embed([Flow.of(np.zeros((8, 32, 32, 2), np.float32), np.arange(8.0))])
 
 
@@ -205,8 +205,8 @@ def test_views_and_vectors_in_time(name: str, frames: int, fps: float, vectors: 
     backbone = opened(name, init="scratch", width=0.1)
     assert (backbone.view.frames, backbone.view.fps, backbone.view.size, backbone.view.edge) == (frames, fps, 224, 256)
     assert backbone.unit == (frames, 224, 224, 2 if name == "i3d-flow" else 3)
-    assert backbone.reads == ("flow" if name == "i3d-flow" else "frames")
-    assert can_be_tuned(backbone)
+    assert backbone.capabilities.reads == ("flow" if name == "i3d-flow" else "frames")
+    assert is_trainable(backbone)
     times = np.arange(frames) / fps
     shown: Any = Flow.of(np.zeros((frames, 32, 32, 2), np.float32), times) if name == "i3d-flow" else frames_of(frames, 32)
     shown = shown if name == "i3d-flow" else Frames(shown.pixels, times)
@@ -390,7 +390,7 @@ def test_without_weights_it_says_where_they_are() -> None:
         ({"init": "scratch", "width": 0.01}, "from 0.05 to 1"),
         ({"init": "scratch", "width": float("nan")}, "from 0.05 to 1"),
         ({"init": "scratch", "weights": "a.pt"}, "leave one of the two out"),
-        ({"init": "scratch", "output": "pooled"}, "nothing to choose"),
+        ({"init": "scratch", "embedding": "pooled"}, "embedding"),
         ({"init": "scratch", "engine": "openvino"}, "run by torch alone"),
     ],
 )
@@ -401,13 +401,13 @@ def test_options_that_do_not_go_together(options: dict[str, Any], line: str) -> 
 
 def test_other_backbones_have_no_init() -> None:
     with pytest.raises(ConfigError, match="init"):
-        open_backbone("motion", init="scratch")
+        open_backbone("flow-hist", init="scratch")
 
 
 def test_opening_knows_nothing_of_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from quickstep.backbones import open_backbone as o; b = o('i3d-rgb', init='scratch'); "
-        "b.view, b.unit, b.width, b.reads; assert 'torch' not in sys.modules"
+        "b.view, b.unit, b.width, b.capabilities; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

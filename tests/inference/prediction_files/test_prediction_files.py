@@ -202,7 +202,7 @@ def test_two_thousand_videos_killed_in_the_middle(tmp_path: Path) -> None:
         tmp_path / "set", DemoConfig(moves=("windmill", "toprock"), videos=7, dancers=7, seconds=0.6, width=96, height=72)
     )
     quickstep = [sys.executable, "-m", "quickstep"]
-    subprocess.run([*quickstep, "train", listed, "-o", tmp_path / "m", "--backbone", "motion", "--epochs", "5"], check=True)
+    subprocess.run([*quickstep, "train", listed, "-o", tmp_path / "m", "--backbone", "flow-hist", "--epochs", "5"], check=True)
     many = tmp_path / "many"
     many.mkdir()
     rng = np.random.default_rng(0)

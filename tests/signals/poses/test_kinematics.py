@@ -602,7 +602,7 @@ def test_drawn_dancers_move_as_their_names_say(dancers: Path) -> None:
 def test_the_backbone_gives_the_numbers_and_says_which_are_known() -> None:
     times = moments(5, 25)
     poses = filmed(dancing(times), times)
-    backbone = open_backbone("motion-numbers", poses={"skeleton": "coco-17"})
+    backbone = open_backbone("kinematics", poses={"skeleton": "coco-17"})
     features = backbone.embed([poses])[0]  # type: ignore[list-item]
     windows = measure(poses, KinematicsConfig(window=2, stride=1)).windows
     count = len(NUMBERS)
@@ -654,7 +654,7 @@ def test_a_report_says_which_numbers_made_the_difference(tmp_path: Path) -> None
         write_poses(filmed(figure, times), tmp_path / f"{number}.npz")
         rows.append(f"{number}.npz,{label},dancer {number // 4},{'train' if number < 20 else 'val' if number < 28 else 'test'}")
     (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
-    config = TrainConfig(backbone="motion-numbers", head="quickstep.heads.tree_ensemble:ExtraTreesHead")
+    config = TrainConfig(backbone="kinematics", head="quickstep.heads.tree_ensemble:ExtraTreesHead")
     trained = train(read_manifest(tmp_path / "list.csv"), config)
     trained.model.save(tmp_path / "model")
     report = evaluate(Model.load(tmp_path / "model"), baselines=False)
@@ -675,4 +675,4 @@ def test_a_report_says_which_numbers_made_the_difference(tmp_path: Path) -> None
 
 def test_the_backbone_takes_no_other_windows() -> None:
     with pytest.raises(ConfigError, match="windows of 2 seconds"):
-        view_for(open_backbone("motion-numbers"), frames=8)
+        view_for(open_backbone("kinematics"), frames=8)

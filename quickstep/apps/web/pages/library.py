@@ -9,7 +9,7 @@ import streamlit as st
 
 from quickstep.apps.web import page_elements, session, video_player
 from quickstep.apps.web.confidence_words import clock, share, some
-from quickstep.backbones import reads_words
+from quickstep.backbones import embeds_text
 from quickstep.library import Duplicates, Library, Moment, SearchConfig, SearchResult, duplicates, search
 from quickstep.types.errors import QuickstepError
 
@@ -45,7 +45,7 @@ def page() -> None:
 
 def _search(library: Library, backbone: Any) -> None:
     words, like = None, None
-    ways = [*(["words"] if reads_words(backbone) else []), "an example", *(["a label"] if _labels(library) else [])]
+    ways = [*(["words"] if embeds_text(backbone) else []), "an example", *(["a label"] if _labels(library) else [])]
     left, right = st.columns([2, 1], vertical_alignment="bottom")
     with left:
         how = st.segmented_control("Search by", ways, default=ways[0], required=True, key="search by")
@@ -62,8 +62,10 @@ def _search(library: Library, backbone: Any) -> None:
     elif label is None:
         st.caption("Choose a label.")
     if words is None and like is None and label is None:
-        if not reads_words(backbone):
-            st.caption(f"This library was made with {library.card.opening.name}, which reads no words: search by an example or by a label.")
+        if not embeds_text(backbone):
+            st.caption(
+                f"This library was made with {library.card.backbone.name}, which has no text encoder: search by an example or by a label."
+            )
         return
     config = SearchConfig(like=str(like.path) if like else None, label=label, top=12)
     key = f"search {library.uri} {words} {like.key if like else ''} {label}"
