@@ -24,9 +24,7 @@ class BackboneSpec:
 
     name: str
     weights: str | None = None  # a local file or folder, or a hub name, in place of the published checkpoint
-    embedding: str | None = field(
-        default=None, metadata={"written_as": "output"}
-    )  # which vector of the network: "projected", "pooled" or "prompted"
+    embedding: str | None = field(default=None, metadata={"written_as": "output"})  # "projected", "pooled" or "prompted"
     precision: str | None = None  # "auto", "fp32" or "bf16"
     engine: str | None = None  # "torch" or "openvino"
     flow: str | None = None  # how flow is computed for one that reads it, such as "tvl1" or "dis,camera"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
+from quickstep.backbones import reads_poses
 from quickstep.datasets.audit.metadata_shortcuts import Shortcut
 from quickstep.datasets.label_matching import label_key
 from quickstep.datasets.manifest import Manifest
@@ -78,7 +79,8 @@ def evaluate(
     clock.mark("proof")
     named = decided(model, found.predictions, cache=cache, progress=progress, seed=seed) if isinstance(model, Model) else ()
     clock.mark("numbers")
-    mistakes = _mistakes(found.predictions, tested, progress, skeleton=getattr(model.lead.backbone, "skeleton", None))
+    lead = model.lead.backbone
+    mistakes = _mistakes(found.predictions, tested, progress, skeleton=lead.skeleton if reads_poses(lead) else None)
     clock.mark("pictures")
     return Report(
         quickstep=_version("quickstep"),

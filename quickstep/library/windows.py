@@ -99,9 +99,7 @@ class WindowGrid:
 def window_grid(backbone: Backbone, *, window: float, stride: float, fps: float) -> WindowGrid:
     """Choose how windows are read with a backbone; it embeds one black window, to see whether it gives a vector for each frame."""
     if backbone.capabilities.reads != "frames":
-        raise ConfigError(
-            "backbone", f"{backbone.name} reads {backbone.capabilities.reads}, and a library needs a backbone that reads frames"
-        )
+        raise ConfigError("backbone", f"a library needs one that reads frames; {backbone.name} reads {backbone.capabilities.reads}")
     view = backbone.view
     if view.frames == 1 or _gives_vector_per_frame(backbone):
         frames = max(1, round(stride * fps))  # from one window's start to the next, so that each frame is read once

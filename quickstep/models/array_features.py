@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from quickstep.backbones import reads_poses
 from quickstep.models.feature_extraction import Extraction
-from quickstep.models.pose_input import Looker, reads_poses
+from quickstep.models.pose_input import Looker
 from quickstep.models.window_input import flow_of
 from quickstep.signals.video import apply_view
 from quickstep.storage.cache import Cache
