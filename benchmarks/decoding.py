@@ -31,7 +31,7 @@ from quickstep.types.view import View
 
 Pixels = NDArray[np.uint8]
 SECONDS, FPS, FRAMES = 10, 30, 8
-MOMENTS = View(frames=FRAMES).moments(0.0, float(SECONDS))[0]
+MOMENTS = View(frames=FRAMES).timestamps(0.0, float(SECONDS))[0]
 VIEW = View(frames=FRAMES, size=224)
 
 
@@ -154,7 +154,7 @@ def peak_memory(path: Path) -> float:
     code = "import sys; from benchmarks.decoding import *; read_frames(sys.argv[1], [float(t) for t in sys.argv[2:]], view=VIEW)"
     code += "; print(int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) / 1024)"
     length = 10 if "short" in path.name else 600
-    moments = [str(moment) for moment in VIEW.moments(0.0, length)[0]]
+    moments = [str(moment) for moment in VIEW.timestamps(0.0, length)[0]]
     root = Path(__file__).parents[1]
     return float(
         subprocess.run([sys.executable, "-c", code, str(path), *moments], cwd=root, check=True, capture_output=True, text=True).stdout

@@ -19,9 +19,9 @@ from quickstep.evaluation import Report
 from quickstep.evaluation.rendering.model_card import About, model_card
 from quickstep.models.ensemble import AnyModel, Ensemble, load_model
 from quickstep.models.model import Facts, Model
+from quickstep.models.model_files import check_target
 from quickstep.storage import hub
 from quickstep.storage.cache import Cache
-from quickstep.storage.model_folder import check_target
 from quickstep.types.config_fields import setting
 from quickstep.types.errors import ConfigError, ModelError, WeightsError
 
@@ -65,8 +65,8 @@ def push(folder: str | Path, config: PushConfig, *, cache: Cache | None = None) 
     with tempfile.TemporaryDirectory(prefix="quickstep-publish-") as place:
         written = ready.write(Path(place) / "model")
         try:
-            with hub.told(config.to, "main", "model", ways_on=WAYS_ON, here="nothing was sent"):
-                page = hub.send_folder(Path(written.where), config.to, private=config.private, message="A model of quickstep")
+            with hub.explained(config.to, "main", "model", ways_on=WAYS_ON, effect="nothing was sent"):
+                page = hub.upload_folder(Path(written.where), config.to, private=config.private, message="A model of quickstep")
         except WeightsError as error:
             raise ModelError(folder, f"is not published: {error}") from error
     return replace(written, where=page)

@@ -216,8 +216,8 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fetched(repository: str) -> dict[str, Any]:
-    kept = hub.kept(repository, "main")
+    kept = hub.cached_folder(repository, "main")
     if kept is None:
-        with hub.told(repository, "main", "config"):
-            kept = hub.download_one(repository, CONFIG, "main").parent
+        with hub.explained(repository, "main", "config"):
+            kept = hub.download_file(repository, CONFIG, "main").parent
     return _config(kept)

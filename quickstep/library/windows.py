@@ -54,7 +54,7 @@ class WindowGrid:
 
     def timestamps(self, duration: float) -> NDArray[np.float64]:
         """Return the seconds of the frames that are read, in the order of reading."""
-        return self.view.moments(0.0, duration).reshape(-1)
+        return self.view.timestamps(0.0, duration).reshape(-1)
 
     def middle_frames(self, duration: float) -> NDArray[np.int64]:
         """Return for each window the number of the frame that is nearest to its middle."""
@@ -220,7 +220,7 @@ class WindowLabeler:
     def _select_features(self, features: Features, segment: Segment, *, duration: float) -> Features | None:
         """Select the library's features at the timestamps that the model reads; None if any is missing."""
         assert segment.end is not None
-        wanted = self.model.view.moments(segment.start, segment.end).reshape(-1)
+        wanted = self.model.view.timestamps(segment.start, segment.end).reshape(-1)
         available = self.grid.timestamps(duration)
         if len(available) != len(features):
             return None

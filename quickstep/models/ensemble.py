@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
+from quickstep.datasets.manifest import Manifest
 from quickstep.models.calibration import probabilities
 from quickstep.models.classifier import Classifier
-from quickstep.models.model import ENSEMBLE, MANIFEST, Facts, Model
+from quickstep.models.model import Facts, Model
+from quickstep.models.model_files import ENSEMBLE, LAYOUT, MEMBER, check_target, manifest_files, manifest_of
 from quickstep.models.predictions import Prediction, Predictions
 from quickstep.models.third_party import is_foreign
 from quickstep.storage import model_folder
 from quickstep.storage.cache import Cache, hash_of
-from quickstep.storage.hub_models import locate_model
+from quickstep.storage.hub import locate_model
 from quickstep.storage.serialization import from_plain, to_plain
-from quickstep.types.errors import ConfigError, ManifestError, ModelError
+from quickstep.types.errors import ConfigError, ModelError
 from quickstep.types.progress import Progress
 from quickstep.types.segment import Failure, Segment
 
@@ -162,13 +163,12 @@ class Ensemble(Classifier):
 
     def save(self, folder: str | Path) -> None:
         """Writes the folder; what was there stays whole until all of the new is on disk."""
-        folder = model_folder.check_target(folder)
+        folder = check_target(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             members = tuple(self._keep(number, folder) for number in range(len(self.members)))
-            files: dict[str, model_folder.Content] = {} if self.manifest is None else {MANIFEST: self._write_manifest}
-            model_folder.write(folder, files, to_plain(self._record(folder, members)))
-            for old in set(folder.glob(f"{model_folder.MEMBER}*")) - {folder / member.folder for member in members}:
+            model_folder.write(folder, manifest_files(self.manifest), to_plain(self._record(folder, members)), LAYOUT)
+            for old in set(folder.glob(f"{MEMBER}*")) - {folder / member.folder for member in members}:
                 shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             if isinstance(error, ModelError):
@@ -177,26 +177,22 @@ class Ensemble(Classifier):
 
     def _keep(self, number: int, folder: Path) -> _Member:
         """A whole copy of a member inside the folder, under a name that tells its content."""
-        member, aside = self.members[number], folder / f"{model_folder.MEMBER}{number + 1}.saving"
+        member, aside = self.members[number], folder / f"{MEMBER}{number + 1}.saving"
         shutil.rmtree(aside, ignore_errors=True)
         if member.folder is not None and (member.folder / model_folder.RECORD).is_file() and not is_foreign(member.folder):
-            content, _ = model_folder.read(member.folder)
+            content, _ = model_folder.read(member.folder, LAYOUT)
             for name in (*content["files"], model_folder.RECORD):
                 (aside / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(member.folder / name, aside / name)
         else:
             member.save(aside)
         digest = _digest(aside)
-        place = folder / f"{model_folder.MEMBER}{number + 1}-{digest[:12]}"
+        place = folder / f"{MEMBER}{number + 1}-{digest[:12]}"
         if place.exists():
             shutil.rmtree(aside)
         else:
             aside.rename(place)
         return _Member(self.names[number], place.name, digest, self.weights[number])
-
-    def _write_manifest(self, path: Path) -> None:
-        assert self.manifest is not None
-        write_manifest(self.manifest, path)
 
     def _record(self, folder: Path, members: tuple[_Member, ...]) -> _Record:
         where = str(folder.absolute()) if self.manifest is not None else ""
@@ -206,7 +202,7 @@ class Ensemble(Classifier):
     def load(cls, folder: str | Path, *, cache: Cache | None = None) -> Ensemble:
         """An ensemble from its folder, with all of its members whole and unchanged, or not at all."""
         folder = Path(folder)
-        content, files = model_folder.read(folder)
+        content, files = model_folder.read(folder, LAYOUT)
         if content.get("kind") != ENSEMBLE:
             raise ModelError(folder, "holds one model and no ensemble: Model.load opens it")
         try:
@@ -222,7 +218,7 @@ class Ensemble(Classifier):
                 temperature=record.temperature,
                 threshold=record.threshold,
                 facts=record.facts,
-                manifest=_manifest(folder, record, files),
+                manifest=manifest_of(folder, record.folder, files),
                 folder=folder,
             )
         except ValueError as error:
@@ -296,15 +292,3 @@ def _member(folder: Path, member: _Member, cache: Cache | None) -> Model:
     if _digest(place) != member.sha256:
         raise ModelError(folder, f"its {member.folder} was changed after it was fused; copy the folder again, or fuse again")
     return Model.load(place, cache=cache)
-
-
-def _manifest(folder: Path, record: _Record, files: Mapping[str, bytes]) -> Manifest | None:
-    """The manifest, its paths counted from here, or from where the folder stood when it was written."""
-    if MANIFEST not in files:
-        return None
-    for root in dict.fromkeys((folder, Path(record.folder))):
-        try:
-            return read_manifest(folder / MANIFEST, root=root)
-        except ManifestError:  # none of its videos is there
-            continue
-    return None

@@ -10,24 +10,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.backbones import BackboneSpec, check_view, with_windows
-from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
+from quickstep.datasets.manifest import Manifest
 from quickstep.heads import Head, History, current_head_name, open_head
 from quickstep.models.calibration import probabilities
 from quickstep.models.classifier import Classifier
 from quickstep.models.feature_extraction import Extraction, extract
+from quickstep.models.model_files import ENSEMBLE, HEAD, HEAD_LAST, HISTORY, LAYOUT, consistent, manifest_files, manifest_of
 from quickstep.models.predictions import Prediction, Predictions
 from quickstep.models.third_party import is_foreign, read_foreign
 from quickstep.storage import model_folder
 from quickstep.storage.cache import Cache, hash_of
-from quickstep.storage.hub_models import locate_model
+from quickstep.storage.hub import locate_model
 from quickstep.storage.serialization import from_plain, to_plain
-from quickstep.types.errors import ManifestError, ModelError
+from quickstep.types.errors import ModelError
 from quickstep.types.progress import Progress
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 # What may differ from machine to machine without making other features: the same network, computed another way.
 COMPUTED = {"precision", "engine", "batch", "flow"}
-ENSEMBLE = "ensemble"  # the kind of a folder that holds several models (ensemble.py)
-NETWORK, NETWORK_LAST = model_folder.FOLDERS
-BEST, LAST, MANIFEST, HISTORY = "head.safetensors", "head-last.safetensors", "manifest.csv", "history.json"
 
 
 @dataclass(frozen=True)
@@ -188,21 +186,16 @@ class Model(Classifier):
         """Writes the folder; an earlier model there is replaced when all of the new one is on disk, and not before."""
         from safetensors.numpy import save
 
-        files: dict[str, model_folder.Content] = {BEST: save(_whole(self.head.weights()))}
+        files: dict[str, model_folder.Content] = {HEAD: save(_whole(self.head.weights()))}
         last = self.head.last_weights()
         if last is not None:
-            files[LAST] = save(_whole(last))
-        if self.manifest is not None:
-            files[MANIFEST] = self._write_manifest
+            files[HEAD_LAST] = save(_whole(last))
+        files |= manifest_files(self.manifest)
         if self.history is not None:
             files[HISTORY] = json.dumps(self.history.to_json(), indent=1, allow_nan=False).encode()
         for name, place in self.networks.items():
             files |= {f"{name}/{file.name}": partial(shutil.copyfile, file) for file in sorted(place.iterdir())}
-        model_folder.write(folder, files, to_plain(self._record(Path(folder))))
-
-    def _write_manifest(self, path: Path) -> None:
-        assert self.manifest is not None
-        write_manifest(self.manifest, path)
+        model_folder.write(folder, files, to_plain(self._record(Path(folder))), LAYOUT)
 
     def _record(self, folder: Path) -> _Record:
         return _Record(
@@ -240,21 +233,21 @@ class Model(Classifier):
         folder = locate_model(folder)
         if is_foreign(folder):
             return cls.of_foreign(folder, weights=weights, cache=cache)
-        content, files = model_folder.read(folder)
+        content, files = model_folder.read(folder, LAYOUT)
         if content.get("kind") == ENSEMBLE:
             raise ModelError(folder, "is an ensemble of several models, and one alone is needed here: name one of its member-... folders")
-        record = _part(folder, lambda: from_plain(_Record, content, where=model_folder.RECORD))
+        record = consistent(folder, lambda: from_plain(_Record, content, where=model_folder.RECORD))
         spec = record.backbone.with_weights(weights)
-        networks = {name: folder / name for name in model_folder.FOLDERS if any(file.startswith(f"{name}/") for file in record.files)}
-        head = _part(folder, lambda: _head(record, files))
-        manifest = _manifest(folder, record, files)
-        history = _part(folder, lambda: _history(record, files, manifest))
+        networks = {name: folder / name for name in LAYOUT.subfolders if any(file.startswith(f"{name}/") for file in record.files)}
+        head = consistent(folder, lambda: _head(record, files))
+        manifest = manifest_of(folder, record.folder, files)
+        history = consistent(folder, lambda: _history(record, files, manifest))
         backbone = spec.in_folder(folder).open(cache)
         cautions = _same_backbone(folder, record, backbone)
         return cls(
             labels=record.labels,
             backbone=backbone,
-            view=_part(folder, lambda: from_plain(View, record.view, where="the view")),
+            view=consistent(folder, lambda: from_plain(View, record.view, where="the view")),
             head=head,
             spec=spec,
             temperature=record.temperature,
@@ -279,18 +272,6 @@ class Model(Classifier):
         return cls(parts.labels, parts.backbone, parts.backbone.view, parts.head, spec, facts=facts, folder=folder)
 
 
-T = TypeVar("T")
-
-
-def _part(folder: Path, read: Any) -> Any:
-    """What `read` gives; whatever does not fit together is the folder's fault."""
-    try:
-        return read()
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        why = error.args[0] if isinstance(error, KeyError) else error
-        raise ModelError(folder, f"does not fit together ({why}); it was written by another quickstep, or changed") from error
-
-
 def _whole(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The arrays in the order of memory in which they are written: any other would be written garbled, without a word."""
     return {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -311,9 +292,9 @@ def _head(record: _Record, files: Mapping[str, bytes]) -> Head:
 
     try:
         head = open_head(current_head_name(record.head), record.head_config)
-        head.load(load(files[BEST]))
+        head.load(load(files[HEAD]))
     except (SafetensorError, LookupError) as error:
-        raise ValueError(f"{BEST}: {error}") from error
+        raise ValueError(f"{HEAD}: {error}") from error
     if not 0 < record.temperature < float("inf"):
         raise ValueError(f"its temperature is {record.temperature}")
     if len(record.labels) < 2 or len(set(record.labels)) != len(record.labels):
@@ -321,18 +302,6 @@ def _head(record: _Record, files: Mapping[str, bytes]) -> Head:
     if head.classes != len(record.labels):
         raise ValueError(f"{len(record.labels)} labels for {head.classes} scores")
     return head
-
-
-def _manifest(folder: Path, record: _Record, files: Mapping[str, bytes]) -> Manifest | None:
-    """The manifest, its paths counted from here, or from where the folder stood when it was written."""
-    if MANIFEST not in files:
-        return None
-    for root in dict.fromkeys((folder, Path(record.folder))):
-        try:
-            return read_manifest(folder / MANIFEST, root=root)
-        except ManifestError:  # none of its videos is there
-            continue
-    return None
 
 
 def _history(record: _Record, files: Mapping[str, bytes], manifest: Manifest | None) -> History | None:

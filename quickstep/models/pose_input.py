@@ -77,7 +77,7 @@ class Looker:
     def look_at(self, poses: Poses, segment: Segment) -> Arrays:
         """The same, of the poses of the segment's whole path."""
         poses = select_person(_within(poses, segment), self._meant(segment), segment.path)
-        moments = np.unique(self.view.moments(segment.start, end_of(poses, segment)))
+        moments = np.unique(self.view.timestamps(segment.start, end_of(poses, segment)))
         unseen = int((~_seen_at(poses, moments)).sum())
         if unseen == len(moments):
             raise MediaError(segment.path, "nobody is seen well enough in it: fewer than three joints at every moment")

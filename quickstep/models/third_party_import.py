@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from quickstep.backbones import BackboneSpec
-from quickstep.models.model import NETWORK, Model
+from quickstep.models.model import Model
+from quickstep.models.model_files import NETWORK, check_target
 from quickstep.storage.cache import Cache
-from quickstep.storage.model_folder import check_target
 
 
 def import_model(

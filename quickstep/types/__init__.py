@@ -1,1 +1,1 @@
-"""What everything is made of: segments, views, arrays in time, errors, config fields; knows no file format and no network."""
+"""What everything is made of: segments, views, arrays in time, errors, config fields; nothing here opens a file or a network."""

@@ -1,4 +1,4 @@
-"""setting: a config field whose default and help text stand once; the command line's options are generated from them."""
+"""Declare and check config fields; the options of the command line are generated from their defaults and help texts."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Every error a user can cause, as one tree; knows nothing of what raised it.
+"""Every error that a user can cause, as one tree.
 
     QuickstepError
     ├── MediaError(path)          a video that cannot be read or written          also OSError
-    ├── ManifestError(path, line) a list of labelled videos that is wrong         also ValueError
-    ├── UnknownName(kind, name)   a name that is in no table                      also LookupError
+    ├── ManifestError(path, line) a wrong list of labelled videos                 also ValueError
+    ├── UnknownName(kind, name)   a name that does not exist                      also LookupError
     ├── MissingExtra(name)        a library that an optional part needs           also ImportError
     ├── WeightsError              pretrained weights absent, broken or unsuitable also OSError
-    ├── ModelError(folder)        a model folder that is not whole or not ours    also ValueError
+    ├── ModelError(folder)        a model folder that is incomplete or not ours   also ValueError
     ├── ConfigError(field)        a setting out of its range                      also ValueError
-    ├── StoreError(folder)        the cache cannot be read or written             also OSError
-    └── LibraryError(place)       a library that is none, not ours, or unwritable also ValueError
+    ├── CacheError(folder)        the cache cannot be read or written             also OSError
+    └── LibraryError(place)       a folder that is not a library, or unwritable   also ValueError
 
 Each message is one line that says what is wrong, where, and what to do. The command line prints it and exits 1.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 
 
 class QuickstepError(Exception):
-    """The root: catch it to catch everything that is the input's fault and not a bug."""
+    """The root of the tree: catch it to catch every error of the input, and no bug."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class MediaError(QuickstepError, OSError):
 
 
 class ManifestError(QuickstepError, ValueError):
-    """A folder, csv or list of labelled videos that cannot be used as it is."""
+    """A folder, csv or other list of labelled videos that cannot be used as it is."""
 
     def __init__(self, path: str | Path, why: str, *, line: int | None = None) -> None:
         super().__init__(f"{path}, line {line}: {why}" if line is not None else f"{path}: {why}")
@@ -52,7 +52,7 @@ class ManifestError(QuickstepError, ValueError):
 
 
 class UnknownName(QuickstepError, LookupError):
-    """A name that is not in its table; says which are."""
+    """A name that does not exist; the message lists those that do."""
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
         names = sorted(choices)
@@ -65,7 +65,7 @@ class UnknownName(QuickstepError, LookupError):
 
 
 class MissingExtra(QuickstepError, ImportError):
-    """A part of quickstep whose libraries are not installed; says the pip command that brings them."""
+    """An optional part whose libraries are not installed; the message has the pip command."""
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"{what} needs libraries that are not installed: pip install 'quickstep[{extra}]'")
@@ -73,11 +73,11 @@ class MissingExtra(QuickstepError, ImportError):
 
 
 class WeightsError(QuickstepError, OSError):
-    """Pretrained weights that are absent, unreachable, broken or made for something else."""
+    """Pretrained weights that are missing, unreachable, damaged or made for another network."""
 
 
 class ModelError(QuickstepError, ValueError):
-    """A model folder that is not whole, was changed, or was written by a newer quickstep."""
+    """A model folder that is incomplete, was changed, or was written by a newer quickstep."""
 
     def __init__(self, folder: str | Path, why: str) -> None:
         super().__init__(f"{folder}: {why}")
@@ -95,7 +95,7 @@ class ConfigError(QuickstepError, ValueError):
 
 
 class CacheError(QuickstepError, OSError):
-    """The folder of computed arrays cannot be read or written."""
+    """The cache folder cannot be read or written."""
 
     def __init__(self, folder: str | Path, why: str) -> None:
         super().__init__(f"{folder}: {why}")
@@ -104,7 +104,7 @@ class CacheError(QuickstepError, OSError):
 
 
 class LibraryError(QuickstepError, ValueError):
-    """A library that is none, was made by another backbone or a newer quickstep, or cannot be read or written."""
+    """A library that cannot be read or written, or was made with another backbone or by a newer quickstep."""
 
     def __init__(self, place: str | Path, why: str) -> None:
         super().__init__(f"{place}: {why}")

@@ -1,4 +1,4 @@
-"""What is known of human bodies: how joints are called, which bones join them, what lies in the middle of what; only names."""
+"""Names of the joints of human bodies, the bones between them, and the joints that can replace a missing one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SAME = {
 
 
 def spelled(name: str) -> str:
-    """A joint's name as the table spells it: `LAnkle`, `l_ankle` and `Left Ankle` are all `left_ankle`."""
+    """Return the standard spelling of a joint's name: `LAnkle`, `l_ankle` and `Left Ankle` are all `left_ankle`."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=^[LR])(?=[A-Z][a-z])", "_", name.strip())
     word = re.sub(r"[\s\-._]+", "_", snake).strip("_").casefold()
     word = _SIDED.sub(lambda match: "left_" if "l" in match[0] else "right_", word)
@@ -36,7 +36,7 @@ def spelled(name: str) -> str:
     return _SAME.get(word, word)
 
 
-# Every bone that some skeleton may have, from the trunk outwards; each skeleton takes those both of whose ends it has.
+# All bones, from the trunk outwards; a skeleton has those whose two joints it has.
 _BONES = """
 hips-spine spine-upper_spine upper_spine-chest chest-neck upper_spine-neck spine-neck hips-neck neck-upper_neck upper_neck-head_top
 upper_neck-nose neck-head head-nose head-head_top neck-nose nose-head_top left_shoulder-right_shoulder left_hip-right_hip
@@ -47,7 +47,7 @@ wrist-index wrist-pinky hips-hip spine-hip neck-hip shoulder-hip hip-knee knee-a
 ankle-foot_index ankle-big_toe big_toe-small_toe nose-eye nose-eye_inner eye_inner-eye eye-eye_outer eye_outer-ear eye-ear nose-mouth
 """
 _TRUNK = frozenset({"hips", "spine", "upper_spine", "chest", "neck", "upper_neck", "nose", "head"})
-_SPARE = {  # a bone that only stands in where a finer way is missing
+_FALLBACKS = {  # bones that are used only without these joints between their ends
     "upper_spine-neck": ("chest",),
     "spine-neck": ("upper_spine",),
     "hips-neck": ("spine",),
@@ -70,7 +70,7 @@ _SPARE = {  # a bone that only stands in where a finer way is missing
 
 
 def usual_edges(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """The bones of a human body between joints of these names; names that say nothing get none."""
+    """Return the bones of a human body between joints of these names; a joint with an unknown name has no bone."""
     number = {spelled(joint): index for index, joint in enumerate(joints)}
     pairs: list[tuple[str, str, str]] = []
     for bone in _BONES.split():
@@ -82,13 +82,13 @@ def usual_edges(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
     edges = [
         (number[one], number[other])
         for bone, one, other in pairs
-        if one in number and other in number and not any(finer in number for finer in _SPARE.get(bone, ()))
+        if one in number and other in number and not any(between in number for between in _FALLBACKS.get(bone, ()))
     ]
     return tuple(dict.fromkeys(edges))
 
 
 def usual_mirrored(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """The pairs whose names differ only in left and right."""
+    """Return the pairs of joints whose names differ only in left and right."""
     number = {spelled(joint): index for index, joint in enumerate(joints)}
     sides = [name for name in number if name.startswith("left_")]
     return tuple(
@@ -96,7 +96,7 @@ def usual_mirrored(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
     )
 
 
-# What stands for a joint that a skeleton lacks: the middle of others, the first choice whose joints are all there.
+# What replaces a joint that a skeleton lacks: the centre of other joints; the first choice whose joints all exist.
 MIDDLES: dict[str, tuple[tuple[str, ...], ...]] = {
     "hips": (("left_hip", "right_hip"),),
     "neck": (("left_shoulder", "right_shoulder"), ("upper_neck",)),

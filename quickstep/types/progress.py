@@ -1,4 +1,4 @@
-"""How long work tells what it is doing: a function that is called, the one that stays silent, and a clock for its stages."""
+"""Report the progress of a long computation: the function that it calls, one that does nothing, and a clock for its stages."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called from the working thread, often; must be quick and must not raise."""
+    """A function that is called often, from the working thread; it must be quick and must not raise."""
 
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """The default: says nothing."""
+    """Report nothing; the default."""
 
 
 class Clock:
-    """Time per stage, in seconds."""
+    """Measures the seconds that each stage takes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._since = time.perf_counter()
 
     def mark(self, stage: str) -> None:
-        """The stage that began at the mark before ends here."""
+        """End the stage that began at the previous mark."""
         now = time.perf_counter()
         self.seconds[stage] = round(now - self._since, 3)
         self._since = now

@@ -40,7 +40,7 @@ def look_up(kind: str, name: str, table: Mapping[str, Entry], *, renamed: Mappin
 def current_name(kind: str, name: str, renamed: Mapping[str, str]) -> str:
     """Return today's name for a name that a person typed; an old one is noted once a process.
 
-    Whoever reads a name from a file of an earlier release takes `renamed.get(name, name)`, which says nothing.
+    For a name from a file of an earlier release use `renamed.get(name, name)`, which logs no note.
     """
     if name not in renamed:
         return name

@@ -1,4 +1,4 @@
-"""Segment, one labelled span of one video, and Failure, what is left of one that could not be used; opens no file."""
+"""Segment, one labelled span of one video, and Failure, a segment that could not be used."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from quickstep.types.errors import QuickstepError
 class Segment:
     """A span of a video, in half-open seconds of presentation time: start <= t < end.
 
-    `group` is the dancer or the source video: a split never divides one. `extra` keeps a manifest's further columns. Instead of a video the
-    path may mean poses: a file of them, or one sequence of a file (`set.pkl#jump-07`).
+    `group` is the dancer or the source video; a split never divides a group. `extra` keeps the other columns of a manifest. The path may
+    also be that of a pose file, or of one sequence in it (`set.pkl#jump-07`).
     """
 
     path: Path
@@ -25,20 +25,20 @@ class Segment:
     group: str | None = None
     split: str | None = None  # "train", "val" or "test"
     extra: Mapping[str, str] = field(default_factory=dict, hash=False)
-    person: int | None = None  # which of the people in it; None: the dancer
+    person: int | None = None  # number of the person in it; None: the main person
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))
         if not math.isfinite(self.start) or self.start < 0:
-            raise ValueError(f"a segment starts at a number of seconds from 0 on, not at {self.start}")
+            raise ValueError(f"a segment starts at 0 seconds or later, not at {self.start}")
         if self.end is not None and not (math.isfinite(self.end) and self.end > self.start):
             raise ValueError(f"a segment ends after its start ({self.start} s), not at {self.end}")
         if self.person is not None and self.person < 0:
-            raise ValueError(f"a person has a number from 0 on, not {self.person}")
+            raise ValueError(f"the number of a person is 0 or more, not {self.person}")
 
     @property
     def span(self) -> tuple[Path, float, float | None, int | None]:
-        """What is looked at, whatever it is called: the identity under which scores of two models are paired."""
+        """What is read, without label and group: predictions of two models are paired by it."""
         return (self.path, self.start, self.end, self.person)
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Failure:
-    """A segment that could not be used, and why: counted and listed, never replaced by zeros."""
+    """A segment that could not be used, and why; failures are counted and listed, never replaced by zeros."""
 
     segment: Segment
     error: QuickstepError

@@ -1,8 +1,6 @@
-"""What is seen and what is made of it: Frames (pixels in time), Flow (motion), Poses (bodies), Features (vectors), Texts (words).
+"""Arrays with their times in seconds: Frames (pixels), Flow (motion), Poses (joints), Features (vectors); and Texts (sentences).
 
-Knows no file and no network.
-
-`Audio` will stand here too when something reads it.
+`Audio` belongs here too.
 """
 
 from __future__ import annotations
@@ -18,9 +16,9 @@ from quickstep.types.skeleton import Skeleton
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Frames:
-    """Pictures, upright, RGB, with square pixels, each with the second at which it is shown.
+    """Upright RGB pictures with square pixels, each with the second at which it is shown.
 
-    `lost` counts the moments whose own picture was damaged, so that the nearest readable one stands in for it.
+    `lost` counts the timestamps whose picture is damaged, so that the nearest readable one replaces it.
     """
 
     pixels: NDArray[np.uint8]  # (T, H, W, 3)
@@ -42,14 +40,14 @@ class Frames:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Flow:
-    """How far each point of a picture moves until the next one that is looked at, in 8 bits.
+    """Optical flow: how far each pixel moves until the next picture, in 8 bits.
 
-    Level 128 is rest; `bound` pixels (or more) to the right or down are 255, to the left or up 1.
+    Level 128 is no motion; `bound` pixels (or more) to the right or down are 255, to the left or up 1.
     """
 
-    levels: NDArray[np.uint8]  # (T, H, W, 2): to the right, down
+    levels: NDArray[np.uint8]  # (T, H, W, 2): x to the right, y down
     times: NDArray[np.float64]  # (T,) of the earlier picture
-    bound: float = 20.0  # pixels of this picture
+    bound: float = 20.0  # pixels at the size of these levels
     lost: int = 0
 
     def __post_init__(self) -> None:
@@ -60,13 +58,13 @@ class Flow:
 
     @classmethod
     def of(cls, pixels: NDArray[np.float32], times: NDArray[np.float64], *, bound: float = 20.0, lost: int = 0) -> Flow:
-        """Flow of motion in pixels (T, H, W, 2), cut off at the bound."""
+        """Quantize motion in pixels (T, H, W, 2), clipped at the bound."""
         levels = np.rint(np.clip(pixels / bound, -1, 1) * 127) + 128
         return cls(levels.astype(np.uint8), times, bound, lost)
 
     @property
     def pixels(self) -> NDArray[np.float32]:
-        """The motion in pixels, (T, H, W, 2)."""
+        """Return the motion in pixels, (T, H, W, 2)."""
         return (self.levels.astype(np.float32) - 128) * np.float32(self.bound / 127)
 
     def __len__(self) -> int:
@@ -78,16 +76,16 @@ class Flow:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Poses:
-    """Where the joints of some people are, at some moments.
+    """The joints of people at several timestamps.
 
-    2D in pixels of the upright picture, 3D in metres or the file's own unit. A joint that is not seen has score 0 and NaN coordinates; a
-    person who is not there at a moment has only such joints.
+    2D in pixels of the upright picture, 3D in metres or the unit of the file. An invisible joint has score 0 and NaN coordinates; all
+    joints of a person who is absent at a timestamp are such.
     """
 
     joints: NDArray[np.float32]  # (T, P, K, C): x, y[, z], score
     times: NDArray[np.float64]  # (T,) seconds, ascending
     skeleton: Skeleton
-    people: tuple[int, ...]  # P numbers by which the people are called
+    people: tuple[int, ...]  # the P numbers of the people
     size: tuple[int, int] | None = None  # width and height of the picture, where known
 
     def __post_init__(self) -> None:
@@ -98,10 +96,10 @@ class Poses:
             raise ValueError(f"joints {shape} have times {self.times.shape} and people {self.people}")
         if len(self.times) > 1 and not (np.diff(self.times) > 0).all():
             raise ValueError("the times of poses ascend")
-        unseen = ~(self.joints[..., -1] > 0) | ~np.isfinite(self.joints[..., :-1]).all(axis=-1)  # (T, P, K)
-        if unseen.any():
-            joints = np.where(unseen[..., None], np.float32(np.nan), self.joints)
-            joints[..., -1] = np.where(unseen, 0, self.joints[..., -1])
+        invisible = ~(self.joints[..., -1] > 0) | ~np.isfinite(self.joints[..., :-1]).all(axis=-1)  # (T, P, K)
+        if invisible.any():
+            joints = np.where(invisible[..., None], np.float32(np.nan), self.joints)
+            joints[..., -1] = np.where(invisible, 0, self.joints[..., -1])
             object.__setattr__(self, "joints", joints)
 
     def __len__(self) -> int:
@@ -109,18 +107,18 @@ class Poses:
 
     @property
     def seen(self) -> NDArray[np.bool_]:
-        """Which joints are seen, (T, P, K)."""
+        """Return which joints are visible, (T, P, K)."""
         return self.joints[..., -1] > 0
 
     def person(self, number: int) -> Poses:
-        """Only the person of that number; KeyError where there is none."""
+        """Return only the person of that number; KeyError if there is none."""
         if number not in self.people:
             raise KeyError(number)
         place = self.people.index(number)
         return replace(self, joints=self.joints[:, place : place + 1], people=(number,))
 
     def span(self, start: float, end: float | None = None) -> Poses:
-        """Only the moments from `start` on and before `end`."""
+        """Return only the timestamps from `start` on and before `end`."""
         inside = (self.times >= start) & (self.times < (np.inf if end is None else end))
         return replace(self, joints=self.joints[inside], times=self.times[inside])
 
@@ -131,7 +129,7 @@ class Poses:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Features:
-    """What a backbone makes of a segment: one vector for each of some moments, in time order."""
+    """The features of a segment: one vector for each of several timestamps, in time order."""
 
     values: NDArray[np.float32]  # (T, D)
     times: NDArray[np.float64]  # (T,)
@@ -151,10 +149,10 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """How a network holds words against what it sees: a score is `scale * cosine + bias`.
+    """How a network compares a text with a video: the score is `scale * cosine + bias`.
 
-    `prompting` are the weights with which X-CLIP lets the video rewrite the words first; its features are then (T, 1 + P, D): the
-    video's vector, and the P parts of the picture that do the rewriting.
+    `prompting` are the weights of X-CLIP's video-specific prompts, which change the text vectors by the video. Features are then
+    (T, 1 + P, D): the vector of the video, and P patch vectors that the prompts are made of.
     """
 
     scale: float = 1.0
@@ -164,10 +162,10 @@ class Matching:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Texts:
-    """What a backbone's text encoder makes of the words for some classes."""
+    """Vectors of the sentences for several classes, from the text encoder of a backbone."""
 
-    vectors: NDArray[np.float32]  # (S, D), one a sentence
-    owners: NDArray[np.int64]  # (S,): the class that each sentence is about
+    vectors: NDArray[np.float32]  # (S, D), one for each sentence
+    owners: NDArray[np.int64]  # (S,): the class of each sentence
     matching: Matching = Matching()
 
     def __post_init__(self) -> None:
@@ -178,7 +176,7 @@ class Texts:
 
     @property
     def classes(self) -> int:
-        """C: how many classes there are."""
+        """Return the number of classes."""
         return int(self.owners.max()) + 1
 
     def __repr__(self) -> str:

@@ -1,7 +1,4 @@
-"""Skeleton: which joints a body has and how they hang together, as data; reading one, and bringing joints from one to another.
-
-Knows no file of poses, no estimator and no network.
-"""
+"""Skeleton: the joints of a body and the bones between them, as data; read one, and convert joints from one to another."""
 
 from __future__ import annotations
 
@@ -22,10 +19,10 @@ from quickstep.types.joint_names import MIDDLES, spelled, usual_edges, usual_mir
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Names of the joints, in the order of a file's columns; the bones between them; left and right.
+    """Names of the joints in the order of a file's columns, the bones between them, and the pairs of left and right joints.
 
-    `missing="zero"` says that a joint at the very origin was not seen, "nan" that only NaN says so, "guess" leaves it to the reader.
-    `fps` is the pace of files that say none themselves.
+    `missing="zero"` means that a joint at the origin is invisible, "nan" that only NaN means invisible, "guess" lets the reader decide.
+    `fps` is the frame rate of files that do not state one.
     """
 
     name: str
@@ -49,11 +46,11 @@ class Skeleton:
         return f"Skeleton({self.name!r}, {len(self.joints)} joints, {self.dimensions}D)"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything it is, in JSON's own types."""
+        """Return all fields as plain JSON values."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
     def find(self, name: str) -> int | None:
-        """The number of the joint that goes by this name in whatever spelling, or None."""
+        """Return the number of the joint of this name, in any spelling, or None."""
         return self._numbers.get(spelled(name))
 
     @cached_property
@@ -62,16 +59,16 @@ class Skeleton:
 
     @cached_property
     def root(self) -> tuple[int, ...]:
-        """The joints whose middle is the middle of the body: the hips, else whatever the trunk has, else all."""
+        """Return the joints whose centre is the centre of the body: the hips, else other joints of the trunk, else all."""
         for names in (("hips",), ("left_hip", "right_hip"), ("spine",), ("neck",), ("left_shoulder", "right_shoulder")):
-            found = [number for name in names if (number := self.find(name)) is not None]
-            if len(found) == len(names):
-                return tuple(found)
+            numbers = [number for name in names if (number := self.find(name)) is not None]
+            if len(numbers) == len(names):
+                return tuple(numbers)
         return tuple(range(len(self)))
 
     @cached_property
     def torso(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        """Joints whose middle is the upper end of the trunk, and those of the lower end; None where a skeleton has no trunk."""
+        """Return the joints of the upper and of the lower end of the trunk; None for a skeleton without a trunk."""
         ends = []
         for choices in ((("left_shoulder", "right_shoulder"), ("neck",)), (("left_hip", "right_hip"), ("hips",))):
             whole = [names for names in choices if all(self.find(name) is not None for name in names)]
@@ -82,7 +79,7 @@ class Skeleton:
 
     @cached_property
     def flipped(self) -> tuple[int, ...]:
-        """For each joint the one on the other side of the body, itself where it has none."""
+        """Return for each joint the one on the other side of the body, or itself."""
         other = list(range(len(self)))
         for left, right in self.mirrored:
             other[left], other[right] = right, left
@@ -90,7 +87,7 @@ class Skeleton:
 
     @cached_property
     def parents(self) -> tuple[int, ...]:
-        """For each joint the next one on the way to the root along the bones; itself for the root and where no bone leads there."""
+        """Return for each joint its parent: the next joint towards the root; itself for the root and for a joint without bones."""
         near: dict[int, list[int]] = {number: [] for number in range(len(self))}
         for one, other in self.edges:
             near[one].append(other)
@@ -119,10 +116,10 @@ def _check(skeleton: Skeleton) -> None:
 
     count = len(skeleton.joints)
     if not 1 <= count <= 1000 or not all(isinstance(joint, str) and joint.strip() for joint in skeleton.joints):
-        raise wrong(f"a skeleton has from 1 to 1000 joints, each with a name; this one has {count}")
+        raise wrong(f"a skeleton has from 1 to 1000 joints, each with a name, not {count}")
     twice = sorted({joint for joint in skeleton.joints if skeleton.joints.count(joint) > 1})
     if twice:
-        raise wrong(f"two joints are called {twice[0]!r}")
+        raise wrong(f"two joints have the name {twice[0]!r}")
     if skeleton.dimensions not in (2, 3):
         raise wrong(f"dimensions is 2 or 3, not {skeleton.dimensions}")
     if skeleton.missing not in ("guess", "nan", "zero"):
@@ -137,10 +134,10 @@ def _check(skeleton: Skeleton) -> None:
                 raise wrong(f"the {what} {list(pair)} leads from {skeleton.joints[pair[0]]!r} to itself")
     sides = [end for pair in skeleton.mirrored for end in pair]
     if len(sides) != len(set(sides)):
-        raise wrong("a joint stands in two mirrored pairs")
+        raise wrong("a joint is in two mirrored pairs")
 
 
-# -- the skeletons there are -------------------------------------------------------------------------------------------------
+# -- known skeletons -----------------------------------------------------------------------------------------------------------
 
 
 def _body(name: str, joints: str, dimensions: int = 2) -> Skeleton:
@@ -214,8 +211,8 @@ ALSO_CALLED = {
 }
 
 
-def nameless(count: int, dimensions: int) -> Skeleton:
-    """A skeleton of so many joints of which nothing is known: no bones, no sides."""
+def unnamed_skeleton(count: int, dimensions: int) -> Skeleton:
+    """Return a skeleton with a number of joints, without names, bones and sides."""
     return Skeleton(f"points-{count}", tuple(f"point_{number}" for number in range(count)), dimensions=dimensions)
 
 
@@ -223,7 +220,7 @@ def nameless(count: int, dimensions: int) -> Skeleton:
 
 
 def read_skeleton(source: str | Path | Skeleton) -> Skeleton:
-    """The skeleton of a name in the table (`coco-17`; `coco-17-3d` with depth), of a JSON file, or of JSON text."""
+    """Read a skeleton by its name (`coco-17`; `coco-17-3d` with depth), from a JSON file, or from JSON text."""
     if isinstance(source, Skeleton):
         return source
     text = str(source).strip()
@@ -232,10 +229,10 @@ def read_skeleton(source: str | Path | Skeleton) -> Skeleton:
     plain = text.casefold().removesuffix("-3d").removesuffix("-2d")
     name = ALSO_CALLED.get(plain, plain)
     if name in SKELETONS:
-        told = {"-3d": 3, "-2d": 2}.get(text.casefold()[-3:], SKELETONS[name].dimensions)
-        return replace(SKELETONS[name], dimensions=told)
+        dimensions = {"-3d": 3, "-2d": 2}.get(text.casefold()[-3:], SKELETONS[name].dimensions)
+        return replace(SKELETONS[name], dimensions=dimensions)
     if re.fullmatch(r"points-\d{1,3}", plain) and int(plain[7:]):
-        return nameless(int(plain[7:]), 3 if text.endswith("-3d") else 2)
+        return unnamed_skeleton(int(plain[7:]), 3 if text.endswith("-3d") else 2)
     file = Path(text).expanduser()
     if not file.is_file():
         if file.suffix or "/" in text:
@@ -248,9 +245,9 @@ def read_skeleton(source: str | Path | Skeleton) -> Skeleton:
 
 
 def from_json(data: Any, *, where: str = "the skeleton") -> Skeleton:
-    """The skeleton that plain JSON values describe; bones and sides that are not given follow from the joints' names.
+    """Read a skeleton from plain JSON values; bones and sides that are not given follow from the names of the joints.
 
-    Edges and pairs are numbers of joints, or their names. `dims` and `bones` are understood for `dimensions` and `edges`.
+    Edges and pairs are numbers or names of joints. `dims` and `bones` are accepted for `dimensions` and `edges`.
     """
 
     def wrong(why: str) -> ConfigError:
@@ -293,7 +290,7 @@ def _pairs(pairs: Any, joints: tuple[str, ...], what: str, wrong: Any) -> tuple[
         ends = [joints.index(end) if isinstance(end, str) and end in joints else end for end in pair]
         strange = [end for end in ends if isinstance(end, bool) or not isinstance(end, int)]
         if strange:
-            raise wrong(f"the {what} {pair} names {str(strange[0])!r}, which is no joint")
+            raise wrong(f"the {what} {pair} names {str(strange[0])!r}, which is not a joint")
         numbers.append((ends[0], ends[1]))
     return tuple(numbers)
 
@@ -306,41 +303,41 @@ def _parse(text: str, where: str) -> Skeleton:
     return from_json(data, where=where)
 
 
-# -- from one to another -----------------------------------------------------------------------------------------------------
+# -- conversion -------------------------------------------------------------------------------------------------------------
 
 
 def sources(source: Skeleton, target: Skeleton) -> tuple[tuple[int, ...], ...]:
-    """For each joint of the target, the joints of the source whose middle it is; () where the source has nothing for it."""
+    """Return for each joint of the target the joints of the source whose centre it is; () without any."""
     return tuple(_sources_of(spelled(joint), source) for joint in target.joints)
 
 
 def _sources_of(joint: str, source: Skeleton) -> tuple[int, ...]:
     for choice in ((joint,), *MIDDLES.get(joint, ())):
-        found = [number for name in choice if (number := source.find(name)) is not None]
-        if len(found) == len(choice):
-            return tuple(found)
+        numbers = [number for name in choice if (number := source.find(name)) is not None]
+        if len(numbers) == len(choice):
+            return tuple(numbers)
     return ()
 
 
 def convert(joints: NDArray[np.float32], source: Skeleton, target: Skeleton) -> NDArray[np.float32]:
-    """Joints (..., K, C) with their score in the last channel, as the target has them (..., K', C).
+    """Convert joints (..., K, C), with their score in the last channel, to the target's (..., K', C).
 
-    A joint in the middle of others is as sure as the least sure of them; one for which there is nothing is NaN with score 0.
+    A joint at the centre of others has the lowest of their scores; a joint without a source is NaN with score 0.
     """
     if source.joints == target.joints:
         return joints
     if joints.shape[-2] != len(source):
         raise ValueError(f"joints {joints.shape} are not of {source}")
-    made = np.full((*joints.shape[:-2], len(target), joints.shape[-1]), np.nan, dtype=np.float32)
-    made[..., -1] = 0.0
+    converted = np.full((*joints.shape[:-2], len(target), joints.shape[-1]), np.nan, dtype=np.float32)
+    converted[..., -1] = 0.0
     for number, numbers in enumerate(sources(source, target)):
         if numbers:
             parts = joints[..., list(numbers), :]
-            made[..., number, :-1] = parts[..., :-1].mean(axis=-2)
-            made[..., number, -1] = parts[..., -1].min(axis=-1)
-    return made
+            converted[..., number, :-1] = parts[..., :-1].mean(axis=-2)
+            converted[..., number, -1] = parts[..., -1].min(axis=-1)
+    return converted
 
 
 def shares(source: Skeleton, target: Skeleton) -> float:
-    """The share of the target's joints that the source can give."""
+    """Return the share of the target's joints that the source can provide."""
     return sum(1 for numbers in sources(source, target) if numbers) / len(target)

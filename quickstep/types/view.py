@@ -1,6 +1,6 @@
-"""View: which moments of a segment are looked at and at what size; the same for training, testing, app and service.
+"""View: which timestamps of a segment are read and at what size; the same in training, evaluation, app and service.
 
-Only arithmetic on seconds: frame rates, variable rates and rotation are the decoder's business.
+It is arithmetic on seconds only: the decoder handles frame rates and rotation.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Fit = Literal["crop", "stretch", "whole", "uncut"]
 Resample = Literal["bicubic", "bilinear", "lanczos", "nearest", "area"]
 
 CROPS = (1, 3, 5, 10)
-HAIR = 1e-6  # seconds: less than any tick of a clock that pictures are shown by
-MOST_WINDOWS = 10_000
+EPSILON = 1e-6  # seconds: less than one tick of any video's time base
+MAX_WINDOWS = 10_000
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A square of a picture: its left and top corner, and whether it is mirrored."""
+    """A square crop of a picture: its left and top edge, its size, and whether it is mirrored."""
 
     left: int
     top: int
@@ -32,18 +32,18 @@ class Cut:
     mirrored: bool = False
 
     def out_of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The square out of pictures (T, H, W, C)."""
+        """Cut the square out of pictures (T, H, W, C)."""
         piece = pixels[:, self.top : self.top + self.size, self.left : self.left + self.size]
         return np.ascontiguousarray(piece[:, :, ::-1] if self.mirrored else piece)
 
 
 @dataclass(frozen=True)
 class View:
-    """Which moments of a segment are looked at, and what the picture is brought to.
+    """Which timestamps of a segment are read, and how its pictures are scaled and cropped.
 
-    Without `fps`, `frames` moments spread evenly over each of `windows` equal parts of the segment. With `fps`, each window is
-    `frames` moments at that pace, and `windows=None` means as many as cover the segment. A segment too short for its
-    window shows its last frame again: never a black one. `stride` (with `fps`, without `windows`) starts a window every so many seconds
+    Without `fps`, `frames` timestamps spread evenly over each of `windows` equal parts of the segment. With `fps`, each window is
+    `frames` timestamps at that rate, and `windows=None` means as many windows as cover the segment. A segment that is shorter than its
+    window repeats its last frame, never a black one. `stride` (with `fps`, without `windows`) starts a window every so many seconds
     instead, overlapping ones where it is shorter than a window; the last one ends where the segment ends.
 
     `fit="crop"`: the short edge becomes `edge` (by default `size`), then the central size x size is kept. `"stretch"`: size x
@@ -68,19 +68,19 @@ class View:
         if not 8 <= self.size <= 4096:
             raise ConfigError("size", f"from 8 to 4096 pixels, not {self.size}")
         if self.windows is None and self.fps is None:
-            raise ConfigError("windows", "covering windows need a pace: set fps too")
+            raise ConfigError("windows", "windows that cover a segment need a frame rate: set fps too")
         if self.stride is not None and not (self.fps is not None and self.windows is None and 0 < self.stride < math.inf):
-            raise ConfigError("stride", f"a time above 0 between windows that have a pace (fps) and no fixed number, not {self.stride}")
+            raise ConfigError("stride", f"above 0 seconds, with a frame rate (fps) and without a number of windows; not {self.stride}")
         check_views(self.windows, self.crops)
         if self.crops > 1 and self.fit != "crop":
-            raise ConfigError("crops", f"several crops need a view that crops, and this one has fit {self.fit!r}")
+            raise ConfigError("crops", f"several crops need fit 'crop', not {self.fit!r}")
         if self.edge is not None and self.edge < self.size:
             raise ConfigError("edge", f"the short edge before cropping is at least the size ({self.size}), not {self.edge}")
 
-    def moments(self, start: float, end: float) -> NDArray[np.float64]:
-        """The seconds to look at, (W, F), each inside [start, end) and ascending in a window.
+    def timestamps(self, start: float, end: float) -> NDArray[np.float64]:
+        """Return the timestamps in seconds, (W, F), each inside [start, end) and ascending in a window.
 
-        Every moment stands in the middle of its share of time, so that rounding never turns it into the frame beside it.
+        Each is in the middle of its share of time, so that rounding never selects the neighbouring frame.
         """
         share = (np.arange(self.frames) + 0.5) / self.frames
         if self.fps is None:
@@ -97,11 +97,11 @@ class View:
             count = self.windows or max(1, math.ceil((end - start) / length - 1e-6))
             slack = max(0.0, end - start - length)
             starts = start + (np.linspace(0.0, slack, count) if count > 1 else np.array([slack / 2]))
-        moments: NDArray[np.float64] = starts[:, None] + length * share[None, :]  # (W, F)
-        return within(moments, start, end)
+        timestamps: NDArray[np.float64] = starts[:, None] + length * share[None, :]  # (W, F)
+        return within(timestamps, start, end)
 
     def picture(self, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
-        """For an upright width x height: the (width, height) to scale to, then the (left, top, width, height) to keep."""
+        """Return the (width, height) to scale an upright picture to, then the (left, top, width, height) to keep."""
         short = min(width, height)
         if self.fit == "stretch":
             return (self.size, self.size), (0, 0, self.size, self.size)
@@ -117,16 +117,16 @@ class View:
 
     @property
     def spoken(self) -> str:
-        """How often a segment is looked at, in words."""
+        """Return the number of windows and crops in words."""
         windows = "as many windows as cover it" if self.windows is None else f"{self.windows} window{'s' * (self.windows != 1)}"
         return f"{windows} x {self.crops} crop{'s' * (self.crops != 1)}"
 
     def uncut(self) -> View:
-        """The same moments of the same scaled picture, of which nothing is cut off yet."""
+        """Return the same timestamps of the same scaled pictures, before cropping."""
         return replace(self, fit="uncut", crops=1) if self.fit == "crop" else self
 
     def cuts(self, width: int, height: int) -> list[Cut]:
-        """The squares of `size` to look at in a scaled, uncut picture of width x height, as many as `crops`."""
+        """Return the crops of a scaled, uncropped picture of width x height, as many as `crops`."""
         right, bottom = width - self.size, height - self.size
         centre = right // 2, bottom // 2
         if self.crops == 1:
@@ -141,20 +141,20 @@ class View:
 
 def check_views(windows: int | None, crops: int | None) -> None:
     """Refuse numbers of windows and crops that no view can have."""
-    if windows is not None and not 1 <= windows <= MOST_WINDOWS:
-        raise ConfigError("windows", f"from 1 to {MOST_WINDOWS} windows, not {windows}")
+    if windows is not None and not 1 <= windows <= MAX_WINDOWS:
+        raise ConfigError("windows", f"from 1 to {MAX_WINDOWS} windows, not {windows}")
     if crops is not None and crops not in CROPS:
-        raise ConfigError("crops", f"one of {', '.join(map(str, CROPS))} looks at each window, not {crops}")
+        raise ConfigError("crops", f"one of {', '.join(map(str, CROPS))} crops of each window, not {crops}")
 
 
-def within(moments: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:
-    """Moments moved into [start, end), where they are not: the picture that begins just at the end is not the segment's."""
-    inside: NDArray[np.float64] = np.clip(moments, start, max(start, end - HAIR))
+def within(timestamps: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:
+    """Clip timestamps to [start, end): the picture that begins exactly at the end does not belong to the segment."""
+    inside: NDArray[np.float64] = np.clip(timestamps, start, max(start, end - EPSILON))
     return inside
 
 
 def _by_short_edge(width: int, height: int, target: int) -> tuple[int, int]:
-    """The size whose short edge is `target`; the long one is cut to whole pixels, as the image processors do."""
+    """Return the size whose short edge is `target`; the long edge is rounded down, as image processors do."""
     if width <= height:
         return target, max(1, int(target * height / width))
     return max(1, int(target * width / height)), target

@@ -146,7 +146,7 @@ def test_what_strangers_could_not_open_is_not_published(somebody: tuple[Path, Ma
     for name in ("colours", "a/b/c", "/x", "an na/x", ""):
         with pytest.raises(ConfigError, match="to"):
             PushConfig(name)
-    with pytest.raises(ModelError, match="holds other things"):
+    with pytest.raises(ModelError, match="new folder"):
         push(folder, PushConfig("anna/colours", dry_run=manifest.segments[0].path.parent))
     bare = replace(Model.load(folder), spec=BackboneSpec("toys:Colours"))
     bare.save(tmp_path / "bare")

@@ -275,7 +275,7 @@ def test_no_network_is_said_within_seconds(how: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", how == "offline")
-    monkeypatch.setattr("quickstep.storage.hub._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("quickstep.storage.hub._TIMEOUT", 0.5)
     started = time.monotonic()
     with pytest.raises(WeightsError, match=r"openai/clip-vit-base-patch32.*--weights FOLDER.*--backbone flow-hist"):
         open_backbone("clip-vit-b32")

@@ -29,7 +29,7 @@ from quickstep.training.train import TrainConfig, train
 from quickstep.types.errors import ConfigError, ManifestError, MediaError
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features, Poses
-from quickstep.types.skeleton import SKELETONS, Skeleton, nameless
+from quickstep.types.skeleton import SKELETONS, Skeleton, unnamed_skeleton
 
 COCO = SKELETONS["coco-17"]
 # a person of 180 units, feet at the bottom
@@ -64,7 +64,7 @@ def joints(**poses: object) -> Joints:
 
 def seen_by(poses: Poses, *, end: float = 4.0, backbone: Joints | None = None, start: float = 0.0) -> Features:
     backbone = backbone or joints(skeleton="coco-17")
-    return backbone.embed([resample_poses(poses, backbone.view.moments(start, end).reshape(-1))])[0]
+    return backbone.embed([resample_poses(poses, backbone.view.timestamps(start, end).reshape(-1))])[0]
 
 
 WAVING = dancing(np.arange(100) / 25)
@@ -145,7 +145,7 @@ def test_a_joint_that_is_never_seen_lies_beside_its_neighbour_with_score_0() -> 
 
 
 def test_a_body_without_a_trunk_or_names_has_a_length_too() -> None:
-    legs = nameless(6, 2)
+    legs = unnamed_skeleton(6, 2)
     poses = poses_of(WAVING[:, 11:], skeleton=legs)
     assert body_length(poses) == pytest.approx(np.hypot(90 + 0, 28), rel=0.1)
     values = seen_by(poses, backbone=joints(skeleton=json.dumps(legs.to_json()))).values

@@ -27,7 +27,7 @@ from quickstep.storage.serialization import to_plain
 from quickstep.types.errors import ConfigError, WeightsError
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features
-from quickstep.types.skeleton import SKELETONS, nameless
+from quickstep.types.skeleton import SKELETONS, unnamed_skeleton
 
 COCO = SKELETONS["coco-17"]
 HEADS = ("lstm", "pose-ensemble", "pose-trees", "stgcn")
@@ -318,7 +318,7 @@ def test_bones_of_an_unknown_body_are_found_by_what_stays_equally_far_apart() ->
     found = likely_bones(features)
     assert len(found) == 16
     assert len(limbs & set(found)) >= 6
-    assert skeleton_of(replace(moves_of(8), skeleton=nameless(17, 2))).edges
+    assert skeleton_of(replace(moves_of(8), skeleton=unnamed_skeleton(17, 2))).edges
     assert skeleton_of(moves_of(8)).edges == COCO.edges
 
 

@@ -190,7 +190,7 @@ def test_saving_over_an_ensemble_leaves_no_old_member(world: tuple[Manifest, Mod
     assert again.names == ("b", "a")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
-    with pytest.raises(ModelError, match="holds other things"):
+    with pytest.raises(ModelError, match="new folder"):
         again.save(tmp_path / "other")
 
 

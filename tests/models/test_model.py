@@ -228,12 +228,12 @@ def test_an_earlier_model_is_replaced_and_its_report_goes_with_it(folder: Path) 
     assert sorted(entry.name for entry in folder.iterdir()) == sorted([*FILES, "notes.txt"])
 
 
-def test_a_folder_that_holds_other_things_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").write_text("x")
-    with pytest.raises(ModelError, match="other things"):
+    with pytest.raises(ModelError, match="new folder"):
         made().save(tmp_path)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ModelError, match="no folder"):
+    with pytest.raises(ModelError, match="new folder"):
         made().save(tmp_path / "file")
     assert (tmp_path / "thesis.doc").read_text() == "x"
 
@@ -254,7 +254,7 @@ def test_a_save_that_fails_anywhere_leaves_the_old_model_or_the_new(folder: Path
         new.save(folder)
     now = Model.load(folder).scores(features(3))
     assert np.array_equal(now, old) or np.array_equal(now, new.scores(features(3)))
-    assert step > 5 or not any(entry.name.startswith(model_folder.ASIDE) for entry in folder.iterdir())
+    assert step > 5 or not any(entry.name.startswith(model_folder.PENDING) for entry in folder.iterdir())
 
 
 @pytest.mark.parametrize("moved", range(5))

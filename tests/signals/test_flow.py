@@ -303,7 +303,7 @@ def test_every_view_gives_its_windows(video: Path, drawn: dict[str, object], spa
     found = list(read_flow(segment, view))
     end = 3.0 if segment.end is None else segment.end
     assert len(found) == crops * len(
-        replace(view, frames=view.frames + 1, stride=hop or (windows is None and view.frames / fps) or None).moments(start, end)
+        replace(view, frames=view.frames + 1, stride=hop or (windows is None and view.frames / fps) or None).timestamps(start, end)
     )
     _, kept = view.picture(SIZE[1], SIZE[0])
     for window in found:

@@ -57,15 +57,15 @@ def test_without_time_the_moments_are_those_of_a_window_of_the_view(
     seed: int, start: float, length: float, paced: bool, windows: int
 ) -> None:
     view = replace(VIEW, fps=4.0 if paced else None, windows=windows)
-    found = NOTHING.draw(np.random.default_rng(seed)).view(view).moments(start, start + length)
-    assert any(np.array_equal(found[0], row) for row in view.moments(start, start + length))
+    found = NOTHING.draw(np.random.default_rng(seed)).view(view).timestamps(start, start + length)
+    assert any(np.array_equal(found[0], row) for row in view.timestamps(start, start + length))
 
 
 @given(seed=st.integers(0, 10_000), start=st.floats(0, 5), length=st.floats(0.05, 12), paced=st.booleans(), windows=st.integers(1, 3))
 def test_moved_moments_stay_inside_the_segment_and_ascend(seed: int, start: float, length: float, paced: bool, windows: int) -> None:
     view = replace(VIEW, fps=4.0 if paced else None, windows=windows)
     shown = Augment(augment=1.0).draw(np.random.default_rng(seed))
-    (found,) = shown.view(view).moments(start, start + length)
+    (found,) = shown.view(view).timestamps(start, start + length)
     assert found.shape == (4,)
     assert (found >= start).all()
     assert (found < start + length).all()
@@ -77,7 +77,7 @@ def test_moved_moments_stay_inside_the_segment_and_ascend(seed: int, start: floa
 
 def test_moments_do_move_over_the_whole_segment() -> None:
     paced = replace(VIEW, fps=4.0)
-    firsts = [draw(seed, time_jitter=1.0).view(paced).moments(0, 10)[0, 0] for seed in range(200)]
+    firsts = [draw(seed, time_jitter=1.0).view(paced).timestamps(0, 10)[0, 0] for seed in range(200)]
     assert min(firsts) < 0.5
     assert max(firsts) > 8.5
     assert len({round(first, 6) for first in firsts}) == 200

@@ -25,8 +25,8 @@ from toys import draw_colours
 from quickstep.datasets.manifest import Manifest, write_manifest
 from quickstep.evaluation import evaluate
 from quickstep.models.model import Model
+from quickstep.models.model_files import TUNING_STATE
 from quickstep.storage.cache import Cache
-from quickstep.storage.model_folder import STATE
 from quickstep.training.augmentation.augment import NOTHING, Augment
 from quickstep.training.finetuning import FinetuneConfig, Tuned, checkpoint, finetune
 from quickstep.training.finetuning.trainable_model import Tuning
@@ -111,7 +111,7 @@ def test_the_validation_score_is_the_one_that_everybody_finds(tuned: Tuned, mani
 
 def test_the_model_is_one_folder_that_can_be_moved_and_is_sealed(tuned: Tuned, manifest: Manifest, place: Path, tmp_path: Path) -> None:
     assert tuned.model.folder == place / "model"
-    assert not (place / "model" / STATE).exists()
+    assert not (place / "model" / TUNING_STATE).exists()
     shutil.copytree(place / "model", tmp_path / "moved")
     shutil.copytree(place / "clip", tmp_path / "clip")
     moved = Model.load(tmp_path / "moved")
@@ -206,7 +206,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(
     finetune(manifest, config, folder=tmp_path / "straight")
     with pytest.raises(Stopped):
         finetune(manifest, config, folder=tmp_path / "stopped", tell=stop_at(2))
-    assert (tmp_path / "stopped" / STATE / "last.safetensors").exists()
+    assert (tmp_path / "stopped" / TUNING_STATE / "last.safetensors").exists()
     told: list[str] = []
     again = finetune(manifest, config, folder=tmp_path / "stopped", tell=told.append)
     assert any(line.startswith("goes on after epoch 1") for line in told)
@@ -238,7 +238,7 @@ def test_a_full_disk_at_a_state_is_one_line_and_the_last_good_one_stays(
         with pytest.raises(ModelError, match=r"No space left.*last good state before it is kept") as caught:
             finetune(manifest, quick, folder=tmp_path / "m")
     whole(caught.value)
-    assert not list((tmp_path / "m" / STATE).glob("*.part"))
+    assert not list((tmp_path / "m" / TUNING_STATE).glob("*.part"))
     finetune(manifest, quick, folder=tmp_path / "m")
     assert_same(tmp_path / "m", place / "model")
 

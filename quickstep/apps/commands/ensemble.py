@@ -33,7 +33,7 @@ def ensemble_command(
         the folder of the ensemble: it holds copies of its members, and is used as any model is
     """
     from quickstep.evaluation.rendering import write_card
-    from quickstep.storage.model_folder import check_target
+    from quickstep.models.model_files import check_target
     from quickstep.training.ensemble import ensemble
 
     check_target(out)

@@ -89,7 +89,7 @@ def add_class(
         where the backbone's weights are now, if they moved
     """
     from quickstep.evaluation.rendering import write_card
-    from quickstep.storage.model_folder import check_target
+    from quickstep.models.model_files import check_target
     from quickstep.training.add_class import add_class as add
     from quickstep.training.add_class import set_reports_aside
 

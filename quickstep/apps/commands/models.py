@@ -17,7 +17,7 @@ from quickstep.models.ensemble import AnyModel
 from quickstep.models.predictions import Predictions
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
-from quickstep.storage.hub_models import names_hub
+from quickstep.storage.hub import is_hub_name
 from quickstep.training.train import TrainConfig
 from quickstep.training.zero_shot import ZeroShotConfig
 from quickstep.types.errors import ConfigError
@@ -60,7 +60,7 @@ def train(
     """
     from quickstep.datasets.manifest import read_manifest
     from quickstep.evaluation.rendering import write_card
-    from quickstep.storage.model_folder import check_target
+    from quickstep.models.model_files import check_target
     from quickstep.training.train import train as fit
 
     check_target(out)
@@ -126,7 +126,7 @@ def evaluate(
 
 def _place_of(model: Path, data: Path | None, opened: AnyModel) -> Path:
     """Where a report goes: into the model's folder; one of other videos, or through another view, into a folder there of its own."""
-    if names_hub(model):
+    if is_hub_name(model):
         raise ConfigError("out", f"{model} comes from the hub: say where its report goes")
     own = model / f"on-{data.stem}" if data else model
     views = [member.view for member in opened.members]
@@ -204,7 +204,7 @@ def zero_shot(
         the folder of the model
     """
     from quickstep.evaluation.rendering import write_card
-    from quickstep.storage.model_folder import check_target
+    from quickstep.models.model_files import check_target
     from quickstep.training.zero_shot import zero_shot as make
 
     check_target(out)

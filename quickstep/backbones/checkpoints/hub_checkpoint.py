@@ -142,7 +142,7 @@ def find_checkpoint(where: str | Path, *, revision: str | None = None) -> Checkp
 def fetch_tokenizer(checkpoint: Checkpoint) -> None:
     """See to it that what reads sentences lies beside the weights: a hub's checkpoint may have been kept when only pictures were asked."""
     if checkpoint.revision is not None and not checkpoint.has_tokenizer:
-        with hub.told(checkpoint.source, checkpoint.revision, "tokenizer"):
+        with hub.explained(checkpoint.source, checkpoint.revision, "tokenizer"):
             hub.download(checkpoint.source, checkpoint.revision, lambda there, _: [name for name in TOKENIZER_FILES if name in there])
     if not checkpoint.has_tokenizer:
         raise WeightsError(
@@ -237,7 +237,7 @@ def _looks_like_a_path(where: str) -> bool:
 
 def _kept(repository: str, revision: str) -> Path | None:
     """The folder in the hub's cache that holds a whole checkpoint of this revision."""
-    folder = hub.kept(repository, revision)
+    folder = hub.cached_folder(repository, revision)
     try:
         return folder and read_folder(folder, source=repository).folder
     except WeightsError:
@@ -250,7 +250,7 @@ def _fetch(repository: str, revision: str) -> Path:
     def files(there: set[str], commit: str) -> list[str]:
         return [name for name in (*_SMALL, *TOKENIZER_FILES) if name in there] + _wanted(repository, commit, there)
 
-    with hub.told(repository, revision, "weights"):
+    with hub.explained(repository, revision, "weights"):
         path = hub.download(repository, revision, files)
     if path is None:
         raise WeightsError(f"{repository} is no checkpoint: it has no config.json; {WAYS_ON}")
@@ -263,5 +263,5 @@ def _wanted(repository: str, commit: str, there: set[str]) -> list[str]:
         if name in there:
             return [name]
         if index in there:
-            return sorted(set(_weight_map(hub.download_one(repository, index, commit), repository).values()))
+            return sorted(set(_weight_map(hub.download_file(repository, index, commit), repository).values()))
     raise WeightsError(f"{repository} has no weights that can be read here (model.safetensors or pytorch_model.bin); {WAYS_ON}")

@@ -14,7 +14,7 @@ from quickstep.heads import Examples
 from quickstep.heads.feature_arrays import flat
 from quickstep.types.errors import ConfigError
 from quickstep.types.signals import Features
-from quickstep.types.skeleton import Skeleton, nameless
+from quickstep.types.skeleton import Skeleton, unnamed_skeleton
 
 STREAMS = ("joint", "bone", "joint-motion", "bone-motion")
 SINGLE = 0.04  # seconds that a single timestamp is taken to last
@@ -102,7 +102,7 @@ def check_joints(features: Sequence[Features], joints: int, channels: int) -> Se
 def skeleton_of(examples: Examples) -> Skeleton:
     """Return the skeleton of the examples; where its bones are unknown, those that the joints themselves suggest."""
     count, channels = _joints_and_channels(examples.features)
-    skeleton = examples.skeleton or nameless(count, min(3, channels - 1))
+    skeleton = examples.skeleton or unnamed_skeleton(count, min(3, channels - 1))
     if len(skeleton) != count:
         raise ConfigError("skeleton", f"{skeleton.name!r} has {len(skeleton)} joints, and the features have {count}")
     return skeleton if skeleton.edges or count < 2 else replace(skeleton, edges=likely_bones(examples.features))

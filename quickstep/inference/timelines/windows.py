@@ -54,11 +54,11 @@ class Sliding(View):
     length: float = 1.0
     step: float = 1.0
 
-    def moments(self, start: float, end: float) -> Array:
+    def timestamps(self, start: float, end: float) -> Array:
         """The seconds to look at in all windows of a stretch, (K * W, F)."""
         count = 1 if self.step <= 0 else max(1, round((end - start - self.length) / self.step) + 1)
         begins = [start + self.step * number for number in range(count)]
-        return np.concatenate([super(Sliding, self).moments(begin, min(begin + self.length, end)) for begin in begins])
+        return np.concatenate([super(Sliding, self).timestamps(begin, min(begin + self.length, end)) for begin in begins])
 
 
 def window_of(model: Model, config: TimelineConfig) -> float:

@@ -23,7 +23,7 @@ from quickstep.signals.poses import EstimatorCapabilities, EstimatorOptions
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, WeightsError
 from quickstep.types.signals import Frames, Poses
-from quickstep.types.skeleton import Skeleton, nameless, read_skeleton
+from quickstep.types.skeleton import Skeleton, read_skeleton, unnamed_skeleton
 
 SKELETONS = {17: "coco-17", 26: "halpe-26"}  # by the number of joints of a model
 
@@ -78,7 +78,7 @@ class RTMPose:
         count = self._networks[1].session.get_outputs()[0].shape[1]
         if not isinstance(count, int):
             raise WeightsError(f"{self.files[1]} does not state its number of joints: export it with a fixed number")
-        return read_skeleton(SKELETONS[count]) if count in SKELETONS else nameless(count, 2)
+        return read_skeleton(SKELETONS[count]) if count in SKELETONS else unnamed_skeleton(count, 2)
 
     def start(self) -> None:
         """Start a new video: each frame is independent, so nothing has to be forgotten."""

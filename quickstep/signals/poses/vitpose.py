@@ -26,7 +26,7 @@ from quickstep.storage import hub
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, WeightsError
 from quickstep.types.signals import Frames, Poses
-from quickstep.types.skeleton import Skeleton, nameless, read_skeleton
+from quickstep.types.skeleton import Skeleton, read_skeleton, unnamed_skeleton
 
 DETECTOR = "PekingU/rtdetr_r50vd_coco_o365"
 POSE = "usyd-community/vitpose-base-simple"
@@ -70,7 +70,7 @@ class ViTPose:
             return read_skeleton("coco-17")
         names = tuple(labels[number].strip().casefold().replace(" ", "_") for number in sorted(labels))
         named = len(set(names)) == count and not any(name.startswith("label_") for name in names)
-        return Skeleton(f"vitpose-{count}", names) if named else nameless(count, 2)
+        return Skeleton(f"vitpose-{count}", names) if named else unnamed_skeleton(count, 2)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -256,8 +256,8 @@ class _Checkpoint:
         repository, _, revision = self.where.partition("@")
         instead = "give a folder of its checkpoint as the pose model (DETECTOR,POSE)"
         _log.info("opening %s from the hub", self.where)
-        with hub.told(repository, revision or "main", "files", ways_on=instead):
-            return hub.fetch_folder(repository, revision or None, whole=_is_complete, patterns=_FILES)
+        with hub.explained(repository, revision or "main", "files", ways_on=instead):
+            return hub.download_folder(repository, revision or None, is_complete=_is_complete, patterns=_FILES)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

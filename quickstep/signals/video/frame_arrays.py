@@ -22,7 +22,7 @@ def apply_view(frames: Frames, view: View) -> Iterator[Frames]:
     height, width = frames.pixels.shape[1:3]
     painter = Painter(Upright(width, height), view.uncut() if view.crops > 1 else view)
     painted: dict[int, Pixels] = {}
-    for timestamps in view.moments(float(frames.times[0]), _end_of(frames)):
+    for timestamps in view.timestamps(float(frames.times[0]), _end_of(frames)):
         places = np.maximum(np.searchsorted(frames.times, timestamps + 1e-9, side="right") - 1, 0)
         for place in set(places.tolist()) - set(painted):
             painted[place] = painter.paint(VideoFrame.from_ndarray(np.ascontiguousarray(frames.pixels[place]), format="rgb24"))

@@ -183,7 +183,7 @@ def read_windows(segment: Segment, view: View, *, threads: int = 1) -> Iterator[
         if segment.end is not None and segment.end > duration + OVERHANG:
             raise MediaError(segment.path, f"the segment ends at {segment.end:g} s, but the video already at {duration:.3f} s")
         end = duration if segment.end is None else min(segment.end, duration)
-        moments = view.moments(segment.start, end)
+        moments = view.timestamps(segment.start, end)
         if view.crops == 1:
             yield from video.windows(moments, view=view)
             return

@@ -244,9 +244,9 @@ class Drawn(View):
     pace: float = 1.0
     seed: int = field(default=0)
 
-    def moments(self, start: float, end: float) -> NDArray[np.float64]:
+    def timestamps(self, start: float, end: float) -> NDArray[np.float64]:
         """(1, F) ascending seconds in [start, end)."""
-        usual = super().moments(start, end)  # (W, F)
+        usual = super().timestamps(start, end)  # (W, F)
         rng = np.random.default_rng(self.seed)
         window = usual[rng.integers(len(usual))]
         if self.lead == 0 and self.loose == 0 and self.pace == 1:

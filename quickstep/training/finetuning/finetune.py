@@ -20,9 +20,9 @@ from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitResult
 from quickstep.heads import Examples, Head, History
 from quickstep.models.feature_extraction import extract
-from quickstep.models.model import NETWORK, NETWORK_LAST, Facts, Model
+from quickstep.models.model import Facts, Model
+from quickstep.models.model_files import NETWORK, NETWORK_LAST, TUNING_STATE, check_target
 from quickstep.storage.cache import Cache, hash_of
-from quickstep.storage.model_folder import STATE, check_target
 from quickstep.storage.serialization import to_plain
 from quickstep.training.augmentation.augment import Augment
 from quickstep.training.augmentation.mirrored_labels import mirror_of
@@ -124,7 +124,7 @@ def finetune(
         feed,
         manifest.part("val").segments,
         together,
-        place / STATE,
+        place / TUNING_STATE,
         _settings(config, augment, manifest, start),
         strict,
         progress,
@@ -142,7 +142,7 @@ def finetune(
     if not outcome.main:
         validation = None
     else:
-        shutil.rmtree(place / STATE, ignore_errors=True)
+        shutil.rmtree(place / TUNING_STATE, ignore_errors=True)
     assert opened.history is not None
     return Tuned(opened, opened.history, validation, made.failures, tuple(notes), drawn, outcome.waiting, outcome.main)
 

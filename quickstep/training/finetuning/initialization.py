@@ -23,7 +23,8 @@ from quickstep.backbones import (
     with_windows,
 )
 from quickstep.heads.window_average import fold_standardization
-from quickstep.models.model import NETWORK, Model
+from quickstep.models.model import Model
+from quickstep.models.model_files import NETWORK
 from quickstep.storage.cache import Cache
 from quickstep.training.finetuning.config import FinetuneConfig
 from quickstep.types.errors import ConfigError, UnknownName

@@ -28,7 +28,7 @@ from quickstep.signals.poses.kinematics.description import HEADINGS, in_words, t
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.errors import ConfigError, MediaError, QuickstepError
 from quickstep.types.signals import Features, Poses
-from quickstep.types.skeleton import SKELETONS, Skeleton, convert, nameless
+from quickstep.types.skeleton import SKELETONS, Skeleton, convert, unnamed_skeleton
 
 TAU = 2 * np.pi
 ANY_FPS = st.sampled_from((25.0, 30.0, 50.0, 60.0))
@@ -364,7 +364,7 @@ def test_what_a_skeleton_lacks_is_not_known_and_said() -> None:
     for name in ("feet speed", "airtime", "height", "standing", "spins", "feet fluidity", "head speed"):
         assert math.isnan(whole[name]), name
         assert "'arms'" in whole.unknown[name], name
-    points = measure(Poses(poses.joints, times, nameless(17, 2), (1,))).whole
+    points = measure(Poses(poses.joints, times, unnamed_skeleton(17, 2), (1,))).whole
     assert points["speed"] > 0
     assert math.isnan(points["symmetry"])
     assert math.isnan(points["hands speed"])

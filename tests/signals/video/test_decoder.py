@@ -89,7 +89,7 @@ def test_no_picture_is_decoded_twice(name: str, written: Written, monkeypatch: p
     view = View(frames=6, fps=10, size=48, windows=9)  # windows that overlap
     windows = list(read_windows(Segment(path), view))
     assert len(windows) == 9
-    for window, moments in zip(windows, view.moments(0.0, probe(path).duration), strict=True):
+    for window, moments in zip(windows, view.timestamps(0.0, probe(path).duration), strict=True):
         assert [truth.at(time) for time in moments] == [truth.at(time) for time in window.times]
     fed = fed[: fed.index(fed[0], 1)] if fed[0] in fed[1:] else fed  # what `probe` fed afterwards
     assert len(fed) == len(set(fed)) <= COUNT
@@ -109,7 +109,7 @@ def test_windows_follow_each_other_and_stay_in_the_segment(written: Written) -> 
     path, truth = written("mp4-h264")
     view = View(frames=2, fps=10, windows=None, size=48)
     windows = list(read_windows(Segment(path, start=0.4, end=1.2), view))
-    assert [len(window) for window in windows] == [2] * len(view.moments(0.4, 1.2))
+    assert [len(window) for window in windows] == [2] * len(view.timestamps(0.4, 1.2))
     assert windows[0].times[0] >= 0.4 - 0.04
     assert windows[-1].times[-1] < 1.2
     past = next(read_windows(Segment(path, start=1.0, end=2.2), View(frames=3, size=48)))  # a label rounded up
@@ -240,11 +240,11 @@ def test_a_four_hour_video_is_sampled_at_once(tmp_path: Path) -> None:
     assert probe(path).duration == pytest.approx(4 * 3600, abs=2)
     tracemalloc.start()
     began = time.process_time()
-    frames = read_frames(path, View().moments(0, 14_400)[0], view=View(size=32))
+    frames = read_frames(path, View().timestamps(0, 14_400)[0], view=View(size=32))
     assert time.process_time() - began < 2
     assert tracemalloc.get_traced_memory()[1] < 4e6
     tracemalloc.stop()
-    assert [int(t) for t in frames.times] == [int(t) for t in View().moments(0, 14_400)[0]]
+    assert [int(t) for t in frames.times] == [int(t) for t in View().timestamps(0, 14_400)[0]]
 
 
 def test_the_picture_that_begins_where_a_segment_ends_is_not_its_own(tmp_path: Path) -> None:

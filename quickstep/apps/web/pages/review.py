@@ -8,7 +8,7 @@ import streamlit as st
 
 from quickstep.apps.web import html_fragments, model_choice, page_elements, session, video_player
 from quickstep.apps.web.confidence_words import clock, some
-from quickstep.storage.model_folder import check_target
+from quickstep.models.model_files import check_target
 from quickstep.training.label_review import Decision, Journal, Retrained, Suspect, Suspects, journal_for, retrain, suspects
 from quickstep.training.label_review.journal import Action
 from quickstep.types.errors import QuickstepError

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from quickstep.signals.poses.config import DEFAULT_FPS
 from quickstep.types.errors import ConfigError, MediaError
 from quickstep.types.signals import Poses
-from quickstep.types.skeleton import SKELETONS, Skeleton, convert, nameless, read_skeleton, shares
+from quickstep.types.skeleton import SKELETONS, Skeleton, convert, read_skeleton, shares, unnamed_skeleton
 
 MAX_PEOPLE = 100  # in one file; of more, those that are visible most often
 MAX_FRAMES = 2_000_000
@@ -201,7 +201,7 @@ def _own_skeleton(path: Path, raw: RawPoses, skeleton: Skeleton | None, dimensio
         )
     if own is None:
         name = _BY_COUNT[dimensions].get(count)
-        own = SKELETONS[name] if name else nameless(count, dimensions)
+        own = SKELETONS[name] if name else unnamed_skeleton(count, dimensions)
         notes.append(
             f"its {count} joints were read as {name}; name another skeleton if that is wrong"
             if name
