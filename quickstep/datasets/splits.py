@@ -1,6 +1,6 @@
-"""train, val and test (or k folds) that never divide a group nor copies of one footage, and the proof of it.
+"""Split a dataset into train, val and test (or k folds) without leakage, and check a finished split for it.
 
-Knows what is tied together from the manifest and from `footage`; opens no video itself.
+Segments that share a group, a file or footage form one unit, and a unit is never divided.
 """
 
 from __future__ import annotations
@@ -12,168 +12,169 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quickstep.datasets.inputs import ManifestSource, as_manifest
 from quickstep.datasets.manifest import PARTS, Manifest, Split, group_of
-from quickstep.datasets.stratification import Unit, allot
+from quickstep.datasets.stratification import Unit, assign_parts
 from quickstep.storage.cache import Cache
 from quickstep.types.config_fields import between, setting
 from quickstep.types.errors import ConfigError, ManifestError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Segment
 
-if TYPE_CHECKING:  # opening videos is loaded when there are some to open
+if TYPE_CHECKING:  # its libraries take long to import and are only needed to open videos
     from quickstep.datasets.duplicates.same_footage import Footage
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How segments are shared out; what a manifest already says is kept."""
+    """The size and kind of the splits; splits that the manifest already has are kept."""
 
-    val: float = setting(0.15, "share of the segments that training watches to know when to stop")
-    test: float = setting(0.15, "share of the segments kept for the report")
-    folds: int = setting(0, "so many folds, each tested once (0: one split)")
-    seed: int = setting(0, "another number, another draw")
-    compare: bool = setting(True, "look into the videos for copies of the same footage, and keep them together")
+    val: float = setting(0.15, "share of the segments for validation during training")
+    test: float = setting(0.15, "share of the segments for the final test")
+    folds: int = setting(0, "number of cross-validation folds (0: a single split)")
+    seed: int = setting(0, "random seed; another seed gives another split")
+    compare: bool = setting(True, "decode the videos to find copies of the same footage, and keep copies in one split")
 
     def __post_init__(self) -> None:
         between("val", self.val, 0, 0.9)
         between("test", self.test, 0, 0.9)
         if self.val + self.test > 0.95:
-            raise ConfigError("test", f"with --val {self.val:g} it leaves too little to train on; together at most 0.95")
+            raise ConfigError("test", f"with val={self.val:g} it leaves too little to train on; together at most 0.95")
         if self.folds and not 2 <= self.folds <= 100:
-            raise ConfigError("folds", f"from 2 to 100, or 0 for one split, not {self.folds}")
+            raise ConfigError("folds", f"from 2 to 100, or 0 for a single split, not {self.folds}")
         between("seed", self.seed, 0, 2**63)
 
 
 @dataclass(frozen=True)
 class Leak:
-    """Something that stands in more than one part."""
+    """A group, file or footage that is in more than one split."""
 
     kind: str  # "group", "bytes" or "footage"
-    what: str
+    name: str
     parts: tuple[str, ...]
     videos: tuple[str, ...]
 
     def __str__(self) -> str:
-        form = {"group": "group {} is divided", "bytes": "the same file stands twice ({})", "footage": "the same footage stands twice ({})"}
-        return f"{form[self.kind].format(self.what)} over {' and '.join(self.parts)}"
+        subject = {"group": f"group {self.name}", "bytes": f"the same file ({self.name})", "footage": f"the same footage ({self.name})"}
+        return f"{subject[self.kind]} is in {' and '.join(self.parts)}"
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What was checked on the finished split, and what was found."""
+class LeakageCheck:
+    """How many groups and videos of a split were compared, and the leaks between its parts."""
 
     groups: int
     videos: int
-    compared: int  # videos whose bytes were read
-    looked_into: int  # videos whose pictures were compared
+    hashed: int  # videos whose bytes were compared
+    decoded: int  # videos whose frames (or poses) were compared
     leaks: tuple[Leak, ...]
 
     @property
     def clean(self) -> bool:
-        """Whether nothing leaks, as far as could be checked."""
+        """Whether no leak was found."""
         return not self.leaks
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The proof in words, one check a sentence."""
-        kinds = Counter(leak.kind for leak in self.leaks)
-        seen = f"in {self.looked_into} of {self.videos} videos" if self.looked_into else "not looked for"
+        """One sentence for each kind of leak."""
+        count = Counter(leak.kind for leak in self.leaks)
+        footage = f"{self.decoded} of {self.videos} videos compared" if self.decoded else "not compared"
         return (
-            f"groups divided: {kinds['group']} of {self.groups}",
-            f"files standing in two parts: {kinds['bytes']} (bytes of {self.compared} of {self.videos} videos compared)",
-            f"footage standing in two parts: {kinds['footage']} ({seen})",
+            f"groups in more than one split: {count['group']} of {self.groups}",
+            f"files in more than one split: {count['bytes']} ({self.hashed} of {self.videos} files compared)",
+            f"footage in more than one split: {count['footage']} ({footage})",
         )
 
 
 @dataclass(frozen=True)
-class Share:
-    """How many segments, and how many groups, of a class each part has."""
+class ClassShare:
+    """How many segments and units of a class are in each part."""
 
     label: str
-    segments: tuple[int, ...]  # in the order of train, val, test (or of the folds)
+    segments: tuple[int, ...]  # in the order of SplitResult.parts
     groups: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class SplitResult:
-    """The manifest with its splits; with folds, `folds` holds one such manifest for each."""
+    """A manifest with its splits; for cross-validation, `folds` has one such manifest for each fold."""
 
     manifest: Manifest
-    parts: tuple[str, ...]
-    table: tuple[Share, ...]
-    proof: Proof
+    parts: tuple[str, ...]  # train, val and test, or the names of the folds
+    table: tuple[ClassShare, ...]
+    leakage: LeakageCheck
     warnings: tuple[str, ...] = ()
     folds: tuple[Manifest, ...] = ()
 
 
 def split(
-    manifest: Manifest,
+    manifest: ManifestSource,
     config: SplitConfig | None = None,
     *,
     cache: Cache | None = None,
     progress: Progress = silent,
     footage: Footage | None = None,
 ) -> SplitResult:
-    """Give every segment a part; `footage` spares a second look where the videos were surveyed before."""
-    config = config or SplitConfig()
+    """Assign every segment to train, val or test; `footage` saves decoding videos that were compared before."""
+    manifest, config = as_manifest(manifest), config or SplitConfig()
     if not manifest.segments:
         raise ManifestError(manifest.source or "manifest", "lists no video, so there is nothing to split")
     if footage is None:
         from quickstep.datasets.duplicates.same_footage import compare_footage
 
-        footage = compare_footage(manifest.paths, cache or Cache(), look=config.compare, progress=progress)
-    ties = ties_of(manifest, footage)
+        footage = compare_footage(manifest.paths, cache or Cache(), decode=config.compare, progress=progress)
+    units = unit_numbers(manifest, footage)
     if config.folds:
-        return _in_folds(manifest, config, ties, footage)
-    chosen, warnings = _assign(manifest, config, ties)
-    done = manifest.with_splits(chosen)
-    table = _table(done, PARTS, [segment.split for segment in done.segments], ties)
-    proof = prove(done, footage)
-    warnings += [f"this leaks: {leak}" for leak in proof.leaks] + _gaps(table, PARTS, config)
-    return SplitResult(done, PARTS, table, proof, tuple(warnings))
+        return _split_into_folds(manifest, config, units, footage)
+    splits, warnings = _choose_splits(manifest, config, units)
+    result = manifest.with_splits(splits)
+    table = _table(result, PARTS, [segment.split for segment in result.segments], units)
+    leakage = check_leakage(result, footage)
+    warnings += [f"leak: {leak}" for leak in leakage.leaks] + _missing_classes(table, PARTS, config)
+    return SplitResult(result, PARTS, table, leakage, tuple(warnings))
 
 
-def prove(manifest: Manifest, footage: Footage) -> Proof:
-    """Check a finished split from scratch: no group, no file and no footage in two parts."""
+def check_leakage(manifest: Manifest, footage: Footage) -> LeakageCheck:
+    """Check a finished split: no group, file or footage may be in more than one part."""
     segments = manifest.segments
     leaks = [
-        *_crossing("group", ((group_of(segment), segment) for segment in segments if segment.group)),
-        *_crossing("bytes", ((footage.digests.get(segment.path, str(segment.path)), segment) for segment in segments)),
+        *_leaks("group", ((group_of(segment), segment) for segment in segments if segment.group)),
+        *_leaks("bytes", ((footage.digests.get(segment.path, str(segment.path)), segment) for segment in segments)),
     ]
-    where: dict[Any, list[Segment]] = {}
+    by_path: dict[Any, list[Segment]] = {}
     for segment in segments:
-        where.setdefault(segment.path, []).append(segment)
+        by_path.setdefault(segment.path, []).append(segment)
     for match in footage.matches:
-        sides = where.get(match.first, []), where.get(match.second, [])
-        if sides[0] and sides[1]:
-            leaks += _crossing("footage", (("", segment) for side in sides for segment in side))
+        first, second = by_path.get(match.first, []), by_path.get(match.second, [])
+        if first and second:
+            leaks += _leaks("footage", (("", segment) for segment in (*first, *second)))
     paths = manifest.paths
-    return Proof(
+    return LeakageCheck(
         groups=len(set(manifest.groups)),
         videos=len(paths),
-        compared=sum(path in footage.digests for path in paths),
-        looked_into=sum(path in footage.sketches or path in footage.people for path in paths),
+        hashed=sum(path in footage.digests for path in paths),
+        decoded=sum(path in footage.sketches or path in footage.poses for path in paths),
         leaks=tuple(dict.fromkeys(leaks)),
     )
 
 
-def _crossing(kind: str, keyed: Iterable[tuple[str, Segment]]) -> list[Leak]:
-    """What stands under one key but in several parts."""
+def _leaks(kind: str, keyed: Iterable[tuple[str, Segment]]) -> list[Leak]:
+    """List the keys whose segments are in more than one part."""
     members: dict[str, list[Segment]] = {}
     for key, segment in keyed:
         if segment.split is not None:
             members.setdefault(key, []).append(segment)
     leaks = []
-    for key, inside in members.items():
-        parts = tuple(part for part in PARTS if any(segment.split == part for segment in inside))
+    for key, segments in members.items():
+        parts = tuple(part for part in PARTS if any(segment.split == part for segment in segments))
         if len(parts) > 1:
-            videos = tuple(dict.fromkeys(next(str(s.path) for s in inside if s.split == part) for part in parts))
+            videos = tuple(dict.fromkeys(next(str(s.path) for s in segments if s.split == part) for part in parts))
             leaks.append(Leak(kind, repr(key) if kind == "group" else " = ".join(videos), parts, videos))
     return leaks
 
 
-def ties_of(manifest: Manifest, footage: Footage) -> list[int]:
-    """The number of the unit that each segment belongs to: joined by group, file, bytes or footage."""
+def unit_numbers(manifest: Manifest, footage: Footage) -> list[int]:
+    """Return the number of each segment's unit: segments with one group, file, file content or footage are one unit."""
     parent: dict[Any, Any] = {}
 
     def root(node: Any) -> Any:
@@ -184,7 +185,6 @@ def ties_of(manifest: Manifest, footage: Footage) -> list[int]:
 
     for segment in manifest.segments:
         video = ("video", segment.path)
-        parent[root(("segment", segment.path))] = root(video)
         if segment.group is not None:
             parent[root(video)] = root(("group", segment.group))
         if segment.path in footage.digests:
@@ -195,43 +195,43 @@ def ties_of(manifest: Manifest, footage: Footage) -> list[int]:
     return [numbers.setdefault(root(("video", segment.path)), len(numbers)) for segment in manifest.segments]
 
 
-def _units(manifest: Manifest, ties: Sequence[int], allowed: Sequence[tuple[int, ...]]) -> list[Unit]:
-    """One unit a tie, in an order that does not depend on the manifest's; `allowed` is asked once for each segment."""
-    labels = {label: index for index, label in enumerate(manifest.labels)}
-    counts = np.zeros((max(ties) + 1, max(1, len(labels))), dtype=np.int64)
-    names: dict[int, str] = {}
+def _units(manifest: Manifest, numbers: Sequence[int], allowed: Sequence[tuple[int, ...]]) -> list[Unit]:
+    """Count the classes of each unit; the order of the units does not depend on the manifest's. `allowed` has one entry a segment."""
+    class_of = {label: index for index, label in enumerate(manifest.labels)}
+    counts = np.zeros((max(numbers) + 1, max(1, len(class_of))), dtype=np.int64)
+    first_path: dict[int, str] = {}
     parts: dict[int, tuple[int, ...]] = {}
-    for tie, segment, place, choice in zip(ties, manifest.segments, manifest.places, allowed, strict=True):
-        counts[tie, labels[segment.label] if segment.label is not None else 0] += 1
-        names[tie] = min(names.get(tie, place), place)
-        parts[tie] = min(parts.get(tie, choice), choice, key=len)
-    return [Unit(tie, tuple(map(int, counts[tie])), parts[tie]) for tie in sorted(names, key=lambda tie: (names[tie], tie))]
+    for number, segment, path, choice in zip(numbers, manifest.segments, manifest.relative_paths, allowed, strict=True):
+        counts[number, class_of[segment.label] if segment.label is not None else 0] += 1
+        first_path[number] = min(first_path.get(number, path), path)
+        parts[number] = min(parts.get(number, choice), choice, key=len)
+    ordered = sorted(first_path, key=lambda number: (first_path[number], number))
+    return [Unit(number, tuple(map(int, counts[number])), parts[number]) for number in ordered]
 
 
-def _assign(manifest: Manifest, config: SplitConfig, ties: Sequence[int]) -> tuple[list[Split | None], list[str]]:
-    """A part for every segment: what is given stays, what is not given is shared out."""
+def _choose_splits(manifest: Manifest, config: SplitConfig, units: Sequence[int]) -> tuple[list[Split | None], list[str]]:
+    """Choose a part for every segment: parts in the manifest are kept, and missing ones are taken out of train."""
     wanted = [part for part, share in zip(PARTS, _shares(config), strict=True) if share > 0]
-    given: dict[int, Counter[str]] = {}
-    for tie, segment in zip(ties, manifest.segments, strict=True):
+    existing: dict[int, Counter[str]] = {}
+    for unit, segment in zip(units, manifest.segments, strict=True):
         if segment.split is not None:
-            given.setdefault(tie, Counter())[segment.split] += 1
-    absent = [part for part in wanted if part not in manifest.splits] if given else []
-    warnings = [f"no {part} part was given, so it is taken out of train" for part in absent]
-    open_to = tuple(PARTS.index(part) for part in ["train", *absent])
+            existing.setdefault(unit, Counter())[segment.split] += 1
+    absent = [part for part in wanted if part not in manifest.splits] if existing else []
+    warnings = [f"the manifest has no {part} split, so it is taken out of train" for part in absent]
     allowed = []
-    for tie in ties:
-        if tie not in given:
+    for unit in units:
+        if unit not in existing:
             allowed.append(tuple(PARTS.index(part) for part in wanted))
-        elif absent and set(given[tie]) == {"train"}:
-            allowed.append(open_to)
+        elif absent and set(existing[unit]) == {"train"}:
+            allowed.append(tuple(PARTS.index(part) for part in ["train", *absent]))
         else:
-            allowed.append((PARTS.index(given[tie].most_common(1)[0][0]),))
-    shares = _targets(manifest, config, absent) if absent else _shares(config)
-    chosen = allot(_units(manifest, ties, allowed), shares, np.random.default_rng(config.seed))
+            allowed.append((PARTS.index(existing[unit].most_common(1)[0][0]),))
+    shares = _shares_with_existing(manifest, config, absent) if absent else _shares(config)
+    chosen = assign_parts(_units(manifest, units, allowed), shares, np.random.default_rng(config.seed))
     splits: list[Split | None] = []
-    for tie, segment in zip(ties, manifest.segments, strict=True):
-        keeps = segment.split is not None and not (absent and set(given[tie]) == {"train"})
-        splits.append(segment.split if keeps else PARTS[chosen[tie]])  # type: ignore[arg-type]
+    for unit, segment in zip(units, manifest.segments, strict=True):
+        keeps = segment.split is not None and not (absent and set(existing[unit]) == {"train"})
+        splits.append(segment.split if keeps else PARTS[chosen[unit]])  # type: ignore[arg-type]
     return splits, warnings
 
 
@@ -239,66 +239,61 @@ def _shares(config: SplitConfig) -> tuple[float, float, float]:
     return (1.0 - config.val - config.test, config.val, config.test)
 
 
-def _targets(manifest: Manifest, config: SplitConfig, absent: Sequence[str]) -> tuple[float, ...]:
-    """The shares to aim at where some parts are given and others are taken out of train."""
-    held = Counter(segment.split for segment in manifest.segments)
-    given = {part: held[part] / len(manifest) for part in ("val", "test") if part not in absent}
-    rest = 1.0 - sum(given.values())
-    taken = {part: getattr(config, part) for part in absent}
-    squeeze = min(1.0, 0.5 * rest / sum(taken.values()))
-    shares = given | {part: share * squeeze for part, share in taken.items()}
+def _shares_with_existing(manifest: Manifest, config: SplitConfig, absent: Sequence[str]) -> tuple[float, ...]:
+    """Return the target shares where val or test exists and the other one is taken out of train."""
+    count = Counter(segment.split for segment in manifest.segments)
+    existing = {part: count[part] / len(manifest) for part in ("val", "test") if part not in absent}
+    remaining = 1.0 - sum(existing.values())
+    requested = {part: config.val if part == "val" else config.test for part in absent}
+    scale = min(1.0, 0.5 * remaining / sum(requested.values()))
+    shares = existing | {part: share * scale for part, share in requested.items()}
     return (1.0 - sum(shares.values()), shares.get("val", 0.0), shares.get("test", 0.0))
 
 
-def _in_folds(manifest: Manifest, config: SplitConfig, ties: Sequence[int], footage: Footage) -> SplitResult:
-    """Each fold is the test part once; the rest is train, with validation taken out of it. Splits in the manifest do not count."""
+def _split_into_folds(manifest: Manifest, config: SplitConfig, units: Sequence[int], footage: Footage) -> SplitResult:
+    """Make k manifests, each with one fold as test and validation taken out of the others; existing splits are ignored."""
     count = config.folds
-    if len(set(ties)) < count:
-        raise ConfigError("folds", f"there are only {len(set(ties))} groups that can be kept apart, so at most so many folds")
-    anywhere = [tuple(range(count))] * len(ties)
-    chosen = allot(_units(manifest, ties, anywhere), (1 / count,) * count, np.random.default_rng(config.seed))
-    numbers = [chosen[tie] for tie in ties]
-    folds, warnings = [], []
-    if manifest.splits:
-        warnings.append("the splits in the manifest are set aside: folds are drawn anew")
+    if len(set(units)) < count:
+        raise ConfigError("folds", f"the dataset has only {len(set(units))} groups that can be separated; use at most that many folds")
+    anywhere = [tuple(range(count))] * len(units)
+    chosen = assign_parts(_units(manifest, units, anywhere), (1 / count,) * count, np.random.default_rng(config.seed))
+    numbers = [chosen[unit] for unit in units]
+    warnings = ["the splits in the manifest are ignored: folds are drawn from all segments"] if manifest.splits else []
+    folds = []
     for fold in range(count):
         tested = manifest.with_splits(["test" if number == fold else "train" for number in numbers])
-        splits, _ = _assign(tested, config, ties) if config.val else (None, [])
-        folds.append(tested.with_splits(splits) if splits else tested)
+        folds.append(tested.with_splits(_choose_splits(tested, config, units)[0]) if config.val else tested)
     names = tuple(f"fold {fold}" for fold in range(count))
-    marked = manifest.with_segments(
+    numbered = manifest.with_segments(
         replace(segment, split=None, extra={**segment.extra, "fold": str(number)})
         for segment, number in zip(manifest.segments, numbers, strict=True)
     )
-    table = _table(marked, names, [f"fold {number}" for number in numbers], ties)
-    proofs = [prove(fold, footage) for fold in folds]
-    proof = replace(proofs[0], leaks=tuple(dict.fromkeys(leak for one in proofs for leak in one.leaks)))
-    warnings += [f"this leaks: {leak}" for leak in proof.leaks] + _gaps(table, names, config)
-    return SplitResult(marked, names, table, proof, tuple(warnings), tuple(folds))
+    table = _table(numbered, names, [f"fold {number}" for number in numbers], units)
+    checks = [check_leakage(fold, footage) for fold in folds]
+    leakage = replace(checks[0], leaks=tuple(dict.fromkeys(leak for check in checks for leak in check.leaks)))
+    warnings += [f"leak: {leak}" for leak in leakage.leaks] + _missing_classes(table, names, config)
+    return SplitResult(numbered, names, table, leakage, tuple(warnings), tuple(folds))
 
 
-def _table(manifest: Manifest, parts: Sequence[str], placed: Sequence[str | None], ties: Sequence[int]) -> tuple[Share, ...]:
+def _table(manifest: Manifest, parts: Sequence[str], part_of: Sequence[str | None], units: Sequence[int]) -> tuple[ClassShare, ...]:
     shares = []
     for label in manifest.labels:
-        inside = [(part, tie) for segment, part, tie in zip(manifest.segments, placed, ties, strict=True) if segment.label == label]
-        segments = Counter(part for part, _ in inside)
-        groups = Counter(part for part, _ in set(inside))
-        shares.append(Share(label, tuple(segments[part] for part in parts), tuple(groups[part] for part in parts)))
+        members = [(part, unit) for segment, part, unit in zip(manifest.segments, part_of, units, strict=True) if segment.label == label]
+        segments = Counter(part for part, _ in members)
+        groups = Counter(part for part, _ in set(members))
+        shares.append(ClassShare(label, tuple(segments[part] for part in parts), tuple(groups[part] for part in parts)))
     return tuple(shares)
 
 
-def _gaps(table: Sequence[Share], parts: Sequence[str], config: SplitConfig) -> list[str]:
-    """A sentence for each class that could not be kept in every part."""
+def _missing_classes(table: Sequence[ClassShare], parts: Sequence[str], config: SplitConfig) -> list[str]:
+    """Write a warning for each class that is missing in a part."""
     wanted = [True] * len(parts) if config.folds else [share > 0 for share in _shares(config)]
     warnings = []
     for share in table:
-        lacking = [part for part, count, want in zip(parts, share.segments, wanted, strict=True) if want and not count]
-        if lacking:
+        missing = [part for part, count, want in zip(parts, share.segments, wanted, strict=True) if want and not count]
+        if missing:
             groups = sum(share.groups)
-            why = (
-                f"it has only {groups} group{'s' if groups > 1 else ''} that can be kept apart"
-                if groups < sum(wanted)
-                else "whole groups do not allow it"
-            )
-            warnings.append(f"class {share.label!r} is not in {' and '.join(lacking)}: {why}")
+            few = f"it has only {groups} group{'s' * (groups > 1)} that can be separated"
+            why = few if groups < sum(wanted) else "its groups cannot be divided any other way"
+            warnings.append(f"class {share.label!r} is missing in {' and '.join(missing)}: {why}")
     return warnings

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from quickstep.backbones import Backbone, embeds_text, reads_poses
 from quickstep.backbones.frame_statistics import Still
 from quickstep.backbones.still_frame import on_one_frame
-from quickstep.datasets.audit.metadata_shortcuts import MetadataClassifier, Shortcut, cached_video_info, describe, find_shortcut
+from quickstep.datasets.audit.metadata_shortcuts import MetadataClassifier, Shortcut, cached_video_info, find_shortcut, metadata_features
 from quickstep.datasets.class_prompts import ClassPrompts
 from quickstep.datasets.manifest import group_of
 from quickstep.evaluation.report import Baseline
@@ -124,7 +124,7 @@ def _traits(segments: Sequence[Segment], cache: Cache) -> dict[Segment, dict[str
     found = {}
     for segment in segments:
         with suppress(MediaError):
-            found[segment] = describe(segment, cached_video_info(segment.path, cache))
+            found[segment] = metadata_features(segment, cached_video_info(segment.path, cache))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from quickstep.datasets.duplicates.same_footage import compare_footage
 from quickstep.datasets.manifest import PARTS, Manifest
-from quickstep.datasets.splits import prove
+from quickstep.datasets.splits import check_leakage
 from quickstep.evaluation.report import Hard, Learning, ModelFacts, PartCount, Proof, Source
 from quickstep.models.ensemble import AnyModel, Ensemble
 from quickstep.models.model import Model
@@ -111,7 +111,7 @@ def held_apart(model: AnyModel, tested: Sequence[Segment], *, cache: Cache, prog
         return Proof(counts, ("the model was made of words alone, so it has seen none of the tested videos",))
     if not learnt:
         return Proof(counts, ("what the model learnt from is not here, so nothing could be compared",), known=False)
-    found = prove(together, compare_footage(together.paths, cache, progress=progress))
+    found = check_leakage(together, compare_footage(together.paths, cache, progress=progress))
     leaks = [str(leak) for leak in found.leaks if "test" in leak.parts]
     again = [segment for segment in learnt if segment.span in spans]
     if again:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from quickstep.datasets.audit.metadata_shortcuts import Shortcut, say
+from quickstep.datasets.audit.metadata_shortcuts import Shortcut
 from quickstep.evaluation.metrics import ClassFigures, Reliability
 from quickstep.evaluation.report import Baseline, Figures, Proof, Verdict
 from quickstep.types.confidence_intervals import Interval, between, percent, points
@@ -117,7 +117,7 @@ def on_metadata(figures: Figures, metadata: Baseline, shortcut: Shortcut | None 
         text = f"{what} scores {_how(lead)} your model ({pair}): the files give the classes away, whatever moves in them."
         return [Verdict("warning", "metadata", text)]
     if shortcut is not None and shortcut.suspicious:
-        text = f"Part of the score may be a shortcut: {say(shortcut)}."
+        text = f"Part of the score may be a shortcut: {shortcut.sentence}."
         return [Verdict("warning", "metadata", text)]
     if over.low > 0:
         chance = percent(metadata.accuracy.value - over.value)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.datasets.duplicates import frame_similarity
-from quickstep.datasets.duplicates.same_footage import DENSE_SECONDS, PACE, candidate_pairs, sketch
+from quickstep.datasets.duplicates.same_footage import candidate_pairs
+from quickstep.datasets.duplicates.sketches import DENSE_SECONDS, SKETCH_FPS, sketch_video
 from quickstep.library.footage_comparison import FootageComparer, Match, Piece, Slices, Span
 from quickstep.library.table import Library, open_library
 from quickstep.storage.cache import Cache
@@ -124,10 +125,10 @@ def _sketch_pieces(
     def pieces_of(path: str) -> list[Piece]:
         duration = durations[path]
         if duration <= DENSE_SECONDS:
-            return [Piece(path, 0.0, sketch(Path(path), cache, digest=videos[path]))]
+            return [Piece(path, 0.0, sketch_video(Path(path), cache, digest=videos[path]))]
         starts = np.minimum(np.arange(0.0, duration - PIECE + PIECE_STRIDE, PIECE_STRIDE), duration - PIECE).tolist()
         spans = [(start, start + PIECE) for start in dict.fromkeys(starts)]
-        return [Piece(path, span[0], sketch(Path(path), cache, digest=videos[path], span=span)) for span in spans]
+        return [Piece(path, span[0], sketch_video(Path(path), cache, digest=videos[path], span=span)) for span in spans]
 
     sketched: dict[str, list[Piece]] = {}
     failures = []
@@ -143,7 +144,7 @@ def _cut_slices(comparer: FootageComparer) -> Slices:
     """Cut all pieces into slices."""
     rows: list[tuple[int, int, int]] = []
     means, changes = [], []
-    length, stride = round(SLICE * PACE), round(SLICE_STRIDE * PACE)
+    length, stride = round(SLICE * SKETCH_FPS), round(SLICE_STRIDE * SKETCH_FPS)
     for number, piece in enumerate(comparer.pieces):
         if piece.sketch.still:
             continue

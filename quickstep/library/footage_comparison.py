@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from quickstep.datasets.duplicates import frame_similarity
-from quickstep.datasets.duplicates.same_footage import PACE, Sketch, thumbnails_of
+from quickstep.datasets.duplicates.sketches import SKETCH_FPS, Sketch, thumbnails_of
 from quickstep.signals.video import VideoReader
 from quickstep.storage.cache import Cache
 from quickstep.types.view import View
@@ -115,7 +115,7 @@ class FootageComparer:
             similarity = frame_similarity.compare(*frames)
         if similarity.common == 0:
             return None
-        offset = first.start + similarity.lag / PACE - second.start
+        offset = first.start + similarity.lag / SKETCH_FPS - second.start
         match = self._overlap(first, second, offset, (first.start, first.end), (second.start, second.end))
         match = replace(match, score=similarity.score, mirrored=mirrored)
         return match if similarity.same else self._same_part(match, maybe_all=similarity.score >= UNSURE)
@@ -127,13 +127,13 @@ class FootageComparer:
             piece, first, count = int(slices.piece[number]), int(slices.first[number]), int(slices.count[number])
             sides.append(self.small_frames(piece)[first : first + count])
             pieces.append(self.pieces[piece])
-            start = self.pieces[piece].start + first / PACE
-            spans.append((start, start + count / PACE))
+            start = self.pieces[piece].start + first / SKETCH_FPS
+            spans.append((start, start + count / SKETCH_FPS))
         with threadpool_limits(1):
             similarity = frame_similarity.compare(sides[0], sides[1])
         if similarity.common == 0 or not (similarity.same or similarity.score >= UNSURE):
             return None
-        offset = spans[0][0] + similarity.lag / PACE - spans[1][0]
+        offset = spans[0][0] + similarity.lag / SKETCH_FPS - spans[1][0]
         match = replace(self._overlap(pieces[0], pieces[1], offset, spans[0], spans[1]), score=similarity.score)
         return match if similarity.same else self._same_part(match, maybe_all=True)
 
@@ -245,7 +245,7 @@ def _compare_chunks(aligned: Alignment, starts: Sequence[float], size: float) ->
 
 def _read_frames(side: Side, starts: Sequence[float], size: float) -> Iterator[NDArray[np.float32]]:
     """Read the frames (T, 96, 96) from each start as sketches do: at twice the rate, averaged in pairs."""
-    rate = 2 * PACE
+    rate = 2 * SKETCH_FPS
     count = max(2, int(size * rate + 1e-6) // 2 * 2)
     timestamps = [np.clip(start + np.arange(count) / rate, 0.0, side.duration) for start in starts]
     with VideoReader(side.path) as video:

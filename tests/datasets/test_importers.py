@@ -28,7 +28,7 @@ from quickstep.datasets.importers import (
     merge,
 )
 from quickstep.datasets.importers.frame_folders import FramesConfig
-from quickstep.datasets.importers.lets_dance import pace_of, read_mapping, source_of
+from quickstep.datasets.importers.lets_dance import fps_of, parse_name, read_mapping
 from quickstep.datasets.label_matching import loose_label_key, match_labels
 from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
 from quickstep.datasets.splits import SplitConfig, split
@@ -205,7 +205,7 @@ def test_a_folder_that_is_none_and_labels_that_are_none(tmp_path: Path) -> None:
     rows = listed(tmp_path / "l.csv", K700, "yoga,bbbbbbbbbbb,0,10,train")
     with pytest.raises(ManifestError, match="does not exist"):
         import_kinetics([rows], tmp_path / "none")
-    with pytest.raises(ManifestError, match="none of its 1 classes is wanted"):
+    with pytest.raises(ManifestError, match="none of its 1 classes was requested"):
         import_kinetics([rows], tmp_path, KineticsConfig(labels="dance19"))
     with pytest.raises(ManifestError, match=r"none\.csv"):
         import_kinetics([tmp_path / "none.csv"], tmp_path)
@@ -275,7 +275,7 @@ def test_the_table_can_be_ones_own(lets_dance: Path, tmp_path: Path) -> None:
     everything = import_lets_dance(lets_dance, LetsDanceConfig(keep_unmapped=True), videos=tmp_path / "made")
     assert everything.manifest.labels == ("breakdancing", "dancing ballet", "waltz")
     listed(own, "folder,label", "ballet,a", "Ballet,b")
-    with pytest.raises(ManifestError, match="given two labels"):
+    with pytest.raises(ManifestError, match="has two labels"):
         read_mapping(own)
     listed(own, "folder,label", "nothing,x")
     with pytest.raises(ManifestError, match="none of its folders"):
@@ -298,10 +298,10 @@ def test_a_broken_picture_is_a_failure_and_no_black_frame(lets_dance: Path, tmp_
 
 
 def test_the_pace_and_the_start_are_told_by_number_and_name() -> None:
-    assert [pace_of(count) for count in (301, 251, 241, 151, 502, 176)] == [30.0, 25.0, 24.0, 15.0, 50.0, 30.0]
-    assert source_of("HknJUs3gPuE_804") == ("HknJUs3gPuE", 484.0)
-    assert source_of("Q_CIBonze5I_038") == ("Q_CIBonze5I", 38.0)
-    assert source_of("my_clip_3") == ("my_clip", None)
+    assert [fps_of(count) for count in (301, 251, 241, 151, 502, 176)] == [30.0, 25.0, 24.0, 15.0, 50.0, 30.0]
+    assert parse_name("HknJUs3gPuE_804") == ("HknJUs3gPuE", 484.0)
+    assert parse_name("Q_CIBonze5I_038") == ("Q_CIBonze5I", 38.0)
+    assert parse_name("my_clip_3") == ("my_clip", None)
 
 
 # -- MMAction2 -----------------------------------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def test_lists_of_videos_make_the_round_trip(small: Manifest, tmp_path: Path) ->
 
 def test_lists_of_frames_make_the_round_trip(small: Manifest, tmp_path: Path) -> None:
     spans = small.with_segments([*small.segments[:3], Segment(small.segments[3].path, "windmill", start=0.5, end=1.5, split="test")])
-    with pytest.raises(ManifestError, match=r"1 segments are spans.*rawframes"):
+    with pytest.raises(ManifestError, match=r"1 segments are parts.*rawframes"):
         export_list(spans, tmp_path / "lists")
     written = export_list(spans, tmp_path / "lists", ExportConfig(format="rawframes", root=small.source))
     assert [file.read_text().splitlines()[0] for file in written.lists] == ["a/1 20 0", "b c/3 20 0", "a/4 5 10 1"]
@@ -421,8 +421,8 @@ def two_sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Manife
             group=path.stem[:11],
             extra={
                 "youtube_id": path.stem[:11],
-                "time_start": str(source_of(path.stem)[1]),
-                "time_end": str((source_of(path.stem)[1] or 0) + 10),
+                "time_start": str(parse_name(path.stem)[1]),
+                "time_end": str((parse_name(path.stem)[1] or 0) + 10),
             },
         )
         for path in sorted((root / "l").iterdir())
@@ -432,7 +432,7 @@ def two_sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Manife
 
 def test_what_is_double_is_kept_once_or_grouped(two_sets: tuple[Manifest, Manifest]) -> None:
     merged = merge(two_sets)
-    told = {(double.how, double.first.path.stem[:3], double.second.path.stem[:3], double.kept) for double in merged.doubles}
+    told = {(double.reason, double.first.path.stem[:3], double.second.path.stem[:3], double.kept) for double in merged.duplicates}
     assert told == {("web video", "aaa", "aaa", False), ("bytes", "bbb", "eee", False), ("footage", "ccc", "fff", True)}
     groups = {segment.path.stem: segment.group for segment in merged.manifest.segments}
     assert len(groups) == 6
@@ -453,7 +453,7 @@ def test_contradicting_labels_are_kept_and_told(two_sets: tuple[Manifest, Manife
     )
     merged = merge((two_sets[0], other), MergeConfig(compare=False))
     assert len(merged.manifest) == 5
-    assert "is called 'waltz' and not 'tango dancing'" in str(merged.doubles[0])
+    assert "labels: 'waltz' and 'tango dancing'" in str(merged.duplicates[0])
 
 
 def test_parts_that_divide_a_footage_are_told(two_sets: tuple[Manifest, Manifest]) -> None:
@@ -482,6 +482,6 @@ def test_the_command_merges_and_90_5_5_divides_nothing(
 def test_a_list_twice_is_the_list_once(two_sets: tuple[Manifest, Manifest]) -> None:
     merged = merge((two_sets[0], two_sets[0]), MergeConfig(compare=False))
     assert merged.manifest.segments == two_sets[0].segments
-    assert not merged.doubles
-    with pytest.raises(QuickstepError, match="nothing to merge"):
+    assert not merged.duplicates
+    with pytest.raises(QuickstepError, match="no video to merge"):
         merge(())

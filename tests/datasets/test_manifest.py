@@ -1,4 +1,4 @@
-"""Lists of labelled videos: every form people have them in, every way in which they are wrong, and back to csv."""
+"""Manifests: read from every form of list, refused with a clear error where the list is wrong, and written to csv."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from quickstep.types.segment import Segment
 def touch(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"not looked at")
+        (folder / name).write_bytes(b"never opened")
 
 
 def listing(folder: Path, text: str | bytes, name: str = "set.csv") -> Path:
@@ -27,18 +27,22 @@ def listing(folder: Path, text: str | bytes, name: str = "set.csv") -> Path:
     return folder / name
 
 
-def seen(manifest: Manifest, folder: Path) -> list[tuple[str, str | None]]:
+def paths_and_labels(manifest: Manifest, folder: Path) -> list[tuple[str, str | None]]:
     return [(segment.path.relative_to(folder).as_posix(), segment.label) for segment in manifest.segments]
 
 
 # -- folders -----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_a_class(tmp_path: Path) -> None:
+def test_each_folder_is_a_class(tmp_path: Path) -> None:
     touch(tmp_path, "windmill/a.mp4", "windmill/sub/b.MOV", "halo/c.webm", "halo/notes.txt", "halo/.hidden.mp4", "index.csv", "loose.mp4")
     (tmp_path / "swipe").mkdir()
     manifest = read_manifest(tmp_path)
-    assert seen(manifest, tmp_path) == [("halo/c.webm", "halo"), ("windmill/a.mp4", "windmill"), ("windmill/sub/b.MOV", "windmill")]
+    assert paths_and_labels(manifest, tmp_path) == [
+        ("halo/c.webm", "halo"),
+        ("windmill/a.mp4", "windmill"),
+        ("windmill/sub/b.MOV", "windmill"),
+    ]
     assert manifest.labels == ("halo", "windmill")
     assert manifest.counts == {"halo": 1, "windmill": 2}
     assert manifest.empty == {"swipe"}
@@ -62,7 +66,7 @@ def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
     assert read_manifest(tmp_path).labels == ("car", "train")
 
 
-def test_links_do_not_lead_round_in_circles(tmp_path: Path) -> None:
+def test_links_are_followed_once_and_not_upwards(tmp_path: Path) -> None:
     touch(tmp_path, "set/halo/a.mp4", "elsewhere/b.mp4")
     (tmp_path / "set/halo/up").symlink_to(tmp_path / "set", target_is_directory=True)
     (tmp_path / "set/halo/again").symlink_to(tmp_path / "set/halo", target_is_directory=True)
@@ -75,25 +79,25 @@ def test_links_do_not_lead_round_in_circles(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "problem"),
     [
         ((), "contains no videos"),
-        (("a.mp4", "b.mp4"), "lie in no class folder"),
+        (("a.mp4", "b.mp4"), "not in class folders"),
         (("halo/readme.txt",), "contains no videos"),
-        (("train/a.mp4", "test/b.mp4"), "holds videos but no class folders"),
-        (("train/x/a.mp4", "test/x/b.mp4", "halo/c.mp4"), "holds splits beside other folders"),
+        (("train/a.mp4", "test/b.mp4"), "no class folders"),
+        (("train/x/a.mp4", "test/x/b.mp4", "halo/c.mp4"), "both splits and other folders"),
         (("nan/a.mp4", "halo/b.mp4"), "missing value"),
     ],
 )
-def test_folders_that_say_nothing(tmp_path: Path, files: tuple[str, ...], said: str) -> None:
+def test_folders_without_classes_are_refused(tmp_path: Path, files: tuple[str, ...], problem: str) -> None:
     touch(tmp_path, *files)
-    with pytest.raises(ManifestError, match=said):
+    with pytest.raises(ManifestError, match=problem):
         read_manifest(tmp_path)
 
 
-def test_without_labels_a_folder_is_searched(tmp_path: Path) -> None:
+def test_without_labels_every_video_of_a_folder_is_listed(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "deep/er/b.mkv", "c.txt")
-    assert seen(read_manifest(tmp_path, labelled=False), tmp_path) == [("a.mp4", None), ("deep/er/b.mkv", None)]
+    assert paths_and_labels(read_manifest(tmp_path, labelled=False), tmp_path) == [("a.mp4", None), ("deep/er/b.mkv", None)]
 
 
 # -- csv ---------------------------------------------------------------------------------------------------------------------
@@ -115,11 +119,11 @@ def test_without_labels_a_folder_is_searched(tmp_path: Path) -> None:
         "path,label\n./deep/../a.mp4,halo\nb c.mp4,swipe\n",
     ],
 )
-def test_the_same_csv_in_many_spellings(tmp_path: Path, text: str | bytes) -> None:
-    assert seen(read_manifest(listing(tmp_path, text)), tmp_path) == [("a.mp4", "halo"), ("b c.mp4", "swipe")]
+def test_a_csv_is_read_in_all_its_dialects(tmp_path: Path, text: str | bytes) -> None:
+    assert paths_and_labels(read_manifest(listing(tmp_path, text)), tmp_path) == [("a.mp4", "halo"), ("b c.mp4", "swipe")]
 
 
-def test_further_columns_spans_groups_and_splits(tmp_path: Path) -> None:
+def test_columns_give_spans_groups_splits_and_extras(tmp_path: Path) -> None:
     text = "path,label,start,end,group,split,stage\na.mp4,halo,0.5,2,ana,Training,red\na.mp4,swipe,2,,ana,,\n"
     first, second = read_manifest(listing(tmp_path, text)).segments
     assert (first.start, first.end, first.group, first.split, first.extra) == (0.5, 2.0, "ana", "train", {"stage": "red"})
@@ -146,12 +150,12 @@ def test_labels_are_the_same_from_a_folder_and_from_a_csv(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "problem"),
     [
         ("", None, "is empty"),
         ("path,label\n", None, "lists no video"),
         ("file,class\na.mp4,halo\n", 1, "must name the columns"),
-        ("path,class\na.mp4,halo\n", 1, "no column 'label'; there are: path, class"),
+        ("path,class\na.mp4,halo\n", 1, "column 'label' is missing; the columns are: path, class"),
         ("path,label\na.mp4,halo\n,swipe\n", 3, "the path is missing"),
         ("path,label\na.mp4,\n", 2, "the label is missing"),
         ("path,label\na.mp4,nan\n", 2, "missing value"),
@@ -162,32 +166,32 @@ def test_labels_are_the_same_from_a_folder_and_from_a_csv(tmp_path: Path) -> Non
         ("path,label,start\na.mp4,halo,-1\n", 2, "from 0 on"),
         ("path,label,start\na.mp4,halo,0:30\n", 2, "not a number of seconds"),
         ("path,label,split\na.mp4,halo,holdout\n", 2, "must be train, val or test"),
-        ("path,label\na.mp4,halo,3\n", 2, "3 values where the header names 2"),
-        ("path,label,group\na.mp4,halo\n", 2, "2 values where the header names 3"),
+        ("path,label\na.mp4,halo,3\n", 2, "3 values, but the header names 2"),
+        ("path,label,group\na.mp4,halo\n", 2, "2 values, but the header names 3"),
         ("path,label,label\na.mp4,halo,x\n", 1, "two columns are called 'label'"),
         ('path,label\na.mp4,halo\n"b c.mp4,swipe\n', 3, "never closed"),
         (b"path,label\na.mp4,halo\nb.mp4,gr\xf6\xdfe\n", 3, "not UTF-8"),
-        ("path,label\nno.mp4,halo\nnone.mp4,swipe\n", 2, "none of its 2 videos does exist"),
+        ("path,label\nno.mp4,halo\nnone.mp4,swipe\n", 2, "none of its 2 videos exist"),
         ("just some words\n", 1, "must name the columns"),
     ],
 )
-def test_errors_name_the_file_and_the_line(tmp_path: Path, text: str | bytes, line: int | None, said: str) -> None:
+def test_errors_name_the_file_and_the_line(tmp_path: Path, text: str | bytes, line: int | None, problem: str) -> None:
     path = listing(tmp_path, text)
-    with pytest.raises(ManifestError, match=said) as caught:
+    with pytest.raises(ManifestError, match=problem) as caught:
         read_manifest(path)
     assert caught.value.line == line
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_one_missing_video_is_left_to_be_reported(tmp_path: Path) -> None:
+def test_a_missing_video_stays_in_the_manifest_and_is_listed(tmp_path: Path) -> None:
     manifest = read_manifest(listing(tmp_path, "path,label\na.mp4,halo\ngone.mp4,swipe\n"))
     assert [segment.path.name for segment in manifest.missing] == ["gone.mp4"]
 
 
-def test_a_video_or_nothing_is_no_manifest(tmp_path: Path) -> None:
+def test_a_single_video_or_a_missing_file_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4")
-    with pytest.raises(ManifestError, match="is a video"):
+    with pytest.raises(ManifestError, match="is a single video"):
         read_manifest(tmp_path / "a.mp4")
     with pytest.raises(ManifestError, match="does not exist"):
         read_manifest(tmp_path / "nothing.csv")
@@ -211,13 +215,13 @@ def test_a_video_or_nothing_is_no_manifest(tmp_path: Path) -> None:
         ("set.list", "a.mp4\t0\r\nb c.mp4  1\r\n"),
     ],
 )
-def test_numbers_stand_for_names(tmp_path: Path, classes: str, name: str, text: str) -> None:
+def test_class_numbers_become_names(tmp_path: Path, classes: str, name: str, text: str) -> None:
     (tmp_path / "names.txt").write_bytes(classes.encode())
     manifest = read_manifest(listing(tmp_path, text, name), classes=tmp_path / "names.txt")
-    assert seen(manifest, tmp_path) == [("a.mp4", "halo"), ("b c.mp4", "swipe")]
+    assert paths_and_labels(manifest, tmp_path) == [("a.mp4", "halo"), ("b c.mp4", "swipe")]
 
 
-def test_a_class_that_no_video_has_is_remembered(tmp_path: Path) -> None:
+def test_a_class_without_a_video_is_listed_as_empty(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("halo\nswipe\nwindmill\n")
     manifest = read_manifest(listing(tmp_path, "a.mp4,0\nb c.mp4,1\n"), classes=tmp_path / "names.txt")
     assert manifest.empty == {"windmill"}
@@ -227,7 +231,7 @@ def test_without_a_class_list_numbers_are_the_labels(tmp_path: Path) -> None:
     assert read_manifest(listing(tmp_path, "a.mp4 3\nb c.mp4 11\n", "set.txt")).labels == ("11", "3")
 
 
-def test_list_files_may_count_from_another_folder(tmp_path: Path) -> None:
+def test_paths_of_a_list_can_start_at_another_folder(tmp_path: Path) -> None:
     touch(tmp_path, "lists/set.txt")
     (tmp_path / "lists/set.txt").write_text("a.mp4 0\n")
     touch(tmp_path, "a.mp4")
@@ -235,19 +239,19 @@ def test_list_files_may_count_from_another_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("classes", "text", "line", "said"),
+    ("classes", "text", "line", "problem"),
     [
         ("halo\n", "a.mp4,0\nb c.mp4,1\n", 2, "class number 1 is not in the class list"),
         ("halo\n", "a.mp4 0\nb c.mp4 7\n", 2, "class number 7 is not in the class list"),
         ("halo\n", "a.mp4 0 1\n", 1, "several numbers"),
         ("halo\n", "a.mp4 0\nb c.mp4 x\n", 2, "expected `path number`"),
-        ("halo\nhalo\n", "a.mp4 0\n", 2, "for the second time"),
+        ("halo\nhalo\n", "a.mp4 0\n", 2, "listed twice"),
         ("", "a.mp4 0\n", None, "class list is empty"),
     ],
 )
-def test_wrong_numbers(tmp_path: Path, classes: str, text: str, line: int | None, said: str) -> None:
+def test_wrong_class_numbers_are_refused(tmp_path: Path, classes: str, text: str, line: int | None, problem: str) -> None:
     (tmp_path / "names.txt").write_text(classes)
-    with pytest.raises(ManifestError, match=said) as caught:
+    with pytest.raises(ManifestError, match=problem) as caught:
         read_manifest(listing(tmp_path, text, "set.txt"), classes=tmp_path / "names.txt")
     assert caught.value.line == line
 
@@ -255,7 +259,7 @@ def test_wrong_numbers(tmp_path: Path, classes: str, text: str, line: int | None
 # -- fingerprint, writing ----------------------------------------------------------------------------------------------------
 
 
-def test_the_fingerprint_goes_by_content(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_content_alone(tmp_path: Path) -> None:
     for place in ("here", "there"):
         touch(tmp_path / place, "halo/a.mp4", "swipe/b.mp4")
     here, there = read_manifest(tmp_path / "here"), read_manifest(tmp_path / "there")
@@ -274,12 +278,12 @@ def test_paths_are_written_relative_to_the_list(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["set.csv"]
 
 
-def test_writing_where_one_cannot(tmp_path: Path) -> None:
+def test_a_csv_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     touch(tmp_path, "halo/a.mp4", "file")
     manifest = read_manifest(tmp_path)
     with pytest.raises(ManifestError, match="cannot be written"):
         write_manifest(manifest, tmp_path / "file" / "set.csv")
-    with pytest.raises(ManifestError, match="cannot be called"):
+    with pytest.raises(ManifestError, match="is reserved"):
         write_manifest(Manifest((Segment(tmp_path / "a.mp4", "x", extra={"Path": "1"}),)), tmp_path / "set.csv")
 
 
@@ -307,7 +311,7 @@ def segments(draw: st.DrawFn, folder: Path) -> Segment:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
-def test_what_is_written_is_read_back(tmp_path: Path, data: st.DataObject) -> None:
+def test_a_written_manifest_is_read_back(tmp_path: Path, data: st.DataObject) -> None:
     folder = tmp_path / "set"
     touch(folder, "anchor.mp4")
     anchor = Segment(folder / "anchor.mp4", "x")

@@ -74,10 +74,10 @@ def split(
 def _show_split(result: SplitResult, *, as_json: bool) -> None:
     table = [(share.label, *share.segments) for share in result.table]
     if as_json:
-        told: dict[str, Any] = {"parts": result.parts, "table": table, "proof": result.proof.sentences, "clean": result.proof.clean}
-        told["leaks"] = [str(leak) for leak in result.proof.leaks]
+        told: dict[str, Any] = {"parts": result.parts, "table": table, "proof": result.leakage.sentences, "clean": result.leakage.clean}
+        told["leaks"] = [str(leak) for leak in result.leakage.leaks]
         print(jsons.dumps({**told, "warnings": result.warnings}, ensure_ascii=False))
         return
     show_table(("class", *result.parts), table)
-    for sentence in result.proof.sentences:
+    for sentence in result.leakage.sentences:
         print(sentence)

@@ -143,13 +143,16 @@ def merge(
         print(jsons.dumps({"manifest": str(out), **merged.to_json()}, ensure_ascii=False, indent=1))
     else:
         show_table(("class", "segments"), [*merged.manifest.counts.items()])
-        _some([str(double) for double in merged.doubles], "double")
-    for note in (*merged.notes, *(f"this leaks: {leak}; draw the parts anew with --drop-splits" for leak in merged.leaks)):
+        _some([str(duplicate) for duplicate in merged.duplicates], "duplicates")
+    for note in (*merged.notes, *(f"leak: {leak}; draw new splits with --drop-splits" for leak in merged.leaks)):
         say(f"note: {note}", style="yellow")
     for failure in merged.failures:
         say(f"cannot be read, but is listed: {failure}", style="yellow")
-    kinds = Counter("kept in one group" if double.kept else "left out" for double in merged.doubles)
-    say(f"{len(merged.manifest)} segments are in {out}; doubles: {dict(kinds) or 'none'}; {merged.tied} groups joined", style="bold")
+    kinds = Counter("kept in one group" if duplicate.kept else "left out" for duplicate in merged.duplicates)
+    say(
+        f"{len(merged.manifest)} segments are in {out}; duplicates: {dict(kinds) or 'none'}; {merged.joined_groups} groups joined",
+        style="bold",
+    )
     say(f"divide them 90/5/5: quickstep split {shlex.quote(str(out))} -o splits.csv --val 0.05 --test 0.05")
 
 

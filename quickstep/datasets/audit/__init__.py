@@ -1,22 +1,22 @@
-"""check: what is wrong with a manifest's videos before anybody trains on them; each video is read once, the cache remembers.
-
-The single checks stand in `checks`; here their facts are gathered and their findings put in order.
-"""
+"""Check a dataset before training on it: find unreadable videos, duplicates, leaks, small classes, shortcuts and more."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from quickstep.datasets.audit.checks import CHECKS, Finding, Known, Severity
-from quickstep.datasets.audit.metadata_shortcuts import Shortcut, cached_video_info, describe, find_shortcut
+from quickstep.datasets.audit.checks import CHECKS, DatasetFacts, Finding, Severity
+from quickstep.datasets.audit.metadata_shortcuts import Shortcut, cached_video_info, find_shortcut, metadata_features
 from quickstep.datasets.audit.pose_checks import POSE_CHECKS
 from quickstep.datasets.duplicates import frame_similarity
-from quickstep.datasets.duplicates.same_footage import Footage, compare_footage, thumbnails_of
+from quickstep.datasets.duplicates.same_footage import Footage, compare_footage
+from quickstep.datasets.duplicates.sketches import thumbnails_of
+from quickstep.datasets.inputs import ManifestSource, as_manifest
 from quickstep.datasets.manifest import Manifest
-from quickstep.datasets.splits import ties_of
+from quickstep.datasets.splits import unit_numbers
 from quickstep.signals.video import VideoInfo
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import QuickstepError
@@ -29,80 +29,74 @@ _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 @dataclass(frozen=True)
 class Audit:
-    """The findings, the gravest first, and what was looked at."""
+    """The findings of a check, errors first, and the size of the dataset."""
 
     findings: tuple[Finding, ...]
     segments: int
     videos: int
     readable: int
     labels: dict[str, int]
-    seconds: float  # of video, all together
+    seconds: float  # of all videos together
     shortcut: Shortcut | None
 
     @property
     def clean(self) -> bool:
-        """Whether there is nothing to mend; notes do not count."""
+        """Whether there is no error and no warning; notes do not count."""
         return all(finding.severity == "note" for finding in self.findings)
 
     def of(self, kind: str) -> tuple[Finding, ...]:
-        """The findings of one kind."""
+        """Return the findings of one kind."""
         return tuple(finding for finding in self.findings if finding.kind == kind)
 
     @property
     def text(self) -> str:
-        """The audit for people: one line of summary, then one line a finding."""
-        counts = Counter(finding.severity for finding in self.findings)
-        told = ", ".join(f"{counts[one]} {one}{'s' * (counts[one] != 1)}" for one in _ORDER)
-        head = (
-            f"{self.segments} segments of {len(self.labels)} classes in {self.videos} videos ({self.seconds / 60:.1f} minutes), "
-            f"{self.readable} readable: {told}"
+        """A summary in one line, then one line for each finding."""
+        count = Counter(finding.severity for finding in self.findings)
+        problems = ", ".join(f"{count[severity]} {severity}{'s' * (count[severity] != 1)}" for severity in _ORDER)
+        summary = (
+            f"{_plural(self.segments, 'segment')} of {_plural(len(self.labels), 'class', 'classes')} "
+            f"in {_plural(self.videos, 'video')} ({self.seconds / 60:.1f} minutes), {self.readable} readable: "
+            f"{problems if self.findings else 'no problems found'}"
         )
-        if not self.findings:
-            head = f"{head}; nothing wrong was found"
-        return "\n".join([head, *(f"{one.severity:7}  {one.kind:14}  {one.sentence}" for one in self.findings)])
+        return "\n".join([summary, *(f"{one.severity:7}  {one.kind:14}  {one.sentence}" for one in self.findings)])
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain data."""
-        findings = [
-            {
-                "kind": one.kind,
-                "severity": one.severity,
-                "sentence": one.sentence,
-                "segments": [
-                    {"path": str(s.path), "label": s.label, "start": s.start, "end": s.end, "group": s.group, "split": s.split}
-                    for s in one.segments
-                ],
-            }
-            for one in self.findings
-        ]
+        """Return everything as plain data."""
+        summary = {
+            "segments": self.segments,
+            "videos": self.videos,
+            "readable": self.readable,
+            "labels": self.labels,
+            "seconds": self.seconds,
+            "clean": self.clean,
+        }
         shortcut = asdict(self.shortcut) | {"suspicious": self.shortcut.suspicious} if self.shortcut else None
-        told = {name: getattr(self, name) for name in ("segments", "videos", "readable", "labels", "seconds", "clean")}
-        return told | {"shortcut": shortcut, "findings": findings}
+        return summary | {"shortcut": shortcut, "findings": [finding.as_dict() for finding in self.findings]}
 
     def to_json(self) -> str:
-        """Everything as JSON."""
+        """Return everything as JSON."""
         return json.dumps(self.as_dict(), ensure_ascii=False, allow_nan=False, indent=1)
 
 
 def check(
-    manifest: Manifest, *, cache: Cache | None = None, progress: Progress = silent, workers: int | None = None, seed: int = 0
+    manifest: ManifestSource, *, cache: Cache | None = None, progress: Progress = silent, workers: int | None = None, seed: int = 0
 ) -> Audit:
-    """Look for what is wrong with a set of labelled videos."""
-    cache = cache or Cache()
-    infos: dict[Any, VideoInfo] = {}
-    failures: dict[Any, QuickstepError] = {}
+    """Check a folder, csv or Manifest of labelled videos; each video is decoded once, and the cache keeps the result."""
+    manifest, cache = as_manifest(manifest), cache or Cache()
+    infos: dict[Path, VideoInfo] = {}
+    failures: dict[Path, QuickstepError] = {}
 
-    def header(path: Any) -> VideoInfo:
+    def read_header(path: Path) -> VideoInfo:
         return cached_video_info(path, cache)
 
-    for path, found in run_parallel(header, manifest.paths, "headers", workers=workers, progress=progress):
-        if isinstance(found, VideoInfo):
-            infos[path] = found
+    for path, result in run_parallel(read_header, manifest.paths, "headers", workers=workers, progress=progress):
+        if isinstance(result, VideoInfo):
+            infos[path] = result
         else:
-            failures[path] = found
+            failures[path] = result
     footage = compare_footage([path for path in manifest.paths if path in infos], cache, workers=workers, progress=progress)
     failures |= footage.failures
-    known = Known(
+    facts = DatasetFacts(
         manifest=manifest,
         infos={path: infos[path] for path in manifest.paths if path in infos},
         footage=footage,
@@ -110,7 +104,7 @@ def check(
         still=frozenset(segment for segment in manifest.segments if _is_still(segment, footage, cache)),
         shortcut=_shortcut(manifest, infos, footage, seed=seed),
     )
-    findings = [finding for check in (*CHECKS, *POSE_CHECKS) for finding in check(known)]
+    findings = [finding for run in (*CHECKS, *POSE_CHECKS) for finding in run(facts)]
     return Audit(
         findings=tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity])),
         segments=len(manifest),
@@ -118,27 +112,33 @@ def check(
         readable=len(manifest.paths) - len(failures),
         labels=manifest.counts,
         seconds=sum(info.duration for info in infos.values()),
-        shortcut=known.shortcut,
+        shortcut=facts.shortcut,
     )
 
 
+def _plural(count: int, singular: str, plural: str | None = None) -> str:
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
 def _is_still(segment: Segment, footage: Footage, cache: Cache) -> bool:
-    """Whether nothing moves in a segment; the pictures are fetched again only for a part of a video."""
+    """Whether nothing moves in a segment; thumbnails are fetched only for a part of a video."""
     sketch = footage.sketches.get(segment.path)
     if sketch is None:
         return False
     if sketch.still or (segment.start == 0 and segment.end is None):
-        return sketch.still and sketch.pictures > 1
-    stop = None if segment.end is None else max(2, int(segment.end * sketch.pace))
-    inside = thumbnails_of(segment.path, sketch, cache)[int(segment.start * sketch.pace) : stop]
-    return len(inside) > 1 and frame_similarity.is_still(inside)
+        return sketch.still and sketch.thumbnails > 1
+    stop = None if segment.end is None else max(2, int(segment.end * sketch.fps))
+    thumbnails = thumbnails_of(segment.path, sketch, cache)[int(segment.start * sketch.fps) : stop]
+    return len(thumbnails) > 1 and frame_similarity.is_still(thumbnails)
 
 
-def _shortcut(manifest: Manifest, infos: dict[Any, VideoInfo], footage: Footage, *, seed: int) -> Shortcut | None:
-    """Ask metadata for the labels; copies of one footage count as one group."""
-    ties = ties_of(manifest, footage)
+def _shortcut(manifest: Manifest, infos: dict[Path, VideoInfo], footage: Footage, *, seed: int) -> Shortcut | None:
+    """Measure how well metadata predicts the labels; copies of one footage count as one group."""
+    units = unit_numbers(manifest, footage)
     usable = [
-        (segment, tie) for segment, tie in zip(manifest.segments, ties, strict=True) if segment.path in infos and segment.label is not None
+        (segment, unit)
+        for segment, unit in zip(manifest.segments, units, strict=True)
+        if segment.path in infos and segment.label is not None
     ]
-    traits = [describe(segment, infos[segment.path]) for segment, _ in usable]
-    return find_shortcut(traits, [segment.label or "" for segment, _ in usable], [tie for _, tie in usable], seed=seed)
+    features = [metadata_features(segment, infos[segment.path]) for segment, _ in usable]
+    return find_shortcut(features, [segment.label or "" for segment, _ in usable], [unit for _, unit in usable], seed=seed)

@@ -1,4 +1,4 @@
-"""The checks of an audit that are about files of poses: who is seen, how well, with which joints, and what had to be guessed."""
+"""The checks of a dataset of pose files: visible people, missing joints, different skeletons, motion, and values that were guessed."""
 
 from __future__ import annotations
 
@@ -7,73 +7,81 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from quickstep.datasets.audit.checks import Finding, Known
+from quickstep.datasets.audit.checks import DatasetFacts, Finding
 from quickstep.signals.poses.resampling import body_length, present
 
-HOLES = 0.3  # share of a person's joints that are not seen, from which on it is worth saying
-STILL = 0.005  # body lengths by which the joints vary where nothing moves
+MAX_MISSING = 0.3  # share of a person's joints that may be missing
+STILL = 0.005  # body lengths; joints that vary less do not move
 
 
-def nobody(known: Known) -> Iterator[Finding]:
-    """Files in which nobody can be seen, or not for long enough."""
-    for path, found in known.footage.people.items():
-        there = np.asarray(present(found.poses))  # (T, P)
-        share = float(there.mean(axis=0).max(initial=0.0))
+def check_people(facts: DatasetFacts) -> Iterator[Finding]:
+    """Find pose files that show nobody, or nobody for long enough."""
+    for path, file in facts.footage.poses.items():
+        visible = np.asarray(present(file.poses))  # (T, P)
+        share = float(visible.mean(axis=0).max(initial=0.0))
+        segments = facts.segments_of([path])
         if share == 0:
-            yield Finding("no-person", "error", f"nobody is seen in {known.name(path)}: look for the person again", known.of([path]))
+            yield Finding("no-person", "error", f"{facts.name(path)} shows nobody: estimate its poses again", segments)
         elif share < 0.5:
-            why = f"nobody is seen for long in {known.name(path)}: at most {share:.0%} of its frames show one person"
-            yield Finding("no-person", "warning", f"{why}; cut it to those, or look again", known.of([path]))
+            why = f"at most {share:.0%} of the frames of {facts.name(path)} show a person"
+            yield Finding("no-person", "warning", f"{why}: trim it to those frames, or estimate its poses again", segments)
 
 
-def holes(known: Known) -> Iterator[Finding]:
-    """Files in which many joints are missing."""
-    for path, found in known.footage.people.items():
-        there, seen = np.asarray(present(found.poses)), found.poses.seen
-        if there.any():
-            unseen = 1.0 - float(seen[there].mean())
-            if unseen > HOLES:
-                never = [found.poses.skeleton.joints[number] for number in np.flatnonzero(~seen.any(axis=(0, 1)))]
-                told = f", never {', '.join(never[:4])}{' and more' if len(never) > 4 else ''}" if never else ""
-                why = f"{unseen:.0%} of the joints in {known.name(path)} are not seen{told}"
-                yield Finding("missing-joints", "warning", f"{why}: what is filled in tells a model little", known.of([path]))
+def check_joints(facts: DatasetFacts) -> Iterator[Finding]:
+    """Find pose files in which many joints are missing."""
+    for path, file in facts.footage.poses.items():
+        visible, seen = np.asarray(present(file.poses)), file.poses.seen
+        if not visible.any():
+            continue
+        missing = 1.0 - float(seen[visible].mean())
+        if missing > MAX_MISSING:
+            always = [file.poses.skeleton.joints[number] for number in np.flatnonzero(~seen.any(axis=(0, 1)))]
+            names = f" (in every frame: {', '.join(always[:4])}{' and more' if len(always) > 4 else ''})" if always else ""
+            why = f"{missing:.0%} of the joints in {facts.name(path)} are missing{names}"
+            advice = "they are interpolated, which gives a model little to learn from"
+            yield Finding("missing-joints", "warning", f"{why}; {advice}", facts.segments_of([path]))
 
 
-def skeletons(known: Known) -> Iterator[Finding]:
-    """Files whose joints are others than most have."""
-    people = known.footage.people
-    often = Counter(found.poses.skeleton.joints for found in people.values())
-    if len(often) < 2:
+def check_skeletons(facts: DatasetFacts) -> Iterator[Finding]:
+    """Find pose files with other joints than most files have."""
+    poses = facts.footage.poses
+    count = Counter(file.poses.skeleton.joints for file in poses.values())
+    if len(count) < 2:
         return
-    usual = often.most_common(1)[0][0]
-    for joints, count in often.most_common()[1:]:
-        paths = [path for path, found in people.items() if found.poses.skeleton.joints == joints]
-        why = f"{known.some(paths)} {'has' if count == 1 else 'have'} {len(joints)} joints where most files have {len(usual)}"
-        do = "name one --skeleton to which all can be brought, or leave them out"
-        yield Finding("other-skeleton", "warning", f"{why}, or others: {do}", known.of(paths))
+    usual = count.most_common(1)[0][0]
+    for joints, files in count.most_common()[1:]:
+        paths = [path for path, file in poses.items() if file.poses.skeleton.joints == joints]
+        why = f"{facts.names(paths)} {'has' if files == 1 else 'have'} {len(joints)} joints, but most files have {len(usual)} or other ones"
+        advice = "convert all to one skeleton (option skeleton), or remove them"
+        yield Finding("other-skeleton", "warning", f"{why}: {advice}", facts.segments_of(paths))
 
 
-def still(known: Known) -> Iterator[Finding]:
-    """Files in which nobody moves."""
-    for path, found in known.footage.people.items():
-        poses = found.poses
-        moving = []
-        for number in poses.people:
-            one = poses.person(number)
-            length = body_length(one)
-            spread = one.joints[:, 0, :, :-1][one.seen[:, 0].all(axis=1)]
-            if length > 0 and len(spread) > 1:
-                moving.append(float(spread.std(axis=0).max()) / length)
-        if moving and max(moving) < STILL:
-            why = f"nobody moves in {known.name(path)}"
-            yield Finding("no-motion", "warning", f"{why}: look whether it shows what it should", known.of([path]))
+def check_motion(facts: DatasetFacts) -> Iterator[Finding]:
+    """Find pose files in which nobody moves."""
+    for path, file in facts.footage.poses.items():
+        movement = []
+        for number in file.poses.people:
+            person = file.poses.person(number)
+            length = body_length(person)
+            joints = person.joints[:, 0, :, :-1][person.seen[:, 0].all(axis=1)]
+            if length > 0 and len(joints) > 1:
+                movement.append(float(joints.std(axis=0).max()) / length)
+        if movement and max(movement) < STILL:
+            why = f"nobody moves in {facts.name(path)}"
+            yield Finding("no-motion", "warning", f"{why}: check that it shows its class", facts.segments_of([path]))
 
 
-def guesses(known: Known) -> Iterator[Finding]:
-    """What had to be concluded about files that do not say it."""
-    told = Counter(note for found in known.footage.people.values() for note in dict.fromkeys(found.notes))
-    for note, count in told.items():
-        yield Finding("guessed", "note", f"of {count} file{'s' * (count > 1)} of poses: {note}")
+def check_guesses(facts: DatasetFacts) -> Iterator[Finding]:
+    """Report values that the files do not contain and that were guessed."""
+    count = Counter(note for file in facts.footage.poses.values() for note in dict.fromkeys(file.notes))
+    for note, files in count.items():
+        yield Finding("guessed", "note", f"{files} pose file{'s' * (files > 1)}: {note}")
 
 
-POSE_CHECKS: tuple[Callable[[Known], Iterator[Finding]], ...] = (nobody, holes, skeletons, still, guesses)
+POSE_CHECKS: tuple[Callable[[DatasetFacts], Iterator[Finding]], ...] = (
+    check_people,
+    check_joints,
+    check_skeletons,
+    check_motion,
+    check_guesses,
+)

@@ -1,1 +1,1 @@
-"""Which recordings are the same footage."""
+"""Find copies and near-duplicates of videos and of pose sequences."""

@@ -1,7 +1,7 @@
-"""import_lets_dance: the folders of Let's Dance (videos, or frames as they are published) -> a manifest in one's own labels.
+"""Import Let's Dance: its folders of videos, or of frames as published, become a Manifest.
 
-Published are frames, all of a class in one folder: `rgb/ballet/SmRrfm1ihGg_008_0001.jpg` is the first of those that begin at 0:08 of a
-web video. The table from folders to labels is a csv of two columns, `labels/lets-dance.csv`; a file of one's own takes its place.
+The published frames of a class are in one folder: `rgb/ballet/SmRrfm1ihGg_008_0001.jpg` is the first frame of the clip that begins at
+0:08 of a web video. The csv `labels/lets-dance.csv` maps folders to labels; another file can replace it.
 """
 
 from __future__ import annotations
@@ -9,47 +9,47 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from quickstep.datasets.importers.frame_folders import FramesConfig, Pictures, listed_gaps, sequences_in, to_video
+from quickstep.datasets.importers.frame_folders import FramesConfig, FrameSequence, gap_notes, sequences_in, write_videos
 from quickstep.datasets.importers.import_result import ClassCount, ImportResult
 from quickstep.datasets.label_matching import loose_label_key
 from quickstep.datasets.manifest import Manifest
-from quickstep.datasets.readers.kinetics import videos_below
+from quickstep.datasets.readers.folders import list_videos
 from quickstep.datasets.readers.text_files import read_text
 from quickstep.types.config_fields import setting
-from quickstep.types.errors import ConfigError, ManifestError, QuickstepError
-from quickstep.types.parallel import run_parallel
+from quickstep.types.errors import ConfigError, ManifestError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
 
-SECONDS = 10.0  # of each piece, as published
-USUAL_FPS = (15.0, 24.0, 25.0, 30.0, 50.0, 60.0)
-_PICTURES = ("rgb", "frames", "images", "videos")  # what the folder beside flow and poses is called
+SECONDS = 10.0  # of each clip, as published
+STANDARD_FPS = (15.0, 24.0, 25.0, 30.0, 50.0, 60.0)
+DEFAULT_FPS = 30.0
+_FRAME_TOLERANCE = 3  # frames by which a clip may be longer or shorter than SECONDS
+_IMAGE_FOLDERS = ("rgb", "frames", "images", "videos")  # names of the folder beside flow and poses
 _OTHER_SIGNALS = ("flow", "densepose", "skeleton", "pose", "audio")
 _NAME = re.compile(r"^(?P<video>[A-Za-z0-9_-]{11})(?:_(?P<start>\d{1,6}))?$")
 
 
 @dataclass(frozen=True)
 class LetsDanceConfig:
-    """How the set's folders are called here."""
+    """How the folders of the dataset map to labels."""
 
-    mapping: str | None = setting(None, "a csv `folder,label` in place of the table that ships (labels of dance19)")
-    keep_unmapped: bool = setting(False, "take folders that are not in the table under their own names, instead of leaving them out")
+    mapping: str | None = setting(None, "a csv `folder,label` instead of the one that ships (labels of dance19)")
+    keep_unmapped: bool = setting(False, "import folders that are not in the csv under their own names, instead of leaving them out")
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """A video, or the pictures of one, and the class folder it lies in."""
+class _Clip:
+    """A video, or the frames of one, and the class folder that contains it."""
 
     name: str
     folder: str
     label: str
     video: Path | None = None
-    pictures: Pictures | None = None
+    frames: FrameSequence | None = None
 
 
 def import_lets_dance(
@@ -60,106 +60,96 @@ def import_lets_dance(
     videos: str | Path = "lets-dance-videos",
     progress: Progress = silent,
 ) -> ImportResult:
-    """The set's segments under one's own labels; frames are written as videos once, into `videos` (or `frames.to_videos`).
+    """List the segments of the dataset; frames are written once as videos, into `videos` (or `frames.to_videos`).
 
-    The group is the web video that a piece comes from.
+    The group is the web video that a clip was taken from.
     """
     config, frames = config or LetsDanceConfig(), frames or FramesConfig()
-    root = _root(Path(folder))
-    table = read_mapping(config.mapping)
-    inner = [each for each in sorted(root.iterdir()) if each.is_dir() and not each.name.startswith(".")]
-    classes = [each for each in inner if not loose_label_key(each.name).startswith(_OTHER_SIGNALS)]
-    label_of = {each: table.get(loose_label_key(each.name)) or (each.name if config.keep_unmapped else None) for each in classes}
-    pieces = [piece for each, label in label_of.items() if label for piece in _pieces(each, label)]
-    unmapped = [_sentence(each, _count(each)) for each, label in label_of.items() if not label]
-    if not pieces:
-        known = ", ".join(sorted({*table}))
-        raise ManifestError(
-            root, f"none of its folders ({', '.join(each.name for each in classes)[:120]}) holds videos or frames of {known}"
-        )
-    made, failures = _as_videos(pieces, frames, Path(frames.to_videos or videos), progress)
-    segments = [_segment(piece, path) for piece, path in made]
+    root = _class_folders_in(Path(folder))
+    mapping = read_mapping(config.mapping)
+    classes = [
+        inner
+        for inner in sorted(root.iterdir())
+        if inner.is_dir() and not inner.name.startswith(".") and not loose_label_key(inner.name).startswith(_OTHER_SIGNALS)
+    ]
+    label_of = {inner: mapping.get(loose_label_key(inner.name)) or (inner.name if config.keep_unmapped else None) for inner in classes}
+    clips = [clip for inner, label in label_of.items() if label for clip in _clips_in(inner, label)]
+    if not clips:
+        names = ", ".join(inner.name for inner in classes)[:120]
+        raise ManifestError(root, f"none of its folders ({names}) contains videos or frames of {', '.join(sorted(mapping))}")
+    target = Path(frames.to_videos or videos)
+    video_of = {clip: clip.video or target / clip.folder / f"{clip.name}.mp4" for clip in clips}
+    to_write = {
+        clip: (clip.frames, video_of[clip], frames.fps or fps_of(len(clip.frames.images))) for clip in clips if clip.frames is not None
+    }
+    errors = write_videos(to_write, edge=frames.edge, progress=progress)
+    failures = [Failure(Segment(to_write[clip][0].folder), error) for clip, error in errors.items()]
+    segments = [_segment(clip, video_of[clip]) for clip in clips if clip not in errors]
     if not segments:
         raise failures[0].error
     counts = Counter(segment.label or "" for segment in segments)
     return ImportResult(
         Manifest(tuple(segments), root),
         tuple(ClassCount(label, count) for label, count in sorted(counts.items())),
-        unmatched=tuple(unmapped),
-        notes=tuple(listed_gaps([piece.pictures for piece in pieces if piece.pictures])),
+        unmatched=tuple(_unmapped(inner) for inner, label in label_of.items() if not label),
+        notes=tuple(gap_notes([clip.frames for clip in clips if clip.frames])),
         failures=tuple(failures),
     )
 
 
 def read_mapping(mapping: str | Path | None = None) -> dict[str, str]:
-    """loose_label_key of a folder -> label, from a csv `folder,label` or the table that ships; a line without label is left out."""
+    """Read loose_label_key of a folder -> label from a csv `folder,label`, or from the one that ships; '' means: leave it out."""
     shipped = files("quickstep.datasets") / "labels" / "lets-dance.csv"
     text = shipped.read_text(encoding="utf-8") if mapping is None else read_text(Path(mapping))
     source = Path(mapping or "lets-dance.csv")
-    table: dict[str, str] = {}
+    label_by_key: dict[str, str] = {}
     reader = csv.reader(line for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    for number, cells in enumerate(reader, start=1):
-        if number == 1 and [cell.strip().casefold() for cell in cells[:2]] == ["folder", "label"]:
+    for number, values in enumerate(reader, start=1):
+        if number == 1 and [value.strip().casefold() for value in values[:2]] == ["folder", "label"]:
             continue
-        if len(cells) < 2:
-            raise ManifestError(source, f"expected `folder,label`, found {','.join(cells)[:60]!r}", line=number)
-        if loose_label_key(cells[0]) in table and table[loose_label_key(cells[0])] != cells[1].strip():
-            raise ManifestError(source, f"the folder {cells[0]!r} is given two labels", line=number)
-        table[loose_label_key(cells[0])] = " ".join(cells[1].split())
-    if not any(table.values()):
+        if len(values) < 2:
+            raise ManifestError(source, f"expected `folder,label`, got {','.join(values)[:60]!r}", line=number)
+        key, label = loose_label_key(values[0]), " ".join(values[1].split())
+        if label_by_key.setdefault(key, label) != label:
+            raise ManifestError(source, f"the folder {values[0]!r} has two labels", line=number)
+    if not any(label_by_key.values()):
         raise ConfigError("mapping", f"{source} gives no folder a label")
-    return table
+    return label_by_key
 
 
-def _root(folder: Path) -> Path:
-    """The folder that holds the class folders, also where flow and poses lie beside it."""
+def _class_folders_in(folder: Path) -> Path:
+    """Return the folder with the class folders, where flow and poses may be beside it."""
     if not folder.is_dir():
-        raise ManifestError(folder, "is no folder" if folder.exists() else "does not exist")
+        raise ManifestError(folder, "is not a folder" if folder.exists() else "does not exist")
     while True:
-        inner = {each.name.casefold(): each for each in folder.iterdir() if each.is_dir()}
-        deeper = next((inner[name] for name in _PICTURES if name in inner), None)
+        inner = {entry.name.casefold(): entry for entry in folder.iterdir() if entry.is_dir()}
+        deeper = next((inner[name] for name in _IMAGE_FOLDERS if name in inner), None)
         if deeper is None:
             return folder
         folder = deeper
 
 
-def _pieces(folder: Path, label: str) -> list[_Piece]:
-    """The videos below a class folder, and the sequences of pictures in it and in folders of their own."""
-    found = [_Piece(Path(path).stem, folder.name, label, video=Path(path)) for path in videos_below(folder)]
-    found += [_Piece(each.name or folder.name, folder.name, label, pictures=each) for each in sequences_in(folder)]
-    for inner in sorted(each for each in folder.rglob("*") if each.is_dir()):
-        several = list(sequences_in(inner))
-        own = inner.relative_to(folder).as_posix().replace("/", "-")
-        for each in several:
-            name = own if len(several) == 1 else f"{own}-{each.name}"
-            found.append(_Piece(name, folder.name, label, pictures=each))
-    return found
+def _clips_in(folder: Path, label: str) -> list[_Clip]:
+    """List the videos below a class folder, and the frame sequences in it and in the folders below."""
+    clips = [_Clip(path.stem, folder.name, label, video=path) for path in list_videos(folder)]
+    clips += [_Clip(sequence.name or folder.name, folder.name, label, frames=sequence) for sequence in sequences_in(folder)]
+    for inner in sorted(entry for entry in folder.rglob("*") if entry.is_dir()):
+        sequences = list(sequences_in(inner))
+        prefix = inner.relative_to(folder).as_posix().replace("/", "-")
+        for sequence in sequences:
+            name = prefix if len(sequences) == 1 else f"{prefix}-{sequence.name}"
+            clips.append(_Clip(name, folder.name, label, frames=sequence))
+    return clips
 
 
-def _as_videos(
-    pieces: Sequence[_Piece], frames: FramesConfig, target: Path, progress: Progress
-) -> tuple[list[tuple[_Piece, Path]], list[Failure]]:
-    """Each piece with its video, in order; those of frames are written first."""
-    drawn = {piece: target / piece.folder / f"{piece.name}.mp4" for piece in pieces if piece.pictures}
-
-    def write(piece: _Piece) -> Path:
-        assert piece.pictures is not None
-        return to_video(piece.pictures, drawn[piece], fps=frames.fps or pace_of(len(piece.pictures.pictures)), edge=frames.edge)
-
-    results = run_parallel(write, list(drawn), "writing videos", workers=None, progress=progress)
-    failed = {piece: result for piece, result in results if isinstance(result, QuickstepError)}
-    made = [(piece, piece.video or drawn[piece]) for piece in pieces if piece not in failed]
-    return made, [Failure(Segment(piece.pictures.folder if piece.pictures else drawn[piece]), error) for piece, error in failed.items()]
+def fps_of(count: int) -> float:
+    """Return the standard frame rate at which this number of frames lasts ten seconds, or 30."""
+    nearest = min(STANDARD_FPS, key=lambda fps: abs(count - fps * SECONDS))
+    return nearest if abs(count - nearest * SECONDS) <= _FRAME_TOLERANCE else DEFAULT_FPS
 
 
-def pace_of(count: int) -> float:
-    """Pictures a second of a sequence: the usual rate at which it lasts ten seconds as published; 30 where there is none."""
-    near = min(USUAL_FPS, key=lambda fps: abs(count - fps * SECONDS))
-    return near if abs(count - near * SECONDS) <= 3 else 30.0
-
-
-def source_of(name: str) -> tuple[str, float | None]:
-    """The web video that a piece comes from, and the second at which it begins there: `SmRrfm1ihGg_008` begins at 0:08."""
+def parse_name(name: str) -> tuple[str, float | None]:
+    """Return the id of the web video of a clip, and its start there in seconds: `SmRrfm1ihGg_008` starts at 0:08."""
     match = _NAME.match(name)
     if match is None:
         return re.sub(r"[_-]\d+$", "", name) or name, None
@@ -167,17 +157,13 @@ def source_of(name: str) -> tuple[str, float | None]:
     return match["video"], None if start is None else 60.0 * int(start[:-2] or 0) + int(start[-2:])
 
 
-def _segment(piece: _Piece, path: Path) -> Segment:
-    video, start = source_of(piece.name)
-    extra = {"source": "lets dance", "youtube_id": video, "source_label": piece.folder}
+def _segment(clip: _Clip, path: Path) -> Segment:
+    video, start = parse_name(clip.name)
+    extra = {"source": "lets dance", "youtube_id": video, "source_label": clip.folder}
     if start is not None:
         extra |= {"time_start": f"{start:g}", "time_end": f"{start + SECONDS:g}"}
-    return Segment(path, label=piece.label, group=video, extra=extra)
+    return Segment(path, label=clip.label, group=video, extra=extra)
 
 
-def _count(folder: Path) -> int:
-    return len(_pieces(folder, ""))
-
-
-def _sentence(folder: Path, count: int) -> str:
-    return f"the folder {folder.name!r} ({count} videos) is none of the table's and is left out"
+def _unmapped(folder: Path) -> str:
+    return f"the folder {folder.name!r} ({len(_clips_in(folder, ''))} videos) has no label in the mapping and is left out"

@@ -1,4 +1,4 @@
-"""MMAction2's annotation lists, read (also those of frame folders, which become videos) and written (videos or rawframes)."""
+"""Import MMAction2 annotation files (lists of videos, or of frame folders, which become videos), and export a manifest as such files."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from quickstep.datasets.importers.frame_folders import FramesConfig, Pictures, listed_gaps, sequences_in, to_video
+from quickstep.datasets.importers.frame_folders import FramesConfig, FrameSequence, gap_notes, sequences_in, write_videos
 from quickstep.datasets.importers.import_result import ClassCount, ImportResult
-from quickstep.datasets.manifest import PARTS, Manifest, path_from, read_manifest
+from quickstep.datasets.inputs import ManifestSource, as_manifest
+from quickstep.datasets.manifest import PARTS, Manifest, read_manifest, relative_path
 from quickstep.datasets.readers import mmaction
-from quickstep.datasets.readers.class_lists import read_class_list, write_class_list
 from quickstep.datasets.readers.folders import VIDEO_SUFFIXES
-from quickstep.datasets.readers.text_files import read_text
+from quickstep.datasets.readers.text_files import read_class_list, read_text, write_class_list
 from quickstep.signals.video import probe
+from quickstep.storage.files import write_text
 from quickstep.types.config_fields import one_of, setting
-from quickstep.types.errors import ManifestError, MediaError, QuickstepError
+from quickstep.types.errors import ConfigError, ManifestError, MediaError, QuickstepError
 from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
 
-USUAL_FPS = 30.0  # of frame folders whose pace nobody says
-_NO_PICTURES = ("flow", "x", "y", "u", "v")  # what files of flow beside the pictures begin with
-_LIST_COLUMNS = ("path", "label")
+DEFAULT_FPS = 30.0  # of frame folders
+_FLOW_PREFIXES = ("flow", "x", "y", "u", "v")  # of flow images beside the frames
 
 
 @dataclass(frozen=True)
 class MmactionConfig:
-    """What a list's numbers and paths mean, and which part it is."""
+    """What the numbers and paths of a list mean, and which split it is."""
 
-    classes: Path | None = setting(None, "a file that names the class numbers")
-    root: Path | None = setting(None, "the folder that the list's paths count from, MMAction2's data_prefix (default: the list's own)")
-    split: Literal["train", "val", "test"] | None = setting(None, "the part that this list is: train, val or test (default: not said)")
+    classes: Path | None = setting(None, "a file with the names of the class numbers")
+    root: Path | None = setting(None, "the folder that the paths are relative to, MMAction2's data_prefix (default: that of the list)")
+    split: Literal["train", "val", "test"] | None = setting(None, "the split of this list: train, val or test (default: none)")
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """How lists are written."""
+    """The format of the exported lists."""
 
     format: Literal["videos", "rawframes"] = setting(
         "videos", "videos: `path number`; rawframes: `folder frames number` (or with the first)"
     )
-    root: Path | None = setting(None, "the folder that paths count from, MMAction2's data_prefix (default: the folder of the lists)")
+    root: Path | None = setting(None, "the folder that paths are relative to, MMAction2's data_prefix (default: the folder of the lists)")
 
     def __post_init__(self) -> None:
         one_of("format", self.format, ("videos", "rawframes"))
@@ -51,13 +51,16 @@ class ExportConfig:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """The files that were written."""
 
     lists: tuple[Path, ...]
     classes: Path
-    counts: dict[str, int]  # list -> lines
+    counts: dict[str, int]  # list -> number of lines
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+_Source = FrameSequence | Path | None  # the images of a frame folder, its video, or neither
 
 
 def import_mmaction(
@@ -68,146 +71,145 @@ def import_mmaction(
     videos: str | Path = "mmaction-videos",
     progress: Progress = silent,
 ) -> ImportResult:
-    """The segments of a list whose videos are here; folders of frames are written as videos once, into `videos`."""
+    """List the segments whose videos are on this disk; frame folders are written once as videos, into `videos`."""
     listing, config, frames = Path(listing), config or MmactionConfig(), frames or FramesConfig()
     text, root = read_text(listing), config.root or listing.parent
     if not mmaction.lists_frames(text):
         manifest = read_manifest(listing, classes=config.classes, root=root)
-        gone = set(manifest.missing)
-        segments = [segment for segment in manifest.segments if segment not in gone]
-        lost = [(str(segment.path), segment.label or "") for segment in manifest.segments if segment in gone]
-        return _collected(segments, lost, listing, config, (), [])
+        absent = set(manifest.missing)
+        segments = [segment for segment in manifest.segments if segment not in absent]
+        missing = [(str(segment.path), segment.label or "") for segment in manifest.segments if segment in absent]
+        return _result(segments, missing, listing, config)
     rows = mmaction.read_frame_rows(text, listing, classes=read_class_list(config.classes) if config.classes else None)
     sources = {name: _source(root / name) for name in dict.fromkeys(row.folder for row in rows)}
     if not any(sources.values()):
-        raise ManifestError(listing, f"none of its {len(sources)} folders of frames is there, such as {root / rows[0].folder}")
-    made, failures = _as_videos(sources, root, frames, Path(frames.to_videos or videos), progress)
-    segments = [_span(row, sources[row.folder], *made[row.folder]) for row in rows if row.folder in made]
+        raise ManifestError(listing, f"none of its {len(sources)} frame folders exists, such as {root / rows[0].folder}")
+    video_of, errors = _as_videos(sources, frames, Path(frames.to_videos or videos), progress)
+    failures = tuple(Failure(Segment(root / name), error) for name, error in errors.items())
+    segments = [_segment(row, sources[row.folder], *video_of[row.folder]) for row in rows if row.folder in video_of]
     if not segments:
         raise failures[0].error
-    lost = [(row.folder, row.label) for row in rows if sources[row.folder] is None]
-    notes = listed_gaps([source for source in sources.values() if isinstance(source, Pictures)])
-    return _collected(segments, lost, listing, config, tuple(failures), notes)
+    missing = [(row.folder, row.label) for row in rows if sources[row.folder] is None]
+    notes = gap_notes([source for source in sources.values() if isinstance(source, FrameSequence)])
+    return _result(segments, missing, listing, config, failures, notes)
 
 
 def _as_videos(
-    sources: Mapping[str, Pictures | Path | None], root: Path, frames: FramesConfig, target: Path, progress: Progress
-) -> tuple[dict[str, tuple[Path, float]], list[Failure]]:
-    """The video of each frame folder and its pace; those of pictures are written first."""
-
-    def video_of(name: str) -> tuple[Path, float]:
-        source = sources[name]
+    sources: Mapping[str, _Source], frames: FramesConfig, target: Path, progress: Progress
+) -> tuple[dict[str, tuple[Path, float]], dict[str, QuickstepError]]:
+    """Return the video of each frame folder with its frame rate, and the errors; frames are written as videos first."""
+    fps = frames.fps or DEFAULT_FPS
+    to_write = {name: (source, target / f"{name}.mp4", fps) for name, source in sources.items() if isinstance(source, FrameSequence)}
+    errors = write_videos(to_write, edge=frames.edge, progress=progress)
+    video_of = {name: (path, fps) for name, (_, path, fps) in to_write.items() if name not in errors}
+    for name, source in sources.items():
         if isinstance(source, Path):
-            return source, probe(source).fps or USUAL_FPS
-        assert source is not None
-        fps = frames.fps or USUAL_FPS
-        return to_video(source, target / f"{name}.mp4", fps=fps, edge=frames.edge), fps
-
-    made, failures = {}, []
-    here = [name for name, source in sources.items() if source is not None]
-    for name, result in run_parallel(video_of, here, "writing videos", workers=None, progress=progress):
-        if isinstance(result, QuickstepError):
-            failures.append(Failure(Segment(root / name), result))
-        else:
-            made[name] = result
-    return made, failures
+            try:
+                video_of[name] = (source, probe(source).fps or DEFAULT_FPS)
+            except MediaError as error:
+                errors[name] = error
+    return video_of, errors
 
 
-def _collected(
+def _result(
     segments: Sequence[Segment],
-    lost: Sequence[tuple[str, str]],
+    missing: Sequence[tuple[str, str]],
     listing: Path,
     config: MmactionConfig,
-    failures: tuple[Failure, ...],
-    notes: Sequence[str],
+    failures: tuple[Failure, ...] = (),
+    notes: Sequence[str] = (),
 ) -> ImportResult:
     manifest = Manifest(tuple(segments), listing)
-    here, gone = Counter(segment.label or "" for segment in segments), Counter(label for _, label in lost)
+    here, absent = Counter(segment.label or "" for segment in segments), Counter(label for _, label in missing)
     return ImportResult(
         manifest.with_splits([config.split or segment.split for segment in segments]),
-        tuple(ClassCount(label, here[label], gone[label]) for label in sorted({*here, *gone})),
-        tuple(lost),
-        _LIST_COLUMNS,
+        tuple(ClassCount(label, here[label], absent[label]) for label in sorted({*here, *absent})),
+        tuple(missing),
+        ("path", "label"),
         notes=tuple(notes),
         failures=failures,
     )
 
 
-def _source(folder: Path) -> Pictures | Path | None:
-    """The pictures of a frame folder; where there is none, the video of the same name that they would be taken from."""
+def _source(folder: Path) -> _Source:
+    """Return the images of a frame folder, or without such a folder the video of the same name."""
     if folder.is_dir():
-        found = [each for each in sequences_in(folder) if each.name.casefold().split("_")[0] not in _NO_PICTURES]
-        return max(found, key=lambda each: len(each.pictures), default=None)
+        sequences = [sequence for sequence in sequences_in(folder) if sequence.name.casefold().split("_")[0] not in _FLOW_PREFIXES]
+        return max(sequences, key=lambda sequence: len(sequence.images), default=None)
     return next((path for suffix in sorted(VIDEO_SUFFIXES) if (path := folder.with_name(folder.name + suffix)).is_file()), None)
 
 
-def _span(row: mmaction.FrameRow, source: Pictures | Path | None, video: Path, fps: float) -> Segment:
-    """What a line means of a video: all of it, or the frames that it names."""
-    there = len(source.pictures) if isinstance(source, Pictures) else probe(video).frames or 0
-    whole = row.first == 0 and (row.frames >= there > 0)
+def _segment(row: mmaction.FrameRow, source: _Source, video: Path, fps: float) -> Segment:
+    """Return the segment of a line: all of a video, or the frames that the line names."""
+    count = len(source.images) if isinstance(source, FrameSequence) else probe(video).frames or 0
+    whole = row.first == 0 and (row.frames >= count > 0)
     last = row.first + row.frames
-    return Segment(video, row.label, start=row.first / fps, end=None if whole or last == there else last / fps)
+    return Segment(video, row.label, start=row.first / fps, end=None if whole or last == count else last / fps)
 
 
-def export_list(manifest: Manifest, folder: str | Path, config: ExportConfig | None = None, *, progress: Progress = silent) -> Exported:
-    """Write `train.txt`, `val.txt`, `test.txt` (or `all.txt` where there are no parts) and `classes.txt` for MMAction2.
+# -- export ------------------------------------------------------------------------------------------------------------------
 
-    A list of videos means whole videos; the format rawframes has the number of frames, and where each segment begins if any is a span.
+
+def export_list(
+    manifest: ManifestSource, folder: str | Path, config: ExportConfig | None = None, *, progress: Progress = silent
+) -> Exported:
+    """Write `train.txt`, `val.txt`, `test.txt` (or `all.txt` without splits) and `classes.txt` for MMAction2.
+
+    The format videos lists whole videos; rawframes lists the number of frames, and where a segment begins if any is a part of a video.
     """
-    folder, config = Path(folder), config or ExportConfig()
-    _check(manifest, config, folder)
+    manifest, folder, config = as_manifest(manifest), Path(folder), config or ExportConfig()
+    _check_exportable(manifest, config, folder)
     number = {label: index for index, label in enumerate(manifest.labels)}
     root = config.root or folder
-    lengths, failures = _lengths(manifest, progress) if config.format == "rawframes" else ({}, [])
-    lost = {failure.segment.path for failure in failures}
+    lengths, failures = _video_lengths(manifest, progress) if config.format == "rawframes" else ({}, [])
+    unreadable = {failure.segment.path for failure in failures}
+    counts: dict[str, int] = {}
+    spaced = 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_class_list(manifest.labels, folder / "classes.txt")
-        counts: dict[str, int] = {}
-        spaced = 0
-        for name in (*PARTS, None):
-            part = [segment for segment in manifest.segments if segment.split == name and segment.path not in lost]
-            if part:
-                file = folder / f"{name or 'all'}.txt"
-                lines = _lines(part, number, root, lengths)
-                file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+        for split in (*PARTS, None):
+            segments = [segment for segment in manifest.segments if segment.split == split and segment.path not in unreadable]
+            if segments:
+                file = folder / f"{split or 'all'}.txt"
+                lines = _lines(segments, number, root, lengths)
+                write_text(file, "".join(f"{line}\n" for line in lines))
                 counts[str(file)] = len(lines)
-                spaced += sum(" " in path_from(segment.path, root) for segment in part)
+                spaced += sum(" " in relative_path(segment.path, root) for segment in segments)
     except OSError as error:
         raise ManifestError(folder, f"cannot be written: {error.strerror or error}") from error
-    notes = (f"{spaced} paths hold spaces: quickstep reads them, MMAction2 itself does not; rename their folders",) if spaced else ()
-    return Exported(tuple(map(Path, counts)), folder / "classes.txt", counts, tuple(failures), notes)
+    note = f"{spaced} paths contain spaces, which quickstep reads but MMAction2 does not: rename those files or folders"
+    return Exported(tuple(map(Path, counts)), folder / "classes.txt", counts, tuple(failures), (note,) if spaced else ())
 
 
-def _check(manifest: Manifest, config: ExportConfig, folder: Path) -> None:
+def _check_exportable(manifest: Manifest, config: ExportConfig, folder: Path) -> None:
     source = manifest.source or folder
-    bare = next((segment for segment in manifest.segments if segment.label is None), None)
-    if bare is not None or not manifest.segments:
-        raise ManifestError(source, f"{bare} has no label, and each line needs one" if bare else "lists no video")
-    odd = next((segment for segment in manifest.segments if "\n" in f"{segment.path}{segment.label}"), None)
-    if odd is not None:
-        raise ManifestError(source, f"{str(odd)!r} has a line break in its name, which such a list cannot say; rename it")
+    if not manifest.segments:
+        raise ManifestError(source, "lists no video")
+    unlabelled = next((segment for segment in manifest.segments if segment.label is None), None)
+    if unlabelled is not None:
+        raise ManifestError(source, f"{unlabelled} has no label; every exported line needs one")
+    broken = next((segment for segment in manifest.segments if "\n" in f"{segment.path}{segment.label}"), None)
+    if broken is not None:
+        raise ManifestError(source, f"the path or label of {str(broken)!r} has a line break, which these lists cannot contain; rename it")
     spans = [segment for segment in manifest.segments if segment.start or segment.end is not None]
     if spans and config.format == "videos":
-        raise ManifestError(
-            source,
-            f"{len(spans)} segments are spans of longer videos, such as {spans[0]}, and a list of videos means whole ones: "
-            "take --format rawframes, which says the first frame and how many, or cut the videos",
-        )
+        why = f"the format videos lists whole videos, but {len(spans)} segments are parts of one, such as {spans[0]}"
+        raise ConfigError("format", f"{why}: choose rawframes, or cut the videos")
 
 
-def _lengths(manifest: Manifest, progress: Progress) -> tuple[dict[Path, tuple[int, float]], list[Failure]]:
-    """Video -> how many frames it has, and how many a second."""
+def _video_lengths(manifest: Manifest, progress: Progress) -> tuple[dict[Path, tuple[int, float]], list[Failure]]:
+    """Return video -> (number of frames, frames a second), and the videos that cannot be read."""
     lengths, failures = {}, []
 
-    def look(path: Path) -> tuple[int, float]:
+    def measure(path: Path) -> tuple[int, float]:
         info = probe(path)
         frames = info.frames or round(info.duration * (info.fps or 0))
         if not frames or not info.fps:
-            raise MediaError(path, "does not tell how many frames it has")
+            raise MediaError(path, "its number of frames is unknown")
         return frames, info.fps
 
-    for path, result in run_parallel(look, manifest.paths, "counting frames", workers=None, progress=progress):
+    for path, result in run_parallel(measure, manifest.paths, "counting frames", progress=progress):
         if isinstance(result, QuickstepError):
             failures.append(Failure(Segment(path), result))
         else:
@@ -216,21 +218,21 @@ def _lengths(manifest: Manifest, progress: Progress) -> tuple[dict[Path, tuple[i
 
 
 def _lines(segments: Sequence[Segment], number: Mapping[str, int], root: Path, lengths: Mapping[Path, tuple[int, float]]) -> list[str]:
-    paths = [path_from(segment.path, root) for segment in segments]
-    labels = [number[segment.label or ""] for segment in segments]
+    paths = [relative_path(segment.path, root) for segment in segments]
+    classes = [number[segment.label or ""] for segment in segments]
     if not lengths:
-        return [f"{path} {label}" for path, label in zip(paths, labels, strict=True)]
-    spans = [_frames(segment, *lengths[segment.path]) for segment in segments]
-    folders = [path[: -len(segment.path.suffix)] if segment.path.suffix else path for path, segment in zip(paths, segments, strict=True)]
-    offset = any(segment.start or segment.end is not None for segment in segments)  # a list has it in every line or in none
+        return [f"{path} {index}" for path, index in zip(paths, classes, strict=True)]
+    spans = [_frame_span(segment, *lengths[segment.path]) for segment in segments]
+    folders = [path.removesuffix(segment.path.suffix) for path, segment in zip(paths, segments, strict=True)]
+    with_first = any(segment.start or segment.end is not None for segment in segments)  # then every line has the first frame
     return [
-        f"{folder} {first} {frames} {label}" if offset else f"{folder} {frames} {label}"
-        for folder, (first, frames), label in zip(folders, spans, labels, strict=True)
+        f"{folder} {first} {frames} {index}" if with_first else f"{folder} {frames} {index}"
+        for folder, (first, frames), index in zip(folders, spans, classes, strict=True)
     ]
 
 
-def _frames(segment: Segment, frames: int, fps: float) -> tuple[int, int]:
-    """The first frame of a segment, counted from 0, and how many it has."""
+def _frame_span(segment: Segment, frames: int, fps: float) -> tuple[int, int]:
+    """Return the first frame of a segment, counted from 0, and its number of frames."""
     first = min(round(segment.start * fps), frames - 1)
     last = frames if segment.end is None else min(round(segment.end * fps), frames)
     return first, max(1, last - first)

@@ -1,1 +1,1 @@
-"""Other people's ways to list labelled videos, one a file; each gives rows or segments and knows nothing of the others."""
+"""Read lists of labelled videos: one module for each format; a reader returns rows or segments."""

@@ -1,6 +1,6 @@
-"""Folders of videos: one a class, or train|val|test with one a class inside; opens no video.
+"""Read folders of videos: one folder for each class, or train, val and test folders with class folders inside.
 
-A folder without any video may hold files of poses instead; where there are videos, what lies beside them is not taken for poses.
+A folder without a single video may contain pose files instead; beside videos, pose files are not read.
 """
 
 from __future__ import annotations
@@ -21,113 +21,126 @@ _VIDEOS = (
     "rmvb ts vob webm wmv y4m"
 )
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEOS.split())
-_LEFTOVERS = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"})
+_SYSTEM_FILES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"})
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """What lay in a folder and was not taken, counted."""
+    """How many files of a folder were left out, and why."""
 
-    hidden: int = 0  # names that begin with a dot, and what systems leave behind
+    hidden: int = 0  # names that begin with a dot, and files of the operating system
     other: int = 0  # files that are not videos
-    loose: int = 0  # videos that lie in no class folder
-    tables: tuple[str, ...] = ()  # csv files beside the class folders, which may know more than the folders say
+    loose: int = 0  # videos outside the class folders
+    tables: tuple[str, ...] = ()  # csv files beside the class folders, which may contain groups
 
     def __add__(self, more: Skipped) -> Skipped:
         return Skipped(self.hidden + more.hidden, self.other + more.other, self.loose + more.loose, self.tables + more.tables)
 
 
 @dataclass(frozen=True)
-class Found:
-    """The segments of a folder, the classes whose folders hold no video, and what was skipped."""
+class FolderContent:
+    """The segments of a folder, the classes without a video, and what was left out."""
 
     segments: tuple[Segment, ...] = ()
     empty: frozenset[str] = frozenset()
     skipped: Skipped = Skipped()
 
-    def __add__(self, more: Found) -> Found:
-        return Found(self.segments + more.segments, self.empty | more.empty, self.skipped + more.skipped)
+    def __add__(self, more: FolderContent) -> FolderContent:
+        return FolderContent(self.segments + more.segments, self.empty | more.empty, self.skipped + more.skipped)
 
 
 @dataclass(frozen=True)
-class _Shelf:
-    """One directory, sorted into what it holds."""
+class _Directory:
+    """The entries of one directory."""
 
     folders: tuple[Path, ...]
     videos: tuple[Path, ...]
     skipped: Skipped
 
 
-Kind = Callable[[Path], bool]  # whether a name in a folder is what is looked for
+_Test = Callable[[Path], bool]  # whether a path is one of the files to list
 
 
 def is_video(path: Path) -> bool:
-    """Whether the name says so."""
+    """Whether the suffix is that of a video."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def is_poses(path: Path) -> bool:
-    """Whether the name says so, or the folder is one of a file of joints a frame."""
+def _is_poses(path: Path) -> bool:
+    """Whether the suffix is that of a pose file, or the folder has one file of joints for each frame."""
     return is_pose_name(path) or (path.is_dir() and is_openpose_folder(path))
 
 
-def read_folder(folder: Path, *, labelled: bool) -> Found:
-    """Every video below a folder; its class is the first folder on the way down, after train, val or test if those are there."""
-    kind = is_video if _walk(folder, is_video)[0] or not _walk(folder, is_poses)[0] else is_poses
+def read_folder(folder: Path, *, labelled: bool) -> FolderContent:
+    """List every video below a folder; its class is the name of the first folder on the way to it, below train, val or test."""
+    wanted = is_video if _walk(folder, is_video)[0] or not _walk(folder, _is_poses)[0] else _is_poses
     if not labelled:
-        videos, skipped = _walk(folder, kind)
-        return Found(tuple(Segment(path) for path in videos), skipped=skipped)
-    splits = _splits(folder, kind)
+        videos, skipped = _walk(folder, wanted)
+        return FolderContent(tuple(Segment(path) for path in videos), skipped=skipped)
+    splits = _split_folders(folder, wanted)
     if splits:
-        found = Found(skipped=_loose(folder, kind))
-        for inner in splits:
-            found += _classes(inner, SPLITS[inner.name.casefold()], kind)
+        content = FolderContent(skipped=_beside_classes(folder, wanted))
+        for split in splits:
+            content += _read_classes(split, SPLITS[split.name.casefold()], wanted)
     else:
-        found = _classes(folder, None, kind)
-    if not found.segments and found.skipped.loose:
-        raise ManifestError(folder, "its videos lie in no class folder; put each video into a folder named as its class")
-    if not found.segments:
-        raise ManifestError(folder, "contains no videos; put each video into a folder named as its class")
-    used = {segment.label for segment in found.segments}
-    return Found(found.segments, found.empty - used, found.skipped)
+        content = _read_classes(folder, None, wanted)
+    if not content.segments:
+        where = "its videos are not in class folders" if content.skipped.loose else "contains no videos"
+        raise ManifestError(folder, f"{where}; put each video into a folder named after its class")
+    used = {segment.label for segment in content.segments}
+    return FolderContent(content.segments, content.empty - used, content.skipped)
 
 
-def _loose(folder: Path, kind: Kind) -> Skipped:
-    """What lies beside the class folders: videos without a class; a file that might be poses may as well describe the set."""
-    shelf = _look(folder, kind)
-    aside = len(shelf.videos)
-    return shelf.skipped + (Skipped(loose=aside) if kind is is_video else Skipped(other=aside))
+def list_videos(folder: Path) -> list[Path]:
+    """List the video files below a folder that are not empty, in order."""
+    if not folder.is_dir():
+        raise ManifestError(folder, "is not a folder" if folder.exists() else "does not exist")
+    return [path for path in _walk(folder, is_video)[0] if _has_content(path)]
 
 
-def _splits(folder: Path, kind: Kind) -> list[Path]:
-    """The train, val and test folders, where the classes lie one level deeper."""
-    full = [inner for inner in _look(folder, kind).folders if _walk(inner, kind)[0]]
+def _has_content(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _beside_classes(folder: Path, wanted: _Test) -> Skipped:
+    """Count the files beside the class folders; a pose file there may describe the whole dataset, so it is not a video without class."""
+    directory = _list(folder, wanted)
+    count = len(directory.videos)
+    return directory.skipped + (Skipped(loose=count) if wanted is is_video else Skipped(other=count))
+
+
+def _split_folders(folder: Path, wanted: _Test) -> list[Path]:
+    """List the train, val and test folders, if the class folders are inside them."""
+    full = [inner for inner in _list(folder, wanted).folders if _walk(inner, wanted)[0]]
     splits = [inner for inner in full if inner.name.casefold() in SPLITS]
-    deep = [inner for inner in splits if any(_walk(below, kind)[0] for below in _look(inner, kind).folders)]
+    deep = [inner for inner in splits if any(_walk(below, wanted)[0] for below in _list(inner, wanted).folders)]
     if len(splits) == len(full):
         if splits and not deep:
-            raise ManifestError(folder, f"{splits[0].name} holds videos but no class folders; put a folder a class into it")
+            raise ManifestError(folder, f"{splits[0].name} has videos but no class folders; put them into a folder for each class")
         return splits
     if deep and len({SPLITS[inner.name.casefold()] for inner in splits}) > 1:
         others = ", ".join(inner.name for inner in full if inner not in splits)
-        raise ManifestError(folder, f"holds splits beside other folders with videos ({others[:80]}); keep one or the other")
+        raise ManifestError(folder, f"has both splits and other folders with videos ({others[:80]}); keep one kind")
     return []
 
 
-def _classes(folder: Path, split: str | None, kind: Kind) -> Found:
-    found = Found(skipped=_loose(folder, kind))
-    for inner in _look(folder, kind).folders:
+def _read_classes(folder: Path, split: str | None, wanted: _Test) -> FolderContent:
+    content = FolderContent(skipped=_beside_classes(folder, wanted))
+    for inner in _list(folder, wanted).folders:
         label = plain(inner.name)
-        videos, skipped = _walk(inner, kind)
+        videos, skipped = _walk(inner, wanted)
         if videos and (label.casefold() == "nan" or not label):
-            raise ManifestError(inner, "a class cannot be called that, tables read it as a missing value; rename the folder")
+            raise ManifestError(inner, "tables read this class name as a missing value; rename the folder")
         segments = tuple(Segment(path, label=label, split=split) for path in videos)
-        found += Found(segments, frozenset() if videos else frozenset({label}), Skipped(skipped.hidden, skipped.other))
-    return found
+        content += FolderContent(segments, frozenset() if videos else frozenset({label}), Skipped(skipped.hidden, skipped.other))
+    return content
 
 
-def _walk(folder: Path, kind: Kind) -> tuple[list[Path], Skipped]:
-    """The videos below a folder, in order; links are followed, but not upwards, and no directory is entered twice."""
+def _walk(folder: Path, wanted: _Test) -> tuple[list[Path], Skipped]:
+    """List the wanted files below a folder, in order; links are followed, but not upwards, and no directory is entered twice."""
     waiting = [folder]
     entered = {os.path.realpath(above) for above in (*folder.absolute().parents, *folder.resolve().parents)}
     videos: list[Path] = []
@@ -138,14 +151,14 @@ def _walk(folder: Path, kind: Kind) -> tuple[list[Path], Skipped]:
         if real in entered:
             continue
         entered.add(real)
-        shelf = _look(current, kind)
-        videos += shelf.videos
-        skipped += shelf.skipped
-        waiting += reversed(shelf.folders)
+        directory = _list(current, wanted)
+        videos += directory.videos
+        skipped += directory.skipped
+        waiting += reversed(directory.folders)
     return sorted(videos), skipped
 
 
-def _look(folder: Path, kind: Kind) -> _Shelf:
+def _list(folder: Path, wanted: _Test) -> _Directory:
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -153,20 +166,20 @@ def _look(folder: Path, kind: Kind) -> _Shelf:
     folders, videos, tables = [], [], []
     hidden = other = 0
     for path in paths:
-        if path.name.startswith(".") or path.name in _LEFTOVERS:
+        if path.name.startswith(".") or path.name in _SYSTEM_FILES:
             hidden += 1
-        elif kind(path):  # also a broken link or a directory of that name: it fails by name later, rather than vanish
-            videos.append(_spelled(path))
+        elif wanted(path):  # a broken link or a directory with such a name, too: reading it later reports it
+            videos.append(_utf8(path))
         elif path.is_dir():
-            folders.append(_spelled(path))
+            folders.append(_utf8(path))
         else:
             other += 1
             tables += [path.name] if path.suffix.lower() in {".csv", ".tsv"} else []
-    return _Shelf(tuple(folders), tuple(videos), Skipped(hidden, other, 0, tuple(tables)))
+    return _Directory(tuple(folders), tuple(videos), Skipped(hidden, other, 0, tuple(tables)))
 
 
-def _spelled(path: Path) -> Path:
-    """The path itself, if a manifest could write it down."""
+def _utf8(path: Path) -> Path:
+    """Return the path, or refuse a name that a csv could not contain."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:

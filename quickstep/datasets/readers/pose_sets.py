@@ -1,32 +1,34 @@
-"""Whole sets of poses in a few files: an annotation pickle with its official parts, or `X_train.txt` with `Y_train.txt`."""
+"""Read whole pose datasets from a few files: an annotation pickle with its official splits, or `X_train.txt` with `Y_train.txt`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from quickstep.datasets.readers.class_lists import named
 from quickstep.datasets.readers.rows import plain
+from quickstep.datasets.readers.text_files import class_name
 from quickstep.signals.poses.formats import pyskl, read_annotations, sequence_path, text_files
 from quickstep.types.errors import ManifestError, MediaError
 from quickstep.types.segment import Segment
 
+_PICKLE_SUFFIXES = (".pkl", ".pickle")
+
 
 def is_set(path: Path) -> bool:
-    """Whether a path means such a set: a pickle, a file of sequences with its labels, or a folder that holds one."""
+    """Whether a path is a pose dataset: a pickle, a text file of sequences with its labels, or a folder that contains such files."""
     if path.is_dir():
-        return bool(_texts_in(path))
-    return path.is_file() and (path.suffix.lower() in (".pkl", ".pickle") or _is_text(path))
+        return bool(_text_files_in(path))
+    return path.is_file() and (path.suffix.lower() in _PICKLE_SUFFIXES or _is_text(path))
 
 
-def read_set(path: Path, classes: Mapping[int, str] | None, *, fold: str | None, labelled: bool) -> tuple[Segment, ...]:
-    """The sequences of a set, each with its label and part."""
+def read_set(path: Path, classes: Mapping[int, str] | None, *, official_split: str | None, labelled: bool) -> tuple[Segment, ...]:
+    """Read the sequences of a pose dataset, each with its label and split."""
     try:
         if path.is_dir() or _is_text(path):
-            if fold is not None:
-                raise ManifestError(path, f"has one split, so there is no fold {fold!r} to choose")
-            return tuple(segment for file in _texts_of(path) for segment in _of_text(file, classes, labelled=labelled))
-        return _of_pickle(path, classes, fold=fold, labelled=labelled)
+            if official_split is not None:
+                raise ManifestError(path, f"has a single split, so {official_split!r} cannot be chosen")
+            return tuple(segment for file in _text_files_of(path) for segment in _read_text_file(file, classes, labelled=labelled))
+        return _read_pickle(path, classes, official_split=official_split, labelled=labelled)
     except MediaError as error:
         raise ManifestError(error.path, error.why) from error
 
@@ -35,43 +37,43 @@ def _is_text(path: Path) -> bool:
     return text_files.part_of(path) is not None and text_files.labels_file(path).is_file()
 
 
-def _texts_in(folder: Path) -> list[Path]:
-    """The files of sequences in a folder, train before val before test."""
+def _text_files_in(folder: Path) -> list[Path]:
+    """List the text files of sequences in a folder, train before val before test."""
     order = ("train", "val", "test", "")
     try:
-        found = [file for file in sorted(folder.iterdir()) if _is_text(file)]
+        files = [file for file in sorted(folder.iterdir()) if _is_text(file)]
     except OSError:
         return []
-    return sorted(found, key=lambda file: order.index(text_files.part_of(file) or ""))
+    return sorted(files, key=lambda file: order.index(text_files.part_of(file) or ""))
 
 
-def _texts_of(path: Path) -> list[Path]:
-    """A folder's files; of a file of training sequences also those beside it that go with it; of another that one alone."""
+def _text_files_of(path: Path) -> list[Path]:
+    """List the files of a folder; of a training file also the files of the other splits beside it; of another file it alone."""
     if path.is_dir():
-        return _texts_in(path)
-    return _texts_in(path.parent) if text_files.part_of(path) == "train" else [path]
+        return _text_files_in(path)
+    return _text_files_in(path.parent) if text_files.part_of(path) == "train" else [path]
 
 
-def _of_text(file: Path, classes: Mapping[int, str] | None, *, labelled: bool) -> list[Segment]:
-    labels = text_files.read_labels(text_files.labels_file(file))
-    part = text_files.part_of(file) or None
-    made = []
-    for number, label in enumerate(labels):
-        name = plain(named(label, classes, listing=text_files.labels_file(file), line=number + 1)) if labelled else None
-        made.append(Segment(sequence_path(file, str(number)), label=name, split=part))
-    return made
+def _read_text_file(file: Path, classes: Mapping[int, str] | None, *, labelled: bool) -> list[Segment]:
+    labels_file = text_files.labels_file(file)
+    split = text_files.part_of(file) or None
+    segments = []
+    for number, label in enumerate(text_files.read_labels(labels_file)):
+        name = plain(class_name(label, classes, listing=labels_file, line=number + 1)) if labelled else None
+        segments.append(Segment(sequence_path(file, str(number)), label=name, split=split))
+    return segments
 
 
-def _of_pickle(path: Path, classes: Mapping[int, str] | None, *, fold: str | None, labelled: bool) -> tuple[Segment, ...]:
-    sequences = read_annotations(path)
-    parts = pyskl.parts_of(path, sequences, fold) if labelled else {}
-    made = []
-    for place, (name, entry) in enumerate(sequences.sequences.items(), start=1):
-        if parts and name not in parts:
-            continue  # what the chosen protocol leaves out
+def _read_pickle(path: Path, classes: Mapping[int, str] | None, *, official_split: str | None, labelled: bool) -> tuple[Segment, ...]:
+    annotations = read_annotations(path)
+    splits = pyskl.parts_of(path, annotations, official_split) if labelled else {}
+    segments = []
+    for number, (sequence, entry) in enumerate(annotations.sequences.items(), start=1):
+        if splits and sequence not in splits:
+            continue  # not part of the chosen official split
         label = entry.get("label")
         if labelled and label is None:
-            raise ManifestError(path, f"its sequence {name!r} has no label")
-        told = plain(named(str(label), classes, listing=path, line=place)) if labelled else None
-        made.append(Segment(sequence_path(path, name), label=told, split=parts.get(name)))
-    return tuple(made)
+            raise ManifestError(path, f"its sequence {sequence!r} has no label")
+        name = plain(class_name(str(label), classes, listing=path, line=number)) if labelled else None
+        segments.append(Segment(sequence_path(path, sequence), label=name, split=splits.get(sequence)))
+    return tuple(segments)

@@ -1,4 +1,4 @@
-"""Row: one line of a list of videos, still as text, and how it becomes a Segment; knows no file format."""
+"""Row: one line of a list of videos as text; `to_segment` checks it and turns it into a Segment."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-LEFT_OUT = "out"  # of the chosen fold
-_MISSING = {"nan", "NaN", "NAN"}  # what tables write for a value that is not there
+NO_SPLIT = "out"  # of a row that is not part of the chosen official split
+_MISSING = {"nan", "NaN", "NAN"}  # how tables write a missing value
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a line says about one video; an empty text is a value that was not given."""
+    """The values of one line; an empty text is a missing value."""
 
     line: int
     path: str
@@ -41,14 +41,14 @@ class Row:
 
 
 def plain(text: str) -> str:
-    """A name without surrounding space, in one unicode form, so that it is the same whoever typed it."""
+    """Return a name without surrounding space, in one unicode form: the same name typed on two systems is equal."""
     return unicodedata.normalize("NFC", text.strip())
 
 
-def to_segment(row: Row, listing: Path, *, root: Path, labelled: bool, fold: str | None = None) -> Segment:
-    """The segment a row means, or a ManifestError that names the file and the line; `root` is what relative paths count from.
+def to_segment(row: Row, listing: Path, *, root: Path, labelled: bool, official_split: str | None = None) -> Segment:
+    """Return the segment of a row, or raise a ManifestError with the file and the line; relative paths start at `root`.
 
-    A split may be said for several folds (`1:train|2:test`); then `fold` chooses one of them.
+    A row may belong to several official splits (`1:train|2:test`); `official_split` chooses one of them.
     """
 
     def wrong(why: str) -> ManifestError:
@@ -61,25 +61,17 @@ def to_segment(row: Row, listing: Path, *, root: Path, labelled: bool, fold: str
     label, group, split = plain(row.label), plain(row.group), plain(row.split)
     for name, value in (("label", label), ("group", group), ("split", split)):
         if value in _MISSING:
-            raise wrong(f"the {name} is {value!r}, a missing value: fill it in or leave the cell empty")
+            raise wrong(f"the {name} is {value!r}, which means a missing value: fill it in or leave it empty")
     if labelled and not label:
         raise wrong("the label is missing")
     try:
-        split = in_fold(split, fold) if labelled else ""
-    except ValueError as error:
-        raise wrong(str(error)) from error
-    if split and split.casefold() not in SPLITS and split != LEFT_OUT:
-        raise wrong(f"the split is {split!r}; it must be train, val or test (or empty)")
-    try:
-        start = _seconds("start", row.start) or 0.0
-        end = _seconds("end", row.end)
         return Segment(
             locate(row.path, root),
             label=label or None,
-            start=start,
-            end=end,
+            start=_seconds("start", row.start) or 0.0,
+            end=_seconds("end", row.end),
             group=group or None,
-            split=SPLITS.get(split.casefold(), split) or None,
+            split=_split(split, official_split) if labelled else None,
             extra=dict(row.extra),
             person=_person(row.pose_person),
         )
@@ -87,23 +79,28 @@ def to_segment(row: Row, listing: Path, *, root: Path, labelled: bool, fold: str
         raise wrong(str(error)) from error
 
 
+def choose_split(text: str, official_split: str | None) -> str:
+    """Return the split of a row; where it lists several official splits, that of the chosen one, or NO_SPLIT."""
+    if ":" not in text:
+        return text
+    splits = {name.strip(): split.strip() for name, _, split in (entry.partition(":") for entry in text.split("|"))}
+    if official_split is None:
+        raise ValueError(f"the row lists several official splits ({', '.join(splits)}): choose one with `official_split`")
+    return splits.get(official_split, NO_SPLIT)
+
+
+def _split(text: str, official_split: str | None) -> str | None:
+    split = choose_split(text, official_split)
+    if split and split.casefold() not in SPLITS and split != NO_SPLIT:
+        raise ValueError(f"the split is {split!r}; it must be train, val or test (or empty)")
+    return SPLITS.get(split.casefold(), split) or None
+
+
 def _person(text: str) -> int | None:
     text = text.strip()
     if text and not (text.isascii() and text.isdigit()):
-        raise ValueError(f"the pose_person is {text!r}; it is the number of a person, or empty for the dancer")
+        raise ValueError(f"the pose_person is {text!r}; it must be the number of a person, or empty for the dancer")
     return int(text) if text else None
-
-
-def in_fold(split: str, fold: str | None) -> str:
-    """The part that a cell says, in the chosen fold where it says several; "" for what that fold leaves out."""
-    if ":" not in split:
-        return split
-    folds = {name.strip(): part.strip() for name, _, part in (each.partition(":") for each in split.split("|"))}
-    if fold is None:
-        raise ValueError(
-            f"there are several official splits ({', '.join(folds)}): choose one with `official_split`, such as {next(iter(folds))}"
-        )
-    return folds.get(fold, LEFT_OUT)
 
 
 def _seconds(name: str, text: str) -> float | None:
@@ -119,13 +116,13 @@ def _seconds(name: str, text: str) -> float | None:
 
 
 def locate(text: str, root: Path) -> Path:
-    """The file that a path in a list means: as written if it exists, else tidied (spaces, backslashes, unicode form)."""
-    first = _under(root, text)
-    for candidate in _spellings(text):
-        path = _under(root, candidate)
+    """Return the file of a path in a list: as written if it exists, else with spaces, backslashes or unicode form corrected."""
+    as_written = _under(root, text)
+    for spelling in _spellings(text):
+        path = _under(root, spelling)
         if os.path.lexists(path):
             return path
-    return _by_listing(first) or first
+    return _in_other_unicode_form(as_written) or as_written
 
 
 def _spellings(text: str) -> Iterator[str]:
@@ -141,29 +138,29 @@ def _under(root: Path, text: str) -> Path:
     path = Path(text)
     if path.is_absolute() or ".." not in path.parts:
         return root / path
-    # a relative path is written against the real place of the list, as a shell would follow it
+    # `..` starts at the real folder of the list, as in a shell
     return Path(os.path.normpath(Path(os.path.realpath(root)) / path)) if _is_linked(root) else Path(os.path.normpath(root / path))
 
 
 def _is_linked(folder: Path) -> bool:
-    return os.path.realpath(folder) != os.path.abspath(folder)  # noqa: PTH100 - lexical on purpose
+    return os.path.realpath(folder) != os.path.abspath(folder)  # noqa: PTH100 - compares with the path before links are resolved
 
 
-def _by_listing(path: Path) -> Path | None:
-    """The same path where single parts differ in unicode form from what is on the disk."""
+def _in_other_unicode_form(path: Path) -> Path | None:
+    """Return the existing path whose parts differ only in unicode form."""
     if path.as_posix().isascii():
         return None
-    found = Path(path.anchor) if path.is_absolute() else Path()
+    current = Path(path.anchor) if path.is_absolute() else Path()
     for part in PurePosixPath(path.as_posix()).parts[1 if path.is_absolute() else 0 :]:
-        found = found / part
-        if os.path.lexists(found):
+        current = current / part
+        if os.path.lexists(current):
             continue
         try:
-            names = [entry.name for entry in found.parent.iterdir()]
+            names = [entry.name for entry in current.parent.iterdir()]
         except (OSError, ValueError):
             return None
-        same = [name for name in names if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", part)]
-        if not same:
+        equal = [name for name in names if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", part)]
+        if not equal:
             return None
-        found = found.parent / same[0]
-    return found
+        current = current.parent / equal[0]
+    return current

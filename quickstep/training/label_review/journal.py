@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from quickstep.datasets.manifest import Manifest, path_from, read_manifest, write_manifest
+from quickstep.datasets.manifest import Manifest, read_manifest, relative_path, write_manifest
 from quickstep.models.model import Model
 from quickstep.storage.files import write_bytes
 from quickstep.storage.serialization import from_plain, to_plain
@@ -100,7 +100,7 @@ class Journal:
 
     def span_of(self, segment: Segment) -> tuple[str, float, float | None, int | None]:
         """Return how decisions identify a segment."""
-        return (path_from(segment.path, self.path.parent), segment.start, segment.end, segment.person)
+        return (relative_path(segment.path, self.path.parent), segment.start, segment.end, segment.person)
 
     def latest(self) -> Mapping[tuple[str, float, float | None, int | None], Decision]:
         """Return the last decision about each segment that has one."""
