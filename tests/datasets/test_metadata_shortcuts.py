@@ -63,7 +63,7 @@ def shortcut_of(
         (lambda label, _: {"bytes": [10_000, 11_000][label]}, "file size"),
     ],
 )
-def test_metadata_that_predicts_the_label_is_shortcut_and_named(values: Callable[[int, int], dict[str, object]], family: str) -> None:
+def test_metadata_that_predicts_the_label_is_found_and_named(values: Callable[[int, int], dict[str, object]], family: str) -> None:
     shortcut = shortcut_of(values)
     assert shortcut.suspicious
     assert shortcut.accuracy > 0.95
