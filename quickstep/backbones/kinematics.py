@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from quickstep.backbones.joints import Joints
-from quickstep.signals.poses.kinematics import MEASURES_VERSION, NAMES, NUMBERS, KinematicsConfig, measure
+from quickstep.signals.poses.kinematics import MEASURES_VERSION, NAMES, QUANTITIES, KinematicsConfig, measure
 from quickstep.signals.poses.kinematics.quantities import FAMILIES
 from quickstep.types.errors import ConfigError, QuickstepError
 from quickstep.types.signals import Features, Poses
@@ -22,7 +22,7 @@ from quickstep.types.skeleton import convert
 from quickstep.types.view import View
 
 WINDOW, HOP, FPS = 2.0, 1.0, 25.0
-USUAL = np.array([number.usual for number in NUMBERS])
+USUAL = np.array([number.default for number in QUANTITIES])
 
 
 class Kinematics(Joints):
@@ -31,7 +31,7 @@ class Kinematics(Joints):
     capabilities = replace(Joints.capabilities, gives_joints=False, resamples_poses=False, names_features=True, restricts_views=True)
     view = View(frames=int(WINDOW * FPS), fps=FPS, windows=None, stride=HOP)
     # What each number is, which columns hold it with its flag, and which numbers say much the same.
-    meanings: Mapping[str, str] = {number.name: f"{number.about} ({number.unit})" for number in NUMBERS}
+    meanings: Mapping[str, str] = {number.name: f"{number.about} ({number.unit})" for number in QUANTITIES}
     columns: Mapping[str, tuple[int, ...]] = {name: (place, len(NAMES) + place) for place, name in enumerate(NAMES)}
     families: Mapping[str, tuple[str, ...]] = FAMILIES
     names: tuple[str, ...] = (*NAMES, *(f"{name} is known" for name in NAMES))

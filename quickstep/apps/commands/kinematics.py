@@ -43,7 +43,7 @@ def kinematics(
     """
     from quickstep.evaluation.rendering.kinematics import draw_motion, write_numbers
     from quickstep.signals.poses.kinematics import kinematics as measure
-    from quickstep.signals.poses.kinematics.description import HEADINGS, LEGEND, in_words, table
+    from quickstep.signals.poses.kinematics.description import HEADINGS, LEGEND, describe, table
 
     with TerminalProgress() as progress:
         found = measure(inputs, config, poses=poses, cache=run.cache, progress=progress, strict=strict)
@@ -52,7 +52,7 @@ def kinematics(
     else:
         for person in found.people:
             show_table(HEADINGS, table(person), title=str(person.path) if len(inputs) > 1 else None)
-            print(f"\n{in_words(person)}\n")
+            print(f"\n{describe(person)}\n")
     if found.people and not run.json:
         say(LEGEND)
     if found.people and out is not None:

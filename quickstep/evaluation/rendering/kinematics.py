@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from quickstep.evaluation.rendering.figure_files import save_figure
 from quickstep.evaluation.rendering.png_plots import GREY, PALE, RIGHT, STYLE, WRONG
 from quickstep.evaluation.rendering.svg_charts import shorten
-from quickstep.signals.poses.kinematics import NUMBERS, Measured, Motions
+from quickstep.signals.poses.kinematics import QUANTITIES, KinematicsResult, PersonKinematics
 from quickstep.signals.poses.kinematics.quantities import LEVELS
-from quickstep.signals.poses.kinematics.smoothing import change
+from quickstep.signals.poses.kinematics.smoothing import derivative
 from quickstep.types.errors import MediaError
 
 MOST = 4  # people drawn beside each other; more would be too small to read
@@ -36,7 +36,7 @@ SHADES = {"standing": "#d9e8e4", "crouched": "#f3e0bd", "floor": "#eec9ba"}
 Axes = Any
 
 
-def draw_motion(motions: Motions, path: str | Path) -> tuple[Path, ...]:
+def draw_motion(motions: KinematicsResult, path: str | Path) -> tuple[Path, ...]:
     """Write one picture a file that was measured, its people side by side; where there are several, each under the file's name."""
     path = Path(path)
     files = list(dict.fromkeys(person.path for person in motions.people))
@@ -48,8 +48,8 @@ def draw_motion(motions: Motions, path: str | Path) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def _write(target: Path, people: Sequence[Measured]) -> None:
-    panels: tuple[Callable[[Axes, Measured], None], ...] = (_speeds, _heights, _turns, _rhythms, _qualities)
+def _write(target: Path, people: Sequence[PersonKinematics]) -> None:
+    panels: tuple[Callable[[Axes, PersonKinematics], None], ...] = (_speeds, _heights, _turns, _rhythms, _qualities)
     shown = people[:MOST]
     with rc_context(STYLE):
         figure = Figure(figsize=(2.6 + 5.6 * len(shown), 2.0 + 1.75 * len(panels)), layout="constrained")
@@ -75,13 +75,13 @@ def _write(target: Path, people: Sequence[Measured]) -> None:
         save_figure(figure, target)
 
 
-def _speeds(axes: Axes, person: Measured) -> None:
+def _speeds(axes: Axes, person: PersonKinematics) -> None:
     """How fast each part is; of a body without named parts, the whole."""
     body, top = person.body, 0.0
     for part, (points, colour) in PARTS.items():
         if not all(point in body.points for point in points) or (part == "centre" and body.rooted):
             continue
-        speed = np.mean([np.linalg.norm(change(body.points[point]), axis=1) for point in points], axis=0)
+        speed = np.mean([np.linalg.norm(derivative(body.points[point]), axis=1) for point in points], axis=0)
         axes.plot(body.times, speed, color=colour, linewidth=1.2, label=part)
         top = max(top, _highest(speed))
     if top == 0.0:
@@ -92,12 +92,12 @@ def _speeds(axes: Axes, person: Measured) -> None:
     axes.set_ylabel("speed\n(body lengths/s)")
 
 
-def _heights(axes: Axes, person: Measured) -> None:
+def _heights(axes: Axes, person: PersonKinematics) -> None:
     """How high the centre is, what level that is, and when nothing touches the floor."""
     axes.set_ylabel("centre over floor\n(body lengths)")
     found = person.ground
     if found.height is None or found.levels is None:
-        return _say(axes, found.why)
+        return _say(axes, found.reason)
     times = person.body.times
     axes.plot(times, found.height, color="#3d3a36", linewidth=1.3)
     axes.set_ylim(0, max(0.8, 1.2 * _highest(found.height)))
@@ -111,22 +111,22 @@ def _heights(axes: Axes, person: Measured) -> None:
     return None
 
 
-def _turns(axes: Axes, person: Measured) -> None:
+def _turns(axes: Axes, person: PersonKinematics) -> None:
     """How far the body has turned."""
     axes.set_ylabel("turned\n(turns)")
     drawn = False
     for found, name, colour in ((person.vertical, "about the vertical", BLUE), (person.plane, "trunk in the picture", GOLD)):
-        angle = found.sided if found.sided is not None and np.isfinite(found.sided).any() else found.angle
+        angle = found.signed if found.signed is not None and np.isfinite(found.signed).any() else found.angle
         if angle is not None and np.isfinite(angle).any():
             known = angle[np.isfinite(angle)]
-            axes.plot(person.body.times, angle - (known[0] if found.sided is found.angle else 0), color=colour, linewidth=1.2, label=name)
+            axes.plot(person.body.times, angle - (known[0] if found.signed is found.angle else 0), color=colour, linewidth=1.2, label=name)
             drawn = True
     axes.axhline(0, color=GREY, linewidth=0.7)
     if not drawn:
-        _say(axes, person.vertical.why)
+        _say(axes, person.vertical.reason)
 
 
-def _rhythms(axes: Axes, person: Measured) -> None:
+def _rhythms(axes: Axes, person: PersonKinematics) -> None:
     """The tempo of each window, the stronger the more regular."""
     axes.set_ylabel("tempo\n(beats/min)")
     middles, tempo, regular = (_over_windows(person, name) for name in ("", "tempo", "regularity"))
@@ -143,7 +143,7 @@ def _rhythms(axes: Axes, person: Measured) -> None:
     return None
 
 
-def _qualities(axes: Axes, person: Measured) -> None:
+def _qualities(axes: Axes, person: PersonKinematics) -> None:
     """What lies between 0 and 1, window by window."""
     axes.set_ylabel("of each window\n(0-1)")
     drawn = False
@@ -158,7 +158,7 @@ def _qualities(axes: Axes, person: Measured) -> None:
         _say(axes, "left and right are not known")
 
 
-def _over_windows(person: Measured, name: str) -> NDArray[np.float64]:
+def _over_windows(person: PersonKinematics, name: str) -> NDArray[np.float64]:
     """A number of each window; with no name, the middle of each in seconds."""
     rows = person.windows or (person.whole,)
     return np.array([row[name] if name else (row.start + row.end) / 2 for row in rows])
@@ -174,12 +174,12 @@ def _say(axes: Axes, why: str) -> None:
     axes.set_facecolor(PALE)
 
 
-def write_numbers(motions: Motions, path: str | Path) -> Path:
+def write_numbers(motions: KinematicsResult, path: str | Path) -> Path:
     """Write a csv: a row for the whole and each window of each person, a column a number, empty where it cannot be known."""
     path = Path(path)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["path", "person", "part", "start (s)", "end (s)", "seen (0-1)", *(number.heading for number in NUMBERS), "level"])
+    writer.writerow(["path", "person", "part", "start (s)", "end (s)", "seen (0-1)", *(number.heading for number in QUANTITIES), "level"])
     for person in motions.people:
         for row in (person.whole, *person.windows):
             values = ["" if math.isnan(value) else f"{value:.6g}" for value in row.values.tolist()]

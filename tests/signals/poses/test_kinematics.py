@@ -23,8 +23,8 @@ from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.models.model import Model
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.formats import write_poses
-from quickstep.signals.poses.kinematics import NAMES, NUMBERS, KinematicsConfig, Measured, kinematics, measure
-from quickstep.signals.poses.kinematics.description import HEADINGS, in_words, table
+from quickstep.signals.poses.kinematics import NAMES, QUANTITIES, KinematicsConfig, PersonKinematics, kinematics, measure
+from quickstep.signals.poses.kinematics.description import HEADINGS, describe, table
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.errors import ConfigError, MediaError, QuickstepError
 from quickstep.types.signals import Features, Poses
@@ -285,7 +285,7 @@ def test_levels() -> None:
 INVARIANT = [name for name in NAMES if name not in ("turns net", "spins net")]
 
 
-def alike(one: Measured, other: Measured, *, rel: float, absolute: float) -> None:
+def alike(one: PersonKinematics, other: PersonKinematics, *, rel: float, absolute: float) -> None:
     for name in INVARIANT:
         a, b = one.whole[name], other.whole[name]
         assert math.isnan(a) == math.isnan(b), name
@@ -383,7 +383,7 @@ def test_a_window_with_less_than_half_of_its_joints_is_not_known() -> None:
     assert all(window["speed"] > 0 for window in early)
     for window in late:
         assert np.isnan(window.values).all()
-        assert "% of the joints are seen" in window.unknown["speed"]
+        assert "% of the joints are visible" in window.unknown["speed"]
 
 
 def test_over_a_gap_what_is_seen_is_measured() -> None:
@@ -463,7 +463,7 @@ def test_whatever_is_seen_gives_numbers_or_reasons(name: str, frames: int, fps: 
         assert all(
             -1e-9 <= numbers[each] <= 1 + 1e-9 for each in ("evenness", "regularity", "airtime", "floor") if each not in numbers.unknown
         )
-    assert in_words(measured).startswith("Person 1")
+    assert describe(measured).startswith("Person 1")
 
 
 def test_nobody_and_everything_on_one_spot_are_one_line() -> None:
@@ -473,7 +473,7 @@ def test_nobody_and_everything_on_one_spot_are_one_line() -> None:
     unseen[..., -1] = 0
     spot[..., :2] = 7.0
     for joints in (unseen, spot):
-        with pytest.raises(QuickstepError, match="not seen, or all joints lie on one spot"):
+        with pytest.raises(QuickstepError, match="one spot"):
             measure(Poses(joints, times, poses.skeleton, (1,)))
 
 
@@ -512,7 +512,7 @@ def test_files_in_numbers_out(tmp_path: Path) -> None:
     assert "broken.npz" in str(found.failures[0])
     eighth = kinematics([tmp_path / "two.npz"], poses=PoseConfig(person="8")).people[0]
     np.testing.assert_array_equal(eighth.whole.values, found.people[1].whole.values)
-    assert "Turns 2.0 times about the vertical, to the left" in in_words(found.people[1])
+    assert "Turns 2.0 times about the vertical, to the left" in describe(found.people[1])
     assert all(len(row) == len(HEADINGS) for row in table(found.people[0]))
     rows = list(csv.DictReader(write_numbers(found, tmp_path / "out" / "numbers.csv").read_text().splitlines()))
     assert len(rows) == sum(1 + len(person.windows) for person in found.people)
@@ -574,10 +574,10 @@ def dancers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_drawn_dancers_move_as_their_names_say(dancers: Path) -> None:
-    def of(move: str) -> list[Measured]:
+    def of(move: str) -> list[PersonKinematics]:
         return list(kinematics(sorted((dancers / move).glob("*.npz")), strict=True).people)
 
-    def true_turns(person: Measured) -> float:
+    def true_turns(person: PersonKinematics) -> float:
         with np.load(person.path) as file:
             line = file["joints_3d"][:, 5] - file["joints_3d"][:, 6]
         angle = np.unwrap(np.arctan2(-line[:, 2], line[:, 0])) / TAU
@@ -605,7 +605,7 @@ def test_the_backbone_gives_the_numbers_and_says_which_are_known() -> None:
     backbone = open_backbone("kinematics", poses={"skeleton": "coco-17"})
     features = backbone.embed([poses])[0]  # type: ignore[list-item]
     windows = measure(poses, KinematicsConfig(window=2, stride=1)).windows
-    count = len(NUMBERS)
+    count = len(QUANTITIES)
     assert features.values.shape == (len(windows), 2 * count) == (len(windows), backbone.width)
     assert len(backbone.names) == 2 * count  # type: ignore[attr-defined]
     assert np.isfinite(features.values).all()
@@ -617,7 +617,7 @@ def test_the_backbone_gives_the_numbers_and_says_which_are_known() -> None:
     absent[:, :, [PLACE["left_ankle"], PLACE["right_ankle"]]] = np.nan
     without = backbone.embed([Poses(absent, times, poses.skeleton, (1,), poses.size)])[0]  # type: ignore[list-item]
     feet = NAMES.index("feet speed")
-    assert (without.values[:, feet] == np.float32(NUMBERS[feet].usual)).all()
+    assert (without.values[:, feet] == np.float32(QUANTITIES[feet].default)).all()
     assert (without.values[:, count + feet] == 0).all()
 
 

@@ -1,38 +1,37 @@
-"""Motion in numbers: how fast, far, smoothly, evenly and often somebody moves, turns, leaps and gets down, in body lengths and seconds.
+"""Kinematics: how fast, far, smoothly, evenly and often somebody moves, turns, jumps and gets down, in body lengths and seconds.
 
-numbers      the numbers there are: names, units, meaning
-smoothing    even steps and a zero-phase filter, so that frame rates agree
-body         one person as points that every skeleton has names for
-upward       which way is up
-limbs        speed, acceleration, reach, fluidity, symmetry
-rhythm       tempo and its regularity
-turning      turns about the vertical, spins in the picture
-ground       airtime, height, level
-measuring    measure and kinematics: all of them, for spans of time
-telling      the same in a paragraph of words
+quantities    their names, units and meanings; the values of one span of time
+smoothing     resampling at even times and a zero-phase filter, so that frame rates agree
+body          one person as named points, with the second axis upwards
+limbs         speed, acceleration, reach, fluidity, symmetry
+rhythm        tempo and its regularity
+turns         turns about the vertical, spins in the image plane
+posture       airtime, height, level
+measurement   measure and kinematics: all quantities, for spans of time
+description   the same as a table and a paragraph of text
 """
 
-from quickstep.signals.poses.kinematics.measure import (
+from quickstep.signals.poses.kinematics.measurement import (
     MEASURES_VERSION,
     KinematicsConfig,
-    Measured,
-    Motions,
-    Unmeasured,
+    KinematicsFailure,
+    KinematicsResult,
+    PersonKinematics,
     kinematics,
     measure,
 )
-from quickstep.signals.poses.kinematics.quantities import NAMES, NUMBERS, Number, Numbers
+from quickstep.signals.poses.kinematics.quantities import NAMES, QUANTITIES, Measurement, Quantity
 
 __all__ = [
     "MEASURES_VERSION",
     "NAMES",
-    "NUMBERS",
+    "QUANTITIES",
     "KinematicsConfig",
-    "Measured",
-    "Motions",
-    "Number",
-    "Numbers",
-    "Unmeasured",
+    "KinematicsFailure",
+    "KinematicsResult",
+    "Measurement",
+    "PersonKinematics",
+    "Quantity",
     "kinematics",
     "measure",
 ]

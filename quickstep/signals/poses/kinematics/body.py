@@ -1,7 +1,4 @@
-"""Movement: one person as points that every skeleton has names for, in body lengths and even time, with up being up.
-
-Knows skeletons by the names of joints, and no number that is measured of them.
-"""
+"""Movement: one person as named points that most skeletons have, in body lengths, at even times, with the second axis upwards."""
 
 from __future__ import annotations
 
@@ -11,25 +8,37 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.signals.poses.kinematics.availability import STILL
-from quickstep.signals.poses.kinematics.smoothing import CUTOFF, SHORTEST, change, grid, resample, shake, shake_left, smooth, without_spikes
-from quickstep.signals.poses.kinematics.up_axis import turned_up
+from quickstep.signals.poses.kinematics.quantities import STILL
+from quickstep.signals.poses.kinematics.smoothing import (
+    CUTOFF,
+    SHORTEST,
+    derivative,
+    grid,
+    jitter_left,
+    jitter_of,
+    resample,
+    smooth,
+    without_spikes,
+)
 from quickstep.signals.poses.resampling import TRUNK, body_length
 from quickstep.types.errors import QuickstepError
 from quickstep.types.signals import Poses
 from quickstep.types.skeleton import Skeleton
 
 Floats = NDArray[np.float64]
-Parts = tuple[tuple[int, ...], ...]  # the joints of each of some points
+Parts = tuple[tuple[int, ...], ...]  # the joints of each point
 
-CRISP = 12.0  # Hz: heights above the floor are filtered less, so that a landing stays a landing
-MORE = 1.25  # times the shake of joints that something must move, for it to be more than that
+CRISP = 12.0  # Hz: heights above the ground are smoothed less, so that a landing stays sharp
+NOISE_FACTOR = 1.25  # a movement must be this many times larger than the jitter of the joints
 SPIKE = 0.15  # body lengths
-ROOTED = 0.001  # body lengths from the origin: a centre that is always so near was put there
-LONGEST = 80.0  # percentile of a trunk's length in pictures that is its true one: seen from above or in front it looks shorter
-CONFIRMED = 0.05  # share of the moments at which both shoulders (or hips) must be seen for one to stand for both
+ROOTED = 0.001  # body lengths: poses whose centre is always nearer to the origin were centred on the body
+TRUE_LENGTH = 80.0  # percentile of a trunk's length in 2D: foreshortened, it looks shorter
+MIN_BOTH = 0.05  # share of the moments with both shoulders (or hips) visible, for one to be derived from the other
 
-# What stands for each point of a body, the first choice whose joints are all there.
+ALONG = 0.5  # least component of the trunk's mean direction along a vertical axis
+UPWARD, CLEARLY = 0.5, 0.15  # body lengths/s: the weight of the trunk's direction, and the least lead of the best axis
+
+# The joints of each point of a body: the first choice whose joints the skeleton has.
 _SIDED = {
     "shoulder": (("shoulder",),),
     "elbow": (("elbow",),),
@@ -45,26 +54,26 @@ POINTS: dict[str, tuple[tuple[str, ...], ...]] = {"head": _HEAD} | {
     for side in ("left", "right")
 }
 _SOLES = ("ankle", "foot", "heel", "foot_index", "big_toe", "small_toe")
-_STILL_SIDES = ("shoulder", "hip", "eye", "ear", "mouth", "collar")  # pairs that hardly move against each other
+_STATIC_PAIRS = ("shoulder", "hip", "eye", "ear", "mouth", "collar")  # pairs that hardly move against each other
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Movement:
-    """One person's points at even moments, in body lengths; the second coordinate is height.
+    """One person's points at even moments, in body lengths; the second coordinate is the height.
 
-    In 2D the first goes to the right of the picture; in 3D the axes are those of the file, turned so that the second is up.
+    In 2D the first axis points to the right; in 3D the axes are those of the file, rotated so that the second points upwards.
     """
 
     person: int
     skeleton: Skeleton
     times: Floats  # (G,) even
     even: Floats  # (G, K, D) every joint of the skeleton, not smoothed
-    shake: Floats  # (K,) body lengths by which each joint jumps about
+    jitter: Floats  # (K,) body lengths: standard deviation of the noise of each joint
     fps: float  # frames a second
-    upright: bool  # whether which way is up is known
-    rooted: bool  # whether the poses were centred on the body, so that where it goes is lost
-    seen_times: Floats  # (T,) of the frames themselves
-    seen: Floats  # (T,) share of the joints that are seen
+    upright: bool  # whether the upward axis is known
+    rooted: bool  # whether the poses were centred on the body, which loses its path
+    frame_times: Floats  # (T,)
+    visible: Floats  # (T,) share of the joints that are visible in each frame
 
     @property
     def dimensions(self) -> int:
@@ -78,11 +87,11 @@ class Movement:
 
     @cached_property
     def crisp(self) -> Floats:
-        """The same, smoothed less."""
+        """Every joint (G, K, D), smoothed less."""
         return self.smoothed(CRISP)
 
     def smoothed(self, cutoff: float) -> Floats:
-        """Every joint (G, K, D) without what is faster than so many hertz, or, at few frames a second, than these can show."""
+        """Return every joint (G, K, D), low-pass filtered at `cutoff` Hz, or at 0.4 of the frame rate if that is lower."""
         cutoff = min(cutoff, 0.4 * self.fps)
         if cutoff not in self._smoothed:
             self._smoothed[cutoff] = smooth(self.even, cutoff)
@@ -93,78 +102,79 @@ class Movement:
         return {}
 
     def rates(self, parts: Parts, cutoff: float) -> tuple[Floats, Floats]:
-        """Velocity and jerk (G, P, D) of points, each the middle of some joints, smoothed so much."""
+        """Return velocity and jerk (G, P, D) of points, each the mean of some joints, low-pass filtered at `cutoff` Hz."""
         if (parts, cutoff) not in self._rates:
             joints = self.smoothed(cutoff)
-            velocity = change(np.stack([joints[:, list(part)].mean(axis=1) for part in parts], axis=1))
-            self._rates[parts, cutoff] = velocity, change(change(velocity))
+            velocity = derivative(np.stack([joints[:, list(part)].mean(axis=1) for part in parts], axis=1))
+            self._rates[parts, cutoff] = velocity, derivative(derivative(velocity))
         return self._rates[parts, cutoff]
 
     @cached_property
     def _rates(self) -> dict[tuple[Parts, float], tuple[Floats, Floats]]:
         return {}
 
-    def still(self, points: int = 1, *, times: float = MORE) -> float:
-        """Body lengths a second: what is slower is standing still, or the shake of so many points together, so many times over."""
-        shaking = np.mean(np.square(self.shake)) * self.dimensions * points
-        return float(np.hypot(STILL, times * np.sqrt(shaking) * shake_left(self.fps, min(CUTOFF, 0.4 * self.fps), 1)))
+    def still(self, points: int = 1, *, times: float = NOISE_FACTOR) -> float:
+        """Return the speed, in body lengths a second, below which points stand still or move less than their jitter, `times` over."""
+        variance = np.mean(np.square(self.jitter)) * self.dimensions * points
+        return float(np.hypot(STILL, times * np.sqrt(variance) * jitter_left(self.fps, min(CUTOFF, 0.4 * self.fps), 1)))
 
     @cached_property
     def numbers(self) -> dict[str, tuple[int, ...]]:
-        """The joints whose middle each point is, of the points that this skeleton has."""
-        found = {}
+        """The joints of each point that this skeleton has."""
+        numbers = {}
         for point, choices in POINTS.items():
             for choice in choices:
                 joints = [self.skeleton.find(name) for name in choice]
                 if None not in joints:
-                    found[point] = tuple(joint for joint in joints if joint is not None)
+                    numbers[point] = tuple(joint for joint in joints if joint is not None)
                     break
-        return found
+        return numbers
 
     @cached_property
     def points(self) -> dict[str, Floats]:
-        """The points there are, (G, D) each, and "centre"."""
-        found = {point: self.joints[:, list(joints)].mean(axis=1) for point, joints in self.numbers.items()}
-        return found | {"centre": self.centre}
+        """Every point, (G, D), and "centre"."""
+        points = {point: self.joints[:, list(joints)].mean(axis=1) for point, joints in self.numbers.items()}
+        return points | {"centre": self.centre}
 
     @cached_property
     def paces(self) -> dict[str, Floats]:
-        """How fast each of them is, (G,) in body lengths a second."""
-        return {point: np.linalg.norm(change(values), axis=1) for point, values in self.points.items()}
+        """The speed of every point, (G,) in body lengths a second."""
+        return {point: np.linalg.norm(derivative(values), axis=1) for point, values in self.points.items()}
 
     @cached_property
     def centre(self) -> Floats:
-        """The middle of the hips; what comes nearest to it where there are none; of nameless points the middle of all."""
+        """The middle of the hips, or the nearest thing that the skeleton has; of nameless joints the middle of all."""
         return np.asarray(self.joints[:, list(self.skeleton.root)].mean(axis=1))
 
     @cached_property
     def centre_name(self) -> str:
-        """What the centre is: "hips", or something else."""
+        """Whether the centre is that of the "hips", or "other"."""
         return "hips" if {"left_hip", "right_hip"} <= self.numbers.keys() or self.skeleton.find("hips") is not None else "other"
 
     @cached_property
     def parts(self) -> Parts:
-        """The joints of each point that stands for the whole body: one a part, or every joint where hardly one has a known name."""
-        known = tuple(self.numbers.values())
-        return known if len(known) >= 3 else tuple((joint,) for joint in range(len(self.skeleton)))
+        """The joints of the points that represent the whole body: the named points, or every joint if hardly one has a name."""
+        named = tuple(self.numbers.values())
+        return named if len(named) >= 3 else tuple((joint,) for joint in range(len(self.skeleton)))
 
     @cached_property
     def body(self) -> Floats:
-        """The points that stand for the whole body, (G, P, D)."""
+        """The points that represent the whole body, (G, P, D)."""
         return np.stack([self.joints[:, list(part)].mean(axis=1) for part in self.parts], axis=1)
 
     @cached_property
     def velocity(self) -> Floats:
-        """Of those points, (G, P, D) in body lengths a second."""
-        return change(self.body)
+        """The velocity of those points, (G, P, D) in body lengths a second."""
+        return derivative(self.body)
 
     @cached_property
     def acceleration(self) -> Floats:
-        return change(self.velocity)
+        """Their acceleration, (G, P, D) in body lengths/s²."""
+        return derivative(self.velocity)
 
     @cached_property
     def trunk(self) -> Floats | None:
-        """From the hips to the shoulders, (G, D); None where the skeleton has no trunk."""
+        """The vector from the hips to the shoulders, (G, D); None if the skeleton has no trunk."""
         if self.skeleton.torso is None:
             return None
         upper, lower = (self.joints[:, list(end)].mean(axis=1) for end in self.skeleton.torso)
@@ -172,12 +182,12 @@ class Movement:
 
     @cached_property
     def trunk_length(self) -> float:
-        """How long the trunk is, however it leans; NaN where it is never seen."""
+        """The length of the trunk, not foreshortened; NaN if it is never visible."""
         return float("nan") if self.trunk is None else true_length(self.trunk)
 
     @cached_property
     def tilt(self) -> Floats | None:
-        """The cosine of the trunk's angle to the vertical, (G,): 1 upright, -1 upside down; pointing at the camera counts as lying."""
+        """The cosine of the trunk's angle to the vertical, (G,): 1 upright, -1 upside down; 0 if it points at the camera."""
         return None if self.trunk is None else np.clip(self.trunk[:, 1] / self.trunk_length, -1, 1)
 
     @cached_property
@@ -190,14 +200,14 @@ class Movement:
 
     @cached_property
     def limbs(self) -> tuple[tuple[int, int], ...]:
-        """The mirrored pairs that can move against each other: arms and legs, not face and shoulders; all where no name tells."""
+        """The mirrored pairs that can move against each other (arms and legs); all pairs if no name is known."""
         pairs = self.skeleton.mirrored
-        moving = [pair for pair in pairs if not any(word in self.skeleton.joints[pair[0]].casefold() for word in _STILL_SIDES)]
+        moving = [pair for pair in pairs if not any(word in self.skeleton.joints[pair[0]].casefold() for word in _STATIC_PAIRS)]
         return tuple(moving) or pairs
 
 
 def movement(poses: Poses, *, up: str | None = None) -> Movement:
-    """One person's movement; `up` names the axis that points upwards ("y", "-y", "z" ...) where it is not to be concluded."""
+    """Return one person's movement; `up` names the upward axis ("y", "-y", "z" ...), None infers it."""
     if len(poses.people) != 1:
         raise ValueError(f"a movement is of one person, not of {poses}")
     if len(poses) < 4:
@@ -207,68 +217,112 @@ def movement(poses: Poses, *, up: str | None = None) -> Movement:
     places = poses.joints[:, 0, :, :-1].astype(np.float64)  # (T, K, D)
     length = _length(poses, places)
     if not length > 0 or not np.isfinite(length):
-        raise QuickstepError("the person is not seen, or all joints lie on one spot")
+        raise QuickstepError("the person is not visible, or all joints lie on one spot")
     places /= length
     rooted = _rooted(places, poses.skeleton)
     places -= np.nanmedian(places, axis=(0, 1))  # near zero, so that nothing is lost in rounding
-    places, upright = turned_up(places, poses, up)
-    seen = poses.seen[:, 0]
-    sighted = without_spikes(poses.times, places, seen, size=SPIKE)
+    places, upright = with_y_up(places, poses, up)
+    visible = poses.seen[:, 0]
+    clean = without_spikes(poses.times, places, visible, size=SPIKE)
     moments = grid(poses.times)
     return Movement(
         person=poses.people[0],
         skeleton=poses.skeleton,
         times=moments,
-        even=_completed(resample(poses.times, places, sighted, moments), poses.skeleton),
-        shake=shake(poses.times, places, sighted),
+        even=_completed(resample(poses.times, places, clean, moments), poses.skeleton),
+        jitter=jitter_of(poses.times, places, clean),
         fps=1 / float(np.median(np.diff(poses.times))),
         upright=upright,
         rooted=rooted,
-        seen_times=poses.times,
-        seen=seen.mean(axis=1),
+        frame_times=poses.times,
+        visible=visible.mean(axis=1),
     )
 
 
 def true_length(trunk: Floats) -> float:
-    """How long a trunk (T, D) is that mostly looks shorter than it is; NaN where it is never seen."""
+    """Return the length of a trunk (T, D) that is foreshortened most of the time; NaN if it is never visible."""
     lengths = np.linalg.norm(trunk, axis=1)
-    known = lengths[np.isfinite(lengths)]
-    return float(np.percentile(known, LONGEST)) if len(known) else float("nan")
+    finite = lengths[np.isfinite(lengths)]
+    return float(np.percentile(finite, TRUE_LENGTH)) if len(finite) else float("nan")
 
 
 def _length(poses: Poses, places: Floats) -> float:
-    """How long the body is: that of `poses.sampling`, where a picture does not show the trunk longer than it mostly looks."""
+    """Return the length of the body; in 2D at least that of the trunk without foreshortening."""
     length = body_length(poses)
     if poses.skeleton.dimensions == 3 or poses.skeleton.torso is None:
         return length
     upper, lower = (places[:, list(end)].mean(axis=1) for end in poses.skeleton.torso)
     trunk = upper - lower
-    known = np.isfinite(trunk).all(axis=1)
-    return max(length, true_length(trunk) / TRUNK) if known.mean() >= 0.1 else length
+    finite = np.isfinite(trunk).all(axis=1)
+    return max(length, true_length(trunk) / TRUNK) if finite.mean() >= 0.1 else length
 
 
 def _rooted(places: Floats, skeleton: Skeleton) -> bool:
+    """Whether the centre is always at the origin."""
     centre = places[:, list(skeleton.root)].mean(axis=1)
-    known = centre[np.isfinite(centre).all(axis=1)]
-    return len(known) > 0 and bool(np.abs(known).max() < ROOTED)
+    finite = centre[np.isfinite(centre).all(axis=1)]
+    return len(finite) > 0 and bool(np.abs(finite).max() < ROOTED)
 
 
 def _completed(even: Floats, skeleton: Skeleton) -> Floats:
-    """Where one shoulder or hip hides the other, as in profile, the other is beside it as it was before and will be after."""
+    """Fill in a shoulder or hip that the other one hides, as in profile, from their distance before and after."""
     for joint in ("shoulder", "hip"):
         numbers = [skeleton.find(f"{side}_{joint}") for side in ("left", "right")]
         pair = [number for number in numbers if number is not None]
         if len(pair) < 2:
             continue
-        known = np.asarray(np.isfinite(even[:, pair]).all(axis=2))  # (G, 2)
-        both = np.asarray(known.all(axis=1))
-        if both.mean() < CONFIRMED:
+        finite = np.asarray(np.isfinite(even[:, pair]).all(axis=2))  # (G, 2)
+        both = np.asarray(finite.all(axis=1))
+        if both.mean() < MIN_BOTH:
             continue
         places = np.flatnonzero(both)
-        beside = even[:, pair[1]] - even[:, pair[0]]
+        offset = even[:, pair[1]] - even[:, pair[0]]
         every = np.arange(len(even))
-        beside = np.stack([np.interp(every, places, beside[places, axis]) for axis in range(even.shape[2])], axis=1)
-        for one, other, way in ((0, 1, 1.0), (1, 0, -1.0)):
-            alone = known[:, one] & ~known[:, other]
-            even[alone, pair[other]] = even[alone, pair[one]] + way * beside[alone]
+        offset = np.stack([np.interp(every, places, offset[places, axis]) for axis in range(even.shape[2])], axis=1)
+        for one, other, sign in ((0, 1, 1.0), (1, 0, -1.0)):
+            alone = finite[:, one] & ~finite[:, other]
+            even[alone, pair[other]] = even[alone, pair[one]] + sign * offset[alone]
     return even
+
+
+# -- up ----------------------------------------------------------------------------------------------------------------------
+
+
+def with_y_up(places: Floats, poses: Poses, up: str | None) -> tuple[Floats, bool]:
+    """Return places with the second coordinate upwards, handedness kept, and whether the upward axis is known. In 2D it is -y."""
+    flat = places.shape[2] == 2
+    axis = _axis(up) if up is not None else (1, -1) if flat else _infer_up(places, poses)
+    if axis is None:
+        return places, False
+    number, sign = axis
+    if flat:
+        return (places * [1.0, sign] if number == 1 else places), number == 1
+    others = [(number + 1) % 3, (number + 2) % 3]  # (number, then these two) is a right-handed order
+    first, last = (others[1], others[0]) if sign > 0 else (others[0], others[1])
+    return np.stack([places[..., first], sign * places[..., number], places[..., last]], axis=-1), True
+
+
+def _axis(up: str) -> tuple[int, int]:
+    return "xyz".index(up[-1]), -1 if up.startswith("-") else 1
+
+
+def _infer_up(places: Floats, poses: Poses) -> tuple[int, int] | None:
+    """Infer the upward axis: the trunk points along it, and the lowest joint rests on the ground; None if that is not clear."""
+    if poses.skeleton.torso is None:
+        return None
+    upper, lower = (places[:, list(end)].mean(axis=1) for end in poses.skeleton.torso)
+    trunk = upper - lower
+    trunk = trunk[np.isfinite(trunk).all(axis=1)]
+    if not len(trunk):
+        return None
+    mean = (trunk / np.maximum(np.linalg.norm(trunk, axis=1, keepdims=True), 1e-9)).mean(axis=0)
+    speed = np.linalg.norm(np.diff(places, axis=0), axis=2) / np.diff(poses.times)[:, None]  # (T - 1, K)
+    costs = {}
+    for number in [number for number in range(3) if abs(mean[number]) >= ALONG] or range(3):
+        for sign in (1, -1):
+            heights = np.where(np.isfinite(speed), sign * places[:-1, :, number], np.inf)
+            lowest = np.take_along_axis(speed, heights.argmin(axis=1)[:, None], axis=1)
+            sliding = float(np.median(lowest[np.isfinite(lowest)])) if np.isfinite(lowest).any() else 0.0
+            costs[number, sign] = sliding - UPWARD * sign * float(mean[number])
+    best, second = sorted(costs, key=lambda axis: costs[axis])[:2]
+    return best if costs[second] - costs[best] >= CLEARLY else None

@@ -1,14 +1,14 @@
-"""in_words: what was measured of a person, in a paragraph for people; and the columns of a table that fits a screen."""
+"""describe: the measurements of a person as a paragraph of text; table: the same as rows that fit a screen."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from quickstep.signals.poses.kinematics.measure import Measured
-from quickstep.signals.poses.kinematics.quantities import LEVELS, Numbers
+from quickstep.signals.poses.kinematics.measurement import PersonKinematics
+from quickstep.signals.poses.kinematics.quantities import LEVELS, Measurement
 
-# Heading and, in the words of NUMBERS, what stands under it: the ones that tell most, with their units.
+# Heading with its unit, name of the quantity, digits: the most informative quantities.
 COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("speed (bl/s)", "speed", 2),
     ("peak (bl/s)", "speed peak", 2),
@@ -26,30 +26,30 @@ COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("air (0-1)", "airtime", 2),
 )
 HEADINGS: tuple[str, ...] = ("person", "seconds", *(heading for heading, _, _ in COLUMNS), "level")
-LEGEND = "bl: body lengths; turns: + to the dancer's left; spins: + counter-clockwise as seen; –: cannot be known"
-_EVEN = (
+LEGEND = "bl: body lengths; turns: + to the dancer's left; spins: + counter-clockwise; –: unknown"
+_EVENNESS = (
     (0.9, "left and right move equally much"),
     (0.75, "left and right move nearly equally much"),
     (0.4, "left and right move unequally"),
     (0.0, "mostly one side alone moves"),
 )
-HEIGHT = 1.7  # metres of an adult, for saying a speed in words that one can imagine
+HEIGHT = 1.7  # metres: of an adult, to give a speed in m/s
 
 
-def table(measured: Measured) -> list[tuple[str, ...]]:
-    """A row for the whole and one for each window."""
+def table(measured: PersonKinematics) -> list[tuple[str, ...]]:
+    """Return a row for the whole and one for each window."""
     rows = (measured.whole, *(measured.windows if len(measured.windows) > 1 else ()))
     return [_row(numbers, whole=numbers is measured.whole) for numbers in rows]
 
 
-def _row(numbers: Numbers, *, whole: bool) -> tuple[str, ...]:
+def _row(numbers: Measurement, *, whole: bool) -> tuple[str, ...]:
     when = f"{numbers.start:.1f}-{numbers.end:.1f}{' (all)' if whole else ''}"
-    shown = [_short(_either(numbers, name), digits) for _, name, digits in COLUMNS]
+    shown = [_short(_turns_or_net(numbers, name), digits) for _, name, digits in COLUMNS]
     return (str(numbers.person), when, *shown, numbers.level or "–")
 
 
-def _either(numbers: Numbers, name: str) -> float:
-    """A turn whose side is not known is shown all the same."""
+def _turns_or_net(numbers: Measurement, name: str) -> float:
+    """Return a net turn, or the total if its side is unknown."""
     value = numbers[name]
     return numbers[name.removesuffix(" net")] if math.isnan(value) else value
 
@@ -58,79 +58,79 @@ def _short(value: float, digits: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def in_words(measured: Measured) -> str:
-    """One paragraph about a person."""
+def describe(measured: PersonKinematics) -> str:
+    """Describe a person in one paragraph."""
     whole = measured.whole
     sentences = [
         f"Person {whole.person}, {whole.start:.1f} to {whole.end:.1f} s",
         _speed(whole),
         _reach(whole),
-        _evenly(whole),
+        _symmetry(whole),
         _tempo(whole),
         _turns(whole),
         _level(whole),
-        _lacking(measured),
+        _unknown(measured),
     ]
     return f"{sentences[0]}: {' '.join(sentence for sentence in sentences[1:] if sentence)}"
 
 
-def _speed(whole: Numbers) -> str:
+def _speed(whole: Measurement) -> str:
     if not _known(whole, "speed"):
-        return f"The speed is not known ({whole.unknown['speed']})."
+        return f"The speed is unknown ({whole.unknown['speed']})."
     text = f"moves at {whole['speed']:.2f} body lengths a second on average and {whole['speed peak']:.2f} at most"
     parts = {part: whole[f"{part} speed"] for part in ("hands", "feet", "head") if _known(whole, f"{part} speed")}
     if parts and whole["speed"] > 0.05:
-        quickest = max(parts, key=lambda part: parts[part])
-        metres = f"about {parts[quickest] * HEIGHT:.1f} m/s for an adult"
-        text += f"; the {quickest} {'is' if quickest == 'head' else 'are'} quickest ({parts[quickest]:.2f}, {metres})"
+        fastest = max(parts, key=lambda part: parts[part])
+        metres = f"about {parts[fastest] * HEIGHT:.1f} m/s for an adult"
+        text += f"; the {fastest} {'is' if fastest == 'head' else 'are'} fastest ({parts[fastest]:.2f}, {metres})"
     return f"{text}."
 
 
-def _reach(whole: Numbers) -> str:
-    said = []
+def _reach(whole: Measurement) -> str:
+    clauses = []
     if _known(whole, "reach"):
-        said.append(f"hands and feet reach {whole['reach']:.2f} body lengths from the centre, {whole['reach peak']:.2f} at most")
+        clauses.append(f"hands and feet reach {whole['reach']:.2f} body lengths from the centre, {whole['reach peak']:.2f} at most")
     if _known(whole, "travel"):
-        said.append(f"the centre stays within {whole['travel']:.2f}")
-    return f"{_first('; '.join(said))}." if said else ""
+        clauses.append(f"the centre covers {whole['travel']:.2f}")
+    return f"{_capitalized('; '.join(clauses))}." if clauses else ""
 
 
-def _evenly(whole: Numbers) -> str:
-    said = []
+def _symmetry(whole: Measurement) -> str:
+    clauses = []
     if _known(whole, "fluidity"):
-        said.append(f"the fluidity is {whole['fluidity']:.1f} (nearer to 0 is smoother)")
+        clauses.append(f"the fluidity is {whole['fluidity']:.1f} (nearer to 0 is smoother)")
     if _known(whole, "evenness"):
         even = whole["evenness"]
-        how = next(words for least, words in _EVEN if even >= least)
-        said.append(f"{how} ({even:.2f})")
+        text = next(text for least, text in _EVENNESS if even >= least)
+        clauses.append(f"{text} ({even:.2f})")
     if _known(whole, "symmetry"):
-        said.append(f"and are held as mirror images to {whole['symmetry']:.2f}")
-    return f"{_first(', '.join(said))}." if said else ""
+        clauses.append(f"the symmetry is {whole['symmetry']:.2f}")
+    return f"{_capitalized(', '.join(clauses))}." if clauses else ""
 
 
-def _tempo(whole: Numbers) -> str:
+def _tempo(whole: Measurement) -> str:
     if not _known(whole, "regularity"):
         return ""
     if not _known(whole, "tempo"):
-        return "Nothing repeats itself clearly."
+        return "No movement repeats itself clearly."
     regular = whole["regularity"]
     how = "very regularly" if regular > 0.85 else "regularly" if regular > 0.65 else "fairly regularly" if regular > 0.45 else "loosely"
     return f"The movement repeats itself {whole['tempo']:.0f} times a minute, {how} ({regular:.2f})."
 
 
-def _turns(whole: Numbers) -> str:
-    said = []
+def _turns(whole: Measurement) -> str:
+    clauses = []
     if _known(whole, "turns") and whole["turns"] >= 0.2:
         side = _side(whole, "turns", ("to the left", "to the right"))
-        said.append(f"turns {whole['turns']:.1f} times about the vertical{side}")
+        clauses.append(f"turns {whole['turns']:.1f} times about the vertical{side}")
     if _known(whole, "spins") and whole["spins"] >= 0.2:
         side = _side(whole, "spins", ("counter-clockwise", "clockwise"))
-        said.append(f"the trunk turns {whole['spins']:.1f} times in the picture plane{side}")
-    return f"{_first(' and '.join(said))}." if said else ""
+        clauses.append(f"the trunk turns {whole['spins']:.1f} times in the image plane{side}")
+    return f"{_capitalized(' and '.join(clauses))}." if clauses else ""
 
 
-def _side(whole: Numbers, name: str, sides: Sequence[str]) -> str:
-    """To which side mostly, where it is clear."""
+def _side(whole: Measurement, name: str, sides: Sequence[str]) -> str:
+    """Return the main side of a turn, if it is clear."""
     if not _known(whole, f"{name} net"):
         return ""
     net, total = whole[f"{name} net"], whole[name]
@@ -140,27 +140,27 @@ def _side(whole: Numbers, name: str, sides: Sequence[str]) -> str:
     return f", {mostly}{sides[0] if net > 0 else sides[1]}"
 
 
-def _level(whole: Numbers) -> str:
-    said = []
+def _level(whole: Measurement) -> str:
+    clauses = []
     if whole.level:
-        words = {"standing": "standing", "crouched": "crouched", "floor": "on the floor"}
-        shares = sorted(((whole[level], words[level]) for level in LEVELS), reverse=True)
-        said.append(", ".join(f"{100 * share:.0f} % of the time {word}" for share, word in shares if share >= 0.01))
+        texts = {"standing": "standing", "crouched": "crouched", "floor": "on the ground"}
+        shares = sorted(((whole[level], texts[level]) for level in LEVELS), reverse=True)
+        clauses.append(", ".join(f"{100 * share:.0f} % of the time {text}" for share, text in shares if share >= 0.01))
     if _known(whole, "airtime"):
         longest = whole["longest air"]
         air = whole["airtime"]
-        said.append("never in the air" if longest == 0 else f"in the air {100 * air:.0f} % of it, {longest:.2f} s at the longest")
-    return f"{_first('; '.join(said))}." if said else ""
+        clauses.append("never in the air" if longest == 0 else f"in the air {100 * air:.0f} % of the time, at most for {longest:.2f} s")
+    return f"{_capitalized('; '.join(clauses))}." if clauses else ""
 
 
-def _lacking(measured: Measured) -> str:
+def _unknown(measured: PersonKinematics) -> str:
     notes = [note for note in measured.notes if "hardly anything moves" not in note and "nothing repeats" not in note]
-    return f"Not known: {'; '.join(notes)}." if notes else ""
+    return f"Unknown: {'; '.join(notes)}." if notes else ""
 
 
-def _known(whole: Numbers, name: str) -> bool:
+def _known(whole: Measurement, name: str) -> bool:
     return name not in whole.unknown
 
 
-def _first(text: str) -> str:
+def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]

@@ -1,7 +1,4 @@
-"""The numbers that say how somebody moves: their names, units and meaning, as data; and what was measured in one span of time.
-
-Knows no joint and measures nothing.
-"""
+"""The quantities that describe how somebody moves: their names, units and meaning; and the values of one span of time."""
 
 from __future__ import annotations
 
@@ -14,15 +11,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+MIN_KNOWN = 0.5  # share of the moments at which a value must be known for a measurement
+STILL = 0.05  # body lengths a second: a slower body stands still
+
 
 @dataclass(frozen=True)
-class Number:
-    """One number. `usual` is what stands for it, with a flag beside it, where a classifier needs a value and none is known."""
+class Unknown:
+    """The reason why a quantity has no value."""
+
+    why: str
+
+
+Value = tuple[str, float | Unknown]  # the name of a quantity, and its value
+
+
+def mostly_known(known: NDArray[np.bool_]) -> bool:
+    """Whether enough values are known for a measurement."""
+    return bool(known.size) and bool(known.mean() >= MIN_KNOWN)
+
+
+def mean_of(values: NDArray[np.float64]) -> float:
+    """Return the mean of the known values; NaN if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One quantity. A classifier that needs a value where none is known gets `default`, with a flag beside it."""
 
     name: str
     unit: str
     about: str
-    usual: float
+    default: float
 
     @property
     def heading(self) -> str:
@@ -32,46 +53,46 @@ class Number:
 
 SPEED, ACCELERATION, LENGTH = "body lengths/s", "body lengths/s²", "body lengths"
 
-NUMBERS: tuple[Number, ...] = (
-    Number("speed", SPEED, "how fast the points of the body move, mean over points and time", 0.5),
-    Number("speed peak", SPEED, "the same at its highest", 1.2),
-    Number("hands speed", SPEED, "how fast the hands are, mean of both", 0.7),
-    Number("hands speed peak", SPEED, "the faster hand at its fastest", 2.0),
-    Number("feet speed", SPEED, "how fast the feet are, mean of both", 0.5),
-    Number("feet speed peak", SPEED, "the faster foot at its fastest", 1.8),
-    Number("head speed", SPEED, "how fast the head is, mean", 0.4),
-    Number("head speed peak", SPEED, "the head at its fastest", 1.0),
-    Number("centre speed", SPEED, "how fast the middle of the hips is, mean", 0.3),
-    Number("centre speed peak", SPEED, "the middle of the hips at its fastest", 0.8),
-    Number("acceleration", ACCELERATION, "how much the points speed up, slow down and bend their way, mean", 4.0),
-    Number("acceleration peak", ACCELERATION, "the same at its highest", 10.0),
-    Number("reach", LENGTH, "how far hands and feet are from the centre, mean", 0.45),
-    Number("reach peak", LENGTH, "the farthest that a hand or foot gets from the centre", 0.65),
-    Number("hands range", LENGTH, "the diagonal of the box that a hand fills, seen from the centre; mean of both", 0.4),
-    Number("feet range", LENGTH, "the diagonal of the box that a foot fills, seen from the centre; mean of both", 0.3),
-    Number("travel", LENGTH, "the diagonal of the box that the centre fills", 0.3),
-    Number("fluidity", "log", "minus the log of the dimensionless jerk of the whole body: nearer to 0 is smoother", -9.0),
-    Number("hands fluidity", "log", "the fluidity of both hands together", -9.0),
-    Number("feet fluidity", "log", "the fluidity of both feet together", -9.0),
-    Number("symmetry", "0-1", "1: the left side is held as the mirrored right side is, at every moment", 0.8),
-    Number("evenness", "0-1", "1: left and right move equally much; 0: one side alone moves", 0.8),
-    Number("tempo", "beats/min", "how often a minute the movement repeats itself", 70.0),
-    Number("regularity", "0-1", "how alike the repetitions are: the peak of the autocorrelation", 0.4),
-    Number("turns", "turns", "turned about the vertical, to either side, added up", 0.0),
-    Number("turns net", "turns", "turned about the vertical: + to the dancer's left, - to the right", 0.0),
-    Number("spins", "turns", "turned of the trunk in the picture plane, either way, added up", 0.0),
-    Number("spins net", "turns", "turned of the trunk in the picture plane: + counter-clockwise as seen", 0.0),
-    Number("airtime", "0-1", "share of the time in the air", 0.0),
-    Number("longest air", "s", "the longest time in the air", 0.0),
-    Number("height", LENGTH, "how high the centre is above the floor, mean", 0.5),
-    Number("standing", "0-1", "share of the time upright on the feet", 0.9),
-    Number("crouched", "0-1", "share of the time low, on the feet", 0.05),
-    Number("floor", "0-1", "share of the time on the floor, or upside down", 0.05),
+QUANTITIES: tuple[Quantity, ...] = (
+    Quantity("speed", SPEED, "mean speed of the points of the body, over points and time", 0.5),
+    Quantity("speed peak", SPEED, "the same at its highest", 1.2),
+    Quantity("hands speed", SPEED, "mean speed of both hands", 0.7),
+    Quantity("hands speed peak", SPEED, "the faster hand at its fastest", 2.0),
+    Quantity("feet speed", SPEED, "mean speed of both feet", 0.5),
+    Quantity("feet speed peak", SPEED, "the faster foot at its fastest", 1.8),
+    Quantity("head speed", SPEED, "mean speed of the head", 0.4),
+    Quantity("head speed peak", SPEED, "the head at its fastest", 1.0),
+    Quantity("centre speed", SPEED, "mean speed of the middle of the hips", 0.3),
+    Quantity("centre speed peak", SPEED, "the middle of the hips at its fastest", 0.8),
+    Quantity("acceleration", ACCELERATION, "mean size of the acceleration of the points", 4.0),
+    Quantity("acceleration peak", ACCELERATION, "the same at its highest", 10.0),
+    Quantity("reach", LENGTH, "mean distance of hands and feet from the centre", 0.45),
+    Quantity("reach peak", LENGTH, "largest distance of a hand or foot from the centre", 0.65),
+    Quantity("hands range", LENGTH, "diagonal of the box that a hand covers relative to the centre; mean of both", 0.4),
+    Quantity("feet range", LENGTH, "diagonal of the box that a foot covers relative to the centre; mean of both", 0.3),
+    Quantity("travel", LENGTH, "diagonal of the box that the centre covers", 0.3),
+    Quantity("fluidity", "log", "minus the log of the dimensionless jerk of the whole body: nearer to 0 is smoother", -9.0),
+    Quantity("hands fluidity", "log", "the fluidity of both hands together", -9.0),
+    Quantity("feet fluidity", "log", "the fluidity of both feet together", -9.0),
+    Quantity("symmetry", "0-1", "1: at every moment the left side is the mirror image of the right side", 0.8),
+    Quantity("evenness", "0-1", "1: left and right move equally much; 0: one side alone moves", 0.8),
+    Quantity("tempo", "beats/min", "repetitions of the movement a minute", 70.0),
+    Quantity("regularity", "0-1", "similarity of the repetitions: the peak of the autocorrelation", 0.4),
+    Quantity("turns", "turns", "turns about the vertical, to either side, added up", 0.0),
+    Quantity("turns net", "turns", "turns about the vertical: + to the dancer's left, - to the right", 0.0),
+    Quantity("spins", "turns", "turns of the trunk in the image plane, either way, added up", 0.0),
+    Quantity("spins net", "turns", "turns of the trunk in the image plane: + counter-clockwise", 0.0),
+    Quantity("airtime", "0-1", "share of the time in the air", 0.0),
+    Quantity("longest air", "s", "the longest time in the air", 0.0),
+    Quantity("height", LENGTH, "mean height of the centre above the ground", 0.5),
+    Quantity("standing", "0-1", "share of the time upright on the feet", 0.9),
+    Quantity("crouched", "0-1", "share of the time low, on the feet", 0.05),
+    Quantity("floor", "0-1", "share of the time on the ground, or upside down", 0.05),
 )
-NAMES: tuple[str, ...] = tuple(number.name for number in NUMBERS)
+NAMES: tuple[str, ...] = tuple(quantity.name for quantity in QUANTITIES)
 LEVELS = ("standing", "crouched", "floor")
 
-# Numbers that say much the same: one can stand in for another, so that only all of them together show what they are worth.
+# Quantities that are correlated: one can replace another, so their importance shows only for all of them together.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "how fast": tuple(name for name in NAMES if "speed" in name or "acceleration" in name),
     "how far": ("reach", "reach peak", "hands range", "feet range", "travel"),
@@ -84,38 +105,38 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Numbers:
-    """What was measured of one person from `start` to `end`: a value a name, NaN where it cannot be known, and then why."""
+class Measurement:
+    """The values of one person from `start` to `end`: NaN where a value is unknown, and then the reason."""
 
     person: int
     start: float
     end: float
-    values: NDArray[np.float64]  # (N,) as in NUMBERS
-    unknown: Mapping[str, str]  # name -> why there is no number
-    seen: float  # share of the joints that were seen
+    values: NDArray[np.float64]  # (N,) in the order of QUANTITIES
+    unknown: Mapping[str, str]  # name -> reason
+    seen: float  # share of the joints that are visible
 
     def __post_init__(self) -> None:
-        if self.values.shape != (len(NUMBERS),):
-            raise ValueError(f"{len(NUMBERS)} numbers, not {self.values.shape}")
-        lacking = {name for name, value in zip(NAMES, self.values, strict=True) if not math.isfinite(value)}
-        if lacking != set(self.unknown):
-            raise ValueError("every number that is not known has a reason, and no other")
+        if self.values.shape != (len(QUANTITIES),):
+            raise ValueError(f"{len(QUANTITIES)} values, not {self.values.shape}")
+        missing = {name for name, value in zip(NAMES, self.values, strict=True) if not math.isfinite(value)}
+        if missing != set(self.unknown):
+            raise ValueError("every unknown value needs a reason, and no other value has one")
 
     def __getitem__(self, name: str) -> float:
         return float(self.values[_PLACE[name]])
 
     def __repr__(self) -> str:
-        known = len(NUMBERS) - len(self.unknown)
-        return f"Numbers(person {self.person}, {self.start:.2f}-{self.end:.2f} s, {known} of {len(NUMBERS)} known)"
+        known = len(QUANTITIES) - len(self.unknown)
+        return f"Measurement(person {self.person}, {self.start:.2f}-{self.end:.2f} s, {known} of {len(QUANTITIES)} known)"
 
     @cached_property
     def level(self) -> str:
-        """Where the body mostly is: standing, crouched, floor; "" where it is not known."""
+        """The most frequent level: standing, crouched or floor; "" if it is unknown."""
         shares = [self[name] for name in LEVELS]
         return LEVELS[int(np.argmax(shares))] if all(map(math.isfinite, shares)) else ""
 
     def to_json(self) -> dict[str, Any]:
-        """Everything in JSON's own types: a number that is not known is null, and `unknown` says why."""
+        """Return everything in JSON's own types: an unknown value is null, and `unknown` gives the reason."""
         values = {name: _rounded(value) if math.isfinite(value) else None for name, value in zip(NAMES, self.values.tolist(), strict=True)}
         return {
             "person": self.person,
@@ -132,5 +153,5 @@ _PLACE = {name: place for place, name in enumerate(NAMES)}
 
 
 def _rounded(value: float) -> float:
-    """Six significant digits: more would be noise."""
+    """Round to six significant digits: more would be noise."""
     return float(f"{value:.6g}")
