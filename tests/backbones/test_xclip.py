@@ -245,7 +245,7 @@ def test_pictures_are_prepared_as_by_the_checkpoints_own_processor(saved: dict[s
 @pytest.mark.parametrize(("family", "right", "wrong"), [("xclip", 8, 5), ("xclip", 8, 16), ("xclip-zero-shot", 32, 8)])
 def test_another_number_of_frames_is_refused_naming_the_right_one(saved: dict[str, Path], family: str, right: int, wrong: int) -> None:
     backbone = open_folder(saved[family])
-    says = rf"--frames: .* exactly {right} frames, not {wrong}"
+    says = rf"frames: .* exactly {right} frames, not {wrong}"
     for ask in (
         lambda: backbone.embed(windows(1, right) + windows(1, wrong)),
         lambda: view_for(backbone, frames=wrong),

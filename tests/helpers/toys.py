@@ -58,7 +58,11 @@ class Words(Colours):
     matching = Matching(scale=40.0, bias=-3.0)
 
     def __init__(self, salt: str = "a") -> None:
-        self.identity = self.text_identity = {"name": "words", "weights": salt}
+        self.identity = {"name": "words", "weights": salt}
+
+    @property
+    def text_identity(self) -> dict[str, str]:
+        return self.identity
 
     def embed_text(self, words: Sequence[str]) -> NDArray[np.float32]:
         named = [[COLOURS[word] for word in sentence.lower().split() if word in COLOURS] for sentence in words]
