@@ -237,7 +237,7 @@ def _compare_chunks(aligned: Alignment, starts: Sequence[float], size: float) ->
     one = _read_frames(aligned.first, starts, size)
     other = _read_frames(aligned.second, [start - aligned.offset for start in starts], size)
     for first, second in zip(one, other, strict=True):
-        if min(len(first), len(second)) < frame_similarity.SHORTEST:
+        if min(len(first), len(second)) < frame_similarity.MIN_FRAMES:
             yield False, 0.0
         else:
             yield frame_similarity.compare_closely(first, second)

@@ -163,7 +163,7 @@ def test_labels_are_the_same_from_a_folder_and_from_a_csv(tmp_path: Path) -> Non
         ("path,label,start,end\na.mp4,halo,2,1\n", 2, "ends after its start"),
         ("path,label,start,end\na.mp4,halo,1,1\n", 2, "ends after its start"),
         ("path,label,end\na.mp4,halo,inf\n", 2, "not at inf"),
-        ("path,label,start\na.mp4,halo,-1\n", 2, "from 0 on"),
+        ("path,label,start\na.mp4,halo,-1\n", 2, "0 seconds or later"),
         ("path,label,start\na.mp4,halo,0:30\n", 2, "not a number of seconds"),
         ("path,label,split\na.mp4,halo,holdout\n", 2, "must be train, val or test"),
         ("path,label\na.mp4,halo,3\n", 2, "3 values, but the header names 2"),

@@ -1,7 +1,6 @@
-"""Whether two sequences of small grey pictures are one recording: found in time, laid over each other, held against each other.
+"""Decide whether two sequences of small grey frames are one recording: align them in time and in space, then compare them.
 
-Only what moves counts: a stage, a dancer and a camera that two takes share say nothing, the same movements at the same moments do.
-Knows arrays only: no file, no store.
+Only movement counts: two takes may share stage, dancer and camera, but not the same movement at the same time.
 """
 
 from __future__ import annotations
@@ -14,97 +13,97 @@ from numpy.typing import NDArray
 GreyFrames = NDArray[np.float32]  # (T, N, N)
 Vector = NDArray[np.float64]
 
-COARSE = 12  # pixels across, for finding the moment
-PLACES = 6  # across, for what moves with what
-SHARE = 0.5  # of the shorter one must be common to both
-SHORTEST = 8  # pictures that must be common
-SURE = 0.995  # so alike that nothing else is asked
-ALIKE = 0.97  # as alike as copies are; takes of one movement reach this too, but not evenly and not in step
-EVENLY = 0.93  # the worst half second of a copy is still this much alike
-IN_STEP = (0.05, 0.35)  # pictures by which one may run ahead here and behind there, at ALIKE and from there rising to ...
-FIRM = 0.985  # ... the score at which the whole of it is allowed
-STILL = 1.0  # grey levels below which what seems to move is the codec's noise ...
-FLECKS = 5  # ... but for so many of the 576 places, where it flickers more
+COARSE = 12  # pixels across, for the alignment in time
+PLACES = 6  # places across, for the comovement
+MIN_SHARE = 0.5  # of the shorter sequence that both must have in common
+MIN_FRAMES = 8  # that both must have in common
+CERTAIN = 0.995  # score from which on two sequences are the same without further conditions
+MIN_SCORE = 0.97  # score of copies; takes of one movement reach it too, but vary over time and drift apart
+MIN_WORST_SCORE = 0.93  # of the worst half second of a copy
+MAX_DRIFT = (0.05, 0.35)  # frames by which the lag may vary, at MIN_SCORE and at FULL_DRIFT_SCORE
+FULL_DRIFT_SCORE = 0.985
+STILL = 1.0  # grey levels; smaller changes are noise of the codec
+MAX_FLICKER = 5  # pixels, of 576, that may change more in a still video
+_MIN_COARSE_SCORE = 0.35  # from which on an alignment in time is tried
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """How two sequences fit where they fit best."""
+    """The best alignment of two sequences, and whether they are the same recording."""
 
     same: bool
-    score: float  # correlation of what moves, 1 for a copy
-    lag: int  # picture i of the second is picture i + lag of the first
-    common: int  # pictures common to both
+    score: float  # correlation of the movement, 1 for a copy
+    lag: int  # frame i of the second is frame i + lag of the first
+    common: int  # frames in common
 
 
-def shrink(pictures: GreyFrames, size: int) -> GreyFrames:
+def shrink(frames: GreyFrames, size: int) -> GreyFrames:
     """GreyFrames averaged down to size x size."""
-    factor = pictures.shape[-1] // size
-    sums = sum(pictures[..., row::factor, column::factor] for row in range(factor) for column in range(factor))
+    factor = frames.shape[-1] // size
+    sums = sum(frames[..., row::factor, column::factor] for row in range(factor) for column in range(factor))
     return np.asarray(sums / np.float32(factor * factor), dtype=np.float32)
 
 
-def comovement(pictures: GreyFrames) -> GreyFrames:
-    """What moves with what (36, 36): alike in copies, also in parts of them, and other in other takes."""
-    moving = _moving(shrink(pictures, PLACES)).reshape(len(pictures), -1)
+def comovement(frames: GreyFrames) -> GreyFrames:
+    """Return which places move together (36, 36): similar in copies, also in parts of them, and different in other takes."""
+    moving = _moving(shrink(frames, PLACES)).reshape(len(frames), -1)
     return np.asarray(moving.T @ moving / np.float32(len(moving)), dtype=np.float32)
 
 
 def compare(first: GreyFrames, second: GreyFrames) -> Similarity:
-    """Whether two sequences at one pace show the same recording, also where one is cut, cropped, scaled or coded again."""
-    nothing = Similarity(False, 0.0, 0, 0)
-    if min(len(first), len(second)) < SHORTEST:
-        return nothing
-    best = nothing
+    """Compare two sequences of one frame rate; one may be cut, cropped, scaled or encoded again."""
+    best = Similarity(False, 0.0, 0, 0)
+    if min(len(first), len(second)) < MIN_FRAMES:
+        return best
     for lag, common, coarse in _lags(shrink(first, COARSE), shrink(second, COARSE)):
-        if coarse < 0.35:
+        if coarse < _MIN_COARSE_SCORE:
             continue
         begin = max(0, -lag)
-        found = _fit(first[begin + lag : begin + lag + common], second[begin : begin + common])
-        if (found[0], found[1]) > (best.same, best.score):
-            best = Similarity(*found, lag, common)
+        same, score = _fit(first[begin + lag : begin + lag + common], second[begin : begin + common])
+        if (same, score) > (best.same, best.score):
+            best = Similarity(same, score, lag, common)
         if best.same:
             break
     return best
 
 
 def compare_closely(first: GreyFrames, second: GreyFrames) -> tuple[bool, float]:
-    """Whether two sequences of larger pictures, the same moments of both, are one recording's; and how alike they are.
+    """Compare two sequences of larger frames at the same times; return whether they are one recording, and their score.
 
-    The finer the pictures, the more exactly one is laid over the other: that tells where small ones leave it open.
+    Larger frames are aligned more exactly, which decides where small ones leave it open.
     """
-    laid = _lay_over(first.mean(0), second.mean(0), rounds=25)
+    transform = _align(first.mean(0), second.mean(0), rounds=25)
     size = first.shape[-1] // 4
-    one, other = shrink(first, size), shrink(_warp(second, laid), size)
+    one, other = shrink(first, size), shrink(_warp(second, transform), size)
     if is_still(one) or is_still(other):
         return False, 0.0
     return _judge(_moving(_inner(one)), _moving(_inner(other)))
 
 
 def same_still(first: GreyFrames, second: GreyFrames) -> bool:
-    """Whether two videos in which nothing moves show one picture: to the pixel, for there is nothing else to tell them by."""
+    """Whether two videos without movement show the same image, to the pixel, because there is nothing else to compare."""
     one, other = first.mean(0), second.mean(0)
-    gap = np.abs(one - other)
-    return bool(one.std() > 8 and gap.mean() < 1.0 and gap.max() < 5.0)
+    difference = np.abs(one - other)
+    return bool(one.std() > 8 and difference.mean() < 1.0 and difference.max() < 5.0)
 
 
-def is_still(pictures: GreyFrames) -> bool:
-    """Whether nothing moves anywhere in the picture."""
-    if len(pictures) == 0:
+def is_still(frames: GreyFrames) -> bool:
+    """Whether nothing moves anywhere in the frame."""
+    if len(frames) == 0:
         return True
-    spread = np.sort(pictures.std(0), axis=None)
-    return bool(spread[max(0, len(spread) - 1 - FLECKS)] < STILL)
+    spread = np.sort(frames.std(0), axis=None)
+    return bool(spread[max(0, len(spread) - 1 - MAX_FLICKER)] < STILL)
 
 
-def _moving(pictures: GreyFrames) -> GreyFrames:
-    return np.asarray(pictures - pictures.mean(0), dtype=np.float32)
+def _moving(frames: GreyFrames) -> GreyFrames:
+    return np.asarray(frames - frames.mean(0), dtype=np.float32)
 
 
 def _lags(first: GreyFrames, second: GreyFrames) -> list[tuple[int, int, float]]:
-    """The three best (lag, pictures in common, correlation)."""
-    one, other = (_moving(pictures).reshape(len(pictures), -1) for pictures in (first, second))
+    """Return the three best (lag, frames in common, correlation)."""
+    one, other = (_moving(frames).reshape(len(frames), -1) for frames in (first, second))
     long, short = len(one), len(other)
-    # products of every picture with every other, skewed so that each column holds one lag
+    # the products of all pairs of frames, skewed so that each column is one lag
     skewed = np.zeros((short, long + short), dtype=np.float64)
     skewed[:, :long] = (other @ one.T)[::-1]
     columns = skewed.reshape(-1)[: short * (long + short - 1)].reshape(short, long + short - 1).sum(0)
@@ -114,45 +113,45 @@ def _lags(first: GreyFrames, second: GreyFrames) -> list[tuple[int, int, float]]
     power = [np.concatenate([[0.0], np.cumsum((side.astype(np.float64) ** 2).sum(1))]) for side in (one, other)]
     energy = (power[0][stop + lags] - power[0][begin + lags]) * (power[1][stop] - power[1][begin])
     score = columns / np.sqrt(np.maximum(energy, 1e-6))
-    need = max(SHORTEST, int(np.ceil(SHARE * min(long, short))))
+    need = max(MIN_FRAMES, int(np.ceil(MIN_SHARE * min(long, short))))
     score[common < need] = -1.0
     order = np.argsort(-score, kind="stable")[:3]
     return [(int(lags[at]), int(common[at]), float(score[at])) for at in order]
 
 
 def _fit(first: GreyFrames, second: GreyFrames) -> tuple[bool, float]:
-    """Lay the second over the first and hold them against each other; returns (same, score)."""
+    """Align the second with the first in space and compare them; return (same, score)."""
     if is_still(first) or is_still(second):
         return False, 0.0
     one = _moving(_inner(first))
-    as_is = _judge(one, _moving(_inner(second)))
-    if as_is[0] and as_is[1] >= SURE:
-        return as_is
-    laid = _lay_over(first.mean(0), second.mean(0))
-    return max(as_is, _judge(one, _moving(_inner(_warp(second, laid)))))
+    unaligned = _judge(one, _moving(_inner(second)))
+    if unaligned[0] and unaligned[1] >= CERTAIN:
+        return unaligned
+    transform = _align(first.mean(0), second.mean(0))
+    return max(unaligned, _judge(one, _moving(_inner(_warp(second, transform)))))
 
 
 def _judge(one: GreyFrames, other: GreyFrames) -> tuple[bool, float]:
-    """Whether two moving residues are one recording's, and how alike they are."""
-    in_time = _in_time(one, other)
-    if in_time is None:
+    """Compare the movement of two sequences; return (same, score)."""
+    shifted = _shift_in_time(one, other)
+    if shifted is None:
         return False, 0.0
-    score, worst, drift = _differences(one[1:-1], in_time)
-    step = float(np.interp(score, [ALIKE, FIRM], IN_STEP))
-    return score >= SURE or (score >= ALIKE and worst >= EVENLY and drift <= step), score
+    score, worst, drift = _scores(one[1:-1], shifted)
+    max_drift = float(np.interp(score, [MIN_SCORE, FULL_DRIFT_SCORE], MAX_DRIFT))
+    return score >= CERTAIN or (score >= MIN_SCORE and worst >= MIN_WORST_SCORE and drift <= max_drift), score
 
 
-def _inner(pictures: GreyFrames) -> GreyFrames:
-    """Without the rim, where a crop leaves nothing to compare, and coarser in space and time, so that codec and warp do not count."""
-    rim = pictures.shape[-1] // 12
-    inside = pictures[:, rim:-rim, rim:-rim] if rim else pictures
-    size = inside.shape[-1] // 2 * 2
-    coarser = shrink(inside[:, :size, :size], size // 2)
+def _inner(frames: GreyFrames) -> GreyFrames:
+    """Cut off the border, which a crop lacks, and average in space and time, so that codec and warp do not count."""
+    border = frames.shape[-1] // 12
+    inner = frames[:, border:-border, border:-border] if border else frames
+    size = inner.shape[-1] // 2 * 2
+    coarser = shrink(inner[:, :size, :size], size // 2)
     return (coarser[1:] + coarser[:-1]) / np.float32(2)
 
 
-def _in_time(one: GreyFrames, other: GreyFrames) -> GreyFrames | None:
-    """The mix of three neighbouring pictures that fits best: a shift by less than the distance between two."""
+def _shift_in_time(one: GreyFrames, other: GreyFrames) -> GreyFrames | None:
+    """Return the best mix of three neighbouring frames: a shift by less than one frame; None for too few frames."""
     if len(other) < 5:
         return None
     taps = np.stack([other[at : len(other) - 2 + at].reshape(-1) for at in range(3)], axis=1).astype(np.float64)
@@ -162,36 +161,36 @@ def _in_time(one: GreyFrames, other: GreyFrames) -> GreyFrames | None:
     return np.asarray(mix.reshape(one[1:-1].shape), dtype=np.float32)
 
 
-def _differences(one: GreyFrames, other: GreyFrames) -> tuple[float, float, float]:
-    """Correlation over all; likeness of the worst half second; how unevenly the one runs ahead of the other, in pictures."""
+def _scores(one: GreyFrames, other: GreyFrames) -> tuple[float, float, float]:
+    """Return the correlation, the score of the worst half second, and the drift: how much the lag varies, in frames."""
     flat = [side.reshape(len(side), -1).astype(np.float64) for side in (one, other)]
     power = [(side**2).sum(1) for side in flat]
     score = float((flat[0] * flat[1]).sum() / np.sqrt(power[0].sum() * power[1].sum() + 1e-6))
     slope = np.asarray(np.gradient(flat[1], axis=0))
-    ahead, steep, off = (
+    product, slope_energy, error = (
         ((flat[0] - flat[1]) * slope).sum(1),
         (slope**2).sum(1),
         ((flat[0] - flat[1]) ** 2).sum(1),
     )
     window = min(8, len(one))
-    sums = [np.convolve(values, np.ones(window), mode="valid") for values in (ahead, steep, off)]
+    sums = [np.convolve(values, np.ones(window), mode="valid") for values in (product, slope_energy, error)]
     worst = 1.0 - float(sums[2].max()) / (window * float(power[0].mean()) + 1e-6)
     shifts, weights = sums[0] / (sums[1] + 1e-6), sums[1] / (sums[1].sum() + 1e-6)
     mean = float((shifts * weights).sum())
     return score, worst, float(np.sqrt((weights * (shifts - mean) ** 2).sum()))
 
 
-def _warp(pictures: GreyFrames, laid: Vector) -> GreyFrames:
+def _warp(frames: GreyFrames, transform: Vector) -> GreyFrames:
     """GreyFrames stretched about their middle and moved: (stretch x, move x, stretch y, move y)."""
-    size = pictures.shape[-1]
-    from_middle = np.arange(size) - (size - 1) / 2
-    across = _between((1 + laid[0]) * from_middle + laid[1] + (size - 1) / 2, size)
-    down = _between((1 + laid[2]) * from_middle + laid[3] + (size - 1) / 2, size)
-    return np.asarray(down @ pictures @ across.T, dtype=np.float32)
+    size = frames.shape[-1]
+    from_centre = np.arange(size) - (size - 1) / 2
+    across = _interpolation_matrix((1 + transform[0]) * from_centre + transform[1] + (size - 1) / 2, size)
+    down = _interpolation_matrix((1 + transform[2]) * from_centre + transform[3] + (size - 1) / 2, size)
+    return np.asarray(down @ frames @ across.T, dtype=np.float32)
 
 
-def _between(places: Vector, size: int) -> GreyFrames:
-    """The matrix that reads between pixels, linearly."""
+def _interpolation_matrix(places: Vector, size: int) -> GreyFrames:
+    """Return the matrix that reads between pixels by linear interpolation."""
     places = np.clip(places, 0, size - 1)
     left = np.minimum(np.floor(places).astype(np.int64), size - 2)
     rows = np.arange(len(places))
@@ -201,23 +200,23 @@ def _between(places: Vector, size: int) -> GreyFrames:
     return matrix
 
 
-def _lay_over(target: GreyFrames, picture: GreyFrames, *, rounds: int = 12) -> Vector:
-    """The stretch and move that bring a picture onto the target, brightness and contrast left free (Gauss-Newton)."""
+def _align(target: GreyFrames, image: GreyFrames, *, rounds: int = 12) -> Vector:
+    """Return the transform that aligns an image with the target, whatever its brightness and contrast (Gauss-Newton)."""
     size = target.shape[-1]
-    middle = np.arange(size) - (size - 1) / 2
+    from_centre = np.arange(size) - (size - 1) / 2
     limit = np.array([0.15, size / 12, 0.15, size / 12])
-    rim = slice(1, -1)
-    laid = np.zeros(4)
+    inner = slice(1, -1)
+    transform = np.zeros(4)
     for _ in range(rounds):
-        warped = _warp(picture[None], laid)[0].astype(np.float64)
+        warped = _warp(image[None], transform)[0].astype(np.float64)
         down, across = np.gradient(warped)
-        across, down = across / (1 + laid[0]), down / (1 + laid[2])
-        columns = [across * middle[None, :], across, down * middle[:, None], down, -target, -np.ones_like(warped)]
-        system = np.stack([column[rim, rim].reshape(-1) for column in columns], axis=1)
+        across, down = across / (1 + transform[0]), down / (1 + transform[2])
+        columns = [across * from_centre[None, :], across, down * from_centre[:, None], down, -target, -np.ones_like(warped)]
+        system = np.stack([column[inner, inner].reshape(-1) for column in columns], axis=1)
         gram = system.T @ system
-        gram[np.diag_indices(6)] *= 1 + 1e-6  # a picture without edges moves nowhere
-        step = np.linalg.lstsq(gram, -system.T @ warped[rim, rim].reshape(-1), rcond=None)[0][:4]
-        laid = np.clip(laid + np.clip(step, -limit / 3, limit / 3), -limit, limit)
+        gram[np.diag_indices(6)] *= 1 + 1e-6  # keeps an image without edges where it is
+        step = np.linalg.lstsq(gram, -system.T @ warped[inner, inner].reshape(-1), rcond=None)[0][:4]
+        transform = np.clip(transform + np.clip(step, -limit / 3, limit / 3), -limit, limit)
         if np.abs(step).max() < 2e-3:
             break
-    return laid
+    return transform

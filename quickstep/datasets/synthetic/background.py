@@ -1,4 +1,4 @@
-"""Stages: a wall and a floor with their light, painted once and then seen through the camera; knows no dancer and no move."""
+"""Stage: a textured wall and ground with their light, painted once and then projected by the camera."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Picture = NDArray[np.uint8]
 Texture = NDArray[np.float32]
 
 WALL = (9.0, 4.2)  # metres: width, height
-FLOOR = (9.0, 7.0)  # metres: width, depth from the wall towards the camera
+GROUND = (9.0, 7.0)  # metres: width, depth from the wall towards the camera
 
 
 @dataclass(frozen=True)
 class Lamp:
-    """A light above the stage whose beam can be seen and sways."""
+    """A swaying light above the stage with a visible beam."""
 
-    place: float  # metres to the right of the middle
+    place: float  # metres to the right of the centre
     sway: float  # metres
     hue: float
     start: float
 
     def beam(self, camera: Camera, times: Array, back: float) -> Array:
-        """The outline of the beam in pixels, (T, 4, 2)."""
+        """Return the outline of the beam in pixels, (T, 4, 2)."""
         foot = self.place * 0.4 + self.sway * np.sin(2 * np.pi * (0.17 * times + self.start))
         top = np.stack([self.place + 0 * times, 3.6 + 0 * times, 0.4 - back + 0 * times], axis=1)
         low = np.stack([foot, 0 * times, 0.2 + 0 * times], axis=1)
@@ -39,30 +39,30 @@ class Lamp:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """What stands behind and under the dancer."""
+    """The wall behind the dancer and the ground below."""
 
     kind: str
     wall: Picture  # texture
-    floor: Picture
-    back: float  # metres from the dancer's middle to the wall
-    light: Array  # (3,) the way to the light
-    tint: Array  # (3,) what the light does to red, green, blue
+    ground: Picture  # texture
+    back: float  # metres from the dancer to the wall
+    light: Array  # (3,) the direction of the light
+    tint: Array  # (3,) factors of the light on red, green, blue
     ambient: float
     scale: float  # texture pixels a metre
     lamps: tuple[Lamp, ...] = ()
 
-    def paint(self, camera: Camera, moment: int) -> Picture:
-        """The empty stage as the camera sees it, RGB."""
+    def paint(self, camera: Camera, frame: int) -> Picture:
+        """Return the empty stage as the camera sees it, RGB."""
         size = (camera.width, camera.height)
         step = 1 / self.scale
         right, up, front = np.eye(3)
         corner = np.array([-WALL[0] / 2, WALL[1], -self.back])
-        wall = camera.plane(moment, right * step, -up * step, corner)
-        ground = camera.plane(moment, right * step, front * step, np.array([-FLOOR[0] / 2, 0.0, -self.back]))
+        wall = camera.plane(frame, right * step, -up * step, corner)
+        ground_map = camera.plane(frame, right * step, front * step, np.array([-GROUND[0] / 2, 0.0, -self.back]))
         picture = cv2.warpPerspective(self.wall, wall, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        below = cv2.warpPerspective(self.floor, ground, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        near = FLOOR[0] * self.scale * np.array([0.45, 0.55])  # two points where wall and floor meet, surely before the camera
-        line = (ground @ np.stack([near, [0, 0], [1, 1]])).T
+        below = cv2.warpPerspective(self.ground, ground_map, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        near = GROUND[0] * self.scale * np.array([0.45, 0.55])  # two points where wall and ground meet, in front of the camera
+        line = (ground_map @ np.stack([near, [0, 0], [1, 1]])).T
         ends = line[:, :2] / line[:, 2:]
         ends = ends.mean(axis=0) + np.array([[-9], [9]]) * (ends[1] - ends[0])
         mask = np.zeros(size[::-1], np.uint8)
@@ -72,20 +72,20 @@ class Stage:
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
 
-def glow(beams: Sequence[tuple[Lamp, Array]], moment: int, picture: Picture) -> None:
-    """Add beams of light to a picture, in place."""
+def add_beams(beams: Sequence[tuple[Lamp, Array]], frame: int, picture: Picture) -> None:
+    """Add beams of light to an image, in place."""
     height, width = picture.shape[:2]
     haze = np.zeros((height // 4, width // 4, 3), np.uint8)
     for lamp, outline in beams:
         layer = np.zeros_like(haze)
         colour = 30 * _hue(lamp.hue, 0.6)
-        cv2.fillConvexPoly(layer, np.rint(outline[moment] * 4).astype(np.int32), colour.tolist(), cv2.LINE_AA, 4)
+        cv2.fillConvexPoly(layer, np.rint(outline[frame] * 4).astype(np.int32), colour.tolist(), cv2.LINE_AA, 4)
         cv2.add(haze, layer, dst=haze)
     cv2.add(picture, cv2.resize(cv2.blur(haze, (5, 5)), (width, height), interpolation=cv2.INTER_LINEAR), dst=picture)
 
 
 def studio(rng: np.random.Generator, scale: float) -> Stage:
-    """A rehearsal room: boards, a pale wall, mirrors in frames and a barre."""
+    """Paint a rehearsal studio: boards, a pale wall, mirrors in frames and a barre."""
     wall = _plain(WALL, scale, rng.uniform(150, 215) + rng.uniform(-18, 18, 3))
     frame = _shade(rng.uniform(40, 120) + rng.uniform(-10, 10, 3))
     for left in np.arange(0.4 + rng.uniform(0, 0.5), WALL[0] - 1.6, 1.75):
@@ -95,12 +95,12 @@ def studio(rng: np.random.Generator, scale: float) -> Stage:
         _box(wall, scale, (left, WALL[1] - 2.5, 1.6, 2.2), frame, 0.05)
     _box(wall, scale, (0, WALL[1] - 1.0, WALL[0], 0.05), _shade(np.array([120.0, 85.0, 50.0])))
     _box(wall, scale, (0, WALL[1] - 0.12, WALL[0], 0.12), frame)
-    floor = _boards(rng, scale)
-    return Stage("studio", _finish(wall, rng, 3), _finish(floor, rng, 4), rng.uniform(1.7, 2.4), _sun(rng), _tint(rng, 0.05), 0.62, scale)
+    ground = _boards(rng, scale)
+    return Stage("studio", _finish(wall, rng, 3), _finish(ground, rng, 4), rng.uniform(1.7, 2.4), _sun(rng), _tint(rng, 0.05), 0.62, scale)
 
 
 def street(rng: np.random.Generator, scale: float) -> Stage:
-    """A brick wall somebody has painted on, and paving."""
+    """Paint a brick wall with graffiti, and paving."""
     brick = np.array([rng.uniform(110, 175), rng.uniform(65, 115), rng.uniform(50, 100)])
     wall = _plain(WALL, scale, brick * 0.62)
     for row, top in enumerate(np.arange(0, WALL[1], 0.16)):
@@ -109,34 +109,34 @@ def street(rng: np.random.Generator, scale: float) -> Stage:
     for _ in range(int(rng.integers(4, 9))):
         _blob(wall, scale, rng, (rng.uniform(0.5, WALL[0] - 0.5), rng.uniform(1.6, 3.6)), rng.uniform(0.25, 0.75))
     grey = rng.uniform(85, 150)
-    floor = _plain(FLOOR, scale, grey + rng.uniform(-8, 8, 3))
-    for x in np.arange(0, FLOOR[0], 0.8):
-        for z in np.arange(0, FLOOR[1], 0.8):
-            _box(floor, scale, (x + 0.02, z + 0.02, 0.76, 0.76), _shade(np.full(3, grey * rng.uniform(0.9, 1.12))))
-    return Stage("street", _finish(wall, rng, 7), _finish(floor, rng, 7), rng.uniform(1.5, 2.3), _sun(rng), _tint(rng, 0.1), 0.6, scale)
+    ground = _plain(GROUND, scale, grey + rng.uniform(-8, 8, 3))
+    for x in np.arange(0, GROUND[0], 0.8):
+        for z in np.arange(0, GROUND[1], 0.8):
+            _box(ground, scale, (x + 0.02, z + 0.02, 0.76, 0.76), _shade(np.full(3, grey * rng.uniform(0.9, 1.12))))
+    return Stage("street", _finish(wall, rng, 7), _finish(ground, rng, 7), rng.uniform(1.5, 2.3), _sun(rng), _tint(rng, 0.1), 0.6, scale)
 
 
 def theatre(rng: np.random.Generator, scale: float) -> Stage:
-    """A dark stage: a curtain in folds, pools of light, lamps that sway."""
+    """Paint a dark stage: a curtain in folds, pools of light, swaying lamps."""
     cloth = np.array([rng.uniform(25, 120), rng.uniform(15, 60), rng.uniform(30, 120)])
     wall = _plain(WALL, scale, cloth)
     x = np.arange(wall.shape[1]) / scale
     folds = 0.75 + 0.25 * np.sin(x * rng.uniform(9, 16) + 1.5 * np.sin(x * 2.1)) + 0.1 * np.sin(x * 37)
     wall *= folds[None, :, None].astype(np.float32)
-    floor = _plain(FLOOR, scale, rng.uniform(38, 70) + rng.uniform(-6, 6, 3))
+    ground = _plain(GROUND, scale, rng.uniform(38, 70) + rng.uniform(-6, 6, 3))
     for _ in range(int(rng.integers(2, 4))):
         hue = _hue(rng.uniform(0, 1), 0.45)
-        _pool(floor, scale, (FLOOR[0] / 2 + rng.uniform(-1.4, 1.4), rng.uniform(1.2, 3.4)), rng.uniform(0.9, 1.7), 95 * hue)
+        _pool(ground, scale, (GROUND[0] / 2 + rng.uniform(-1.4, 1.4), rng.uniform(1.2, 3.4)), rng.uniform(0.9, 1.7), 95 * hue)
         _pool(wall, scale, (WALL[0] / 2 + rng.uniform(-2, 2), rng.uniform(1.5, 3.6)), rng.uniform(0.7, 1.4), 75 * hue)
     shapes = rng.uniform((-2.0, 0.2, 0.0, 0.0), (2.0, 0.7, 1.0, 1.0), (int(rng.integers(1, 4)), 4))
     lamps = tuple(Lamp(*shape) for shape in shapes.tolist())
     return Stage(
-        "theatre", _finish(wall, rng, 2), _finish(floor, rng, 2), rng.uniform(1.8, 2.8), _sun(rng), _tint(rng, 0.18), 0.5, scale, lamps
+        "theatre", _finish(wall, rng, 2), _finish(ground, rng, 2), rng.uniform(1.8, 2.8), _sun(rng), _tint(rng, 0.18), 0.5, scale, lamps
     )
 
 
 def court(rng: np.random.Generator, scale: float) -> Stage:
-    """Out of doors: sky, houses and trees far off, a painted court."""
+    """Paint an outdoor court: sky, buildings and trees in the distance, lines on the ground."""
     wall = _plain(WALL, scale, np.zeros(3))
     top, low = np.array([90.0, 140, 205]) * rng.uniform(0.7, 1.1), np.array([215.0, 215, 205]) * rng.uniform(0.7, 1.05)
     share = np.linspace(0, 1, len(wall))[:, None, None]
@@ -158,11 +158,11 @@ def court(rng: np.random.Generator, scale: float) -> Stage:
         )
     _box(wall, scale, (0, WALL[1] - 0.35, WALL[0], 0.35), _shade(np.array([70.0, 90, 75])))
     base = np.array([[60.0, 120, 85], [165, 85, 65], [70, 100, 150]][int(rng.integers(3))]) * rng.uniform(0.85, 1.15)
-    floor = _plain(FLOOR, scale, base)
+    ground = _plain(GROUND, scale, base)
     white = (225.0, 225.0, 215.0)
-    _box(floor, scale, (1.2, 0.8, 6.6, 5.4), white, 0.06)
-    cv2.circle(floor, (int(4.5 * scale), int(2.6 * scale)), int(1.5 * scale), white, max(1, int(0.06 * scale)), cv2.LINE_AA)
-    return Stage("court", _finish(wall, rng, 3), _finish(floor, rng, 6), rng.uniform(2.2, 3.2), _sun(rng), _tint(rng, 0.08), 0.66, scale)
+    _box(ground, scale, (1.2, 0.8, 6.6, 5.4), white, 0.06)
+    cv2.circle(ground, (int(4.5 * scale), int(2.6 * scale)), int(1.5 * scale), white, max(1, int(0.06 * scale)), cv2.LINE_AA)
+    return Stage("court", _finish(wall, rng, 3), _finish(ground, rng, 6), rng.uniform(2.2, 3.2), _sun(rng), _tint(rng, 0.08), 0.66, scale)
 
 
 STAGES: dict[str, Callable[[np.random.Generator, float], Stage]] = {"studio": studio, "street": street, "theatre": theatre, "court": court}
@@ -212,29 +212,29 @@ def _blob(
 
 def _boards(rng: np.random.Generator, scale: float) -> Texture:
     wood = np.array([rng.uniform(140, 200), rng.uniform(100, 145), rng.uniform(60, 100)])
-    floor = _plain(FLOOR, scale, wood * 0.8)
-    for z in np.arange(0, FLOOR[1], 0.2):
-        for x in np.arange(-rng.uniform(0, 1.5), FLOOR[0], 1.5):
-            _box(floor, scale, (x + 0.01, z + 0.01, 1.48, 0.18), _shade(wood * rng.uniform(0.88, 1.1)))
-    return floor
+    ground = _plain(GROUND, scale, wood * 0.8)
+    for z in np.arange(0, GROUND[1], 0.2):
+        for x in np.arange(-rng.uniform(0, 1.5), GROUND[0], 1.5):
+            _box(ground, scale, (x + 0.01, z + 0.01, 1.48, 0.18), _shade(wood * rng.uniform(0.88, 1.1)))
+    return ground
 
 
 def _pool(texture: Texture, scale: float, middle: tuple[float, float], radius: float, colour: Array) -> None:
-    """A soft round light, added."""
+    """Add a soft round light."""
     y, x = np.mgrid[: texture.shape[0], : texture.shape[1]] / scale
     glow = np.exp(-((((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / radius**2) ** 2))
     texture += (glow[..., None] * colour).astype(np.float32)
 
 
 def _hue(hue: float, strength: float) -> Array:
-    """A colour of the wheel, each channel in 0..1."""
+    """Return a colour of the colour wheel, each channel in 0..1."""
     wheel = np.clip(np.abs((hue * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
     result: Array = 1 - strength + strength * wheel
     return result
 
 
 def _finish(texture: Texture, rng: np.random.Generator, grain: float) -> Picture:
-    """Softened, uneven, with grain, so that it is not flat; with a fourth channel, for OpenCV warps four thrice as fast as three."""
+    """Soften a texture and add stains, grain, and a fourth channel, because OpenCV warps four channels three times as fast."""
     height, width = texture.shape[:2]
     coarse = rng.normal(0, 1, (6, 12)).astype(np.float32)
     stains = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

@@ -1,6 +1,6 @@
-"""Body and Pose: how long the limbs are, how they are held over time, and where every joint then is; draws nothing.
+"""Body, Pose and Figure: the length of the limbs, how they are held over time, and the position of every joint.
 
-World and body axes agree when the dancer faces the camera: x to the dancer's left, y up, z forwards; metres; the floor is y = 0.
+World and body axes agree when the dancer faces the camera: x to the dancer's left, y up, z forwards, in metres; the ground is y = 0.
 In arrays of two, index 0 is the dancer's left and 1 the right.
 """
 
@@ -17,62 +17,62 @@ SIDES = np.array([1.0, -1.0])
 
 @dataclass(frozen=True)
 class Body:
-    """Lengths in metres, and how much wider than the plain figure this one is."""
+    """The proportions of a body; lengths are in metres."""
 
     height: float = 1.7
-    legs: float = 1.0  # relative to the plain figure, as are the next three
+    legs: float = 1.0  # relative to the default figure, as are the next three
     arms: float = 1.0
     width: float = 1.0
     head: float = 1.0
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Body:
-        """A body of somebody."""
+        """Draw random proportions."""
         legs, arms, width, head = (float(rng.uniform(low, high)) for low, high in ((0.93, 1.07), (0.94, 1.06), (0.88, 1.2), (0.93, 1.1)))
         return cls(float(rng.uniform(1.52, 1.9)), legs, arms, width, head)
 
     @property
     def leg(self) -> float:
-        """From hip to ankle, stretched."""
+        """Length from hip to ankle, stretched."""
         return 0.49 * self.height * self.legs
 
     @property
     def arm(self) -> float:
-        """From shoulder to wrist, stretched."""
+        """Length from shoulder to wrist, stretched."""
         return 0.315 * self.height * self.arms
 
     @property
     def trunk(self) -> float:
-        """From the middle of the hips to the root of the neck."""
+        """Length from the middle of the hips to the root of the neck."""
         return float(0.295 * self.height / np.sqrt(self.legs))
 
     @property
     def skull(self) -> float:
-        """The radius of the head."""
+        """Radius of the head."""
         return 0.066 * self.height * self.head
 
     @property
     def ankle(self) -> float:
-        """How high the ankle is above the sole."""
+        """Height of the ankle above the sole."""
         return 0.042 * self.height
 
     @property
     def hip(self) -> float:
-        """From the middle of the pelvis to a hip joint."""
+        """Distance from the middle of the pelvis to a hip joint."""
         return 0.056 * self.height * self.width
 
     @property
     def shoulder(self) -> float:
-        """From the spine to a shoulder joint."""
+        """Distance from the spine to a shoulder joint."""
         return 0.112 * self.height * (0.5 + 0.5 * self.width)
 
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """How a body is held at T moments. Hands and feet are where the limb reaches from its root, in stretched limb lengths.
+    """How a body is held in T frames; hands and feet are relative to shoulder and hip, in lengths of the stretched limb.
 
-    `turn` is the pelvis in the world, `chest` in the pelvis, `head` in the chest. Hands, elbows live in the chest's axes, feet,
-    knees and toes in the pelvis's. The height of `root` only counts relative to itself: the body is set down on the floor.
+    `turn` is the pelvis in world axes, `chest` in pelvis axes, `head` in chest axes. Hands and elbows are in chest axes; feet, knees and
+    toes in pelvis axes. Only changes of the height of `root` count, because the body is put on the ground.
     """
 
     root: Array  # (T, 3)
@@ -81,15 +81,15 @@ class Pose:
     head: Array  # (T, 3, 3)
     hands: Array  # (T, 2, 3)
     feet: Array  # (T, 2, 3)
-    elbows: Array  # (T, 2, 3) the way an elbow points
+    elbows: Array  # (T, 2, 3) the direction of an elbow
     knees: Array  # (T, 2, 3)
-    toes: Array  # (T, 2, 3) the way the foot points
-    air: Array  # (T,) metres between the lowest point and the floor
+    toes: Array  # (T, 2, 3) the direction of the foot
+    air: Array  # (T,) metres between the lowest point and the ground
 
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """Where every part of a body is at T moments, in the world."""
+    """The position of every part of a body in T frames, in world axes."""
 
     body: Body
     pelvis: Array  # (T, 3)
@@ -103,7 +103,7 @@ class Figure:
     knees: Array
     ankles: Array
     toes: Array
-    turn: Array  # (T, 3, 3) pelvis, chest and head in the world
+    turn: Array  # (T, 3, 3) pelvis, chest and head in world axes
     chest: Array
     head: Array
 
@@ -115,12 +115,12 @@ class Figure:
         return np.concatenate([face, *limbs], axis=1)
 
 
-PARTS = ("pelvis", "neck", "skull", "shoulders", "elbows", "wrists", "fingers", "hips", "knees", "ankles", "toes")
+POINTS = ("pelvis", "neck", "skull", "shoulders", "elbows", "wrists", "fingers", "hips", "knees", "ankles", "toes")
 FACE = np.array([(0, -0.1, 0.98), (0.33, 0.12, 0.9), (-0.33, 0.12, 0.9), (0.95, 0.0, 0.0), (-0.95, 0.0, 0.0)])  # (5, 3) in head radii
 
 
 def rotation(axis: str, angle: Array) -> Array:
-    """Right-handed turns about x, y or z, (T, 3, 3)."""
+    """Return right-handed rotations about x, y or z, (T, 3, 3)."""
     cos, sin, zero, one = np.cos(angle), np.sin(angle), np.zeros_like(angle), np.ones_like(angle)
     rows = {
         "x": [[one, zero, zero], [zero, cos, -sin], [zero, sin, cos]],
@@ -130,8 +130,8 @@ def rotation(axis: str, angle: Array) -> Array:
     return np.moveaxis(np.array(rows), 2, 0)
 
 
-def stand(pose: Pose, body: Body) -> Figure:
-    """The joints of a body held in a pose, set down on the floor."""
+def figure_of(pose: Pose, body: Body) -> Figure:
+    """Return the joints of a body in a pose, put on the ground."""
     chest, pelvis = pose.turn @ pose.chest, pose.root
     head = chest @ pose.head
     across = SIDES[:, None] * np.array([1.0, 0.0, 0.0])  # (2, 3)
@@ -148,25 +148,25 @@ def stand(pose: Pose, body: Body) -> Figure:
     drop = pose.air - _lowest(body, parts)  # (T,)
     lift = drop[:, None] * np.array([0.0, 1.0, 0.0])
     moved = [part + (lift if part.ndim == 2 else lift[:, None]) for part in parts]
-    return Figure(body, **dict(zip(PARTS, moved, strict=True)), turn=pose.turn, chest=chest, head=head)
+    return Figure(body, **dict(zip(POINTS, moved, strict=True)), turn=pose.turn, chest=chest, head=head)
 
 
 def mirrored(figure: Figure) -> Figure:
-    """The same dance with left and right exchanged."""
+    """Return the figure with left and right exchanged."""
     flip = np.array([-1.0, 1.0, 1.0])
-    parts = [getattr(figure, name) * flip for name in PARTS]
-    swapped = {name: part[:, ::-1] if part.ndim == 3 else part for name, part in zip(PARTS, parts, strict=True)}
+    parts = [getattr(figure, name) * flip for name in POINTS]
+    swapped = {name: part[:, ::-1] if part.ndim == 3 else part for name, part in zip(POINTS, parts, strict=True)}
     turns = {name: flip[:, None] * getattr(figure, name) * flip for name in ("turn", "chest", "head")}
     return replace(figure, **swapped, **turns)
 
 
 def moved(figure: Figure, by: Array) -> Figure:
-    """The same dance somewhere else on the floor."""
-    return replace(figure, **{name: getattr(figure, name) + by for name in PARTS})
+    """Return the figure at another place."""
+    return replace(figure, **{name: getattr(figure, name) + by for name in POINTS})
 
 
 def planted(root: Array, turn: Array, body: Body, soles: Array) -> Array:
-    """What `Pose.feet` must be so that the ankles stand over these points of the world, (T, 2, 3)."""
+    """Return the `Pose.feet` that put the ankles above these points of the world, (T, 2, 3)."""
     hips = root[:, None] + _apply(turn, SIDES[:, None] * np.array([body.hip, 0.0, 0.0]))
     ankles = soles + np.array([0.0, body.ankle, 0.0])
     result: Array = np.einsum("tji,tkj->tki", turn, ankles - hips) / body.leg
@@ -174,7 +174,7 @@ def planted(root: Array, turn: Array, body: Body, soles: Array) -> Array:
 
 
 def _apply(turn: Array, vectors: Array) -> Array:
-    """Vectors (2, 3) or (T, 2, 3) turned by (T, 3, 3)."""
+    """Rotate vectors (2, 3) or (T, 2, 3) by (T, 3, 3)."""
     result: Array = np.einsum("tij,tkj->tki", turn, np.broadcast_to(vectors, (len(turn), 2, 3)))
     return result
 
@@ -186,7 +186,7 @@ def _unit(vectors: Array) -> Array:
 
 
 def _reach(start: Array, length: float, share: float, target: Array, pole: Array) -> tuple[Array, Array]:
-    """The middle and the end joint of a limb that reaches for a target and bends towards a pole."""
+    """Return the middle and the end joint of a limb that reaches for a target and bends towards a pole."""
     upper, lower = length * share, length * (1 - share)
     along = _unit(target)
     distance = np.clip(np.linalg.norm(target, axis=-1, keepdims=True) * length, 0.3 * length, 0.998 * length)
@@ -197,7 +197,7 @@ def _reach(start: Array, length: float, share: float, target: Array, pole: Array
 
 
 def _lowest(body: Body, parts: tuple[Array, ...]) -> Array:
-    """How low the body reaches, skin included, (T,)."""
+    """Return the height of the lowest point of the body, skin included, (T,)."""
     tall = body.height
     flesh = (0.07 * tall, 0.03 * tall, body.skull, 0.035 * tall, 0.02 * tall, 0.015 * tall, 0.005 * tall, 0.05 * tall, 0.03 * tall)
     thick = (*flesh, body.ankle, 0.018 * tall)

@@ -1,4 +1,4 @@
-"""Camera: a pinhole that drifts, and where it shows points and planes of the world; knows nothing of who stands there."""
+"""Camera: a pinhole camera that drifts, and the projection of points and planes of the world to pixels."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ DISTANCE = 4.6
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """Where the camera is at T moments and what it looks at: `project` is exact, so joints can be told in pixels."""
+    """Position and direction of the camera in T frames; `project` is exact, so that joints are known in pixels."""
 
-    place: Array  # (T, 3)
-    turn: Array  # (T, 3, 3) rows: right, down, forwards
+    place: Array  # (T, 3) metres
+    turn: Array  # (T, 3, 3) its axes: right, down, forwards
     focal: float  # pixels
     width: int
     height: int
 
     @classmethod
     def drawn(cls, rig: np.random.Generator, rng: np.random.Generator, times: Array, size: tuple[int, int]) -> Camera:
-        """`rig` decides how this dancer is filmed, `rng` how the camera drifts this time."""
+        """Draw a random camera: `rig` places it, the same for all videos of a dancer, and `rng` moves it in this video."""
         width, height = size
         orbit, up, far = rig.uniform(-0.3, 0.3), rig.uniform(0.9, 1.75), DISTANCE * rig.uniform(0.95, 1.15)
         drift = _wander(rng, times, 3)  # (T, 3)
@@ -41,23 +41,23 @@ class Camera:
         return cls(place, np.stack([right, np.cross(forward, right), forward], axis=1), focal, width, height)
 
     def project(self, points: Array) -> tuple[Array, Array]:
-        """Pixels (T, ..., 2) and depths (T, ...) of points (T, ..., 3)."""
+        """Return pixels (T, ..., 2) and depths (T, ...) of points (T, ..., 3)."""
         shape = points.shape
-        seen = np.einsum("tij,tkj->tki", self.turn, points.reshape(shape[0], -1, 3) - self.place[:, None])
-        depth = np.maximum(seen[..., 2], 0.2)
-        pixels = seen[..., :2] / depth[..., None] * self.focal + [self.width / 2, self.height / 2]
+        relative = np.einsum("tij,tkj->tki", self.turn, points.reshape(shape[0], -1, 3) - self.place[:, None])
+        depth = np.maximum(relative[..., 2], 0.2)
+        pixels = relative[..., :2] / depth[..., None] * self.focal + [self.width / 2, self.height / 2]
         return pixels.reshape(*shape[:-1], 2), depth.reshape(shape[:-1])
 
-    def plane(self, moment: int, across: Array, along: Array, origin: Array) -> Array:
-        """The 3x3 map from coordinates (u, v) of origin + u * across + v * along to pixels."""
+    def plane(self, frame: int, across: Array, along: Array, origin: Array) -> Array:
+        """Return the 3x3 matrix from coordinates (u, v) of origin + u * across + v * along to pixels."""
         lens = np.array([[self.focal, 0, self.width / 2], [0, self.focal, self.height / 2], [0, 0, 1]])
-        columns = np.stack([across, along, origin - self.place[moment]], axis=1)
-        result: Array = lens @ self.turn[moment] @ columns
+        columns = np.stack([across, along, origin - self.place[frame]], axis=1)
+        result: Array = lens @ self.turn[frame] @ columns
         return result
 
 
 def _wander(rng: np.random.Generator, times: Array, count: int) -> Array:
-    """Slow smooth paths in about -1..1, (T, count)."""
+    """Return slow smooth paths in about -1..1, (T, count)."""
     rates, starts = rng.uniform(0.08, 0.35, (count, 2)), rng.uniform(0, 2 * np.pi, (count, 2))
     waves = np.sin(2 * np.pi * times[:, None, None] * rates + starts)  # (T, count, 2)
     result: Array = waves @ np.array([0.65, 0.35])

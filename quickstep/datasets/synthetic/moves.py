@@ -1,6 +1,6 @@
-"""The named moves, each a Pose over time made from a beat; knows bodies, and nothing of clothes, stages or cameras.
+"""The moves that can be drawn: each is a function from a beat and a body to a Pose over time.
 
-Pairs that only motion tells apart are one movement made with another `way`: turned round, run backwards or taken slower.
+Moves that only motion tells apart are one movement with another `way` or pace: mirrored, reversed or slower.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ TAU = 2 * np.pi
 
 @dataclass(frozen=True, eq=False)
 class Beat:
-    """When and in what manner a move is made."""
+    """The timing and style of one performance of a move."""
 
     times: Array  # (T,) seconds
     phase: Array  # (T,) cycles of the move
-    way: float  # +1 or -1: turned to the left or the right, forwards or backwards
-    style: Array  # (6,) in 0..1: how this dancer does it this time
+    way: float  # +1 or -1: to the left or the right, forwards or backwards
+    style: Array  # (6,) in 0..1: random variations of this performance
 
 
 @dataclass(frozen=True)
 class Move:
-    """A move: what it is, and what a classifier needs to tell it from the others."""
+    """A move and what distinguishes it from the others."""
 
     about: str
     pose: Callable[[Beat, Body], Pose]
     pace: float  # cycles a second
     way: float = 1.0
-    pair: str | None = None  # the move whose single frames are the same
-    turns: bool = False  # `way` is a direction that a mirror exchanges
+    pair: str | None = None  # the move with the same single frames
+    turns: bool = False  # whether mirroring reverses `way`
 
 
 def spin(beat: Beat, _: Body) -> Pose:
@@ -77,8 +77,8 @@ def stroll(beat: Beat, body: Body) -> Pose:
     angle, tall = TAU * beat.phase, body.height
     stride = (0.12 + 0.03 * beat.style[0]) * tall
     reach = 0.6 + 0.15 * beat.style[1]  # metres to each side of the middle
-    gone = 4 * stride * beat.phase / (4 * reach) + beat.style[2]  # there-and-backs
-    cycle = gone % 1.0
+    distance = 4 * stride * beat.phase / (4 * reach) + beat.style[2]  # in lengths of the way there and back
+    cycle = distance % 1.0
     place = reach * (np.abs(4 * cycle - 2) - 1)  # a triangle wave: starts at +reach and goes to -reach
     forth = np.clip(np.sin(TAU * cycle) * 5, -1, 1)  # -place's direction
     turn = rotation("y", -beat.way * forth * 1.45)
@@ -89,7 +89,7 @@ def stroll(beat: Beat, body: Body) -> Pose:
         step = (beat.phase + 0.5 * side) % 1.0
         swing = step >= 0.5
         forward = np.where(swing, 4 * step - 3, 1 - 4 * step) * stride
-        heel = np.where(swing, np.sin(TAU * (step - 0.5)), 0.0)  # the heel leaves the floor while the foot comes forward
+        heel = np.where(swing, np.sin(TAU * (step - 0.5)), 0.0)  # the heel lifts while the foot comes forward
         feet[:, side] = _stack(0 * angle, (body.ankle + 0.05 * tall * heel - root[:, 1]) / body.leg, forward / body.leg)
         toes[:, side] = _stack(0 * angle, -0.75 * heel, 1 + 0 * angle)
     swing_arm = 0.35 * np.cos(angle)
@@ -99,7 +99,7 @@ def stroll(beat: Beat, body: Body) -> Pose:
 
 
 def windmill(beat: Beat, _: Body) -> Pose:
-    """Rolls over back and shoulders, hips off the floor, the legs a wide V that goes round."""
+    """Rolls over back and shoulders, hips off the ground, the legs a wide V that goes round."""
     angle = TAU * beat.phase * beat.way
     tilt = -1.95 - 0.22 * np.cos(angle)  # the spine lies nearly flat, hips higher than the head
     turn = rotation("y", angle + TAU * beat.style[5]) @ rotation("x", tilt) @ rotation("y", -angle)
@@ -209,8 +209,8 @@ MOVES: dict[str, Move] = {
 }
 
 
-def _pose(turn: Array, *, feet: Array, hands: Array, **given: Array | float) -> Pose:
-    """A pose whose unnamed parts hang naturally."""
+def _pose(turn: Array, *, feet: Array, hands: Array, **parts: Array | float) -> Pose:
+    """Return a pose; parts that are not given hang naturally."""
     count = len(turn)
     still = np.broadcast_to(np.eye(3), (count, 3, 3))
     values: dict[str, Array] = {
@@ -222,7 +222,7 @@ def _pose(turn: Array, *, feet: Array, hands: Array, **given: Array | float) -> 
         "toes": _pair(_row(0.25, 0, 1), _row(-0.25, 0, 1), count),
         "air": np.zeros(count),
     }
-    values.update({name: np.broadcast_to(value, values[name].shape) for name, value in given.items()})
+    values.update({name: np.broadcast_to(value, values[name].shape) for name, value in parts.items()})
     return Pose(turn=turn, feet=feet, hands=hands, **values)
 
 
@@ -239,17 +239,17 @@ def _pair(left: Array, right: Array, count: int) -> Array:
 
 
 def _legs(wide: float, down: float, forward: Array, count: int) -> Array:
-    """Straight legs apart, (T, 2, 3)."""
+    """Return straight legs apart, (T, 2, 3)."""
     return np.stack([_stack(np.full(count, side * wide), np.full(count, down), forward) for side in SIDES], 1)
 
 
 def _along(feet: Array) -> Array:
-    """Pointed feet, a little flexed."""
+    """Return the direction of pointed, slightly flexed feet."""
     return np.asarray(feet + np.array([0.0, 0.0, 0.45]), dtype=np.float64)
 
 
 def _swell(share: Array) -> Array:
-    """Rises and falls once while `share` goes from 0 to 1, the same forwards and backwards."""
+    """Rise and fall once while `share` goes from 0 to 1, symmetrically."""
     inside = np.clip(share, 0.0, 1.0)
     result: Array = np.sin(np.pi * inside) ** 1.5
     return result

@@ -1,4 +1,4 @@
-"""One drawn video: who dances what, where, filmed how; gives its frames and the truth about its joints. Writes no file."""
+"""Scene: one synthetic video before it is written; it yields the frames and the true positions of the joints."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.datasets.synthetic.appearance import Looks
-from quickstep.datasets.synthetic.background import STAGES, Lamp, Picture, Stage, glow
-from quickstep.datasets.synthetic.body import Array, Body, Figure, mirrored, moved, stand
+from quickstep.datasets.synthetic.background import STAGES, Lamp, Picture, Stage, add_beams
+from quickstep.datasets.synthetic.body import Array, Body, Figure, figure_of, mirrored, moved
 from quickstep.datasets.synthetic.camera import Camera
-from quickstep.datasets.synthetic.figure import Drawing, draw, ready, shade
+from quickstep.datasets.synthetic.figure import Drawing, Looks, draw, prepare, shade
 from quickstep.datasets.synthetic.moves import MOVES, Beat
 
-ZOOM = 2  # figures are drawn this much larger, then averaged down
+ZOOM = 2  # figures are drawn enlarged, then averaged down
 
 
 @dataclass(frozen=True, eq=False)
 class Dancer:
-    """Somebody, where they dance and how they are filmed: what the videos of one group share."""
+    """A person, a stage and a camera position: what the videos of one group share."""
 
     name: str
     body: Body
     looks: Looks
     stage: Stage
-    rig: int  # seeds how the camera stands
+    rig: int  # seed of the camera's position
     tempo: float
 
     @classmethod
     def drawn(cls, index: int, seed: int, height: int) -> Dancer:
-        """The dancer of this number; `height` of the picture decides how fine the stage is painted."""
+        """Draw the random dancer of this number; `height` is that of the video and decides the resolution of the stage."""
         rng = np.random.default_rng([seed, 101, index])
         kinds = np.random.default_rng([seed, 100]).permutation(sorted(STAGES))
         stage = STAGES[str(kinds[index % len(kinds)])](rng, round(height / 2.0))
@@ -42,7 +41,7 @@ class Dancer:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A video before it is written: everything is decided, nothing is drawn yet."""
+    """Everything that determines a video; nothing is drawn yet."""
 
     move: str
     dancer: Dancer
@@ -55,13 +54,13 @@ class Scene:
     quality: int  # of the encoding, x264's crf
     seed: int
     beams: tuple[tuple[Lamp, Array], ...] = ()
-    blocker: Array | None = None  # (T, 4, 2) something that stands in front, pixels
+    blocker: Array | None = None  # (T, 4, 2) a post in front of the dancer, in pixels
 
     @classmethod
     def drawn(
         cls, move: str, dancer: Dancer, seeds: tuple[int, ...], *, size: tuple[int, int], fps: float, seconds: float, clutter: float
     ) -> Scene:
-        """Decide everything. `seeds` must not tell the move: two moves with the same seeds differ in the dancing alone."""
+        """Draw a random scene; two moves with the same seeds differ in nothing but the movement."""
         rng = np.random.default_rng(seeds)
         length = seconds * rng.uniform(0.85, 1.15)
         times = np.arange(max(2, round(length * fps))) / fps
@@ -78,38 +77,38 @@ class Scene:
 
     @property
     def joints(self) -> NDArray[np.float32]:
-        """COCO's seventeen joints in pixels from the top left corner, (T, 17, 3): x, y and whether it can be seen."""
+        """The seventeen COCO joints in pixels from the top left corner, (T, 17, 3): x, y and whether the joint is visible."""
         points = self.figure.coco
         pixels, depth = self.camera.project(points)
         inside = (pixels >= 0).all(-1) & (pixels[..., 0] < self.camera.width) & (pixels[..., 1] < self.camera.height)
-        seen = inside & ~_hidden(self.figure, self.camera, pixels, depth)
-        return np.concatenate([pixels, seen[..., None]], axis=-1).astype(np.float32)
+        visible = inside & ~_hidden(self.figure, self.camera, pixels, depth)
+        return np.concatenate([pixels, visible[..., None]], axis=-1).astype(np.float32)
 
-    def frames(self, moments: Iterable[int] | None = None, *, empty: bool = False) -> Iterator[Picture]:
-        """The pictures, RGB, one after another, or only some of them; `empty` leaves the people out."""
+    def frames(self, numbers: Iterable[int] | None = None, *, empty: bool = False) -> Iterator[Picture]:
+        """Yield the frames, RGB, or only those with these numbers; `empty` leaves out the people."""
         rng = np.random.default_rng(self.seed)
         height, width = self.camera.height, self.camera.width
         grain = np.repeat(rng.normal(0, self.grain, (height + 64, width + 64, 1)), 3, axis=2).astype(np.int16)
         corners = rng.integers(0, 64, (len(self.times), 2)).tolist()
         cast = [] if empty else [*self.others, (self.figure, self.dancer.looks)]
-        drawings = [ready(figure, looks, self.camera, self.dancer.stage) for figure, looks in cast]
-        for moment in range(len(self.times)) if moments is None else moments:
-            picture = self.dancer.stage.paint(self.camera, moment)
+        drawings = [prepare(figure, looks, self.camera, self.dancer.stage) for figure, looks in cast]
+        for number in range(len(self.times)) if numbers is None else numbers:
+            picture = self.dancer.stage.paint(self.camera, number)
             for drawing in drawings:
-                _shadow(drawing, moment, picture, self.dancer.stage)
-            _people(drawings, moment, picture)
+                _shadow(drawing, number, picture, self.dancer.stage)
+            _people(drawings, number, picture)
             if self.blocker is not None and not empty:
-                _block(self.blocker[moment], picture)
+                _block(self.blocker[number], picture)
             if self.beams:
-                glow(self.beams, moment, picture)
-            y, x = corners[moment]
-            curve = np.clip(np.arange(256)[:, None] * self.gain[moment], 0, 255).astype(np.uint8)  # (256, 3)
+                add_beams(self.beams, number, picture)
+            y, x = corners[number]
+            curve = np.clip(np.arange(256)[:, None] * self.gain[number], 0, 255).astype(np.uint8)  # (256, 3)
             lit = cv2.LUT(picture, curve[None])
             yield np.asarray(cv2.add(lit, grain[y : y + height, x : x + width], dtype=cv2.CV_8U), dtype=np.uint8)
 
 
 def _dance(move: str, body: Body, times: Array, rng: np.random.Generator, tempo: float) -> Figure:
-    """Make a move at somebody's tempo, with a start, hesitations and a leading side of its own."""
+    """Perform a move at a tempo, with a random start, pauses and leading side."""
     step = times[1] - times[0]
     pace = tempo * rng.uniform(0.85, 1.18) * (1 + 0.15 * np.sin(2 * np.pi * (rng.uniform(0.15, 0.4) * times + rng.uniform())))
     pause, middle, span = rng.uniform() < 0.3, rng.uniform(0.15, 0.85) * times[-1], rng.uniform(0.12, 0.25)
@@ -120,13 +119,13 @@ def _dance(move: str, body: Body, times: Array, rng: np.random.Generator, tempo:
     way = MOVES[move].way
     turns = MOVES[move].turns
     if flip and turns:
-        way = -way  # mirrored below, so that the turn is as named and the leading side is not
-    figure = stand(MOVES[move].pose(Beat(times, phase, way, style), body), body)
+        way = -way  # mirrored below: the direction of the turn stays, the leading side changes
+    figure = figure_of(MOVES[move].pose(Beat(times, phase, way, style), body), body)
     return mirrored(figure) if flip else figure
 
 
 def _bystander(rng: np.random.Generator, times: Array, stage: Stage) -> tuple[Figure, Looks]:
-    """Somebody else who grooves farther back."""
+    """Return another person who moves in the background."""
     body, looks = Body.drawn(rng), Looks.drawn(rng)
     figure = _dance(str(rng.choice(["groove-slow", "groove-fast"])), body, times, rng, 0.8)
     place = np.array([rng.choice([-1, 1]) * rng.uniform(0.7, 1.3), 0.0, -stage.back + 0.45])
@@ -134,7 +133,7 @@ def _bystander(rng: np.random.Generator, times: Array, stage: Stage) -> tuple[Fi
 
 
 def _blocker(rng: np.random.Generator, times: Array, size: tuple[int, int]) -> Array:
-    """A post out of focus that the camera passes, (T, 4, 2)."""
+    """Return the outline of a blurred post that the camera passes, (T, 4, 2)."""
     width, height = size
     middle = width * (rng.uniform(0.1, 0.9) + rng.uniform(-0.08, 0.08) * times)
     half, lean = width * rng.uniform(0.025, 0.05), width * rng.uniform(-0.03, 0.03)
@@ -143,43 +142,43 @@ def _blocker(rng: np.random.Generator, times: Array, size: tuple[int, int]) -> A
 
 
 def _flicker(rng: np.random.Generator, times: Array) -> Array:
-    """Light that is never quite steady, (T,)."""
+    """Return the factor of a slightly flickering light, (T,)."""
     slow = rng.uniform(0.02, 0.08) * np.sin(2 * np.pi * (rng.uniform(0.1, 0.6) * times + rng.uniform()))
     fast = rng.normal(0, rng.uniform(0.0, 0.012), len(times))
     result: Array = rng.uniform(0.85, 1.12) * (1 + slow + fast)
     return result
 
 
-def _shadow(drawing: Drawing, moment: int, picture: Picture, stage: Stage) -> None:
-    """Darken the floor where the figure keeps the light off, in place."""
+def _shadow(drawing: Drawing, number: int, picture: Picture, stage: Stage) -> None:
+    """Draw the shadow of the figure, in place."""
     mask = np.zeros(picture.shape[:2], np.uint8)
-    shade(drawing, moment, mask)
+    shade(drawing, number, mask)
     soft = cv2.blur(mask, (5, 5))
     keep = cv2.cvtColor(255 - (soft * (1 - stage.ambient + 0.12)).astype(np.uint8), cv2.COLOR_GRAY2RGB)
     cv2.multiply(picture, keep, dst=picture, scale=1 / 255)
 
 
-def _people(drawings: Sequence[Drawing], moment: int, picture: Picture) -> None:
-    """Draw everybody with smooth edges, in place: enlarged, then averaged, which leaves the stage as it was."""
+def _people(drawings: Sequence[Drawing], number: int, picture: Picture) -> None:
+    """Draw the people with smooth edges, in place: enlarged, then averaged down, which does not change the stage."""
     height, width = picture.shape[:2]
     for drawing in drawings:
-        left, top, right, bottom = drawing.box(moment)
+        left, top, right, bottom = drawing.box(number)
         left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         if left >= right or top >= bottom:
             continue
         part = picture[top:bottom, left:right]
         large = cv2.resize(part, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST)
-        draw(drawing, moment, np.asarray(large, dtype=np.uint8), ZOOM, (left, top))
+        draw(drawing, number, np.asarray(large, dtype=np.uint8), ZOOM, (left, top))
         part[:] = cv2.resize(large, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
 
 
 def _block(outline: Array, picture: Picture) -> None:
-    """A dark post in front of everything, in place."""
+    """Draw a dark post in front of everything, in place."""
     cv2.fillConvexPoly(picture, np.rint(outline * 16).astype(np.int32), (38, 36, 40), cv2.LINE_AA, 4)
 
 
 def _hidden(figure: Figure, camera: Camera, pixels: Array, depth: Array) -> NDArray[np.bool_]:
-    """Whether a joint lies behind another part of its own body, (T, 17)."""
+    """Return whether a joint is behind another part of its own body, (T, 17)."""
     body = figure.body
     hidden = np.zeros(depth.shape, bool)
     limbs: list[tuple[Array, Array, float, list[int]]] = [
