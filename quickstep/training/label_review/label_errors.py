@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from quickstep.datasets.inputs import ManifestSource, as_manifest
 from quickstep.datasets.manifest import group_of
 from quickstep.heads import Examples
+from quickstep.heads.inner_folds import fold_numbers
 from quickstep.models.calibration import probabilities
 from quickstep.models.ensemble import AnyModel, Ensemble, load_model
 from quickstep.models.feature_extraction import Extraction, extract
@@ -126,13 +126,13 @@ def _held_out_scores(model: AnyModel, segments: Sequence[Segment], *, cache: Cac
 
 def _folds(segments: Sequence[Segment], seed: int) -> list[dict[Segment, None]]:
     """Divide the segments into folds with similar shares of each class; no group is in two folds."""
-    groups = [group_of(segment) for segment in segments]
-    labels = [str(segment.label) for segment in segments]
-    count = min(FOLDS, len(set(groups)), max((labels.count(label) for label in set(labels)), default=0))
-    if count < 2:
+    names = sorted({str(segment.label) for segment in segments})
+    labels = np.array([names.index(str(segment.label)) for segment in segments], dtype=np.int64)
+    numbers = fold_numbers(labels, [group_of(segment) for segment in segments], FOLDS, np.random.default_rng(seed))
+    if numbers is None:
         return []
-    folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed % 2**32).split(labels, labels, groups)
-    return [dict.fromkeys(segments[index] for index in held_out) for _, held_out in folds if len(held_out)]
+    members = ((segment for segment, number in zip(segments, numbers, strict=True) if number == fold) for fold in np.unique(numbers))
+    return [dict.fromkeys(fold) for fold in members]
 
 
 def _fit_and_score(model: Model, extraction: Extraction, rest: Sequence[Segment], held_out: dict[Segment, None]) -> dict[Segment, Scores]:

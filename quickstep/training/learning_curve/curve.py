@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from quickstep.storage.serialization import to_plain
 from quickstep.types.confidence_intervals import Interval, between, percent, points
@@ -48,7 +48,7 @@ class Advice:
     """For which class more labels would help most: the gain of each class, largest first, and the verdict in a sentence."""
 
     more: int
-    gains: tuple[LabelGain, ...]
+    gains: tuple[LabelGain, ...] = field(metadata={"written_as": "helps"})
     best: str | None  # the class whose gain is significantly above all others; None where there is no such class
     verdict: str
 
@@ -68,7 +68,7 @@ class LearningCurve:
     repeats: int
     seed: int
     points: tuple[CurvePoint, ...]
-    baselines: tuple[CurveBaseline, ...]
+    baselines: tuple[CurveBaseline, ...] = field(metadata={"written_as": "beside"})
     last_step: Interval | None  # how much accuracy rises from the last point but one to the last
     advice: Advice | None
     notes: tuple[str, ...] = ()

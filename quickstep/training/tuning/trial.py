@@ -1,6 +1,6 @@
-"""Trier: fits and judges one set of settings, step by step, so that a hopeless one can be stopped; never shown a test segment.
+"""Fit and score one set of settings, step by step, so that a trial with low scores can be stopped; the test part is never used.
 
-A step is a fold of train and val; or, where data are many, first a quarter of the epochs and then all of them.
+A step is a fold of the train and val parts or, for larger sets, first a quarter of the epochs and then all of them.
 """
 
 from __future__ import annotations
@@ -26,204 +26,209 @@ from quickstep.types.errors import ConfigError, ManifestError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Segment
 
-SHORT = 10  # epochs of a fine-tuning trial, where no number was said: it goes once over each picture an epoch
+FINETUNE_EPOCHS = 10  # the default of a fine-tuning trial
+SMALL = 150  # validation segments: with fewer, the score of a single split varies too much, so folds are used
+FOLDS = 5
+FIRST_EPOCHS = 0.25  # share of the epochs in the first step where there are no folds
+MIN_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fit leaves."""
+    """A fitted model and the warnings of its training."""
 
     model: Model
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One set of settings."""
+class Candidate:
+    """One set of settings, for `train` or for `finetune`."""
 
     train: TrainConfig
-    finetune: FinetuneConfig | None = None  # where the network is opened: then these are what counts
+    finetune: FinetuneConfig | None = None  # set for a candidate that fine-tunes
     augment: Augment | None = None
 
     @classmethod
-    def opened(cls, base: TrainConfig, **more: Any) -> Recipe:
-        """One that fine-tunes, with what was said of `train` taken over where fine-tuning has the same setting."""
-        augment = more.pop("augment", None)
-        usual = TrainConfig()
-        known = {field.name for field in fields(FinetuneConfig)}
-        said = {
-            f.name: getattr(base, f.name)
-            for f in fields(TrainConfig)
-            if f.name in known and getattr(base, f.name) != getattr(usual, f.name)
-        }
-        config = FinetuneConfig(**{"epochs": SHORT, **said, **more})
+    def finetuned(cls, base: TrainConfig, **settings: Any) -> Candidate:
+        """Make a candidate that fine-tunes, with the changed settings of `base` that `finetune` has too."""
+        augment = settings.pop("augment", None)
+        shared = {field.name for field in fields(FinetuneConfig)} & {field.name for field in fields(TrainConfig)}
+        changed = {name: value for name, value in changed_fields(base).items() if name in shared}
+        config = FinetuneConfig(**{"epochs": FINETUNE_EPOCHS, **changed, **settings})
         return cls(base, config, Augment(augment=augment) if augment is not None else Augment())
 
     def fit(self, manifest: Manifest, *, cache: Cache, progress: Progress = silent) -> Fit:
-        """A model of its settings."""
+        """Train or fine-tune a model with these settings."""
         if self.finetune is None:
             trained = train(manifest, self.train, cache=cache, progress=progress)
             return Fit(trained.model, trained.warnings)
         from quickstep.training.finetuning import finetune
 
-        tuned = finetune(manifest, self.finetune, augment=self.augment, cache=cache, progress=progress)
-        return Fit(tuned.model, tuned.warnings)
+        finetuned = finetune(manifest, self.finetune, augment=self.augment, cache=cache, progress=progress)
+        return Fit(finetuned.model, finetuned.warnings)
 
-    def shortened(self, share: float, segments: int) -> Recipe:
-        """The same with a share of its epochs."""
+    def shortened(self, share: float, segments: int) -> Candidate:
+        """Return the same settings with a share of the epochs."""
         if share == 1.0:
             return self
         if self.finetune is not None:
             return replace(self, finetune=replace(self.finetune, epochs=max(1, round(share * self.finetune.epochs))))
-        whole = self.train.fitting().passes(segments)
-        return replace(self, train=replace(self.train, epochs=max(1, round(share * whole))))
+        epochs = self.train.fitting().passes(segments)
+        return replace(self, train=replace(self.train, epochs=max(1, round(share * epochs))))
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What it says that would not be done by itself, and always the backbone, and the head where there is a choice."""
+    def settings(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, with the backbone and the head (or the epochs) always."""
         config: Any = self.train if self.finetune is None else self.finetune
         always = ("backbone", "head") if self.finetune is None else ("backbone", "epochs")
-        usual = type(config)()
-        named = {field.name: getattr(config, field.name) for field in fields(config)}
-        told = {name: value for name, value in named.items() if name in always or value != getattr(usual, name)}
+        changed = changed_fields(config)
+        settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name in always or field.name in changed}
         if self.finetune is not None and self.augment is not None:
-            told = {"fine-tuned": True, **told, "augment": self.augment.augment}
-        return told
+            settings = {"fine-tuned": True, **settings, "augment": self.augment.augment}
+        return settings
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the settings in JSON's own types."""
         data: dict[str, Any] = to_plain(self)
         return data
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Recipe:
-        """The reverse of `to_json`."""
+    def from_json(cls, data: Mapping[str, Any]) -> Candidate:
+        """Read what `to_json` returned."""
         return from_plain(cls, dict(data), where="a trial")
 
 
-FEW = 150  # validation segments: with fewer, one split's score is mostly luck, so folds are scored
-FOLDS = 5
-FIRST = 0.25  # share of the epochs of the first step where there are no folds
-LEAST = 1e-12
+def changed_fields(config: Any) -> dict[str, Any]:
+    """Return the fields of a config that differ from their defaults."""
+    default = type(config)()
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    return {name: value for name, value in values.items() if value != getattr(default, name)}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One fit and its score: on the val part of a manifest that has no test part."""
+    """One fit and its score on the val part of a manifest without a test part."""
 
     manifest: Manifest
-    epochs: float = 1.0  # share of those that were asked for
-    counts: bool = True  # whether its score is part of the trial's
+    epochs: float = 1.0  # share of the candidate's epochs
+    counts: bool = True  # whether its score is part of the trial's score
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """What came of one set of settings."""
+class TrialScore:
+    """How good one set of settings is on validation."""
 
-    value: float  # the measure, the higher the better
+    value: float  # the metric, higher is better
     accuracy: Interval
     log_loss: float
-    right: str  # "1" or "0" for each judged segment, in the order of the steps
+    right: str  # "1" or "0" for each scored segment, in the order of the steps
     seconds: float
-    numbers: int  # that were fitted
+    parameters: int  # numbers that were fitted
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        interval = {name: getattr(self.accuracy, name) for name in ("value", "low", "high", "over", "units", "note")}
-        known = {name: getattr(self, name) for name in ("value", "log_loss", "right", "seconds", "numbers")}
-        return {**known, "accuracy": interval}
+        """Return the score in JSON's own types."""
+        return {
+            "value": self.value,
+            "log_loss": self.log_loss,
+            "right": self.right,
+            "seconds": self.seconds,
+            "numbers": self.parameters,
+            "accuracy": to_plain(self.accuracy),
+        }
 
 
-class Hopeless(Exception):
-    """Raised by `report` to stop a trial; not an error."""
+class TrialStopped(Exception):
+    """Raised by `report` to stop a trial early."""
 
 
 @dataclass(frozen=True, eq=False)
-class Trier:
-    """The steps by which every set of settings is judged, all by the same."""
+class TrialRunner:
+    """Fits and scores sets of settings, all on the same steps."""
 
     steps: tuple[Step, ...]
     metric: str
     cache: Cache
 
     @classmethod
-    def of(cls, manifest: Manifest, *, metric: str, folds: int | None, seed: int, cache: Cache) -> Trier:
-        """Without the test part, which nobody here is shown."""
-        known = manifest.with_segments(segment for segment in manifest.segments if segment.split in ("train", "val"))
-        watched = len(known.part("val"))
-        wanted = folds if folds is not None else (FOLDS if watched < FEW else 0)
-        steps = _folds(known, wanted, seed=seed, cache=cache, must=folds is not None) if wanted else ()
-        return cls(steps or (Step(known, FIRST, counts=False), Step(known)), metric, cache)
+    def of(cls, manifest: Manifest, *, metric: str, folds: int | None, seed: int, cache: Cache) -> TrialRunner:
+        """Choose the steps for a manifest; its test part is left out."""
+        available = manifest.with_segments(segment for segment in manifest.segments if segment.split in ("train", "val"))
+        small = len(available.part("val")) < SMALL
+        count = folds if folds is not None else (FOLDS if small else 0)
+        steps = _fold_steps(available, count, seed=seed, cache=cache, required=folds is not None) if count else ()
+        return cls(steps or (Step(available, FIRST_EPOCHS, counts=False), Step(available)), metric, cache)
 
     @property
     def folds(self) -> int:
-        """How many folds are scored; 0 where there is one split."""
+        """The number of folds; 0 for a single split."""
         return len(self.steps) if all(step.counts for step in self.steps) else 0
 
     @property
-    def judged(self) -> tuple[Segment, ...]:
-        """The segments that are scored, in the order of `Outcome.right`."""
+    def scored(self) -> tuple[Segment, ...]:
+        """The segments that are scored, in the order of `TrialScore.right`."""
         return tuple(segment for step in self.steps if step.counts for segment in step.manifest.part("val").segments)
 
-    def run(self, recipe: Recipe, report: Callable[[int, float], None], progress: Progress = silent) -> Outcome:
-        """Fits and judges; `report` is told the score so far after each step and may raise Hopeless."""
+    def run(self, candidate: Candidate, report: Callable[[int, float], None], progress: Progress = silent) -> TrialScore:
+        """Fit and score a candidate; `report` gets the score so far after each step and may raise TrialStopped."""
         started = time.perf_counter()
-        told: list[NDArray[np.float64]] = []  # a step: (N,) what the truth was given
+        probabilities: list[NDArray[np.float64]] = []  # for each step, that of the true label (N,)
         right: list[NDArray[np.bool_]] = []
         values: list[float] = []
-        numbers = 0
+        parameters = 0
         for place, step in enumerate(self.steps):
             progress("trial", place, len(self.steps))
-            fitted = recipe.shortened(step.epochs, len(step.manifest.part("train"))).fit(step.manifest, cache=self.cache)
-            numbers = 0 if recipe.finetune else sum(int(array.size) for array in fitted.model.head.weights().values())
-            truth, hits = self._judge(fitted.model, step.manifest.part("val").segments)
-            value = self._value(truth, hits, step.manifest.part("val").segments)
+            fitted = candidate.shortened(step.epochs, len(step.manifest.part("train"))).fit(step.manifest, cache=self.cache)
+            parameters = 0 if candidate.finetune else sum(int(array.size) for array in fitted.model.head.weights().values())
+            segments = step.manifest.part("val").segments
+            step_probabilities, step_right = self._score(fitted.model, segments)
+            value = self._value(step_probabilities, step_right, segments)
             if step.counts:
-                told.append(truth)
-                right.append(hits)
+                probabilities.append(step_probabilities)
+                right.append(step_right)
                 values.append(value)
             report(place, float(np.mean(values)) if values else value)
         progress("trial", len(self.steps), len(self.steps))
-        hits = np.concatenate(right)
-        surprise = float(-np.log(np.maximum(np.concatenate(told), LEAST)).mean())
-        groups = [group_of(segment) for segment in self.judged]
-        bits = "".join("1" if hit else "0" for hit in hits)
-        return Outcome(float(np.mean(values)), share(hits, groups), surprise, bits, time.perf_counter() - started, numbers)
+        all_right = np.concatenate(right)
+        log_loss = float(-np.log(np.maximum(np.concatenate(probabilities), MIN_PROBABILITY)).mean())
+        accuracy = share(all_right, [group_of(segment) for segment in self.scored])
+        bits = "".join("1" if correct else "0" for correct in all_right)
+        return TrialScore(float(np.mean(values)), accuracy, log_loss, bits, time.perf_counter() - started, parameters)
 
-    def _judge(self, model: Any, segments: tuple[Segment, ...]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """What the best epoch gives the truth of each segment, and whether it is right; one that it cannot see, it has wrong."""
-        said = {one.segment: one for one in model.predict(segments, cache=self.cache).predictions}
-        truth = np.full(len(segments), 1 / len(model.labels))
+    def _score(self, model: Model, segments: tuple[Segment, ...]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the probability of each true label and whether it is predicted; an unreadable segment counts as wrong."""
+        predictions = {prediction.segment: prediction for prediction in model.predict(segments, cache=self.cache).predictions}
+        probabilities = np.full(len(segments), 1 / len(model.labels))
         right = np.zeros(len(segments), dtype=bool)
         for place, segment in enumerate(segments):
-            if segment in said and segment.label in model.labels:
-                truth[place] = said[segment].scores[model.labels.index(segment.label)]
-                right[place] = said[segment].label == segment.label
-        return truth, right
+            if segment in predictions and segment.label in model.labels:
+                probabilities[place] = predictions[segment].scores[model.labels.index(segment.label)]
+                right[place] = predictions[segment].label == segment.label
+        return probabilities, right
 
-    def _value(self, truth: NDArray[np.float64], right: NDArray[np.bool_], segments: tuple[Segment, ...]) -> float:
+    def _value(self, probabilities: NDArray[np.float64], right: NDArray[np.bool_], segments: tuple[Segment, ...]) -> float:
         if self.metric == "log-loss":
-            return float(np.log(np.maximum(truth, LEAST)).mean())
+            return float(np.log(np.maximum(probabilities, MIN_PROBABILITY)).mean())
         if self.metric == "accuracy":
             return float(right.mean())
         labels = np.array([str(segment.label) for segment in segments])
         return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
 
 
-def _folds(known: Manifest, count: int, *, seed: int, cache: Cache, must: bool) -> tuple[Step, ...]:
-    """Folds of train and val alone, each judged once by what was fitted to the others; fewer where classes are too few for so many."""
+def _fold_steps(manifest: Manifest, count: int, *, seed: int, cache: Cache, required: bool) -> tuple[Step, ...]:
+    """Divide the train and val parts into folds, fewer where a class has too few segments; no group is in two folds."""
     for folds in range(count, 1, -1):
         try:
-            drawn = split(known, SplitConfig(val=0.0, folds=folds, seed=seed), cache=cache).folds
+            drawn = split(manifest, SplitConfig(val=0.0, folds=folds, seed=seed), cache=cache).folds
         except (ConfigError, ManifestError):
             continue
         steps = tuple(
             Step(fold.with_splits(["val" if segment.split == "test" else segment.split for segment in fold.segments])) for fold in drawn
         )
-        if all(set(step.manifest.part("train").labels) == set(known.labels) and len(step.manifest.part("val")) for step in steps):
+        if all(set(step.manifest.part("train").labels) == set(manifest.labels) and len(step.manifest.part("val")) for step in steps):
             return steps
-        if must:
+        if required:
             break
-    if must:
-        raise ConfigError("folds", f"{count} folds leave some class without a segment to learn from; take fewer, or 0 for the one split")
+    if required:
+        raise ConfigError("folds", f"with {count} folds, some class has no training segment; use fewer, or 0 for a single split")
     return ()

@@ -1,6 +1,6 @@
-"""work: one worker of a study: takes trials, tries them, writes down what came of them, until the time or the number is up.
+"""One worker of a study: run trials and save their results until the time or the number of trials is up.
 
-Started as `python -m quickstep.training.tuning.worker STUDY LIMITS` it is a worker in a process of its own.
+`python -m quickstep.training.tuning.worker STUDY LIMITS` runs a worker in a process of its own.
 """
 
 from __future__ import annotations
@@ -15,87 +15,87 @@ from pathlib import Path
 from optuna.trial import Trial
 
 from quickstep.storage.cache import Cache
-from quickstep.training.tuning.study import Study, settled
-from quickstep.training.tuning.trial import Hopeless, Trier
+from quickstep.training.tuning.study import Study, StudyPlan
+from quickstep.training.tuning.trial import TrialRunner, TrialStopped
 from quickstep.types.errors import QuickstepError
 from quickstep.types.progress import Progress, silent
 
-EXHAUSTED = 30  # times in a row that what is drawn was tried before: there is little else
+MAX_REPEATS = 30  # draws in a row that were tried before: then the search space is exhausted
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Until when a worker goes on."""
+    """When a worker stops."""
 
     until: float | None = None  # seconds since 1970
     trials: int | None = None  # in the whole study
     seed: int = 0
-    parent: int | None = None  # the process without which it has no reason to go on
+    parent: int | None = None  # stop when this process has ended
 
     @property
-    def over(self) -> bool:
-        """Whether the time is up, or nobody waits any more."""
+    def reached(self) -> bool:
+        """Whether the time is up or the parent process has ended."""
         return (self.until is not None and time.time() >= self.until) or (self.parent is not None and os.getppid() != self.parent)
 
 
-def work(study: Study, trier: Trier, limits: Limits, progress: Progress = silent) -> int:
-    """Try until the end; how many trials were made here."""
-    made = again = 0
-    while not limits.over and not study.fruitless and again < EXHAUSTED:
+def run_trials(study: Study, runner: TrialRunner, limits: Limits, progress: Progress = silent) -> None:
+    """Run trials until a limit is reached or the search space is exhausted."""
+    repeats = 0
+    while not limits.reached and not study.only_failures and repeats < MAX_REPEATS:
         trial = study.take(limits.trials)
         if trial is None:
             break
-        again = 0 if _try(study, trier, trial, limits) else again + 1
-        made += 1
+        repeats = 0 if _run_trial(study, runner, trial, limits) else repeats + 1
         total = limits.trials or 0
         count = len(study.trials)
         progress("trials", min(count, total) if total else count, max(total, count + (not total)))
-    return made
 
 
-def _try(study: Study, trier: Trier, trial: Trial, limits: Limits) -> bool:
-    """One trial; whatever goes wrong in it is its own affair. False where the same was tried before."""
+def _run_trial(study: Study, runner: TrialRunner, trial: Trial, limits: Limits) -> bool:
+    """Run one trial and save its result or its error; return False where the same settings were tried before."""
 
     def report(step: int, value: float) -> None:
         trial.report(value, step)
-        if step + 1 >= len(trier.steps):
+        if step + 1 >= len(runner.steps):
             return
-        if limits.over:
-            raise Hopeless("the time was up in the midst of it")
+        if limits.reached:
+            raise TrialStopped("the time was up before it ended")
         if trial.should_prune():
-            raise Hopeless(f"stopped after step {step + 1} of {len(trier.steps)}: others did better by then")
+            raise TrialStopped(f"stopped after step {step + 1} of {len(runner.steps)}: other trials had better scores")
 
     try:
-        recipe = study.plan.space.draw(trial, study.plan.base, usual=trial.user_attrs.get("usual"))
-        before = study.tried(recipe.to_json())
-        trial.set_user_attr("recipe", recipe.to_json())
+        candidate = study.plan.space.draw(trial, study.plan.base, default_of=trial.user_attrs.get("usual"))
+        before = study.trial_with(candidate.to_json())
+        trial.set_user_attr("recipe", candidate.to_json())
         if before is not None:
-            study.pruned(trial, f"the same as trial {before}")
+            study.stopped(trial, f"the same as trial {before}")
             return False
-        outcome = trier.run(recipe, report)
-    except Hopeless as stop:
-        study.pruned(trial, str(stop))
+        score = runner.run(candidate, report)
+    except TrialStopped as stop:
+        study.stopped(trial, str(stop))
     except QuickstepError as error:
         study.failed(trial, str(error))
-    except Exception as error:  # the study goes on, and says so
+    except Exception as error:  # the study continues and keeps the cause
         study.failed(trial, f"{type(error).__name__}: {error}"[:500] or type(error).__name__)
     else:
-        study.done(trial, outcome.value, outcome.to_json())
+        study.done(trial, score.value, score.to_json())
     return True
 
 
 def main(arguments: list[str]) -> int:
-    """A worker in a process of its own."""
+    """Run a worker in a process of its own."""
     folder, limits = Path(arguments[0]), Limits(**json.loads(arguments[1]))
-    plan = Study.read(folder)
+    plan = StudyPlan.read(folder)
     if plan is None:
-        print(f"quickstep: {folder} holds no study", file=sys.stderr)
+        print(f"quickstep: there is no study in {folder}", file=sys.stderr)
         return 1
-    manifest, cache = Study.manifest(folder), Cache(plan.cache)
-    study = Study(folder, settled(plan, plan.tune), seed=limits.seed)
+    cache = Cache(plan.cache)
+    study = Study(folder, plan, seed=limits.seed)
     try:
-        tune = plan.tune
-        work(study, Trier.of(manifest, metric=tune.metric, folds=tune.folds, seed=plan.base.seed, cache=cache), limits)
+        runner = TrialRunner.of(
+            StudyPlan.manifest(folder), metric=plan.tune.metric, folds=plan.tune.folds, seed=plan.base.seed, cache=cache
+        )
+        run_trials(study, runner, limits)
     finally:
         study.close()
     return 0
