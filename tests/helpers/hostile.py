@@ -1,4 +1,4 @@
-"""Files and names that were made to do harm: many kinds, each in as many versions as are asked for."""
+"""Malicious uploads: files and names of many kinds, each in any number of versions."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ NAMES = (
 
 
 @dataclass(frozen=True)
-class Hostile:
-    """One upload."""
+class Upload:
+    """A malicious file under a malicious name."""
 
     kind: str
     name: str
     content: bytes
 
 
-def uploads(folder: Path, video: bytes, count: int) -> Iterator[Hostile]:
-    """So many uploads, kind after kind; no two alike."""
+def uploads(folder: Path, video: bytes, count: int) -> Iterator[Upload]:
+    """Yield `count` different uploads, kind after kind."""
     rng = np.random.default_rng(0)
-    made = list(KINDS.items())
+    kinds = list(KINDS.items())
     for number in range(count):
-        kind, make = made[number % len(made)]
-        yield Hostile(kind, NAMES[(number * 7 + number // len(made)) % len(NAMES)], make(video, rng, folder))
+        kind, make = kinds[number % len(kinds)]
+        yield Upload(kind, NAMES[(number * 7 + number // len(kinds)) % len(NAMES)], make(video, rng, folder))
 
 
 def _text(_video: bytes, rng: np.random.Generator, _folder: Path) -> bytes:
@@ -76,14 +76,14 @@ def _noise(_video: bytes, rng: np.random.Generator, _folder: Path) -> bytes:
 
 
 def _hollow(video: bytes, rng: np.random.Generator, _folder: Path) -> bytes:
-    """A whole header over pictures that are none."""
+    """Keep the header and replace the frames by noise."""
     start = video.index(b"mdat") + 4
     end = video.index(b"moov") - 4 if video.index(b"moov") > start else len(video)
     return video[:start] + rng.bytes(end - start) + video[end:]
 
 
 def _scrambled(video: bytes, rng: np.random.Generator, _folder: Path) -> bytes:
-    """A header in which bytes were changed."""
+    """Change bytes of the header."""
     blob = bytearray(video)
     moov = blob.index(b"moov")
     for place in rng.integers(moov + 8, len(blob), 60):
@@ -92,33 +92,33 @@ def _scrambled(video: bytes, rng: np.random.Generator, _folder: Path) -> bytes:
 
 
 def _huge(_video: bytes, rng: np.random.Generator, folder: Path) -> bytes:
-    """8k in a kilobyte or so: a picture of one colour."""
+    """Make an 8k video of about a kilobyte: a frame of one colour."""
     path = folder / "huge.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "x264-params": "log-level=none"})
         stream.width, stream.height, stream.pix_fmt = 7680 + 16 * int(rng.integers(8)), 4320, "yuv420p"
-        picture = av.VideoFrame(stream.width, stream.height, "yuv420p")
-        for plane in picture.planes:
+        frame = av.VideoFrame(stream.width, stream.height, "yuv420p")
+        for plane in frame.planes:
             plane.update(bytes(plane.buffer_size))
-        container.mux(stream.encode(picture))
+        container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path.read_bytes()
 
 
 def _many_tracks(_video: bytes, rng: np.random.Generator, folder: Path) -> bytes:
-    """A hundred tracks of sound and not one picture."""
+    """Make a hundred audio tracks and no video."""
     path = folder / "tracks.mkv"
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("pcm_s16le", rate=8000, layout="mono") for _ in range(100)]
         for stream in streams:
-            sound = av.AudioFrame.from_ndarray(rng.integers(-99, 99, (1, 64)).astype(np.int16), format="s16", layout="mono")
-            sound.rate = 8000
-            container.mux(stream.encode(sound))
+            audio = av.AudioFrame.from_ndarray(rng.integers(-99, 99, (1, 64)).astype(np.int16), format="s16", layout="mono")
+            audio.rate = 8000
+            container.mux(stream.encode(audio))
     return path.read_bytes()
 
 
-def _picture_bomb(_video: bytes, rng: np.random.Generator, _folder: Path) -> bytes:
-    """A PNG that says it is 60,000 pixels wide and high."""
+def _image_bomb(_video: bytes, rng: np.random.Generator, _folder: Path) -> bytes:
+    """Make a PNG whose header says 60,000 x 60,000 pixels."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -129,12 +129,12 @@ def _picture_bomb(_video: bytes, rng: np.random.Generator, _folder: Path) -> byt
 
 
 def _pickle(_video: bytes, rng: np.random.Generator, _folder: Path) -> bytes:
-    """Runs a command where somebody unpickles it."""
+    """Make a pickle that runs a command when it is loaded."""
     return b"\x80\x03cos\nsystem\nX" + struct.pack("<I", 20) + b"touch /tmp/owned-%04d" % rng.integers(9999) + b"\x85R."
 
 
 def _endless(_video: bytes, rng: np.random.Generator, folder: Path) -> bytes:
-    """Two pictures, a month apart."""
+    """Make two frames, a month apart."""
     path = folder / "long.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=25)
@@ -157,7 +157,7 @@ KINDS: dict[str, Callable[[bytes, np.random.Generator, Path], bytes]] = {
     "scrambled": _scrambled,
     "huge": _huge,
     "many tracks": _many_tracks,
-    "picture bomb": _picture_bomb,
+    "image bomb": _image_bomb,
     "pickle": _pickle,
     "endless": _endless,
 }

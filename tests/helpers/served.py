@@ -1,4 +1,4 @@
-"""A service on loopback in a thread of the test, models that answer at once or when they are let, and hostile files."""
+"""A service on loopback in a thread of the test, and models that answer at once or when the test allows it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from toys import Words
 
-from quickstep.apps.server import Limits, Offer, ServeConfig
-from quickstep.apps.server.prediction_service import Service
+from quickstep.apps.server import Limits, ServeConfig, Served
+from quickstep.apps.server.service import Service
 from quickstep.apps.server.uvicorn_server import Server, address_of, listen
 from quickstep.models.model import Model
 from quickstep.training.zero_shot import ZeroShotConfig, zero_shot
@@ -29,31 +29,29 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: multipart/form-da
 PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
 
 
-class Held(Words):
-    """Looks when it is let, and remembers what it was shown together."""
+class PausedBackbone(Words):
+    """Waits in `embed` until the test sets `resume`, and records the size of each batch."""
 
-    def __init__(self, *, open: bool = False) -> None:
-        super().__init__("held")
-        self.may, self.looking = threading.Event(), threading.Event()
-        self.shown: list[int] = []  # windows of each call
-        if open:
-            self.may.set()
+    def __init__(self) -> None:
+        super().__init__("paused")
+        self.resume, self.started = threading.Event(), threading.Event()
+        self.batches: list[int] = []  # windows of each call
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
-        self.looking.set()
-        assert self.may.wait(PATIENCE)
-        self.shown.append(len(batch))
+        self.started.set()
+        assert self.resume.wait(PATIENCE)
+        self.batches.append(len(batch))
         return super().embed(batch)
 
 
-def named_by(backbone: Words) -> Model:
-    """A model that names colours."""
+def colour_model(backbone: Words) -> Model:
+    """Make a model that classifies colours."""
     return zero_shot(ZeroShotConfig(labels="red,green,blue"), backbone=backbone)
 
 
 @dataclass(frozen=True)
-class Live:
-    """A service that runs."""
+class RunningService:
+    """A service that is running."""
 
     address: str
     service: Service
@@ -70,62 +68,64 @@ class Live:
             return client.get(route, **options)
 
     def metric(self, name: str, **labels: str) -> float:
-        """What /metrics says, read by Prometheus' own parser."""
+        """Return a value of /metrics, read by Prometheus' own parser."""
         families = text_string_to_metric_families(self.get("/metrics").text)
         samples = [s for family in families for s in family.samples if s.name == name and labels.items() <= s.labels.items()]
         return sum(sample.value for sample in samples)
 
     @property
-    def on_the_desk(self) -> list[Path]:
+    def uploads(self) -> list[Path]:
         """The videos that are on disk now."""
-        return [path for path in self.service.desk.folder.iterdir() if path.name != ".lock"]
+        return [path for path in self.service.uploads.path.iterdir() if path.name != ".lock"]
 
     def connection(self) -> socket.socket:
-        """A bare connection."""
+        """Open a bare connection."""
         host, port = self.address.removeprefix("http://").split(":")
         return socket.create_connection((host, int(port)), timeout=PATIENCE)
 
 
 @contextlib.contextmanager
-def running(offer: Offer | Model, config: ServeConfig | None = None, limits: Limits | None = None, *, wait: float = 60.0) -> Iterator[Live]:
-    """A service on any free port; nothing is left on its desk when it ends."""
-    offer = offer if isinstance(offer, Offer) else Offer({"colours": offer})
+def running(
+    served: Served | Model, config: ServeConfig | None = None, limits: Limits | None = None, *, wait: float = 60.0
+) -> Iterator[RunningService]:
+    """Run a service on a free port; when it ends, check that it leaves no upload."""
+    served = served if isinstance(served, Served) else Served({"colours": served})
     limits = replace(limits or Limits(), grace=1.0)
-    listener, up = listen("127.0.0.1", 0), threading.Event()
-    service = Service(offer, config or ServeConfig(), limits)
-    server = Server(service, up.set)
+    listener, is_up = listen("127.0.0.1", 0), threading.Event()
+    service = Service(served, config or ServeConfig(), limits)
+    server = Server(service, is_up.set)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
-        assert up.wait(wait)
-        yield Live(address_of(listener), service)
+        assert is_up.wait(wait)
+        yield RunningService(address_of(listener), service)
     finally:
-        service.gate.close()
+        service.admission.stop()
         thread.join(wait)
-        folder = service.desk.folder
+        folder = service.uploads.path
         service.close()
         listener.close()
     assert not thread.is_alive()
     assert not folder.exists()
 
 
-def until(true: Any, seconds: float = PATIENCE) -> None:
-    """Wait for something to become true."""
+def wait_until(is_true: Any, seconds: float = PATIENCE) -> None:
+    """Wait until a condition is true."""
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it never came"
+    while not is_true():
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.01)
 
 
-def check_problem(answer: httpx.Response, *statuses: int) -> dict[str, str]:
-    """An error as every error is: of the right status, with what is wrong and what to do, and nothing of the server's own."""
+def check_error(answer: httpx.Response, *statuses: int) -> dict[str, str]:
+    """Check the status and the form of an error response, and that it contains nothing internal; return its body."""
     assert answer.status_code in statuses, (answer.status_code, answer.text)
     assert answer.headers["content-type"] == "application/json"
-    said: dict[str, str] = json.loads(answer.content)
-    assert said.keys() == {"error", "what_to_do"}
-    assert all(isinstance(text, str) and text.strip() and "\n" not in text for text in said.values())
+    body: dict[str, str] = json.loads(answer.content)
+    assert body.keys() == {"error", "what_to_do"}
+    assert all(isinstance(text, str) and text.strip() and "\n" not in text for text in body.values())
     assert "quickstep-serve-" not in answer.text
     assert "Traceback" not in answer.text
     if answer.status_code == 503:
         assert int(answer.headers["retry-after"]) >= 1
-    return said
+    return body

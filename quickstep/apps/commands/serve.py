@@ -39,7 +39,7 @@ def serve(
     weights
         where the weights of the backbone (of one model, and of the library) are now, if they moved
     """
-    from quickstep.apps.server import Offer
+    from quickstep.apps.server import Served
     from quickstep.apps.server import serve as answer
 
     names = [model.resolve().name for model in models]
@@ -56,5 +56,5 @@ def serve(
         print(jsons.dumps({"address": address, "models": names}) if run.json else address, flush=True)
         say(f"serving at {address}; what can be asked: {address}/docs; stop with Ctrl-C", style="bold")
 
-    answer(Offer(opened, library, place, bodies, run.cache), config, limits, ready=ready)
+    answer(Served(opened, library, place, bodies, run.cache), config, limits, ready=ready)
     say("stopped; nothing of what was sent is kept" if not config.keep_features else "stopped")

@@ -1,4 +1,4 @@
-"""What one can choose when models are served; light enough for the command line to read."""
+"""ServeConfig and Limits: the options of the service. Imports nothing heavy, because the command line reads it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from quickstep.types.config_fields import at_least, between, setting
 from quickstep.types.errors import ConfigError
 
-TOKEN = "QUICKSTEP_TOKEN"  # the variable
+TOKEN = "QUICKSTEP_TOKEN"  # the environment variable
 
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """Where the service listens, who may ask, and what may be asked about."""
+    """Where the service listens, which clients it serves, and which videos they may name."""
 
-    host: str = setting("127.0.0.1", "the address to listen on; 0.0.0.0 lets other machines in")
+    host: str = setting("127.0.0.1", "the address to listen on; 0.0.0.0 accepts other machines")
     port: int = setting(8000, "the port to listen on; 0 takes any free one")
-    token: str | None = setting(None, f"what clients must say, as in Authorization: Bearer TOKEN (default: ${TOKEN}, else nothing)")
-    allow_paths: Path | None = setting(None, "a folder whose videos clients may name instead of sending them")
-    allow_urls: bool = setting(False, "let clients name videos by public http(s) addresses")
-    cors: tuple[str, ...] = setting((), "web pages of these origins may ask (https://example.org); by default none")
-    keep_features: bool = setting(False, "keep what the network saw in videos in the cache, under their sha256; by default nothing is kept")
+    token: str | None = setting(None, f"the token that clients must send as Authorization: Bearer TOKEN (default: ${TOKEN}, else none)")
+    allow_paths: Path | None = setting(None, "a folder; clients may name videos in it instead of uploading them")
+    allow_urls: bool = setting(False, "let clients name videos by public http(s) URLs")
+    cors: tuple[str, ...] = setting((), "origins of web pages that may send requests, such as https://example.org (default: none)")
+    keep_features: bool = setting(False, "keep the features of videos in the cache, under their sha256 (default: keep nothing)")
 
     def __post_init__(self) -> None:
         between("port", self.port, 0, 65535)
@@ -36,36 +36,42 @@ class ServeConfig:
 
     @property
     def secret(self) -> str | None:
-        """The token that is asked for, wherever it was said."""
+        """The token, from the setting or from the environment."""
         return self.token or os.environ.get(TOKEN, "").strip() or None
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much the service takes on."""
+    """How much the service accepts."""
 
-    queue: int = setting(64, "requests taken in at once; further ones are told when to come again (503)")
-    batch: int = setting(16, "videos the model looks at together, at most")
-    decoders: int = setting(2, "videos that are decoded or fetched at the same time, before the model's turn")
+    queue: int = setting(64, "requests in progress; further ones are refused with 503 and a time to retry")
+    batch: int = setting(16, "videos in one batch of the model, at most")
+    decoders: int = setting(2, "videos that are checked or downloaded at the same time, before they wait for the model")
     max_mb: float = setting(200.0, "the largest upload, in millions of bytes")
     max_seconds: float = setting(600.0, "the longest video (or part of one, with start and end), in seconds")
-    max_edge: int = setting(4096, "the longest edge of a picture, in pixels")
-    upload_seconds: float = setting(300.0, "how long an upload may take; one that pauses for a tenth of that is ended too")
-    timeout: float = setting(300.0, "seconds after which a request that has no answer yet is told to come again (503)")
-    grace: float = setting(60.0, "seconds to finish what runs when the service is stopped")
+    max_edge: int = setting(4096, "the longest edge of a frame, in pixels")
+    upload_seconds: float = setting(300.0, "the longest duration of an upload; a pause of a tenth of that also ends it")
+    timeout: float = setting(300.0, "seconds after which a request without an answer is refused with 503 and a time to retry")
+    grace: float = setting(60.0, "seconds to finish running requests when the service is stopped")
 
     def __post_init__(self) -> None:
-        for name in ("queue", "batch", "decoders", "max_edge"):
-            at_least(name, getattr(self, name), 1)
-        for name in ("max_mb", "max_seconds", "upload_seconds", "timeout", "grace"):
-            between(name, getattr(self, name), 1e-3, 1e6)
+        for name, count in (("queue", self.queue), ("batch", self.batch), ("decoders", self.decoders), ("max_edge", self.max_edge)):
+            at_least(name, count, 1)
+        between("max_mb", self.max_mb, 1e-3, 1e6)
+        for name, seconds in (
+            ("max_seconds", self.max_seconds),
+            ("upload_seconds", self.upload_seconds),
+            ("timeout", self.timeout),
+            ("grace", self.grace),
+        ):
+            between(name, seconds, 1e-3, 1e6)
 
     @property
     def max_bytes(self) -> int:
-        """The largest upload."""
+        """The largest upload in bytes."""
         return int(self.max_mb * 1e6)
 
     @property
     def pause(self) -> float:
-        """Seconds without a byte after which an upload is given up."""
+        """Seconds without a byte after which an upload is ended."""
         return max(0.1, self.upload_seconds / 10)

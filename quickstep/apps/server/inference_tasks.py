@@ -1,21 +1,24 @@
-"""What the engines do: name videos together, draw up a timeline, find poses, search. Knows models by their interface; no HTTP."""
+"""The tasks of the workers: classify videos together, build timelines, estimate poses, search the library."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from quickstep.apps.server.no_cache import Forgetful
 from quickstep.inference.timelines import Timeline, timeline
 from quickstep.models.ensemble import AnyModel
+from quickstep.models.predictions import Prediction
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.estimation import PoseFinder, select_person
-from quickstep.storage.cache import Cache
-from quickstep.types.errors import LibraryError
+from quickstep.storage.cache import Arrays, Cache, Json
+from quickstep.types.errors import LibraryError, MediaError, QuickstepError
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Poses
 
@@ -23,49 +26,85 @@ if TYPE_CHECKING:
     from quickstep.backbones import Backbone
     from quickstep.library.moment_search import SearchResult
 
+_IN_MEMORY = ("features", "poses")
 
-def done_with(cache: Cache) -> None:
-    """Let go of what one batch needed."""
-    if isinstance(cache, Forgetful):
-        cache.forget()
+
+class BatchCache(Cache):
+    """A cache that writes nothing about videos to disk: arrays stay in memory until `clear`, digests and facts are not kept."""
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        super().__init__(folder)
+        self._arrays: dict[Path, Arrays] = {}
+
+    def get(self, key: Mapping[str, Json]) -> Arrays | None:
+        """Return the arrays of this batch under a key, or None."""
+        return self._arrays.get(self._file(key))
+
+    def put(self, key: Mapping[str, Json], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep features and poses until the batch is done; optical flow is too large for memory."""
+        if key.get("kind") in _IN_MEMORY:
+            self._arrays[self._file(key)] = dict(arrays)
+
+    def remember(self, kind: str, key: Mapping[str, Json], value: Json) -> None:
+        """Keep nothing."""
+
+    def digest(self, path: str | Path) -> str:
+        """Compute the sha256 of a file's bytes, every time."""
+        try:
+            with Path(path).open("rb") as handle:
+                return hashlib.file_digest(handle, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise MediaError(path, "there is no such file") from None
+        except OSError as error:
+            raise MediaError(path, f"cannot be read: {error.strerror or error}") from error
+
+    def clear(self) -> None:
+        """Forget all arrays."""
+        self._arrays.clear()
+
+
+@contextlib.contextmanager
+def _cleared_after(cache: Cache) -> Iterator[None]:
+    """Clear a BatchCache when the batch is done."""
+    try:
+        yield
+    finally:
+        if isinstance(cache, BatchCache):
+            cache.clear()
 
 
 @dataclass(frozen=True)
-class Naming:
-    """Names segments of several clients in one go: their windows share the network's batches."""
+class PredictTask:
+    """Classifies segments of several clients together: their windows share the network's batches."""
 
     model: AnyModel
     cache: Cache
 
-    def __call__(self, segments: Sequence[Segment]) -> list[Any]:
-        """A Prediction for each, or the error that stands for it."""
-        try:
-            found = self.model.predict(segments, cache=self.cache)
-        finally:
-            done_with(self.cache)
-        of: dict[Segment, Any] = {failure.segment: failure.error for failure in found.failures}
-        of |= {prediction.segment: prediction for prediction in found.predictions}
-        return [of[segment] for segment in segments]
+    def __call__(self, segments: Sequence[Segment]) -> list[Prediction | QuickstepError]:
+        """Return a prediction for each segment, or the error of that segment."""
+        with _cleared_after(self.cache):
+            predictions = self.model.predict(segments, cache=self.cache)
+        by_segment: dict[Segment, Prediction | QuickstepError] = {failure.segment: failure.error for failure in predictions.failures}
+        by_segment |= {prediction.segment: prediction for prediction in predictions.predictions}
+        return [by_segment[segment] for segment in segments]
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Draws up timelines, one video after the other."""
+class TimelineTask:
+    """Builds timelines, one video after the other."""
 
     model: AnyModel
     cache: Cache
 
     def __call__(self, segments: Sequence[Segment]) -> list[Timeline]:
-        """The timeline of each video."""
-        try:
+        """Return the timeline of each video."""
+        with _cleared_after(self.cache):
             return [timeline(self.model, segment.path, cache=self.cache) for segment in segments]
-        finally:
-            done_with(self.cache)
 
 
 @dataclass(frozen=True)
-class Posing:
-    """Finds everybody's joints, one video after the other: an estimator follows one at a time."""
+class PoseTask:
+    """Estimates the poses of all people, one video after the other, because an estimator tracks people through one video at a time."""
 
     config: PoseConfig
     cache: Cache
@@ -75,13 +114,11 @@ class Posing:
         object.__setattr__(self, "finder", PoseFinder(self.config, self.cache))
 
     def __call__(self, segments: Sequence[Segment]) -> list[Poses]:
-        """The poses of each segment."""
-        try:
-            return [self._found(segment) for segment in segments]
-        finally:
-            done_with(self.cache)
+        """Return the poses of each segment."""
+        with _cleared_after(self.cache):
+            return [self._estimate(segment) for segment in segments]
 
-    def _found(self, segment: Segment) -> Poses:
+    def _estimate(self, segment: Segment) -> Poses:
         poses = self.finder.find(segment.path)
         if self.config.person != "all" and poses.seen.any():
             poses = select_person(poses, self.config.number, segment.path)
@@ -89,8 +126,8 @@ class Posing:
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is looked for in the library."""
+class SearchQuery:
+    """A query to the library."""
 
     words: str | None
     label: str | None
@@ -99,10 +136,10 @@ class Question:
 
 
 @dataclass
-class Searching:
-    """Searches one library, which is opened at once and whose network loads with the first question."""
+class SearchTask:
+    """Searches one library, which is opened at once; its network is loaded for the first text query."""
 
-    place: str
+    uri: str
     weights: str | None
     cache: Cache
     models: Sequence[AnyModel]
@@ -111,35 +148,34 @@ class Searching:
     def __post_init__(self) -> None:
         from quickstep.library import Library
 
-        self.library = Library.open(self.place)
+        self.library = Library.open(self.uri)
 
-    def __call__(self, questions: Sequence[Question]) -> list[SearchResult]:
-        """The answer to each question."""
-        from quickstep.library import search
-        from quickstep.library.config import SearchConfig
+    def __call__(self, queries: Sequence[SearchQuery]) -> list[SearchResult]:
+        """Return the result of each query."""
+        from quickstep.library import SearchConfig, search
 
         return [
             search(
                 self.library,
-                each.words,
-                SearchConfig(label=each.label, top=each.top, all=each.all),
-                backbone=None if each.words is None else self.backbone,
+                query.words,
+                SearchConfig(label=query.label, top=query.top, all=query.all),
+                backbone=None if query.words is None else self.backbone,
                 cache=self.cache,
             )
-            for each in questions
+            for query in queries
         ]
 
     @property
     def backbone(self) -> Backbone:
-        """What reads the words: a served model's own, where the library was made with the same."""
+        """The backbone for text queries: a served model's own, if the library was made with it."""
         if self._backbone is None:
-            self._backbone = self._shared() or self.library.backbone(weights=self.weights, cache=self.cache)
+            self._backbone = self._shared_backbone() or self.library.backbone(weights=self.weights, cache=self.cache)
         return self._backbone
 
-    def _shared(self) -> Backbone | None:
+    def _shared_backbone(self) -> Backbone | None:
         from quickstep.library.table import check_same_backbone
 
-        for member in (each for model in self.models for each in model.members):
+        for member in (member for model in self.models for member in model.members):
             with contextlib.suppress(LibraryError):
                 check_same_backbone(self.library, member.backbone)
                 return member.backbone
@@ -147,18 +183,18 @@ class Searching:
 
 
 def poses_to_json(poses: Poses) -> dict[str, Any]:
-    """Plain data: the joints of each person at each moment, null where they were not seen."""
+    """Return poses as plain data: the joints of each person at each time, null where they were not detected."""
     joints = np.round(poses.joints.astype(np.float64), 3)  # (T, P, K, 3)
-    there = np.asarray(poses.seen.any(axis=2))  # (T, P)
+    detected = np.asarray(poses.seen.any(axis=2))  # (T, P)
     people = []
     for place, number in enumerate(poses.people):
-        moments = np.flatnonzero(there[:, place])
-        if len(moments):
-            people.append({"person": number, "times": poses.times[moments].tolist(), "joints": _without_nan(joints[moments, place])})
+        frames = np.flatnonzero(detected[:, place])
+        if len(frames):
+            people.append({"person": number, "times": poses.times[frames].tolist(), "joints": _without_nan(joints[frames, place])})
     size = None if poses.size is None else list(poses.size)
     return {"skeleton": poses.skeleton.to_json(), "size": size, "moments": len(poses), "people": people}
 
 
-def _without_nan(joints: Any) -> list[Any]:
-    """(T, K, C) as lists; a joint that was not seen is null."""
-    return [[joint if all(value == value for value in joint) else None for joint in moment] for moment in joints.tolist()]
+def _without_nan(joints: NDArray[np.float64]) -> list[Any]:
+    """Return (T, K, C) as lists; a joint that was not detected is null."""
+    return [[joint if all(value == value for value in joint) else None for joint in frame] for frame in joints.tolist()]

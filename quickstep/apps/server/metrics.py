@@ -1,4 +1,4 @@
-"""Metrics: what the service counts about itself, as Prometheus reads it; never anything of what was sent."""
+"""Metrics: the counters of the service, in the format of Prometheus; they contain nothing that clients sent."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.requests = self._counter("quickstep_requests", "Requests answered", ("route", "method", "status"))
         self.seconds = self._histogram("quickstep_request_seconds", "From a request's first byte to its answer", _SECONDS, ("route",))
-        self.taken_in = Gauge("quickstep_requests_taken_in", "Requests being received, waiting or worked on", registry=self.registry)
-        self.received = self._counter("quickstep_received_bytes", "Bytes of video received or fetched")
-        self.batches = self._histogram("quickstep_batch_videos", "Videos the model looked at together", _VIDEOS)
-        self.waited = self._histogram("quickstep_wait_seconds", "From a video being ready to the engine's taking it up", _SECONDS)
-        self.worked = self._histogram("quickstep_work_seconds", "One batch, from beginning to end", _SECONDS, ("engine",))
-        self.failures = self._counter("quickstep_failures", "Videos that could not be used, and work that went wrong", ("why",))
-        for why in ("video", "work", "left"):  # so that they can be watched from the first moment on
+        self.in_progress = Gauge("quickstep_requests_taken_in", "Requests being received, waiting or worked on", registry=self.registry)
+        self.received = self._counter("quickstep_received_bytes", "Bytes of video received or downloaded")
+        self.batches = self._histogram("quickstep_batch_videos", "Videos in one batch of the model", _VIDEOS)
+        self.waited = self._histogram("quickstep_wait_seconds", "Time that a received video waits for a worker", _SECONDS)
+        self.worked = self._histogram("quickstep_work_seconds", "Duration of one batch", _SECONDS, ("engine",))
+        self.failures = self._counter("quickstep_failures", "Unusable videos, failed work, and clients that left", ("why",))
+        for why in ("video", "work", "left"):  # so that the counters exist from the start
             self.failures.labels(why)
 
-    def watch_queue(self, engine: str, length: Callable[[], int]) -> None:
-        """Show how many wait before an engine."""
-        gauge = Gauge(f"quickstep_{engine}_queue_length", f"Waiting for the engine of {engine}", registry=self.registry)
+    def watch_queue(self, worker: str, length: Callable[[], int]) -> None:
+        """Add a gauge of the jobs that wait for a worker."""
+        gauge = Gauge(f"quickstep_{worker}_queue_length", f"Jobs waiting for the {worker} worker", registry=self.registry)
         gauge.set_function(length)
 
     def text(self) -> bytes:
-        """Everything, as Prometheus reads it."""
+        """Return all counters as Prometheus reads them."""
         return generate_latest(self.registry)
 
     def _counter(self, name: str, about: str, labels: tuple[str, ...] = ()) -> Counter:

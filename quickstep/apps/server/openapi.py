@@ -1,4 +1,4 @@
-"""The service's description: what OpenAPI says of it, and /docs, a page that needs nothing from the net."""
+"""The OpenAPI description of the service, and /docs, an HTML page of it that loads nothing from the internet."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from typing import Any
 from fastapi import FastAPI
 from jinja2 import Environment
 
-from quickstep.apps.server.schemas import Wrong
+from quickstep.apps.server.schemas import ErrorResponse
 
-ABOUT = """Names the moves in video. Send a video, get its label with calibrated scores: the same to the bit as `quickstep predict` gives on
-the same machine. Every error is `{"error": ..., "what_to_do": ...}`. Videos are removed as soon as they were looked at."""
+ABOUT = """Recognizes moves in video. Send a video and get its label with calibrated scores, bit for bit equal to those of
+`quickstep predict` on the same machine. Every error is `{"error": ..., "what_to_do": ...}`. A video is removed when its request ends."""
 
-_SAID = {
-    400: "the body is broken",
+_DESCRIPTIONS = {
+    400: "the body is malformed",
     401: "the token is missing or wrong",
-    403: "the path or address is not open to clients",
+    403: "the path or URL is not open to clients",
     404: "there is no such model, file or library",
-    408: "the upload came too slowly",
-    413: "the video is larger or longer than is taken",
-    415: "the body is of another type",
+    408: "the upload was too slow",
+    413: "the video is larger or longer than the limit",
+    415: "the type of the body is not supported",
     422: "the parameters or the video cannot be used",
     424: "this part of the service is not set up",
     503: "too many requests, or stopping; see Retry-After",
 }
-ASKED = (401, 422, 424, 503)  # what every question may be answered with
-SENT = (400, 401, 403, 404, 408, 413, 415, 422, 424, 503)  # what every video may be
+REQUEST_ERRORS = (401, 422, 424, 503)  # of every request
+VIDEO_ERRORS = (400, 401, 403, 404, 408, 413, 415, 422, 424, 503)  # of every request with a video
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The description of these errors."""
-    return {status: {"model": Wrong, "description": _SAID[status]} for status in statuses}
+    """Describe the error responses with these statuses."""
+    return {status: {"model": ErrorResponse, "description": _DESCRIPTIONS[status]} for status in statuses}
 
 
-def secured(app: FastAPI) -> None:
-    """Let the description say that a token is asked for."""
-    plain = app.openapi
+def require_token(app: FastAPI) -> None:
+    """Describe that requests need a token."""
+    original = app.openapi
 
     def with_token() -> dict[str, Any]:
-        described: dict[str, Any] = plain()
+        described: dict[str, Any] = original()
         described.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         described["security"] = [{"token": []}]
         described["paths"]["/healthz"]["get"]["security"] = []
@@ -49,28 +49,28 @@ def secured(app: FastAPI) -> None:
 
 
 def page(described: dict[str, Any]) -> str:
-    """The description as a page."""
-    rows = [(path, method.upper(), told) for path, methods in described["paths"].items() for method, told in methods.items()]
+    """Render the description as an HTML page."""
+    rows = [(path, method.upper(), route) for path, methods in described["paths"].items() for method, route in methods.items()]
     schemas = described.get("components", {}).get("schemas", {})
     return _PAGE.render(info=described["info"], rows=[_row(*row, schemas) for row in rows])
 
 
-def _row(path: str, method: str, told: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    answers = []
-    for status, answer in told.get("responses", {}).items():
-        content = answer.get("content", {}).get("application/json", {})
+def _row(path: str, method: str, route: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    responses, parameters = [], route.get("parameters", [])
+    for status, response in route.get("responses", {}).items():
+        content = response.get("content", {}).get("application/json", {})
         name = content.get("schema", {}).get("$ref", "").rsplit("/", 1)[-1]
         examples = schemas.get(name, {}).get("examples", [])
-        shown = json.dumps(examples[0], indent=1, ensure_ascii=False) if examples and status == "200" else ""
-        answers.append((status, answer.get("description", ""), shown))
+        example = json.dumps(examples[0], indent=1, ensure_ascii=False) if examples and status == "200" else ""
+        responses.append((status, response.get("description", ""), example))
     return {
         "path": path,
         "method": method,
-        "about": told.get("summary", ""),
-        "more": told.get("description", ""),
-        "asked": [(each["name"], each.get("description") or each["schema"].get("description", "")) for each in told.get("parameters", [])],
-        "bodies": list(told.get("requestBody", {}).get("content", {})),
-        "answers": answers,
+        "about": route.get("summary", ""),
+        "more": route.get("description", ""),
+        "parameters": [(item["name"], item.get("description") or item["schema"].get("description", "")) for item in parameters],
+        "bodies": list(route.get("requestBody", {}).get("content", {})),
+        "responses": responses,
     }
 
 
@@ -84,8 +84,8 @@ td { padding: .1rem 1rem .1rem 0; vertical-align: top } code { font-family: ui-m
 <h1>{{ info.title }} <small>{{ info.version }}</small></h1><p>{{ info.description }}</p><p><a href="openapi.json">openapi.json</a></p>
 {% for row in rows %}<details><summary>{{ row.method }} {{ row.path }} <span>{{ row.about }}</span></summary><p>{{ row.more }}</p>
 {% if row.bodies %}<p>body: {% for body in row.bodies %}<code>{{ body }}</code>{{ ", " if not loop.last }}{% endfor %}</p>{% endif %}
-<table>{% for name, about in row.asked %}<tr><td><code>{{ name }}</code></td><td>{{ about }}</td></tr>{% endfor %}</table>
-<table>{% for status, about, example in row.answers %}<tr><td><code>{{ status }}</code></td><td>{{ about }}
+<table>{% for name, about in row.parameters %}<tr><td><code>{{ name }}</code></td><td>{{ about }}</td></tr>{% endfor %}</table>
+<table>{% for status, about, example in row.responses %}<tr><td><code>{{ status }}</code></td><td>{{ about }}
 {% if example %}<pre>{{ example }}</pre>{% endif %}</td></tr>{% endfor %}</table></details>{% endfor %}</html>
 """
 )

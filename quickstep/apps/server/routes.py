@@ -1,9 +1,9 @@
-"""What can be asked: each route takes its video in, hands it to an engine and says what came of it."""
+"""The routes of the service: each receives its input, gives it to a worker and formats the result."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,95 +13,115 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from quickstep.apps.server import metrics, openapi
 from quickstep.apps.server.error_responses import Problem
-from quickstep.apps.server.inference_tasks import Question, poses_to_json
-from quickstep.apps.server.model_info import facts_of
-from quickstep.apps.server.prediction_service import Service
-from quickstep.apps.server.request_fields import BODY, Moments, Names, Part, Timeline, Which
-from quickstep.apps.server.schemas import Health, ModelFacts, MomentsFound, Named, PeopleFound, TimelineMade
-from quickstep.apps.server.video_input import Video, told_as
-from quickstep.apps.server.video_limits import Span
+from quickstep.apps.server.inference_tasks import SearchQuery, poses_to_json
+from quickstep.apps.server.schemas import (
+    VIDEO_BODY,
+    HealthResponse,
+    ModelQuery,
+    ModelResponse,
+    PosesQuery,
+    PosesResponse,
+    PredictQuery,
+    PredictResponse,
+    SearchQueryParameters,
+    SearchResponse,
+    TimelineQuery,
+    TimelineResponse,
+)
+from quickstep.apps.server.service import Service
+from quickstep.apps.server.video_input import Span, Video
 from quickstep.backbones import reads_poses
+from quickstep.evaluation import Report
 from quickstep.inference.predict import to_json
-from quickstep.inference.timelines import FORMATS
-from quickstep.inference.timelines import Timeline as Made
+from quickstep.inference.timelines import FORMATS, Timeline
+from quickstep.models.ensemble import AnyModel, Ensemble
 from quickstep.models.predictions import Prediction, Predictions
-from quickstep.training.train import library_version
+from quickstep.storage.serialization import to_plain
+from quickstep.types.errors import QuickstepError
 from quickstep.types.segment import Segment
 
-_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt", "csv": "text/csv"}
-_TEXTS = {kind: {"schema": {"type": "string"}} for kind in _TYPES.values()}
-
-_COUNTED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **openapi.errors(401)}
+_MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt", "csv": "text/csv"}
+_TEXT_CONTENT = {media_type: {"schema": {"type": "string"}} for media_type in _MEDIA_TYPES.values()}
+_PUBLIC_FACTS = ("created", "quickstep", "fingerprint", "splits", "notes", "words", "versions")
 
 
 def add_routes(app: FastAPI, service: Service) -> None:
-    """Let the application answer for a service."""
-    _about_videos(app, service)
-    _about_itself(app, service)
-
-    @app.get("/search", response_model=MomentsFound, responses=openapi.errors(*openapi.ASKED, 404), summary="Find moments in the library")
-    async def search(request: Request, asked: Moments) -> Response:
-        """Find moments by words, or by the name that a model gave them; needs a service that was started with a library."""
-        if service.searching is None:
-            raise Problem(404, "no library is served here", "have the service started with --library LIBRARY")
-        if (asked.words is None) == (asked.label is None):
-            raise Problem(422, "say what to find: either words or a label", "send ?words=... or ?label=...")
-        question = Question(asked.words, asked.label, asked.top, asked.all)
-        found = await service.done(request, service.engine, service.searching, question)
-        return JSONResponse({**found.to_json(), "sentences": list(found.sentences)})
+    """Add all routes of a service to the application."""
+    _add_video_routes(app, service)
+    _add_search_route(app, service)
+    _add_status_routes(app, service)
 
 
-def _about_videos(app: FastAPI, service: Service) -> None:
-    sent: dict[str, Any] = {"responses": openapi.errors(*openapi.SENT), "openapi_extra": BODY}
+def _add_video_routes(app: FastAPI, service: Service) -> None:
+    described: dict[str, Any] = {"responses": openapi.errors(*openapi.VIDEO_ERRORS), "openapi_extra": VIDEO_BODY}
 
-    @app.post("/predict", response_model=Named, summary="Name the move in a video", **sent)
-    async def predict(request: Request, asked: Names) -> Response:
-        """The label of a video, or of the part from `start` to `end`, with the model's calibrated scores."""
-        name = service.named(asked.model)
-        span = replace(asked.span, whole=any(reads_poses(member.backbone) for member in service.offer.models[name].members))
-        async with service.videos.of(request, span) as video:
-            with told_as(video):
-                said = await service.done(request, service.engine, service.naming[name], _segment(video, span))
-            return JSONResponse(_named(said, video, name, asked.top))
+    @app.post("/predict", response_model=PredictResponse, summary="Classify the move in a video", **described)
+    async def predict(request: Request, query: PredictQuery) -> Response:
+        """Return the label of a video, or of the part from `start` to `end`, with the model's calibrated scores."""
+        name = service.model_name(query.model)
+        span = replace(query.span, whole=any(reads_poses(member.backbone) for member in service.served.models[name].members))
+        async with service.video_input.receive(request, span) as video:
+            with video.named_errors():
+                prediction = await service.run(request, service.worker, service.predict_kinds[name], _segment(video, span))
+            return JSONResponse(_prediction_to_json(prediction, video, name, query.top))
 
-    @app.post("/timeline", response_model=TimelineMade, summary="Say what is danced when", **_with_texts(sent))
-    async def timeline(request: Request, asked: Timeline) -> Response:
-        """A long video as labelled spans; as JSON with the scores over time, or as srt, vtt or csv for other programs."""
-        name = service.named(asked.model)
+    @app.post("/timeline", response_model=TimelineResponse, summary="Label the spans of a long video", **_with_text_formats(described))
+    async def timeline(request: Request, query: TimelineQuery) -> Response:
+        """Return the labelled spans of a long video: as JSON with the scores over time, or as srt, vtt or csv for other programs."""
+        name = service.model_name(query.model)
         span = Span(whole=True)
-        async with service.videos.of(request, span) as video:
-            with told_as(video):
-                made = await service.done(request, service.engine, service.timing[name], _segment(video, span))
-            return await asyncio.to_thread(_timeline, made, video, name, asked.format)
+        async with service.video_input.receive(request, span) as video:
+            with video.named_errors():
+                result = await service.run(request, service.worker, service.timeline_kinds[name], _segment(video, span))
+            return await asyncio.to_thread(_timeline_response, result, video, name, query.format)
 
-    @app.post("/poses", response_model=PeopleFound, summary="Find everybody's joints", **sent)
-    async def poses(request: Request, asked: Part) -> Response:
-        """The joints of everybody in a video, in pixels of its upright picture; needs what finds poses to be installed."""
-        span = replace(asked.span, whole=True)
-        async with service.videos.of(request, span) as video:
-            with told_as(video):
-                found = await service.done(request, service.poser, service.posing, _segment(video, span))
-            return await asyncio.to_thread(lambda: JSONResponse({"video": video.name, **poses_to_json(found)}))
+    @app.post("/poses", response_model=PosesResponse, summary="Estimate the joints of all people", **described)
+    async def poses(request: Request, query: PosesQuery) -> Response:
+        """Return the joints of all people in a video, in pixels of its upright frames; needs a pose estimator."""
+        span = replace(query.span, whole=True)
+        async with service.video_input.receive(request, span) as video:
+            with video.named_errors():
+                result = await service.run(request, service.pose_worker, service.pose_kind, _segment(video, span))
+            return await asyncio.to_thread(lambda: JSONResponse({"video": video.name, **poses_to_json(result)}))
 
 
-def _about_itself(app: FastAPI, service: Service) -> None:
-    @app.get("/model", response_model=ModelFacts, responses=openapi.errors(*openapi.ASKED, 404), summary="What is served")
-    async def model(asked: Which) -> Response:
-        """The labels of a model, how it looks at videos, how it came to be and how good it is."""
-        name = service.named(asked.model)
-        return JSONResponse(await asyncio.to_thread(facts_of, name, service.offer.models[name], list(service.offer.models)))
+def _add_search_route(app: FastAPI, service: Service) -> None:
+    errors = openapi.errors(*openapi.REQUEST_ERRORS, 404)
 
-    @app.get("/healthz", response_model=Health, responses=openapi.errors(503), summary="Whether requests are taken")
+    @app.get("/search", response_model=SearchResponse, responses=errors, summary="Search the library")
+    async def search(request: Request, query: SearchQueryParameters) -> Response:
+        """Return moments that match a text, or that have a label; needs a service that was started with a library."""
+        if service.search_kind is None:
+            raise Problem(404, "this service has no library", "start the service with --library LIBRARY")
+        if (query.words is None) == (query.label is None):
+            raise Problem(422, "name one thing to search for: a text or a label", "send ?words=... or ?label=...")
+        search_query = SearchQuery(query.words, query.label, query.top, query.all)
+        result = await service.run(request, service.worker, service.search_kind, search_query)
+        return JSONResponse({**result.to_json(), "sentences": list(result.sentences)})
+
+
+def _add_status_routes(app: FastAPI, service: Service) -> None:
+    errors = openapi.errors(*openapi.REQUEST_ERRORS, 404)
+
+    @app.get("/model", response_model=ModelResponse, responses=errors, summary="Describe a model")
+    async def model(query: ModelQuery) -> Response:
+        """Return the labels of a model, how it reads videos, how it was trained, and its evaluation."""
+        name = service.model_name(query.model)
+        return JSONResponse(await asyncio.to_thread(describe_model, name, service.served.models[name], list(service.served.models)))
+
+    @app.get("/healthz", response_model=HealthResponse, responses=openapi.errors(503), summary="Whether requests are accepted")
     async def healthz() -> Response:
-        """200 while requests are taken, 503 while the service stops; needs no token."""
-        if service.gate.stopping is not None:
-            raise Problem(503, "the service is stopping", "ask another one", headers={"Retry-After": "5"})
-        waiting = len(service.engine) + len(service.poser)
-        return JSONResponse({"status": "ok", "version": library_version("quickstep"), "waiting": waiting})
+        """Return 200 while requests are accepted, 503 while the service stops; needs no token."""
+        if service.admission.stopping is not None:
+            raise Problem(503, "the service is stopping", "use another instance", headers={"Retry-After": "5"})
+        waiting = len(service.worker) + len(service.pose_worker)
+        return JSONResponse({"status": "ok", "version": app.version, "waiting": waiting})
 
-    @app.get("/metrics", response_class=Response, responses=_COUNTED, summary="Counters")
+    text: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **openapi.errors(401)}
+
+    @app.get("/metrics", response_class=Response, responses=text, summary="Counters")
     async def counters() -> Response:
-        """What the service counts about itself, for Prometheus."""
+        """Return the counters of the service, for Prometheus."""
         return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     @app.get("/docs", include_in_schema=False)
@@ -109,28 +129,63 @@ def _about_itself(app: FastAPI, service: Service) -> None:
         return HTMLResponse(openapi.page(app.openapi()))
 
 
-def _with_texts(sent: dict[str, Any]) -> dict[str, Any]:
-    """The same, where the answer may also be text for other programs."""
-    described = {200: {"content": _TEXTS, "description": "the timeline in the form that was asked for"}}
-    return sent | {"responses": described | sent["responses"]}
+def _with_text_formats(described: dict[str, Any]) -> dict[str, Any]:
+    """Add to a description that the response may also be text."""
+    success = {200: {"content": _TEXT_CONTENT, "description": "the timeline in the requested format"}}
+    return described | {"responses": success | described["responses"]}
 
 
 def _segment(video: Video, span: Span) -> Segment:
     return Segment(video.path, start=span.start, end=span.end)
 
 
-def _named(said: Prediction, video: Video, model: str, top: int | None) -> dict[str, Any]:
-    """What `quickstep predict --json` says, under the client's name for the video."""
-    record = to_json(Predictions((said,)), top=top)["predictions"][0]
+def _prediction_to_json(prediction: Prediction, video: Video, model: str, top: int | None) -> dict[str, Any]:
+    """Return what `quickstep predict --json` prints, with the client's name for the video."""
+    record = to_json(Predictions((prediction,)), top=top)["predictions"][0]
     record.pop("path")
-    return {"video": video.name, "model": model, **record, "reading": said.confidence}
+    return {"video": video.name, "model": model, **record, "reading": prediction.confidence}
 
 
-def _timeline(made: Made, video: Video, model: str, form: str) -> Response:
-    own: Callable[[object], str] = lambda text: str(text).replace(str(video.path), video.name)  # noqa: E731 - where our path stood
-    made = replace(made, video=Path(video.name))
-    if form == "json":
-        told = made.to_json()
-        return JSONResponse({**told, "video": video.name, "model": model, "failures": [own(each) for each in told["failures"]]})
-    text = FORMATS[f".{form}"]([made] if form == "csv" else made)
-    return Response(text, media_type=_TYPES[form])
+def _timeline_response(result: Timeline, video: Video, model: str, format: str) -> Response:
+    result = replace(result, video=Path(video.name))
+    if format == "json":
+        record = result.to_json()
+        failures = [str(failure).replace(str(video.path), video.name) for failure in record["failures"]]
+        return JSONResponse({**record, "video": video.name, "model": model, "failures": failures})
+    text = FORMATS[f".{format}"]([result] if format == "csv" else result)
+    return Response(text, media_type=_MEDIA_TYPES[format])
+
+
+# -- a model's description --------------------------------------------------------------------------------------------------
+
+
+def describe_model(name: str, model: AnyModel, names: Sequence[str]) -> dict[str, Any]:
+    """Return what clients may know about a model, for `GET /model`; no path of this machine is in it."""
+    facts = to_plain(model.facts)
+    return {
+        "model": name,
+        "models": list(names),
+        "labels": list(model.labels),
+        **_parts_of(model),
+        "threshold": model.threshold,
+        "facts": {fact: facts[fact] for fact in _PUBLIC_FACTS},
+        "cautions": list(model.cautions),
+        "report": None if model.folder is None else _report_sentences(model.folder),
+    }
+
+
+def _parts_of(model: AnyModel) -> dict[str, Any]:
+    if isinstance(model, Ensemble):
+        parts = zip(model.names, model.weights, model.members, strict=True)
+        members = {name: {"weight": weight, **_parts_of(member)} for name, weight, member in parts}
+        return {"backbone": None, "head": None, "view": None, "members": members}
+    backbone = {"name": model.backbone.name, "license": model.backbone.license}
+    return {"backbone": backbone, "head": model.head.name, "view": to_plain(model.view)}
+
+
+def _report_sentences(folder: Path) -> list[str] | None:
+    """Return the summary of the model's report, if it was evaluated."""
+    try:
+        return list(Report.from_json((folder / "report.json").read_bytes()).summary)
+    except (OSError, QuickstepError):
+        return None

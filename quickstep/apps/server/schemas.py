@@ -1,14 +1,115 @@
-"""What is answered, as types with examples: they make the description that programs and people read, and check nothing themselves."""
+"""The parameters of requests and the fields of responses, as types with examples; they make the OpenAPI description."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from quickstep.apps.server.error_responses import Problem
+from quickstep.apps.server.multipart import FIELD
+from quickstep.apps.server.video_input import Span
 
-class Wrong(BaseModel):
-    """What every error says."""
+_MAX_SECONDS = 1e6
+
+# -- requests ---------------------------------------------------------------------------------------------------------------
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ModelRequest(_Request):
+    """The parameters of `GET /model`."""
+
+    model: str | None = Field(None, max_length=200, description="which of several models (default: the first)")
+
+
+class PosesRequest(_Request):
+    """The parameters of `POST /poses`: a part of the video."""
+
+    start: float = Field(0.0, ge=0, le=_MAX_SECONDS, allow_inf_nan=False, description="seconds; the start of the part")
+    end: float | None = Field(None, gt=0, le=_MAX_SECONDS, allow_inf_nan=False, description="seconds; its end (default: of the video)")
+
+    @property
+    def span(self) -> Span:
+        """The part as a span."""
+        if self.end is not None and self.end <= self.start:
+            raise Problem(422, f"end ({self.end:g} s) is not after start ({self.start:g} s)", "choose an end after the start")
+        return Span(self.start, self.end)
+
+
+class PredictRequest(PosesRequest):
+    """The parameters of `POST /predict`."""
+
+    top: int | None = Field(None, ge=1, le=100_000, description="how many labels, the most probable first (default: all)")
+    model: str | None = Field(None, max_length=200, description="which of several models (default: the first)")
+
+
+class TimelineRequest(ModelRequest):
+    """The parameters of `POST /timeline`, which reads the whole video."""
+
+    format: Literal["json", "srt", "vtt", "csv"] = Field("json", description="the format of the response")
+
+
+class SearchRequest(_Request):
+    """The parameters of `GET /search`."""
+
+    words: str | None = Field(None, min_length=1, max_length=1000, description="a text to search for", examples=["spins on the head"])
+    label: str | None = Field(None, min_length=1, max_length=200, description="a label that a model gave when the library was indexed")
+    top: int = Field(10, ge=1, le=1000, description="how many moments, at most")
+    all: bool = Field(False, description="also return moments below the match threshold")
+
+
+ModelQuery = Annotated[ModelRequest, Query()]
+PosesQuery = Annotated[PosesRequest, Query()]
+PredictQuery = Annotated[PredictRequest, Query()]
+TimelineQuery = Annotated[TimelineRequest, Query()]
+SearchQueryParameters = Annotated[SearchRequest, Query()]
+
+# The body is read in pieces, without pydantic, so its description is written by hand.
+_TEXT = {"type": "string", "minLength": 1}
+VIDEO_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A video; or, if the service allows it, the path or the URL of one.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "additionalProperties": False,
+                    "properties": {
+                        FIELD: {"type": "string", "format": "binary", "description": "the video, in any container FFmpeg reads"}
+                    },
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                    "additionalProperties": False,
+                    "properties": {
+                        "path": {**_TEXT, "description": "a file in the folder of --allow-paths"},
+                        "url": {**_TEXT, "description": "a public http(s) URL, with --allow-urls"},
+                    },
+                },
+                "examples": {
+                    "path": {"summary": "a file of the server", "value": {"path": "2026/dance.mp4"}},
+                    "url": {"summary": "a URL", "value": {"url": "https://example.org/dance.mp4"}},
+                },
+            },
+        },
+    }
+}
+
+# -- responses --------------------------------------------------------------------------------------------------------------
+
+
+class ErrorResponse(BaseModel):
+    """The fields of every error."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -21,11 +122,11 @@ class Wrong(BaseModel):
         }
     )
     error: str = Field(description="what is wrong")
-    what_to_do: str = Field(description="the way out")
+    what_to_do: str = Field(description="how to correct it")
 
 
-class Named(BaseModel):
-    """What a model says of a video."""
+class PredictResponse(BaseModel):
+    """The prediction of a model for a video."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -38,26 +139,26 @@ class Named(BaseModel):
                     "label": "windmill",
                     "score": 0.93,
                     "sure": True,
-                    "reading": "sure",
+                    "reading": "confident",
                     "scores": {"windmill": 0.93, "halo": 0.05, "toprock": 0.02},
                 }
             ]
         }
     )
-    video: str = Field(description="the client's name for it")
+    video: str = Field(description="the client's name for the video")
     model: str
     start: float = Field(description="seconds")
     end: float | None = Field(description="seconds; null: to the end of the video")
-    label: str = Field(description="the likeliest label")
+    label: str = Field(description="the most probable label")
     score: float = Field(description="its calibrated probability")
-    sure: bool | None = Field(description="whether answers this sure were right 95 times in 100 on validation; null: not known")
-    reading: str = Field(description="the same in words")
-    scores: dict[str, float] = Field(description="the likeliest labels first; all of them, or as many as `top`")
-    damaged: float | None = Field(None, description="the share of moments that could not be read; absent where all could")
+    sure: bool | None = Field(description="whether predictions with such a score were 95 % accurate in validation; null: uncalibrated")
+    reading: str = Field(description="`sure` in words")
+    scores: dict[str, float] = Field(description="the most probable labels first; all of them, or as many as `top`")
+    damaged: float | None = Field(None, description="the share of frames that could not be read; absent if all could")
 
 
-class TimelineMade(BaseModel):
-    """What is danced when."""
+class TimelineResponse(BaseModel):
+    """The timeline of a video."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -78,15 +179,15 @@ class TimelineMade(BaseModel):
     video: str
     model: str
     duration: float = Field(description="seconds")
-    labels: list[str] = Field(description="in the order of every row of scores")
-    spans: list[dict[str, Any]] = Field(description="in half-open seconds; the label is null where the model is not sure of any")
-    moments: list[dict[str, Any]] = Field(description="the scores over time behind the spans; null where there was nothing to look at")
-    failures: list[str] = Field(description="stretches that could not be read")
-    damaged: float = Field(description="the share of moments that could not be read")
+    labels: list[str] = Field(description="in the order of each row of scores")
+    spans: list[dict[str, Any]] = Field(description="in half-open seconds; the label is null where the model is not confident")
+    moments: list[dict[str, Any]] = Field(description="the scores over time; null where no frame could be read")
+    failures: list[str] = Field(description="parts that could not be read")
+    damaged: float = Field(description="the share of frames that could not be read")
 
 
-class PeopleFound(BaseModel):
-    """Where everybody's joints are."""
+class PosesResponse(BaseModel):
+    """The joints of all people in a video."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -102,13 +203,13 @@ class PeopleFound(BaseModel):
         }
     )
     video: str
-    skeleton: dict[str, Any] = Field(description="the joints' names, in order, and which are joined")
-    size: list[int] | None = Field(description="width and height of the upright picture")
-    moments: int = Field(description="moments looked at")
-    people: list[dict[str, Any]] = Field(description="of each person the times, and at each the joints: [x, y, score] in pixels, or null")
+    skeleton: dict[str, Any] = Field(description="the names of the joints, in order, and the edges between them")
+    size: list[int] | None = Field(description="width and height of the upright frames")
+    moments: int = Field(description="number of frames read")
+    people: list[dict[str, Any]] = Field(description="for each person the times, and at each time the joints: [x, y, score] or null")
 
 
-class MomentsFound(BaseModel):
+class SearchResponse(BaseModel):
     """The moments of a library that match."""
 
     model_config = ConfigDict(
@@ -137,16 +238,16 @@ class MomentsFound(BaseModel):
         }
     )
     query: str
-    good: bool | None = Field(description="whether the best is a match; null: not known")
+    good: bool | None = Field(description="whether the best moment is a match; null: unknown")
     best: float | None
-    cutoff: float | None = Field(description="from which score on something was really found")
+    cutoff: float | None = Field(description="the match threshold")
     false_alarms: float | None
-    moments: list[dict[str, Any]] = Field(description="best first; none below the cut-off unless `all`")
-    sentences: list[str] = Field(description="the same in words")
+    moments: list[dict[str, Any]] = Field(description="best first; none below the match threshold unless `all`")
+    sentences: list[str] = Field(description="the result in words")
 
 
-class ModelFacts(BaseModel):
-    """What a served model is."""
+class ModelResponse(BaseModel):
+    """The description of a served model."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -161,27 +262,27 @@ class ModelFacts(BaseModel):
                     "threshold": 0.7,
                     "facts": {"created": "2026-01-01T00:00:00+00:00"},
                     "cautions": [],
-                    "report": ["82 of 100 segments named right."],
+                    "report": ["82 of 100 segments are classified correctly."],
                 }
             ]
         }
     )
     model: str
-    models: list[str] = Field(description="all that are served; the first is asked where a request names none")
+    models: list[str] = Field(description="all served models; the first is the default")
     labels: list[str]
-    backbone: dict[str, Any] | None = Field(description="null: it is made of several models")
+    backbone: dict[str, Any] | None = Field(description="null: an ensemble of several models")
     head: str | None
-    view: dict[str, Any] | None = Field(description="which moments of a video are looked at, and at what size")
-    threshold: float | None = Field(description="the lowest score that counts as sure; null: not known")
-    facts: dict[str, Any] = Field(description="how it came to be, and on how many segments")
-    cautions: list[str] = Field(description="what is computed otherwise here than where it was trained")
-    report: list[str] | None = Field(description="how good it is, in sentences; null: never measured")
+    view: dict[str, Any] | None = Field(description="which frames of a video are read, and at what size")
+    threshold: float | None = Field(description="the lowest score that counts as sure; null: uncalibrated")
+    facts: dict[str, Any] = Field(description="how it was trained, and on how many segments")
+    cautions: list[str] = Field(description="differences between this machine and the one it was trained on")
+    report: list[str] | None = Field(description="its evaluation, in sentences; null: not evaluated")
 
 
-class Health(BaseModel):
-    """Whether the service takes requests."""
+class HealthResponse(BaseModel):
+    """Whether the service accepts requests."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok", "version": "0.1.0", "waiting": 0}]})
     status: str = Field(description="ok, or stopping")
     version: str
-    waiting: int = Field(description="requests that wait for an engine")
+    waiting: int = Field(description="requests that wait for a worker")

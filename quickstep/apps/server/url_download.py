@@ -1,7 +1,7 @@
-"""fetch: a video from an address into a file. Never from a private address, wherever a name or a redirect leads.
+"""Downloader: download a video from a public URL, never from a private address, wherever a name or a redirect leads.
 
-Every name is resolved here and the connection goes to exactly the address that was checked, so that a name cannot mean another one
-the second time it is asked. Knows no route.
+Every host name is resolved here, and the connection goes to exactly the address that was checked. So a name cannot point to another
+address at the second look-up.
 """
 
 from __future__ import annotations
@@ -20,99 +20,103 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from quickstep.apps.server.config import Limits
 from quickstep.apps.server.error_responses import Problem
+from quickstep.apps.server.multipart import disk_full
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-REDIRECTS = 5
-_PIECE = 2**16
-_STEP = 10.0  # seconds that one read may take
-_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # NAT64: an IPv4 address in its last four bytes
-_PUBLIC = "name a video that anybody can fetch by http or https"
+MAX_REDIRECTS = 5
+_PIECE_BYTES = 2**16
+_READ_SECONDS = 10.0  # of one read
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # an IPv4 address is in the last four bytes
+_HELP = "name a video that anybody can download by http or https"
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the open internet, through every way of writing another one inside it."""
+    """Tell whether an address is on the public internet, also if another address is embedded in it."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address in _TRANSLATED:
+        if address in _NAT64:
             return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
-        inside = [address.sixtofour, *(address.teredo or ())]
-        if any(each is not None and not is_public(each) for each in inside):
+        embedded = [address.sixtofour, *(address.teredo or ())]
+        if any(inner is not None and not is_public(inner) for inner in embedded):
             return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback)
 
 
 @dataclass(frozen=True)
-class Fetch:
-    """How addresses are fetched: within which limits, from where."""
+class Downloader:
+    """Downloads videos within limits, from allowed addresses."""
 
     limits: Limits
-    may: Callable[[Address], bool] = is_public
+    is_allowed: Callable[[Address], bool] = is_public
 
-    def to(self, url: str, path: Path) -> int:
-        """Write what is at an address to a path; gives its size."""
+    def download(self, url: str, path: Path) -> int:
+        """Write the file at a URL to a path; return its size in bytes."""
         end = time.monotonic() + self.limits.upload_seconds
-        for _ in range(REDIRECTS + 1):
-            with self._asked(url, end) as answer:
-                if answer.status in (301, 302, 303, 307, 308):
-                    url = urljoin(url, answer.headers.get("Location", ""))
+        for _ in range(MAX_REDIRECTS + 1):
+            with self._request(url, end) as response:
+                if response.status in (301, 302, 303, 307, 308):
+                    url = urljoin(url, response.headers.get("Location", ""))
                     continue
-                if answer.status != 200:
-                    raise Problem(422, f"the address answered {answer.status}, not 200", _PUBLIC)
+                if response.status != 200:
+                    raise Problem(422, f"the URL returned status {response.status}, not 200", _HELP)
                 with path.open("xb") as file:
-                    return self._copy(answer, file, end)
-        raise Problem(422, f"the address leads on more than {REDIRECTS} times", "name the video's own address")
+                    return self._copy(response, file, end)
+        raise Problem(422, f"the URL redirects more than {MAX_REDIRECTS} times", "name the video's own URL")
 
     @contextlib.contextmanager
-    def _asked(self, url: str, end: float) -> Iterator[http.client.HTTPResponse]:
+    def _request(self, url: str, end: float) -> Iterator[http.client.HTTPResponse]:
         parts, host, port = _parts(url)
         try:
-            connection = _Pinned(host, port, self._resolve(host, port), secure=parts.scheme == "https", timeout=_left(end))
+            connection = _PinnedConnection(host, port, self._resolve(host, port), secure=parts.scheme == "https", timeout=_remaining(end))
             try:
                 target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
                 connection.request("GET", target, headers={"User-Agent": "quickstep", "Accept-Encoding": "identity"})
-                with contextlib.closing(connection.getresponse()) as answer:
-                    yield answer
+                with contextlib.closing(connection.getresponse()) as response:
+                    yield response
             finally:
                 connection.close()
         except TimeoutError:
-            raise _slow() from None
+            raise _too_slow() from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or type(error).__name__
-            raise Problem(422, f"the address cannot be fetched: {reason}", _PUBLIC) from error
+            reason = (isinstance(error, OSError) and error.strerror) or type(error).__name__
+            raise Problem(422, f"the URL cannot be downloaded: {reason}", _HELP) from error
 
     def _resolve(self, host: str, port: int) -> str:
-        """An address that a name means; refused when any of them is private."""
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(each[4][0]).split("%")[0] for each in found]
-        if not addresses or not all(self.may(ipaddress.ip_address(each)) for each in addresses):
-            raise Problem(403, "the address is not one of the open internet", _PUBLIC)
+        """Return an address of a host; refuse the host if any of its addresses is private."""
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [str(entry[4][0]).split("%")[0] for entry in entries]
+        if not addresses or not all(self.is_allowed(ipaddress.ip_address(address)) for address in addresses):
+            raise Problem(403, "the URL does not lead to the public internet", _HELP)
         return addresses[0]
 
-    def _copy(self, answer: http.client.HTTPResponse, file: BinaryIO, end: float) -> int:
+    def _copy(self, response: http.client.HTTPResponse, file: BinaryIO, end: float) -> int:
         size = 0
-        if (stated := answer.length) is not None and stated > self.limits.max_bytes:
+        if (stated := response.length) is not None and stated > self.limits.max_bytes:
             raise self._too_large()
-        while piece := answer.read1(_PIECE):
+        while piece := response.read1(_PIECE_BYTES):
             size += len(piece)
             if size > self.limits.max_bytes:
                 raise self._too_large()
             if time.monotonic() > end:
-                raise _slow()
-            file.write(piece)
+                raise _too_slow()
+            try:
+                file.write(piece)
+            except OSError as error:
+                raise disk_full(error) from error
         if stated is not None and size < stated:
-            raise Problem(422, "the address broke off in the middle of the video", "send the request again, or the video itself")
+            raise Problem(422, "the download ended in the middle of the video", "send the request again, or upload the video")
         if not size:
-            raise Problem(422, "there is nothing at the address (0 bytes)", _PUBLIC)
+            raise Problem(422, "the file at the URL is empty (0 bytes)", _HELP)
         return size
 
     def _too_large(self) -> Problem:
-        return Problem(413, f"what is at the address is larger than {self.limits.max_mb:g} MB", "name a shorter or smaller video")
+        return Problem(413, f"the file at the URL is larger than {self.limits.max_mb:g} MB", "name a shorter or smaller video")
 
 
-class _Pinned(http.client.HTTPConnection):
-    """A connection to one address, whatever the name means by now; its certificate is still checked against the name."""
+class _PinnedConnection(http.client.HTTPConnection):
+    """A connection to one address without another look-up of the name; the certificate is still checked against the name."""
 
     def __init__(self, host: str, port: int, address: str, *, secure: bool, timeout: float) -> None:
         super().__init__(host, port, timeout=timeout)
@@ -120,6 +124,7 @@ class _Pinned(http.client.HTTPConnection):
         self.default_port = 443 if secure else 80
 
     def connect(self) -> None:
+        """Connect to the given address."""
         self.sock = socket.create_connection((self._address, self.port), self.timeout)
         if self._secure:
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
@@ -132,28 +137,28 @@ def _parts(url: str) -> tuple[SplitResult, str, int]:
     except ValueError:
         host, port, parts = None, None, urlsplit("")
     if parts.scheme not in ("http", "https") or not host or not host.isprintable():
-        raise Problem(422, "this is no http or https address", _PUBLIC)
+        raise Problem(422, "this is not an http or https URL", _HELP)
     if parts.username is not None or parts.password is not None:
-        raise Problem(422, "the address holds a name and a password", "name an address without them")
-    if not parts.query.isascii() or any(each <= " " for each in parts.query):
-        raise Problem(422, "the address has characters that must be written as %XX", _PUBLIC)
+        raise Problem(422, "the URL contains a user name and a password", "name a URL without them")
+    if not parts.query.isascii() or any(letter <= " " for letter in parts.query):
+        raise Problem(422, "the URL has characters that must be written as %XX", _HELP)
     return parts, host, port or (443 if parts.scheme == "https" else 80)
 
 
-def name_in(url: str) -> str:
-    """The last part of an address, as a name for people."""
+def name_in_url(url: str) -> str:
+    """Return the last part of a URL's path."""
     try:
         return unquote(urlsplit(url).path.rsplit("/", 1)[-1])
     except ValueError:
         return ""
 
 
-def _left(end: float) -> float:
-    left = end - time.monotonic()
-    if left <= 0:
-        raise _slow()
-    return min(left, _STEP)
+def _remaining(end: float) -> float:
+    remaining = end - time.monotonic()
+    if remaining <= 0:
+        raise _too_slow()
+    return min(remaining, _READ_SECONDS)
 
 
-def _slow() -> Problem:
-    return Problem(408, "the address answers too slowly", "name one that is quicker, or send the video itself")
+def _too_slow() -> Problem:
+    return Problem(408, "the download was too slow", "name a faster server, or upload the video")

@@ -1,40 +1,47 @@
-"""serve: the service on a socket, from the first request to a graceful end. Knows uvicorn and signals; no route."""
+"""serve: run the service with uvicorn, from the warm-up to a graceful end on SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
+import json
+import logging
 import signal
 import socket
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
+import h11
 import numpy as np
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from quickstep.apps.server.application import app_of
+from quickstep.apps.server.batch_worker import JobKind
 from quickstep.apps.server.config import Limits, ServeConfig
-from quickstep.apps.server.prediction_service import Offer, Service
-from quickstep.apps.server.uvicorn_protocol import Wire
+from quickstep.apps.server.service import Served, Service
+from quickstep.models.ensemble import AnyModel
+from quickstep.models.predictions import Predictions
 from quickstep.signals.poses.estimation import PoseFinder
-from quickstep.signals.video import write_video
 from quickstep.types.errors import ConfigError
-from quickstep.types.segment import Segment
+from quickstep.types.signals import Frames
 
-_LAST = 2  # seconds for connections that are left when the grace is over
+REQUEST_HEAD_SECONDS = 15.0  # in which a request's head must arrive
+_LAST_SECONDS = 2  # for open connections when the grace period is over
+
+_log = logging.getLogger(__name__)
 
 
 def serve(
-    offer: Offer, config: ServeConfig | None = None, limits: Limits | None = None, *, ready: Callable[[str], None] = lambda _address: None
+    served: Served, config: ServeConfig | None = None, limits: Limits | None = None, *, ready: Callable[[str], None] = lambda _address: None
 ) -> None:
-    """Answer requests until SIGTERM or SIGINT; then finish what runs and refuse what comes. `ready` is told the address."""
+    """Answer requests until SIGTERM or SIGINT; then finish those in progress and refuse new ones. `ready` is called with the address."""
     config, limits = config or ServeConfig(), limits or Limits()
     with contextlib.closing(listen(config.host, config.port)) as listener:
-        service = Service(offer, config, limits)
+        service = Service(served, config, limits)
         try:
             warm_up(service)
             server = Server(service, lambda: ready(address_of(listener)))
@@ -44,11 +51,11 @@ def serve(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket at an address; one line where there is none to be had."""
+    """Open a listening socket; an address that cannot be used is a ConfigError."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError) as error:
-        raise ConfigError("host", f"{host!r} is no address of this machine; 127.0.0.1 is for itself alone, 0.0.0.0 for all") from error
+        raise ConfigError("host", f"{host!r} is not an address of this machine; 127.0.0.1 is local, 0.0.0.0 accepts all") from error
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,57 +64,66 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise ConfigError("port", f"{port} is taken by another program; name another, or 0 for any that is free") from error
+            raise ConfigError("port", f"{port} is in use by another program; choose another one, or 0 for any free port") from error
         if error.errno == errno.EACCES:
-            raise ConfigError("port", f"{port} is not for everybody; name one from 1024 on") from error
+            raise ConfigError("port", f"{port} needs the rights of an administrator; choose one from 1024 on") from error
         raise ConfigError("host", f"cannot listen at {host}: {error.strerror}") from error
     return listener
 
 
 def address_of(listener: socket.socket) -> str:
-    """Where a socket listens, as people type it."""
+    """Return the URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def warm_up(service: Service) -> None:
-    """Look at a video of nothing with each model, so that what cannot work is said at once and the first client does not wait."""
-    if service.offer.poses.pose_model is not None:
-        _ = PoseFinder(service.offer.poses, service.offer.cache).estimator.identity
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "nothing.mp4"
-        write_video(path, [np.full((64, 64, 3), 128, np.uint8)] * 16, fps=16)
-        for kind in service.naming.values():
-            service.engine.submit(kind, Segment(path)).result()
+    """Score grey frames with each model on the worker's thread, so that errors appear at the start and the first client does not wait."""
+    if service.served.poses.pose_model is not None:
+        _ = PoseFinder(service.served.poses, service.served.cache).estimator.identity
+    grey = Frames(np.full((16, 64, 64, 3), 128, np.uint8), np.arange(16) / 16)
+
+    def score(models: Sequence[AnyModel]) -> list[Predictions]:
+        return [model.score(grey) for model in models]
+
+    started = time.monotonic()
+    for model in service.served.models.values():
+        service.worker.submit(JobKind("warm-up", score), model).result()
+    _log.info("warmed up %d models in %.1f s", len(service.served.models), time.monotonic() - started)
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but that it stops taking requests before it stops listening."""
+    """A uvicorn server that refuses new requests before it closes its socket."""
 
     def __init__(self, service: Service, ready: Callable[[], None]) -> None:
-        app = app_of(service)
-        super().__init__(
-            uvicorn.Config(
-                app, http=Wire, ws="none", log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_LAST
-            )
+        config = uvicorn.Config(
+            app_of(service),
+            http=HttpProtocol,
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_LAST_SECONDS,
         )
+        super().__init__(config)
         self._service, self._ready = service, ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Start to listen, and call `ready`."""
         await super().startup(sockets=sockets)
         self._ready()
 
     async def on_tick(self, counter: int) -> bool:
-        """End when the service is stopping and all is answered, or the grace is over."""
-        gate = self._service.gate
-        if gate.stopping is not None and (not gate.taken_in or time.monotonic() - gate.stopping > self._service.limits.grace):
-            self.should_exit = True
+        """End when the service is stopping and all requests are answered, or the grace period is over."""
+        admission = self._service.admission
+        if admission.stopping is not None:
+            seconds = time.monotonic() - admission.stopping
+            self.should_exit = self.should_exit or not admission.in_progress or seconds > self._service.limits.grace
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """The first signal asks to end, the second does not wait."""
+        """Handle signals; the first one ends gracefully, the second at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -118,8 +134,58 @@ class Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - what a signal brings
-        """Called by a signal."""
-        if self._service.gate.stopping is not None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a signal handler
+        """Stop the service; at the second signal, end at once."""
+        if self._service.admission.stopping is not None:
             self.should_exit = self.force_exit = True
-        self._service.gate.close()
+        self._service.admission.stop()
+
+
+class HttpProtocol(H11Protocol):
+    """One connection: a request's head must arrive in time, and what is not HTTP gets an error response in our form."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the timer."""
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Stop the timer while a request is being answered, and start it again afterwards."""
+        super().data_received(data)
+        if self._is_answering:
+            self._stop_timer()
+        elif self._timer is None:
+            self._start_timer()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        body = {"error": msg.rstrip("."), "what_to_do": "send an HTTP/1.1 request whose head is at most 64 KB long"}
+        headers = [("content-type", "application/json"), ("connection", "close")]
+        with contextlib.suppress(h11.LocalProtocolError):  # a response is being sent already
+            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=json.dumps(body).encode()), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(REQUEST_HEAD_SECONDS, self._close_if_idle)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close_if_idle(self) -> None:
+        self._timer = None
+        if not self._is_answering and not self.transport.is_closing():
+            self.transport.close()

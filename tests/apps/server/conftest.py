@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from library_sets import draw
-from served import Live, named_by, running
+from served import RunningService, colour_model, running
 from toys import Words
 
 from quickstep.models.model import Model
@@ -26,10 +26,10 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def model() -> Model:
-    return named_by(Words())
+    return colour_model(Words())
 
 
 @pytest.fixture(scope="module")
-def live(model: Model) -> Iterator[Live]:
+def live(model: Model) -> Iterator[RunningService]:
     with running(model) as service:
         yield service

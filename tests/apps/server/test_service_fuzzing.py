@@ -10,9 +10,9 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from library_sets import index_videos
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from served import Live, check_problem, running
+from served import RunningService, check_error, running
 
-from quickstep.apps.server import Offer, ServeConfig
+from quickstep.apps.server import ServeConfig, Served
 from quickstep.models.model import Model
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
@@ -22,7 +22,7 @@ FEW, MANY = 15, 300
 
 
 @pytest.fixture(scope="module")
-def fuzzed(model: Model, tmp_path_factory: pytest.TempPathFactory, videos: dict[str, Path]) -> Iterator[Live]:
+def fuzzed(model: Model, tmp_path_factory: pytest.TempPathFactory, videos: dict[str, Path]) -> Iterator[RunningService]:
     """A service with all of its doors open."""
     folder = tmp_path_factory.mktemp("fuzzed")
     index_videos(folder / "library", [videos["both"], videos["green"]], cache=Cache(folder / "cache"))
@@ -30,12 +30,12 @@ def fuzzed(model: Model, tmp_path_factory: pytest.TempPathFactory, videos: dict[
     (folder / "open" / "red.mp4").write_bytes(videos["red"].read_bytes())
     config = ServeConfig(allow_paths=folder / "open", allow_urls=True)
     poses = PoseConfig(estimator="pose_double:Corner", person="all")
-    offer = Offer({"colours": model, "again": model}, library=str(folder / "library"), poses=poses, cache=Cache(folder / "cache"))
+    offer = Served({"colours": model, "again": model}, library=str(folder / "library"), poses=poses, cache=Cache(folder / "cache"))
     with running(offer, config) as live:
         yield live
 
 
-def fuzz(live: Live, examples: int) -> int:
+def fuzz(live: RunningService, examples: int) -> int:
     """Send so many requests of each kind to each route; how many were sent."""
     description = schemathesis.openapi.from_url(f"{live.address}/openapi.json")
     sent = 0
@@ -62,20 +62,20 @@ def fuzz(live: Live, examples: int) -> int:
     return sent
 
 
-def check(live: Live, examples: int) -> None:
+def check(live: RunningService, examples: int) -> None:
     sent = fuzz(live, examples)
     assert sent > 7 * examples
-    assert live.on_the_desk == []
+    assert live.uploads == []
     assert live.get("/healthz").status_code == 200
     assert live.metric("quickstep_requests_total") >= sent
-    check_problem(live.get("/search"), 422)
+    check_error(live.get("/search"), 422)
 
 
-def test_every_answer_is_one_that_is_described(fuzzed: Live) -> None:
+def test_every_answer_is_one_that_is_described(fuzzed: RunningService) -> None:
     check(fuzzed, FEW)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_answer_to_many_is_one_that_is_described(fuzzed: Live) -> None:
+def test_every_answer_to_many_is_one_that_is_described(fuzzed: RunningService) -> None:
     check(fuzzed, MANY)

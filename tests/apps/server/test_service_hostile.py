@@ -1,4 +1,4 @@
-"""Uploads that were made to do harm: each a clear 4xx, nothing left, nothing escaped, and the next client served as if nothing had been."""
+"""Malicious uploads: each gets a 4xx, no file is left or escapes, and the next client is served as before."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import hostile
 import httpx
 import pytest
 from library_sets import draw
-from served import HEAD, PART, Live, check_problem, running, until
+from served import HEAD, PART, RunningService, check_error, running, wait_until
 
 from quickstep.apps.server import Limits
 from quickstep.models.model import Model
 
-# What may be whole enough to be answered: bytes were changed at random, and decoders are good at guessing.
-PERHAPS = {"scrambled", "hollow"}
+# These may be decodable, because their bytes were changed at random.
+MAYBE_DECODABLE = {"scrambled", "hollow"}
 
 
-def files_of(process: int) -> set[str]:
-    """What a process holds open."""
-    held = set()
+def open_files_of(process: int) -> set[str]:
+    """Return the open files of a process."""
+    open_files = set()
     for link in Path(f"/proc/{process}/fd").iterdir():
         try:
-            held.add(str(link.readlink()))
+            open_files.add(str(link.readlink()))
         except FileNotFoundError:
             continue
-    return held
+    return open_files
 
 
-def attack(live: Live, upload: hostile.Hostile) -> httpx.Response:
+def attack(live: RunningService, upload: hostile.Upload) -> httpx.Response:
     route = "/timeline" if len(upload.content) % 5 == 0 else "/predict"
     with live.client() as client:
         return client.post(route, files={"file": (upload.name, upload.content, "video/mp4")})
@@ -44,45 +44,45 @@ def check_all(model: Model, videos: dict[str, Path], folder: Path, count: int) -
         attacks = list(hostile.uploads(folder, whole, count))
         answers = list(clients.map(lambda upload: attack(live, upload), attacks))
         for upload, answer in zip(attacks, answers, strict=True):
-            if upload.kind in PERHAPS and answer.status_code == 200:
+            if upload.kind in MAYBE_DECODABLE and answer.status_code == 200:
                 continue
-            check_problem(answer, 400, 413, 415, 422)
-        assert sum(answer.status_code == 200 for answer in answers) <= sum(upload.kind in PERHAPS for upload in attacks)
+            check_error(answer, 400, 413, 415, 422)
+        assert sum(answer.status_code == 200 for answer in answers) <= sum(upload.kind in MAYBE_DECODABLE for upload in attacks)
         assert live.post("/predict", videos["blue"]).json() == truth
-        until(lambda: not live.on_the_desk)
-        assert not [name for name in files_of(os.getpid()) if str(live.service.desk.folder) in name and not name.endswith(".lock")]
+        wait_until(lambda: not live.uploads)
+        assert not [name for name in open_files_of(os.getpid()) if str(live.service.uploads.path) in name and not name.endswith(".lock")]
     assert list(Path.cwd().iterdir()) == []
     assert list(Path("/tmp").glob("owned*")) == []
 
 
 @pytest.fixture(autouse=True)
-def nowhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service works in an empty folder, so that whatever escapes into it is seen."""
+def empty_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder, so that an escaped file is noticed."""
     monkeypatch.chdir(tmp_path_factory.mktemp("nowhere"))
 
 
-def test_some_of_each_kind(model: Model, videos: dict[str, Path], tmp_path: Path) -> None:
+def test_two_malicious_uploads_of_each_kind(model: Model, videos: dict[str, Path], tmp_path: Path) -> None:
     check_all(model, videos, tmp_path, 2 * len(hostile.KINDS))
 
 
 @pytest.mark.slow
-def test_two_hundred_of_them(model: Model, videos: dict[str, Path], tmp_path: Path) -> None:
+def test_two_hundred_malicious_uploads(model: Model, videos: dict[str, Path], tmp_path: Path) -> None:
     check_all(model, videos, tmp_path, 200)
 
 
 @pytest.mark.slow
-def test_many_slow_ones_do_not_keep_a_quick_one_waiting(model: Model, videos: dict[str, Path]) -> None:
+def test_slow_uploads_do_not_delay_a_fast_one(model: Model, videos: dict[str, Path]) -> None:
     with running(model, limits=Limits(upload_seconds=20.0, queue=64)) as live:
         slow = [live.connection() for _ in range(40)]
         for wire in slow:
             wire.sendall(HEAD + PART)
-        until(lambda: live.service.gate.taken_in == 40)
+        wait_until(lambda: live.service.admission.in_progress == 40)
         assert live.post("/predict", videos["red"]).json()["label"] == "red"
-        until(lambda: live.service.gate.taken_in == 0)
+        wait_until(lambda: live.service.admission.in_progress == 0)
         for wire in slow:
             assert b" 408 " in wire.recv(4096)
             wire.close()
-        assert live.on_the_desk == []
+        assert live.uploads == []
 
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -109,20 +109,20 @@ BODIES = {
 
 
 @pytest.mark.parametrize("kind", sorted(BODIES))
-def test_bodies_that_are_none(live: Live, kind: str) -> None:
+def test_malformed_bodies_are_refused(live: RunningService, kind: str) -> None:
     headers, body = BODIES[kind]
     with live.client() as client:
         encoded = {name: value.encode("latin-1") for name, value in headers.items()}
         for route in ("/predict", "/timeline", "/poses"):
-            check_problem(client.post(route, content=body, headers=encoded), 400, 415, 422)
-    assert live.on_the_desk == []
+            check_error(client.post(route, content=body, headers=encoded), 400, 415, 422)
+    assert live.uploads == []
 
 
 @pytest.mark.parametrize("name", [name for name in hostile.NAMES if name])
-def test_a_good_video_under_a_bad_name_is_answered(live: Live, videos: dict[str, Path], name: str) -> None:
+def test_a_good_video_with_a_malicious_name_is_answered(live: RunningService, videos: dict[str, Path], name: str) -> None:
     answer = live.post("/predict", videos["green"], name=name)
     assert answer.status_code == 200, answer.text
-    said = json.loads(answer.content)
-    assert said["label"] == "green"
-    assert len(said["video"]) <= 255
-    assert said["video"].isprintable()
+    body = json.loads(answer.content)
+    assert body["label"] == "green"
+    assert len(body["video"]) <= 255
+    assert body["video"].isprintable()
