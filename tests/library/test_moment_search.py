@@ -222,6 +222,7 @@ class Hashed(RefusingBackbone):
 
     def __init__(self, shared: float = 0.4) -> None:
         self.shared, self.identity = shared, {"name": "hashed", "shared": shared}
+        self.text_identity = self.identity
 
     def embed_text(self, words: Sequence[str]) -> NDArray[np.float32]:
         return np.array([self._one(sentence) for sentence in words], dtype=np.float32)
@@ -317,7 +318,25 @@ def test_phrases_are_many_and_each_is_there_once() -> None:
     assert all(phrase == " ".join(phrase.split()) and phrase for phrase in PHRASES)
 
 
-def test_the_cutoff_is_remembered_until_the_library_changes(tmp_path: Path) -> None:
+def test_a_changed_tokenizer_changes_the_threshold(tmp_path: Path) -> None:
+    class OtherTokenizer(Hashed):
+        """Gives the same vectors for frames and other ones for texts."""
+
+        def __init__(self, shared: float) -> None:
+            super().__init__(shared)
+            self.text_identity = {**self.identity, "tokenizer": "changed"}
+
+        def embed_text(self, words: Sequence[str]) -> NDArray[np.float32]:
+            return super().embed_text([f"{sentence} in other tokens" for sentence in words])
+
+    library, _ = a_library(tmp_path / "library", np.random.default_rng(2), videos=20, per_video=4, shared=0.4)
+    before = text_threshold(library, Hashed(0.4), "NOT gone", Cache())
+    after = text_threshold(library, OtherTokenizer(0.4), "NOT gone", Cache())
+    assert after == text_threshold(library, OtherTokenizer(0.4), "NOT gone", Cache(tmp_path / "empty-cache"))
+    assert after != before
+
+
+def test_the_threshold_is_remembered_until_the_library_changes(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     library, vectors = a_library(tmp_path / "library", rng, videos=5, per_video=4, shared=0.0)
 
