@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from benchmarks.tables import show
 from quickstep.signals.flow import METHODS, PRESETS, FlowConfig
-from quickstep.signals.flow.camera_motion import stay
-from quickstep.signals.flow.compression import pack, unpack
-from quickstep.signals.flow.flow_fields import Fields
+from quickstep.signals.flow.camera_motion import stabilize
+from quickstep.signals.flow.estimator import FlowEstimator
 from quickstep.signals.flow.methods import one_thread, open_method
+from quickstep.signals.flow.reader import compress, decompress
 from quickstep.types.signals import Frames
 
 Grey = NDArray[np.uint8]
@@ -184,7 +184,7 @@ def camera(pairs: int) -> dict[str, dict[str, float]]:
         errors: dict[str, list[float]] = {}
         for seed in range(pairs):
             stage = scene(motion, seed)
-            for told, after in (("as filmed", stage.after), ("camera removed", stay(stage.before, stage.after))):
+            for told, after in (("as filmed", stage.after), ("camera removed", stabilize(stage.before, stage.after))):
                 found = find(stage.before, after)
                 for part, where in (("scene", stage.scene), ("body", stage.body)):
                     errors.setdefault(f"{part}, {told}", []).append(error(found, stage.truth, where))
@@ -193,7 +193,7 @@ def camera(pairs: int) -> dict[str, dict[str, float]]:
     stage = scene(CAMERAS["pan 8 px"], 0)
     began = time.process_time()
     for _ in range(20):
-        stay(stage.before, stage.after)
+        stabilize(stage.before, stage.after)
     rows["pan 8 px"]["ms a pair"] = (time.process_time() - began) * 50
     return rows
 
@@ -204,12 +204,12 @@ def kept() -> dict[str, float]:
     pictures = [picture for stage in stages for picture in (stage.before, stage.after)]
     window = np.stack([np.repeat(picture[..., None], 3, axis=2) for picture in (pictures * 6)[:65]])
     began = time.process_time()
-    with Fields(FlowConfig()) as fields:
-        levels = fields.between(Frames(window, np.arange(65) / 25)).levels
+    with FlowEstimator(FlowConfig()) as estimator:
+        levels = estimator.estimate(Frames(window, np.arange(65) / 25)).levels
     found = time.process_time()
-    packed = pack(levels)
+    packed = compress(levels)
     squeezed = time.process_time()
-    same = unpack(packed, levels.shape[:3])
+    same = decompress(packed, levels.shape[:3])
     opened = time.process_time()
     assert (same == levels).all()
     return {

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from quickstep.backbones.flow_histograms.backbone import COURSE, LAYOUT, FlowHistograms
-from quickstep.backbones.flow_histograms.moving_region import camera_motion, dense_flow, find_motion
+from quickstep.backbones.flow_histograms.moving_region import dense_flow, find_motion
+from quickstep.signals.flow.camera_motion import affine_camera_flow
 from quickstep.types.signals import Features, Frames
 
 PACE = 15.0
@@ -130,8 +131,8 @@ def test_camera_motion_is_the_field_of_the_many() -> None:
     field = np.stack([1.5 + 0.8 * x - 0.5 * y, -0.7 + 0.5 * x + 0.8 * y], axis=-1)
     seen = field + np.random.default_rng(0).normal(0, 0.05, field.shape).astype(np.float32)
     seen[15:45, 20:60] += np.float32([3, -2])  # a quarter of the picture goes its own way
-    assert np.abs(camera_motion(seen) - field).max() < 0.1
-    assert not camera_motion(np.zeros((60, 80, 2), np.float32)).any()
+    assert np.abs(affine_camera_flow(seen) - field).max() < 0.1
+    assert not affine_camera_flow(np.zeros((60, 80, 2), np.float32)).any()
 
 
 def test_dense_flow_is_in_pixels_of_the_picture() -> None:

@@ -21,11 +21,10 @@ from toys import Drift
 from quickstep.apps.cli import main
 from quickstep.models.feature_extraction import extract
 from quickstep.signals import flow as flow_package
-from quickstep.signals.flow import METHODS, PRESETS, FlowConfig, FlowLook, flow_fields, methods, reader
-from quickstep.signals.flow.compression import pack, unpack
-from quickstep.signals.flow.drawing import colours_of, draw_flow
-from quickstep.signals.flow.flow_fields import Fields
-from quickstep.signals.flow.reader import flow_windows, mirrored, read_flow
+from quickstep.signals.flow import METHODS, PRESETS, FlowConfig, FlowLook, estimator, methods, reader
+from quickstep.signals.flow.drawing import draw_flow, to_colours
+from quickstep.signals.flow.estimator import FlowEstimator
+from quickstep.signals.flow.reader import compress, decompress, mirror, read_flow
 from quickstep.signals.video import probe, read_frames, write_video
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import CacheError, ConfigError, MediaError, QuickstepError, UnknownName
@@ -96,7 +95,7 @@ def inner(field: NDArray[np.floating], margin: int = 14) -> NDArray[np.floating]
 @pytest.mark.parametrize("method", METHODS)
 def test_a_known_motion_is_found(method: str, motion: str) -> None:
     frames, truth = moved(motion)
-    found = Fields(FlowConfig(method=method)).between(frames)
+    found = FlowEstimator(FlowConfig(method=method)).estimate(frames)
     assert found.levels.shape == (1, *SIZE, 2)
     assert found.times.tolist() == [0.0]
     error = np.linalg.norm(inner(found.pixels[0] - truth), axis=-1)
@@ -108,7 +107,7 @@ def test_a_known_motion_is_found(method: str, motion: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_preset_finds_motion(method: str, preset: str) -> None:
     frames, truth = moved("up and left")
-    found = Fields(FlowConfig(method=method, preset=preset)).between(frames)
+    found = FlowEstimator(FlowConfig(method=method, preset=preset)).estimate(frames)
     assert np.linalg.norm(inner(found.pixels[0] - truth), axis=-1).mean() < 0.4
 
 
@@ -118,7 +117,7 @@ def test_a_picture_that_comes_again_rests(method: str, camera: bool) -> None:
     frames, _ = moved("right")
     first, second = frames.pixels
     held = Frames(np.stack([first, first, second, second, second]), np.array([0.0, 0.1, 0.2, 0.2, 0.3]))
-    found = Fields(FlowConfig(method=method, camera=camera)).between(held)
+    found = FlowEstimator(FlowConfig(method=method, camera=camera)).estimate(held)
     assert (found.levels[[0, 2, 3]] == 128).all()
     assert camera or (inner(found.pixels[1])[..., 0] > 2).mean() > 0.9
 
@@ -132,7 +131,7 @@ def test_eight_bits_lose_at_most_half_a_level(pixels: NDArray[np.float32], bound
 
 def test_motion_beyond_the_bound_counts_as_the_bound() -> None:
     frames, _ = moved("far")
-    found = Fields(FlowConfig(bound=5)).between(frames)
+    found = FlowEstimator(FlowConfig(bound=5)).estimate(frames)
     assert (np.median(inner(found.levels[0]), axis=(0, 1)) == [255, 1]).all()
     assert found.bound == 5
 
@@ -141,12 +140,12 @@ def test_motion_beyond_the_bound_counts_as_the_bound() -> None:
 def test_a_mirrored_video_flows_the_other_way(method: str) -> None:
     frames, _ = moved("up and left")
     config = FlowConfig(method=method)
-    there = Fields(config).between(frames)
-    turned = Fields(config).between(replace(frames, pixels=frames.pixels[:, :, ::-1].copy()))
-    assert np.abs(mirrored(there).pixels - turned.pixels)[:, 14:-14, 14:-14].mean() < 0.12
-    assert (mirrored(mirrored(there)).levels == there.levels).all()
-    assert (mirrored(there).levels[..., 0].astype(int) == 256 - there.levels[:, :, ::-1, 0].astype(int)).all()
-    assert (mirrored(there).levels[..., 1] == there.levels[:, :, ::-1, 1]).all()
+    there = FlowEstimator(config).estimate(frames)
+    turned = FlowEstimator(config).estimate(replace(frames, pixels=frames.pixels[:, :, ::-1].copy()))
+    assert np.abs(mirror(there).pixels - turned.pixels)[:, 14:-14, 14:-14].mean() < 0.12
+    assert (mirror(mirror(there)).levels == there.levels).all()
+    assert (mirror(there).levels[..., 0].astype(int) == 256 - there.levels[:, :, ::-1, 0].astype(int)).all()
+    assert (mirror(there).levels[..., 1] == there.levels[:, :, ::-1, 1]).all()
 
 
 @pytest.mark.parametrize("camera", [False, True])
@@ -154,7 +153,7 @@ def test_a_mirrored_video_flows_the_other_way(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_tiny_pictures_are_no_trouble(method: str, size: tuple[int, int], camera: bool) -> None:
     frames = Frames(np.stack([picture(lambda p: p, size), picture(lambda p: p - [1, 0], size)]), np.array([0.0, 1.0]))
-    found = Fields(FlowConfig(method=method, camera=camera)).between(frames)
+    found = FlowEstimator(FlowConfig(method=method, camera=camera)).estimate(frames)
     assert found.levels.shape == (1, *size, 2)
     if not camera and min(size) > 30:
         assert abs(np.median(found.pixels[..., 0]) - 1) < 0.3
@@ -179,10 +178,10 @@ def test_no_picture_is_too_odd(config: FlowConfig, size: tuple[int, int], kind: 
     elif kind == "stripes":
         pixels[:] = pixels[:, :1]
     frames = Frames(pixels, np.array([0.0, 0.1, 0.2]))
-    found = Fields(config).between(frames)
+    found = FlowEstimator(config).estimate(frames)
     assert found.levels.shape == (2, *size, 2)
     assert found.levels.min() >= 1
-    assert found.levels.tobytes() == Fields(config, threads=2).between(frames).levels.tobytes()
+    assert found.levels.tobytes() == FlowEstimator(config, threads=2).estimate(frames).levels.tobytes()
 
 
 # -- the camera --------------------------------------------------------------------------------------------------------------
@@ -217,20 +216,20 @@ def filmed(camera: str) -> tuple[Frames, Points, NDArray[np.bool_]]:
 @pytest.mark.parametrize("method", METHODS)
 def test_without_the_camera_only_the_mover_is_left(method: str, camera: str) -> None:
     frames, truth, disc = filmed(camera)
-    found = Fields(FlowConfig(method=method, camera=True)).between(frames).pixels[0]
+    found = FlowEstimator(FlowConfig(method=method, camera=True)).estimate(frames).pixels[0]
     error = np.linalg.norm(found - truth, axis=-1)
     mover = cv2.erode(disc.astype(np.uint8), np.ones((13, 13))) > 0
     scene = cv2.dilate(disc.astype(np.uint8), np.ones((21, 21))) == 0
     assert error[mover].mean() < 0.6
     assert inner(np.where(scene, error, np.nan), 22)[inner(scene, 22)].mean() < 0.3
     if camera == "at rest":
-        assert (found == Fields(FlowConfig(method=method)).between(frames).pixels[0]).all(), "a camera at rest changes nothing"
+        assert (found == FlowEstimator(FlowConfig(method=method)).estimate(frames).pixels[0]).all(), "a camera at rest changes nothing"
 
 
 @pytest.mark.parametrize("elsewhere", [300.0, 700.0, 1500.0])
 def test_a_cut_to_another_scene_is_no_camera_motion(elsewhere: float) -> None:
     cut = Frames(np.stack([picture(lambda p: p), picture(lambda p: p + elsewhere)]), np.array([0.0, 0.04]))
-    assert (Fields(FlowConfig(camera=True)).between(cut).levels == Fields(FlowConfig()).between(cut).levels).all()
+    assert (FlowEstimator(FlowConfig(camera=True)).estimate(cut).levels == FlowEstimator(FlowConfig()).estimate(cut).levels).all()
 
 
 # -- videos ------------------------------------------------------------------------------------------------------------------
@@ -324,13 +323,13 @@ def test_crops_are_cut_out_of_one_flow(video: Path) -> None:
         assert (crops[2].levels == one[number].levels).all()
         for plain, turned in zip(crops[:5], crops[5:], strict=True):
             assert np.abs(speeds(turned) + PAN).max() < 0.25
-            assert (turned.levels == mirrored(plain).levels).all()
+            assert (turned.levels == mirror(plain).levels).all()
 
 
 def test_each_picture_is_made_grey_once_and_each_motion_found_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grey, found = [], []
-    real_grey, real_between = flow_fields.grey_of, methods.Dis.between
-    monkeypatch.setattr(flow_fields, "grey_of", lambda pixels: grey.append(1) or real_grey(pixels))
+    real_grey, real_between = estimator.to_grey, methods.Dis.between
+    monkeypatch.setattr(estimator, "to_grey", lambda pixels: grey.append(1) or real_grey(pixels))
     monkeypatch.setattr(methods.Dis, "between", lambda self, a, b: found.append(1) or real_between(self, a, b))
     overlapping = View(frames=10, fps=10, size=96, windows=None, stride=0.5)
     windows = list(read_flow(Segment(video), overlapping))
@@ -377,7 +376,7 @@ def test_threads_change_no_bit(video: Path) -> None:
 
 @given(arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=9).map(lambda s: (*s, 2))))
 def test_packing_loses_nothing(levels: Pixels) -> None:
-    assert (unpack(pack(levels), levels.shape[:3]) == levels).all()
+    assert (decompress(compress(levels), levels.shape[:3]) == levels).all()
 
 
 def never(*_: object, **__: object) -> Iterator[Frames]:
@@ -386,17 +385,17 @@ def never(*_: object, **__: object) -> Iterator[Frames]:
 
 def test_what_was_found_is_kept_small_and_read_again(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path)
-    first = list(flow_windows(Segment(video), PACED, FlowConfig(), cache))
+    first = list(read_flow(Segment(video), PACED, FlowConfig(), cache))
     assert sum(entry.size for entry in cache.entries()) < 0.3 * sum(window.levels.nbytes for window in first)
     monkeypatch.setattr(reader, "read_windows", never)
-    again = list(flow_windows(Segment(video), PACED, None, Cache(tmp_path)))
+    again = list(read_flow(Segment(video), PACED, None, Cache(tmp_path)))
     assert len(again) == len(first)
     for one, other in zip(first, again):
         assert one.levels.tobytes() == other.levels.tobytes()
         assert one.times.tobytes() == other.times.tobytes()
         assert (one.bound, one.lost) == (other.bound, other.lost)
     for view in (replace(PACED, crops=10), PACED.uncut(), replace(PACED, size=64, edge=120)):
-        assert list(flow_windows(Segment(video), view, FlowConfig(), cache)), "other cuts need no other flow"
+        assert list(read_flow(Segment(video), view, FlowConfig(), cache)), "other cuts need no other flow"
 
 
 @pytest.mark.parametrize(
@@ -416,39 +415,39 @@ def test_what_decides_the_flow_is_in_the_key(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, object]
 ) -> None:
     cache = Cache(tmp_path)
-    list(flow_windows(Segment(video), PACED, FlowConfig(), cache))
+    list(read_flow(Segment(video), PACED, FlowConfig(), cache))
     monkeypatch.setattr(reader, "read_windows", never)
     segment = Segment(video, **other.get("segment", {}))
     with pytest.raises(AssertionError, match="decoded again"):
-        list(flow_windows(segment, other.get("view", PACED), other.get("config", FlowConfig()), cache))
+        list(read_flow(segment, other.get("view", PACED), other.get("config", FlowConfig()), cache))
 
 
 def test_a_newer_opencv_or_version_is_another_key(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    list(flow_windows(Segment(video), PACED, None, Cache(tmp_path)))
+    list(read_flow(Segment(video), PACED, None, Cache(tmp_path)))
     monkeypatch.setattr(reader, "read_windows", never)
     for module, name, value in ((cv2, "__version__", "99"), (reader, "FLOW_VERSION", flow_package.FLOW_VERSION + 1)):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)
             with pytest.raises(AssertionError, match="decoded again"):
-                list(flow_windows(Segment(video), PACED, None, Cache(tmp_path)))
+                list(read_flow(Segment(video), PACED, None, Cache(tmp_path)))
 
 
 @pytest.mark.parametrize("gone", [0, 2, 5])
 def test_a_window_that_was_pruned_or_never_kept_is_found_anew(video: Path, tmp_path: Path, gone: int) -> None:
     cache = Cache(tmp_path)
-    whole = [window.levels.tobytes() for window in flow_windows(Segment(video), PACED, None, cache)]
+    whole = [window.levels.tobytes() for window in read_flow(Segment(video), PACED, None, cache)]
     next(entry.file for entry in cache.entries() if entry.key["window"] == gone).unlink()
-    assert [window.levels.tobytes() for window in flow_windows(Segment(video), PACED, None, cache)] == whole
+    assert [window.levels.tobytes() for window in read_flow(Segment(video), PACED, None, cache)] == whole
     assert len(list(cache.entries())) == len(whole)
 
 
 def test_who_stops_early_keeps_what_was_found(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path)
-    windows = flow_windows(Segment(video), PACED, None, cache)
+    windows = read_flow(Segment(video), PACED, None, cache)
     first = next(windows)
     windows.close()
     monkeypatch.setattr(reader, "read_windows", never)
-    assert next(flow_windows(Segment(video), PACED, None, cache)).levels.tobytes() == first.levels.tobytes()
+    assert next(read_flow(Segment(video), PACED, None, cache)).levels.tobytes() == first.levels.tobytes()
 
 
 # -- backbones that read flow ------------------------------------------------------------------------------------------------
@@ -522,10 +521,10 @@ def test_a_full_disk_is_nobodys_failure(video: Path, monkeypatch: pytest.MonkeyP
     ("wrong", "says"),
     [
         ({"method": "lucas"}, "dis, farneback, tvl1"),
-        ({"preset": "slow"}, "--preset: one of fine, quick, usual"),
-        ({"bound": 0.0}, "--bound"),
-        ({"bound": float("nan")}, "--bound"),
-        ({"bound": float("inf")}, "--bound"),
+        ({"preset": "slow"}, "preset: one of fine, quick, usual"),
+        ({"bound": 0.0}, "bound"),
+        ({"bound": float("nan")}, "bound"),
+        ({"bound": float("inf")}, "bound"),
     ],
 )
 def test_a_wrong_setting_is_one_line(wrong: dict[str, object], says: str) -> None:
@@ -541,7 +540,7 @@ def test_a_near_miss_is_told_the_name() -> None:
 
 def test_an_opencv_without_tvl1_is_told_plainly(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "optflow")
-    with pytest.raises(ConfigError, match=r"opencv-contrib-python-headless.*--method dis") as caught:
+    with pytest.raises(ConfigError, match=r"opencv-contrib-python-headless.*method dis") as caught:
         next(read_flow(Segment(video), PACED, FlowConfig(method="tvl1")))
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(ConfigError, match="opencv-contrib-python-headless"):
@@ -571,7 +570,7 @@ def hue(colours: Pixels) -> float:
 
 def test_colour_is_direction_and_brightness_speed() -> None:
     def colour(right: float, down: float) -> Pixels:
-        return colours_of(Flow.of(np.full((1, 4, 4, 2), (right, down), np.float32), np.zeros(1)).levels[0])
+        return to_colours(Flow.of(np.full((1, 4, 4, 2), (right, down), np.float32), np.zeros(1)).levels[0])
 
     for degrees in range(0, 360, 30):
         shown = hue(colour(10 * np.cos(np.radians(degrees)), 10 * np.sin(np.radians(degrees))))
@@ -643,14 +642,14 @@ def test_odd_and_tiny_and_short_videos_are_drawn(tmp_path: Path, size: tuple[int
 @pytest.mark.parametrize(
     ("out", "look", "says"),
     [
-        ("out.gif", {}, ".mp4, a sheet's in .png"),
-        ("no/folder/out.mp4", {}, "there is no folder"),
+        ("out.gif", {}, ".png, not out.gif"),
+        ("no/folder/out.mp4", {}, "does not exist"),
         ("pan.mp4", {}, "is the video itself"),
-        ("out.mp4", {"start": 9.0}, "ends at 3.000 s, before --start 9"),
-        ("out.mp4", {"end": 9.0}, "ends at 3.000 s, before --end 9"),
-        ("out.mp4", {"start": 2.0, "end": 1.0}, "--end: after the start"),
-        ("out.mp4", {"size": 4}, "--size"),
-        ("out.mp4", {"fps": 0.0}, "--fps"),
+        ("out.mp4", {"start": 9.0}, "ends at 3.000 s, before the start"),
+        ("out.mp4", {"end": 9.0}, "ends at 3.000 s, before the end"),
+        ("out.mp4", {"start": 2.0, "end": 1.0}, "end: after the start"),
+        ("out.mp4", {"size": 4}, "size"),
+        ("out.mp4", {"fps": 0.0}, "fps"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(video: Path, tmp_path: Path, out: str, look: dict[str, float], says: str) -> None:

@@ -32,9 +32,10 @@ from quickstep.backbones.flow_histograms.grid_histograms import (
     odd_half,
     slopes_of,
 )
-from quickstep.backbones.flow_histograms.moving_region import NOISE, PACE, Array, Moving, find_motion, length_of, plane
+from quickstep.backbones.flow_histograms.moving_region import NOISE, PACE, Array, Moving, find_motion, length_of
 from quickstep.backbones.interface import Capabilities
 from quickstep.backbones.spec import BackboneSpec
+from quickstep.signals.flow.camera_motion import image_coordinates
 from quickstep.signals.flow.methods import one_thread
 from quickstep.storage.cache import Cache
 from quickstep.types.signals import Features, Frames
@@ -246,7 +247,7 @@ def _course(moving: Moving) -> dict[str, Array]:
 
 def _motions(moving: Moving) -> Array:
     """COURSE at each step, (T, 16): means over the body's grid of its flow and speed, and how the grid itself moves and grows."""
-    y, x = plane(*moving.speed.shape[1:])
+    y, x = image_coordinates(*moving.speed.shape[1:])
     centre, reach = moving.centre[:, None, None], moving.reach[:, None, None]
     across, down = (x - centre[..., 0]) / reach[..., 0], (y - centre[..., 1]) / reach[..., 1]
     inside = np.clip((1.15 - np.maximum(np.abs(across), np.abs(down))) / 0.15, 0, 1) * (moving.speed > 0)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.backbones.flow_histograms.moving_region import Array, Moving, plane
+from quickstep.backbones.flow_histograms.moving_region import Array, Moving
+from quickstep.signals.flow.camera_motion import image_coordinates
 
 BINS = 8
 FULL, HALF = 2 * np.pi, np.pi  # turns after which a direction is the same again: of a motion, of an edge
@@ -39,7 +40,7 @@ class Grid:
 def lay_grid(moving: Moving, cells: int, *, body: bool) -> Grid:
     """The grid on the picture, or the one that follows the body."""
     height, width = moving.speed.shape[1:]
-    y, x = plane(height, width)
+    y, x = image_coordinates(height, width)
     centre, reach = moving.centre, moving.reach
     if not body:
         centre, reach = np.zeros_like(centre), np.tile(np.array([[width, height]], np.float32) / (2 * min(height, width)), (len(centre), 1))

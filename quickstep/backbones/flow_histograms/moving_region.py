@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.signals.flow.camera_motion import affine_camera_flow, image_coordinates
+from quickstep.signals.flow.methods import Dis
 from quickstep.types.signals import Frames
 
 Array = NDArray[np.float32]
@@ -29,45 +31,14 @@ SMALLEST = 0.12  # short edges: half a side of the body's grid is never less
 
 def dense_flow(pictures: Sequence[NDArray[Any]]) -> Array:
     """Pixels, right and down, that each point of a grey picture (H, W) moves by until the next one: (T-1, H, W, 2)."""
-    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    finder.setFinestScale(1)
-    return np.stack([finder.calc(before, after, None) for before, after in pairwise(pictures)])
-
-
-def camera_motion(flow: Array, *, rounds: int = 12) -> Array:
-    """The affine field that most of a flow (H, W, 2) follows: the camera's doing, by least squares that forget what disagrees."""
-    y, x = plane(*flow.shape[:2])
-    whole = np.stack([np.ones_like(x), x, y], axis=-1)  # (H, W, 3)
-    design = whole[::2, ::2].reshape(-1, 3)
-    seen = flow[::2, ::2].reshape(-1, 2)
-    answer = np.zeros((3, 2))
-    answer[0] = np.median(seen, axis=0)
-    for turn in range(rounds):
-        scale = max(0.25, 4.0 * 0.5**turn)  # pixels: from a wide look to a sharp one
-        weight = (1.0 + np.square(seen - design @ answer).sum(1) / scale**2) ** -2
-        weighted = design * weight[:, None]
-        answer = np.linalg.solve(weighted.T @ design + 1e-3 * np.eye(3), weighted.T @ seen)
-    if _unexplained(seen - design @ answer) > 0.95 * _unexplained(seen):
-        return np.zeros_like(flow)  # hardly better than a camera at rest
-    return (whole @ answer).astype(np.float32)
-
-
-def _unexplained(error: NDArray[Any]) -> float:
-    """The share of flow vectors that are off by some quarter of a pixel."""
-    square = np.square(error).sum(1) / 0.25**2
-    return float((square / (1.0 + square)).mean())
+    method = Dis("usual")
+    return np.stack([method.between(before, after) for before, after in pairwise(pictures)])
 
 
 def length_of(vectors: Array, noise: float) -> Array:
     """How long vectors (..., 2) are, the noise taken off."""
     long: Array = np.maximum(np.sqrt(np.square(vectors).sum(-1)) - np.float32(noise), 0.0)
     return long
-
-
-def plane(height: int, width: int) -> tuple[Array, Array]:
-    """Positions (y, x) of points, each (H, W): the picture's middle is 0 and its short edge is 1 long."""
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    return (y + 0.5 - height / 2) / min(height, width), (x + 0.5 - width / 2) / min(height, width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +64,7 @@ def find_motion(frames: Frames) -> Moving:
         pictures, times = pictures * 2, np.array([times[0] - 0.5 / PACE, times[0] + 0.5 / PACE])
     seconds = np.diff(times).astype(np.float32)
     flow = dense_flow(pictures)[:, ::STRIDE, ::STRIDE]
-    flow = np.stack([step - camera_motion(step) for step in flow]) / (np.float32(short) * seconds[:, None, None, None])
+    flow = np.stack([step - affine_camera_flow(step) for step in flow]) / (np.float32(short) * seconds[:, None, None, None])
     speed = length_of(flow, NOISE)
     height, width = speed.shape[1:]
     small = np.stack([cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA) for each in pictures[:-1]])
@@ -126,7 +97,7 @@ def _grey(picture: NDArray[np.uint8]) -> NDArray[Any]:
 
 def _body(speed: Array, seconds: Array) -> tuple[Array, Array]:
     """Where motion is at each step, smooth over time: a centre and half sides, (T, 2) each; the whole picture where nothing moves."""
-    y, x = plane(*speed.shape[1:])
+    y, x = image_coordinates(*speed.shape[1:])
     middles = np.cumsum(seconds) - seconds / 2
     near = np.exp(-np.square((middles[:, None] - middles[None]) / 0.5) / 2)  # (T, T)
     energy = np.sqrt(speed) * seconds[:, None, None]

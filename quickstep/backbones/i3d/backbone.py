@@ -17,7 +17,7 @@ from quickstep.backbones.base_network import Network, Pixels
 from quickstep.backbones.i3d.weights import KINDS, origin_of
 from quickstep.backbones.interface import Capabilities, ClassifierLayer
 from quickstep.backbones.spec import BackboneSpec
-from quickstep.signals.flow.config import flow_named
+from quickstep.signals.flow.config import parse_flow
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
 from quickstep.types.errors import ConfigError
@@ -176,7 +176,7 @@ class FlowI3d(I3d):
     capabilities = replace(I3d.capabilities, reads="flow", settings=(*I3d.capabilities.settings, "flow"))
 
     def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
-        self.flow_config = flow_named(spec.flow)
+        self.flow_config = parse_flow(spec.flow)
         super().__init__(spec, cache)
 
     @cached_property

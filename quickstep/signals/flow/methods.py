@@ -1,8 +1,8 @@
-"""Methods: what finds the motion between two grey pictures; knows no video, no camera and no window.
+"""Methods of optical flow: each computes the motion between two grey frames.
 
-A method is a class made with a preset; `between(before, after)` gives the pixels, right and down, by which each point of `before` moves:
-float32 (H, W, 2). From outside the project: `"their.module:Class"`, which may say its `revision`. The settings were chosen by what
-`python -m benchmarks flow` measures.
+A method is a class made with a preset; `between(before, after)` returns the pixels, right and down, by which each point of `before` moves:
+float32 (H, W, 2). A method from outside the project is named `"their.module:Class"`. Its `revision` is a part of the cache key.
+The settings were chosen with `python -m benchmarks flow`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ Field = NDArray[np.float32]  # (H, W, 2) pixels, right and down
 
 
 class Method(Protocol):
-    """What finds motion; used by one thread at a time."""
+    """Computes optical flow; used by one thread at a time. Its class is called with a preset."""
+
+    revision: str  # changes whenever the same frames give another flow; "" for ours, which follow OpenCV's version
 
     def between(self, before: Grey, after: Grey) -> Field:
-        """The motion of each point of `before`."""
+        """Return the motion of each point of `before`."""
 
 
 class Dis:
-    """Dense inverse search: patches found coarse to fine, then made smooth."""
+    """Dense inverse search: patches are matched from coarse to fine, then smoothed."""
+
+    revision = ""
 
     def __init__(self, preset: str) -> None:
         self._preset, self._finest = {
@@ -42,84 +46,90 @@ class Dis:
         }[preset]
 
     def between(self, before: Grey, after: Grey) -> Field:
-        finder = cv2.DISOpticalFlow.create(self._preset)  # each time: it adapts its patches to a small picture, and keeps them so
-        finder.setFinestScale(self._finest)
-        return np.asarray(finder.calc(before, after, None), np.float32)
+        """Return the motion of each point of `before`."""
+        dis = cv2.DISOpticalFlow.create(self._preset)  # a new one each time: it adapts its patches to a small frame and keeps them so
+        dis.setFinestScale(self._finest)
+        return np.asarray(dis.calc(before, after, None), np.float32)
 
 
 class TvL1:
-    """Total variation with an L1 term, begun from a quick look by DIS.
+    """Total variation with an L1 term, initialized with DIS.
 
-    OpenCV's own settings (five scales of 0.8 from no motion at all) lose whatever moves by more than some ten pixels, at a tenth of the
-    speed.
+    OpenCV's own settings (five scales of 0.8, initialized with no motion) lose everything that moves by more than some ten pixels, at a
+    tenth of the speed.
     """
 
+    revision = ""
+
     def __init__(self, preset: str) -> None:
-        if not hasattr(cv2, "optflow") or not hasattr(cv2.optflow, "DualTVL1OpticalFlow"):
+        if not hasattr(cv2, "optflow") or not hasattr(cv2.optflow, "DualTVL1OpticalFlow"):  # another build of OpenCV
             raise ConfigError(
                 "method",
                 "tvl1 needs OpenCV's contributed modules, and another OpenCV is installed over them: "
                 "pip uninstall opencv-python opencv-python-headless, then pip install --force-reinstall "
-                "opencv-contrib-python-headless; or take --method dis",
+                "opencv-contrib-python-headless; or use the method dis",
             )
-        self._finder = cv2.optflow.DualTVL1OpticalFlow.create()
-        self._finder.setUseInitialFlow(True)
-        self._finder.setScaleStep(0.5)
-        self._finder.setScalesNumber(3)
-        self._finder.setEpsilon({"quick": 0.06, "usual": 0.03, "fine": 0.01}[preset])
+        self._tvl1 = cv2.optflow.DualTVL1OpticalFlow.create()
+        self._tvl1.setUseInitialFlow(True)
+        self._tvl1.setScaleStep(0.5)
+        self._tvl1.setScalesNumber(3)
+        self._tvl1.setEpsilon({"quick": 0.06, "usual": 0.03, "fine": 0.01}[preset])
 
     def between(self, before: Grey, after: Grey) -> Field:
-        return np.asarray(self._finder.calc(before, after, quick_look(before, after)), np.float32)
+        """Return the motion of each point of `before`."""
+        return np.asarray(self._tvl1.calc(before, after, fast_flow(before, after)), np.float32)
 
 
 class Farneback:
-    """Polynomials fitted to each neighbourhood, and how far they moved."""
+    """Polynomials are fitted to each neighbourhood, and their displacement is measured."""
+
+    revision = ""
 
     def __init__(self, preset: str) -> None:
-        self._rounds = {"quick": 1, "usual": 3, "fine": 10}[preset]
+        self._iterations = {"quick": 1, "usual": 3, "fine": 10}[preset]
 
     def between(self, before: Grey, after: Grey) -> Field:
-        found = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 5, 15, self._rounds, 5, 1.1, 0)
-        return np.asarray(found, np.float32)
+        """Return the motion of each point of `before`."""
+        return np.asarray(cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 5, 15, self._iterations, 5, 1.1, 0), np.float32)
 
 
-def quick_look(before: Grey, after: Grey) -> Field:
-    """About what moves where, in some milliseconds."""
-    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    finder.setFinestScale(1)
-    return np.asarray(finder.calc(before, after, None), np.float32)
+def fast_flow(before: Grey, after: Grey) -> Field:
+    """Return an approximate flow within some milliseconds."""
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    dis.setFinestScale(1)
+    return np.asarray(dis.calc(before, after, None), np.float32)
 
 
 def open_method(config: FlowConfig) -> Method:
-    """What finds motion as the settings say."""
-    made = look_up("method of flow", config.method, METHODS)
-    return made(config.preset)  # type: ignore[no-any-return]
+    """Open the method of the settings."""
+    method = look_up("method of flow", config.method, METHODS)
+    return method(config.preset)  # type: ignore[no-any-return]
 
 
 def revision_of(config: FlowConfig) -> str:
-    """What a method from elsewhere says of its revision; ours follow OpenCV's version."""
-    own = "" if config.method in METHODS else f"{getattr(look_up('method of flow', config.method, METHODS), 'revision', '')} "
-    return f"{own}opencv {cv2.__version__}"
+    """Return the revision of a method and of OpenCV, for cache keys."""
+    kind: type[Method] = look_up("method of flow", config.method, METHODS)
+    return f"{kind.revision} opencv {cv2.__version__}" if config.method not in METHODS else f"opencv {cv2.__version__}"
 
 
-_threads = threading.Lock()
+_lock = threading.Lock()
 _inside = 0
-_threads_outside = 1
+_threads_before = 1
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """OpenCV's flow depends on its number of threads, which belongs to the process: one while anybody is inside, then as before."""
-    global _inside, _threads_outside
-    with _threads:
+    """Run the block with one thread of OpenCV's own: its flow depends on their number, which belongs to the whole process."""
+    global _inside, _threads_before
+    with _lock:
         if _inside == 0:
-            _threads_outside = cv2.getNumThreads()
+            _threads_before = cv2.getNumThreads()
             cv2.setNumThreads(1)
         _inside += 1
     try:
         yield
     finally:
-        with _threads:
+        with _lock:
             _inside -= 1
             if _inside == 0:
-                cv2.setNumThreads(_threads_outside)
+                cv2.setNumThreads(_threads_before)

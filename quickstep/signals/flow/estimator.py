@@ -1,4 +1,4 @@
-"""Fields: pictures in, Flow out, the same to the bit whatever stands before and however many threads work; knows no file."""
+"""FlowEstimator: optical flow between consecutive frames; the same bits for any number of threads and any earlier window."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.signals.flow.camera_motion import stay
+from quickstep.signals.flow.camera_motion import stabilize
 from quickstep.signals.flow.config import FlowConfig
 from quickstep.signals.flow.methods import Grey, Method, one_thread, open_method
 from quickstep.types.signals import Flow, Frames
 
 Levels = NDArray[np.uint8]  # (H, W, 2)
 
-REST = 128
-_SHORTEST = 32  # pixels of the short edge: smaller pictures are enlarged for it, because OpenCV's DIS crashes on tiny ones
+REST = 128  # the level of no motion
+_SHORTEST = 32  # pixels of the short edge: smaller frames are enlarged, because OpenCV's DIS crashes on tiny ones
 
 
-class Fields:
-    """Finds the flow of row after row of pictures: one that the last row had too is not made grey again, nor its motion found again."""
+class FlowEstimator:
+    """Estimates the flow of one window after the other; frames and fields that two windows share are computed once."""
 
     def __init__(self, config: FlowConfig, *, threads: int = 1) -> None:
         self._config = config
-        self._methods = threading.local()
+        self._local = _ThreadLocal()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flow") if threads > 1 else None
         self._greys: dict[float, Grey] = {}
         self._fields: dict[tuple[float, float], Levels] = {}
-        self._method()  # what is missing is said before anything is decoded
+        self._method()  # a missing library is reported before anything is decoded
 
     def __enter__(self) -> Self:
         return self
@@ -40,14 +40,14 @@ class Fields:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def between(self, frames: Frames) -> Flow:
-        """The motion from each picture to the next one: one field fewer than pictures. A time stands for one picture."""
+    def estimate(self, frames: Frames) -> Flow:
+        """Return the motion from each frame to the next: one field fewer than frames. A time identifies a frame."""
         times = frames.times.tolist()
-        greys = {time: self._greys[time] if time in self._greys else grey_of(pixels) for time, pixels in zip(times, frames.pixels)}
+        greys = {time: self._greys[time] if time in self._greys else to_grey(pixels) for time, pixels in zip(times, frames.pixels)}
         steps = list(pairwise(times))
         fields = {step: self._fields[step] for step in steps if step in self._fields}
         new = [step for step in dict.fromkeys(steps) if step not in fields]
-        with one_thread():  # of OpenCV's own, which would change the values; ours take a pair each
+        with one_thread():  # of OpenCV's own, which would change the values; ours compute one pair each
             pairs = [(greys[early], greys[late]) for early, late in new]
             fields |= zip(new, self._pool.map(self._levels, pairs) if self._pool else map(self._levels, pairs), strict=True)
         self._greys, self._fields = greys, fields
@@ -63,8 +63,8 @@ class Fields:
         scale = max(1.0, _SHORTEST / min(height, width))
         size = max(_SHORTEST, round(width * scale)), max(_SHORTEST, round(height * scale))
         if scale > 1:
-            before, after = (np.asarray(cv2.resize(each, size, interpolation=cv2.INTER_LINEAR), np.uint8) for each in pair)
-        field = self._method().between(before, stay(before, after) if self._config.camera else after)
+            before, after = (np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), np.uint8) for grey in pair)
+        field = self._method().between(before, stabilize(before, after) if self._config.camera else after)
         if scale > 1:
             shrunk = cv2.resize(field, (width, height), interpolation=cv2.INTER_AREA)
             field = shrunk * np.array([width / size[0], height / size[1]], np.float32)
@@ -72,14 +72,18 @@ class Fields:
         return levels
 
     def _method(self) -> Method:
-        """This thread's own: a method keeps what it works with."""
-        method: Method | None = getattr(self._methods, "open", None)
-        if method is None:
-            method = open_method(self._config)
-            self._methods.open = method
-        return method
+        """Return this thread's own method: a method is not thread-safe."""
+        if self._local.method is None:
+            self._local.method = open_method(self._config)
+        return self._local.method
 
 
-def grey_of(picture: NDArray[np.uint8]) -> Grey:
-    """A picture (H, W, 3) in grey."""
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+class _ThreadLocal(threading.local):
+    """One method for each thread."""
+
+    method: Method | None = None
+
+
+def to_grey(pixels: NDArray[np.uint8]) -> Grey:
+    """Convert a frame (H, W, 3) to grey."""
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
