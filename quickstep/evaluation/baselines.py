@@ -24,8 +24,8 @@ from quickstep.evaluation.report import Baseline
 from quickstep.heads import Examples, FitConfig, Head, open_head
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Model
-from quickstep.models.pose_input import all_poses
-from quickstep.models.text_features import texts_of
+from quickstep.models.pose_input import are_pose_files
+from quickstep.models.text_features import encode_prompts
 from quickstep.storage.cache import Cache
 from quickstep.types.confidence_intervals import difference, share
 from quickstep.types.errors import ConfigError, MediaError, QuickstepError
@@ -98,7 +98,9 @@ def commonest(segments: Sequence[Segment]) -> str:
 def metadata(task: Task, *, cache: Cache, seed: int = 0) -> Answers:
     """What trees make of the files' headers, and of how long a segment is."""
     about = (
-        METADATA if not all_poses([segment.path for segment in task.tested]) else "length, frame rate, size of the file; no joint looked at"
+        "length, frame rate and size of the file; no joint is read"
+        if are_pose_files([segment.path for segment in task.tested])
+        else METADATA
     )
     if not task.train:
         raise ConfigError("data", "there is nothing to fit on: the model learnt from words, not from videos")
@@ -134,7 +136,7 @@ def middle_frame(model: Model, task: Task, *, cache: Cache, progress: Progress =
     Which of the two is decided on validation: a backbone that looks at motion alone would make one frame seem worse than it is.
     """
     view = replace(model.view, frames=1, fps=None, windows=1, stride=None, crops=1)
-    if model.words_alone:
+    if model.is_zero_shot:
         return _by_words(model, task, view, cache=cache, progress=progress)
     looker = _Looker(model, task, cache, progress)
     own, plain = looker.look(on_one_frame(model.backbone, view), view), looker.look(Still(), Still.view)
@@ -210,7 +212,9 @@ class _Looker:
         words = self.model.facts.words
         if not words or not embeds_text(backbone):
             return None
-        return texts_of(backbone, ClassPrompts(self.model.labels, tuple(words[label] for label in self.model.labels)), cache=self.cache)
+        return encode_prompts(
+            backbone, ClassPrompts(self.model.labels, tuple(words[label] for label in self.model.labels)), cache=self.cache
+        )
 
     def _examples(self, segments: Sequence[Segment], found: Extraction, texts: Texts | None) -> Examples:
         place = {label: index for index, label in enumerate(self.model.labels)}

@@ -62,8 +62,8 @@ def evaluate(
     """Measure a model on one part of a manifest: by default the test part of the one it was trained under."""
     cache, clock = cache or Cache(), Clock()
     chosen = _choose(model, manifest, split)
-    if model.trial:
-        chosen = replace(chosen, view=model.trial)
+    if model.view_note:
+        chosen = replace(chosen, view=model.view_note)
     found = model.predict(chosen.segments, cache=cache, progress=progress, strict=strict)
     clock.mark("predicting")
     if not found.predictions:
@@ -167,7 +167,7 @@ class _Beside:
 def _beside(model: AnyModel, predictions: Sequence[Prediction], *, cache: Cache, progress: Progress, seed: int) -> _Beside:
     learnt = model.manifest.segments if model.manifest is not None else ()
     train = tuple(segment for segment in learnt if segment.split == "train")
-    if not train and not model.words_alone:
+    if not train and not model.is_zero_shot:
         why = "the videos that the model learnt from are not where they were"
         return _Beside(tuple(Baseline(name, "", None, None, problem=why) for name in (still_of(model.lead), "metadata", "majority")))
     validation = tuple(segment for segment in learnt if segment.split == "val")

@@ -48,7 +48,7 @@ def _views(model: Ensemble) -> dict[str, Any]:
 
 def _look(view: View) -> str:
     pace = f" at {view.fps:g} a second" if view.fps else ""
-    return f"{view.frames} frames of {view.size} x {view.size}{pace}, {view.spoken}"
+    return f"{view.frames} frames of {view.size} x {view.size}{pace}, {view.description}"
 
 
 def _model_name(model: AnyModel) -> str:
@@ -107,7 +107,7 @@ def held_apart(model: AnyModel, tested: Sequence[Segment], *, cache: Cache, prog
     spans = {segment.span for segment in tested}
     together = Manifest(tuple(segment for segment in learnt if segment.span not in spans) + _as_test(tested))
     counts = part_counts(model, together)
-    if model.words_alone:
+    if model.is_zero_shot:
         return Proof(counts, ("the model was made of words alone, so it has seen none of the tested videos",))
     if not learnt:
         return Proof(counts, ("what the model learnt from is not here, so nothing could be compared",), known=False)
@@ -124,7 +124,7 @@ def _learnt(model: AnyModel) -> list[Segment]:
     """What any of its members learnt from or was chosen on; nothing where one of them cannot tell."""
     if model.manifest is not None:
         return [segment for segment in model.manifest.segments if segment.split in ("train", "val")]
-    manifests = [member.manifest for member in model.members if not member.words_alone]
+    manifests = [member.manifest for member in model.members if not member.is_zero_shot]
     known = [manifest for manifest in manifests if manifest is not None]
     if len(known) < len(manifests):
         return []

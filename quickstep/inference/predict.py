@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from quickstep.datasets.inputs import Inputs, gather
 from quickstep.models.ensemble import AnyModel
-from quickstep.models.pose_input import of_person
+from quickstep.models.pose_input import select_people
 from quickstep.models.predictions import Prediction, Predictions
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
@@ -34,7 +34,7 @@ def predict(
     segments, failures = gather(inputs, stdin=stdin)
     if person is not None:
         config = PoseConfig(person=person)
-        segments, unseen = of_person(segments, model.lead.backbone, config.person, cache=cache or Cache(), progress=progress)
+        segments, unseen = select_people(segments, model.lead.backbone, config.person, cache=cache or Cache(), progress=progress)
         failures += unseen
     if strict and failures:
         raise failures[0].error

@@ -181,30 +181,30 @@ class Alignment:
     offset: float
 
 
-def same_span(aligned: Alignment, *, maybe_all: bool) -> tuple[float, float, float] | None:
+def same_span(align_scores: Alignment, *, maybe_all: bool) -> tuple[float, float, float] | None:
     """Return the (start, end) in the first video over which both are one recording, and their similarity there; None if nowhere.
 
     `maybe_all=False`: it is already known that not the whole span is the same.
     """
-    length = aligned.end - aligned.start
+    length = align_scores.end - align_scores.start
     size = min(CHUNK, length)
     count = max(1, min(MAX_CHUNKS, int(length / size + 1e-6)))
-    starts = np.linspace(aligned.start, aligned.end - size, count) if count > 1 else np.array([aligned.start])
-    chunks = list(_compare_chunks(aligned, starts.tolist(), size))
+    starts = np.linspace(align_scores.start, align_scores.end - size, count) if count > 1 else np.array([align_scores.start])
+    chunks = list(_compare_chunks(align_scores, starts.tolist(), size))
     same = [number for number, (is_same, _) in enumerate(chunks) if is_same]
     if not same:
         return None
     score = float(np.mean([chunks[number][1] for number in same]))
     if maybe_all and len(same) == count:
-        return aligned.start, aligned.end, score
+        return align_scores.start, align_scores.end, score
     first, last = _longest_run(same)
-    start, end = extend_span(aligned, float(starts[first]), float(starts[last]) + size)
+    start, end = extend_span(align_scores, float(starts[first]), float(starts[last]) + size)
     return (start, end, score) if end - start >= SHORTEST and last > first else None
 
 
-def extend_span(aligned: Alignment, start: float, end: float) -> Span:
+def extend_span(align_scores: Alignment, start: float, end: float) -> Span:
     """Extend a span that is the same for as long as the footage is the same."""
-    return _move_edge(aligned, start, -1), _move_edge(aligned, end, +1)
+    return _move_edge(align_scores, start, -1), _move_edge(align_scores, end, +1)
 
 
 def _longest_run(numbers: Sequence[int]) -> tuple[int, int]:
@@ -218,24 +218,24 @@ def _longest_run(numbers: Sequence[int]) -> tuple[int, int]:
     return longest
 
 
-def _move_edge(aligned: Alignment, edge: float, direction: int) -> float:
+def _move_edge(align_scores: Alignment, edge: float, direction: int) -> float:
     """Move an edge outward while the footage is the same, in large steps and then in small ones."""
-    limit = aligned.start if direction < 0 else aligned.end
+    limit = align_scores.start if direction < 0 else align_scores.end
     for size in (CHUNK, FINE_CHUNK):
         while (limit - edge) * direction > 1e-6:
             step = min(size, abs(limit - edge))
             if step < FINE_CHUNK / 2:  # too short to compare: the rest belongs to its neighbour
                 return limit
-            if not next(_compare_chunks(aligned, [edge - step if direction < 0 else edge], step))[0]:
+            if not next(_compare_chunks(align_scores, [edge - step if direction < 0 else edge], step))[0]:
                 break
             edge += direction * step
     return edge
 
 
-def _compare_chunks(aligned: Alignment, starts: Sequence[float], size: float) -> Iterator[tuple[bool, float]]:
+def _compare_chunks(align_scores: Alignment, starts: Sequence[float], size: float) -> Iterator[tuple[bool, float]]:
     """Compare so many seconds from each start: whether both are one recording, and their similarity."""
-    one = _read_frames(aligned.first, starts, size)
-    other = _read_frames(aligned.second, [start - aligned.offset for start in starts], size)
+    one = _read_frames(align_scores.first, starts, size)
+    other = _read_frames(align_scores.second, [start - align_scores.offset for start in starts], size)
     for first, second in zip(one, other, strict=True):
         if min(len(first), len(second)) < frame_similarity.MIN_FRAMES:
             yield False, 0.0

@@ -154,7 +154,7 @@ class RowWriter:
         for path, segment in segments.items():
             thumbnails.expect(segment, durations[path])
         extracted = extract(
-            list(segments.values()), self.backbone, view=self.grid.view, cache=self.cache, progress=progress, watch=thumbnails
+            list(segments.values()), self.backbone, view=self.grid.view, cache=self.cache, progress=progress, on_window=thumbnails
         )
         failures += extracted.failures
         tables = []

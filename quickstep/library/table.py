@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout  # comes with huggingface-hub
 from numpy.typing import NDArray
 
 from quickstep.backbones import Backbone, BackboneSpec
-from quickstep.models.model import COMPUTED
+from quickstep.models.model import MACHINE_DEPENDENT
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.types.errors import LibraryError, QuickstepError
@@ -212,7 +212,7 @@ def open_library(library: Library | str | Path) -> Library:
 def check_same_backbone(library: Library, backbone: Backbone) -> None:
     """Refuse a backbone whose vectors are not comparable with those of the library."""
     here, there = dict(backbone.identity), library.card.identity
-    different = sorted(name for name in here.keys() | there.keys() if name not in COMPUTED and here.get(name) != there.get(name))
+    different = sorted(name for name in here.keys() | there.keys() if name not in MACHINE_DEPENDENT and here.get(name) != there.get(name))
     if not different:
         return
     differences = "; ".join(

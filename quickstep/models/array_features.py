@@ -10,8 +10,8 @@ import numpy as np
 
 from quickstep.backbones import reads_poses
 from quickstep.models.feature_extraction import Extraction
-from quickstep.models.pose_input import Looker
-from quickstep.models.window_input import flow_of
+from quickstep.models.pose_input import PoseReader
+from quickstep.models.window_input import flow_config_of
 from quickstep.signals.video import apply_view
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, MediaError
@@ -49,7 +49,7 @@ def extract_from_arrays(signals: Sequence[Signal], backbone: Backbone, view: Vie
     segments = name_signals(signals)
     parts: Sequence[Features | MediaError]
     if reads_poses(backbone):
-        looker = Looker.of(backbone, view, finder_cache)
+        looker = PoseReader.of(backbone, view, finder_cache)
         parts = [_of_person(looker, segment, signal) for segment, signal in zip(segments, signals, strict=True)]
     else:
         parts = _of_windows(backbone, [list(_windows(signal, backbone, view)) for signal in signals])
@@ -65,7 +65,7 @@ def _start(signal: Signal) -> float:
 
 def _windows(signal: Signal, backbone: Backbone, view: View) -> Iterator[Frames | Flow]:
     """Yield the windows of a signal as the backbone reads them."""
-    config = flow_of(backbone)
+    config = flow_config_of(backbone)
     wanted = Frames if config is None else Flow
     if isinstance(signal, Frames) and config is not None:
         from quickstep.signals.flow.reader import flow_in_frames  # a backbone that reads frames needs no OpenCV
@@ -88,12 +88,12 @@ def _of_windows(backbone: Backbone, windows: Sequence[Sequence[Frames | Flow]]) 
     return [Features(np.concatenate([one.values for one in part]), np.concatenate([one.times for one in part])) for part in parts]
 
 
-def _of_person(looker: Looker, segment: Segment, signal: Signal) -> Features | MediaError:
+def _of_person(looker: PoseReader, segment: Segment, signal: Signal) -> Features | MediaError:
     try:
         if not isinstance(signal, Frames | Poses):
             raise ConfigError("signals", f"the backbone {looker.backbone.name!r} reads Poses or Frames, not {type(signal).__name__}")
         poses = looker.finder.find_in_frames(signal) if isinstance(signal, Frames) else signal
-        arrays = looker.look_at(poses, segment)
+        arrays = looker.extract_from(poses, segment)
     except MediaError as error:
         return error
     return Features(arrays["values"], arrays["times"])

@@ -1,7 +1,6 @@
-"""Ensemble: several models of the same labels whose probabilities are averaged with weights; used exactly as one model is.
+"""Ensemble: models with the same labels whose probabilities are averaged with weights; it is used exactly as a Model.
 
-One folder on disk: `model.json` (of kind "ensemble", sealed) beside a whole copy of each member, so that it moves as one. Knows how to
-average; not how its weights were chosen.
+It is saved as one folder: `model.json` of kind "ensemble" and a complete copy of each member.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from quickstep.models.classifier import Classifier
 from quickstep.models.model import Facts, Model
 from quickstep.models.model_files import ENSEMBLE, LAYOUT, MEMBER, check_target, manifest_files, manifest_of
 from quickstep.models.predictions import Prediction, Predictions
-from quickstep.models.third_party import is_foreign
+from quickstep.models.third_party import is_third_party
 from quickstep.storage import model_folder
 from quickstep.storage.cache import Cache, hash_of
 from quickstep.storage.hub import locate_model
@@ -37,23 +36,23 @@ from quickstep.types.segment import Failure, Segment
 if TYPE_CHECKING:
     from quickstep.models.array_features import Signals
 
-LEAST = 1e-12  # a probability of nought would count as certainty
+MIN_PROBABILITY = 1e-12  # its logarithm is finite
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Member:
-    """A member in its ensemble's record."""
+    """A member in the record of its ensemble."""
 
     name: str
     folder: str
-    sha256: str  # of its own model.json, which seals all the rest of it
+    sha256: str  # of its model.json, which has the hashes of its other files
     weight: float
 
 
 @dataclass(frozen=True)
 class _Record:
-    """What an ensemble's model.json says."""
+    """The content of an ensemble's model.json."""
 
     format: int
     kind: str
@@ -68,15 +67,15 @@ class _Record:
 
 @dataclass(frozen=True, eq=False)
 class Ensemble(Classifier):
-    """Models that answer together: each says its probabilities, and their weighted mean is the answer."""
+    """Models whose weighted mean of probabilities is the prediction."""
 
     members: tuple[Model, ...]
-    weights: tuple[float, ...]  # one a member, summing to 1
+    weights: tuple[float, ...]  # one for each member, summing to 1
     names: tuple[str, ...]
     temperature: float = 1.0
     threshold: float | None = None
     facts: Facts = field(default_factory=Facts)
-    manifest: Manifest | None = None  # that all members share; None where they learnt from different ones
+    manifest: Manifest | None = None  # that all members were trained on; None if they differ
     folder: Path | None = None
 
     def __post_init__(self) -> None:
@@ -89,12 +88,12 @@ class Ensemble(Classifier):
             raise ValueError(f"its temperature is {self.temperature}")
 
     def __repr__(self) -> str:
-        told = " + ".join(f"{weight:.2f} {name}" for weight, name in zip(self.weights, self.names, strict=True))
-        return f"Ensemble({told}, labels: {', '.join(self.labels)})"
+        members = " + ".join(f"{weight:.2f} {name}" for weight, name in zip(self.weights, self.names, strict=True))
+        return f"Ensemble({members}, labels: {', '.join(self.labels)})"
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels, in the order of every score: that of the first member."""
+        """Return the labels in the order of the scores, which is that of the first member."""
         return self.members[0].labels
 
     @property
@@ -108,29 +107,29 @@ class Ensemble(Classifier):
         return hash_of([[member.digest for member in self.members], list(self.weights), self.temperature, self.threshold])[:32]
 
     @property
-    def words_alone(self) -> bool:
-        """Whether all of it was made of words."""
-        return all(member.words_alone for member in self.members)
+    def is_zero_shot(self) -> bool:
+        """Whether all members were made of prompts."""
+        return all(member.is_zero_shot for member in self.members)
 
     @property
-    def cautions(self) -> tuple[str, ...]:
-        """What is computed otherwise here than where the members were trained."""
-        return tuple(f"{name}: {caution}" for name, member in zip(self.names, self.members) for caution in member.cautions)
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is computed differently here than on the machines that trained the members."""
+        return tuple(f"{name}: {warning}" for name, member in zip(self.names, self.members) for warning in member.warnings)
 
     @property
-    def trial(self) -> str:
-        """What is tried instead of the members' own views, in words."""
-        tried = [f"{name}: {member.trial}" for name, member in zip(self.names, self.members) if member.trial]
-        return " ".join(tried)
+    def view_note(self) -> str:
+        """Return sentences about views that replace the members' own ones."""
+        notes = [f"{name}: {member.view_note}" for name, member in zip(self.names, self.members) if member.view_note]
+        return " ".join(notes)
 
-    def through(self, *, windows: int | None = None, crops: int | None = None) -> Ensemble:
-        """The same members looking at so many windows and crops, for a trial."""
-        return replace(self, members=tuple(member.through(windows=windows, crops=crops) for member in self.members))
+    def with_view(self, *, windows: int | None = None, crops: int | None = None) -> Ensemble:
+        """Return the same ensemble with another number of windows and crops."""
+        return replace(self, members=tuple(member.with_view(windows=windows, crops=crops) for member in self.members))
 
     def mixed(self, scores: Sequence[Array]) -> Array:
-        """Probabilities (N, C) of the members' own, one array (N, C) a member, already in the order of `labels`."""
-        mean = sum((weight * each for weight, each in zip(self.weights, scores, strict=True)), np.zeros_like(scores[0]))
-        return probabilities(np.log(np.maximum(mean, LEAST)), self.temperature)
+        """Average the members' probabilities: one array (N, C) for each member, in the order of `labels`."""
+        mean = sum((weight * member for weight, member in zip(self.weights, scores, strict=True)), np.zeros_like(scores[0]))
+        return probabilities(np.log(np.maximum(mean, MIN_PROBABILITY)), self.temperature)
 
     def score(self, signals: Signals) -> Predictions:
         """Classify signals in memory; see `Classifier.score`."""
@@ -150,7 +149,7 @@ class Ensemble(Classifier):
                 failures.setdefault(failure.segment, failure)
         tables = [{prediction.segment: prediction for prediction in answer.predictions} for answer in answers]
         readable = [segment for segment in segments if all(segment in table for table in tables)]
-        scores = self.mixed([aligned([table[segment] for segment in readable], self.labels) for table in tables])
+        scores = self.mixed([align_scores([table[segment] for segment in readable], self.labels) for table in tables])
         predictions = (
             Prediction(segment, row, self.labels, self.threshold, max(table[segment].damaged for table in tables))
             for segment, row in zip(readable, scores, strict=True)
@@ -162,37 +161,39 @@ class Ensemble(Classifier):
         )
 
     def save(self, folder: str | Path) -> None:
-        """Writes the folder; what was there stays whole until all of the new is on disk."""
+        """Write the ensemble to a folder; an earlier model there is replaced only when the new one is complete on the disk."""
         folder = check_target(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            members = tuple(self._keep(number, folder) for number in range(len(self.members)))
+            members = tuple(self._copy_member(number, folder) for number in range(len(self.members)))
             model_folder.write(folder, manifest_files(self.manifest), to_plain(self._record(folder, members)), LAYOUT)
             for old in set(folder.glob(f"{MEMBER}*")) - {folder / member.folder for member in members}:
                 shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             if isinstance(error, ModelError):
                 raise
-            raise ModelError(folder, f"the ensemble cannot be written: {error.strerror or error}; what was there is untouched") from error
+            raise ModelError(
+                folder, f"the ensemble cannot be written: {error.strerror or error}; what was there before is unchanged"
+            ) from error
 
-    def _keep(self, number: int, folder: Path) -> _Member:
-        """A whole copy of a member inside the folder, under a name that tells its content."""
-        member, aside = self.members[number], folder / f"{MEMBER}{number + 1}.saving"
-        shutil.rmtree(aside, ignore_errors=True)
-        if member.folder is not None and (member.folder / model_folder.RECORD).is_file() and not is_foreign(member.folder):
+    def _copy_member(self, number: int, folder: Path) -> _Member:
+        """Copy a member into the folder, under a name that contains its hash."""
+        member, temporary = self.members[number], folder / f"{MEMBER}{number + 1}.saving"
+        shutil.rmtree(temporary, ignore_errors=True)
+        if member.folder is not None and (member.folder / model_folder.RECORD).is_file() and not is_third_party(member.folder):
             content, _ = model_folder.read(member.folder, LAYOUT)
             for name in (*content["files"], model_folder.RECORD):
-                (aside / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(member.folder / name, aside / name)
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(member.folder / name, temporary / name)
         else:
-            member.save(aside)
-        digest = _digest(aside)
-        place = folder / f"{MEMBER}{number + 1}-{digest[:12]}"
-        if place.exists():
-            shutil.rmtree(aside)
+            member.save(temporary)
+        digest = _digest(temporary)
+        final = folder / f"{MEMBER}{number + 1}-{digest[:12]}"
+        if final.exists():
+            shutil.rmtree(temporary)
         else:
-            aside.rename(place)
-        return _Member(self.names[number], place.name, digest, self.weights[number])
+            temporary.rename(final)
+        return _Member(self.names[number], final.name, digest, self.weights[number])
 
     def _record(self, folder: Path, members: tuple[_Member, ...]) -> _Record:
         where = str(folder.absolute()) if self.manifest is not None else ""
@@ -200,15 +201,15 @@ class Ensemble(Classifier):
 
     @classmethod
     def load(cls, folder: str | Path, *, cache: Cache | None = None) -> Ensemble:
-        """An ensemble from its folder, with all of its members whole and unchanged, or not at all."""
+        """Open the folder of an ensemble whose members are all complete and unchanged."""
         folder = Path(folder)
         content, files = model_folder.read(folder, LAYOUT)
         if content.get("kind") != ENSEMBLE:
-            raise ModelError(folder, "holds one model and no ensemble: Model.load opens it")
+            raise ModelError(folder, "is a single model, not an ensemble: Model.load opens it")
         try:
             record: _Record = from_plain(_Record, content, where=model_folder.RECORD)
         except ValueError as error:
-            raise ModelError(folder, f"does not fit together ({error}); it was written by another quickstep, or changed") from error
+            raise ModelError(folder, f"is inconsistent ({error}); it was written by another quickstep, or changed") from error
         members = tuple(_member(folder, member, cache) for member in record.members)
         try:
             return cls(
@@ -222,7 +223,7 @@ class Ensemble(Classifier):
                 folder=folder,
             )
         except ValueError as error:
-            raise ModelError(folder, f"does not fit together: {error}") from error
+            raise ModelError(folder, f"is inconsistent: {error}") from error
 
 
 AnyModel = Model | Ensemble
@@ -246,7 +247,7 @@ def load_model(model: str | Path | AnyModel, weights: str | Path | None = None, 
 
 
 def is_ensemble(folder: Path) -> bool:
-    """Whether a folder says that it holds an ensemble; all else about it is checked when it is opened."""
+    """Whether a folder is that of an ensemble; everything else about it is checked when it is opened."""
     try:
         content: Any = json.loads((folder / model_folder.RECORD).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -255,26 +256,26 @@ def is_ensemble(folder: Path) -> bool:
 
 
 def check_members(members: Sequence[Model], names: Sequence[str]) -> None:
-    """Refuses models that cannot answer together."""
+    """Refuse models that cannot form an ensemble."""
     if len(members) < 2:
         raise ConfigError("models", "an ensemble has at least two models")
     if len(set(names)) != len(names) or len(names) != len(members):
-        raise ConfigError("models", f"each member has a name of its own, not {', '.join(names)}")
+        raise ConfigError("models", f"each member needs a name of its own, not {', '.join(names)}")
     first = set(members[0].labels)
     for member, name in zip(members[1:], names[1:], strict=True):
         if set(member.labels) == first:
             continue
-        lacking, more = sorted(first - set(member.labels)), sorted(set(member.labels) - first)
-        told = [f"lacks {_listed(lacking)}"] * bool(lacking) + [f"also has {_listed(more)}"] * bool(more)
-        raise ConfigError("models", f"members name the same labels, but beside {names[0]} {name} {' and '.join(told)}")
+        missing, more = sorted(first - set(member.labels)), sorted(set(member.labels) - first)
+        differences = [f"lacks {_listed(missing)}"] * bool(missing) + [f"also has {_listed(more)}"] * bool(more)
+        raise ConfigError("models", f"members need the same labels, but compared with {names[0]}, {name} {' and '.join(differences)}")
 
 
-def aligned(predictions: Sequence[Prediction], labels: Sequence[str]) -> Array:
-    """The scores (N, C) of one model in another order of its labels."""
+def align_scores(predictions: Sequence[Prediction], labels: Sequence[str]) -> Array:
+    """Return the scores (N, C) of predictions in another order of the labels."""
     if not predictions:
         return np.zeros((0, len(labels)))
-    places = [predictions[0].labels.index(label) for label in labels]
-    return np.stack([one.scores for one in predictions])[:, places]
+    columns = [predictions[0].labels.index(label) for label in labels]
+    return np.stack([prediction.scores for prediction in predictions])[:, columns]
 
 
 def _listed(labels: Sequence[str], most: int = 4) -> str:
@@ -288,7 +289,7 @@ def _digest(folder: Path) -> str:
 def _member(folder: Path, member: _Member, cache: Cache | None) -> Model:
     place = folder / member.folder
     if Path(member.folder).name != member.folder or not (place / model_folder.RECORD).is_file():
-        raise ModelError(folder, f"is no whole ensemble: it lacks {member.folder}; copy the folder again, or fuse again")
+        raise ModelError(folder, f"is not a complete ensemble: it lacks {member.folder}; copy the folder again, or make the ensemble again")
     if _digest(place) != member.sha256:
-        raise ModelError(folder, f"its {member.folder} was changed after it was fused; copy the folder again, or fuse again")
+        raise ModelError(folder, f"its {member.folder} was changed after it was written; copy the folder again, or make the ensemble again")
     return Model.load(place, cache=cache)

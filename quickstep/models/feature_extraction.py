@@ -1,10 +1,11 @@
-"""extract: segments -> Features, through the cache; decoding in worker threads overlaps with the network's work.
+"""Compute the features of segments through the cache; worker threads decode while the network computes.
 
-Knows backbones only by their contract. What was computed once is never decoded again; what fails is listed, never made up.
+What is in the cache is never decoded again. A segment that cannot be read is listed as a failure.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from quickstep.backbones import check_view, reads_poses
-from quickstep.models.pose_input import Looker
-from quickstep.models.window_input import Shown, Watch
+from quickstep.models.pose_input import PoseReader
+from quickstep.models.window_input import WindowCallback, WindowReader
 from quickstep.signals.poses.formats import is_pose_name
 from quickstep.signals.video import DECODING_VERSION
 from quickstep.signals.video.prefetch import Finished, prefetch_many
@@ -32,25 +33,35 @@ if TYPE_CHECKING:
     from quickstep.backbones import Backbone
     from quickstep.types.view import View
 
-MOST_WAITING = 256 * 2**20  # bytes of decoded pictures that may wait for the network
-MOST_LOST = 0.5  # a segment more of whose moments than this cannot be read is a failure, not a guess
+MAX_WAITING_BYTES = 256 * 2**20  # of decoded frames that wait for the network
+MAX_LOST = 0.5  # share of the timestamps of a segment that may be unreadable; above it the segment is a failure
+
+_log = logging.getLogger(__name__)
+
+Span = tuple[object, ...]
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """The features of the segments that could be used, in the order asked, and the failures of the others."""
+    """The features of the readable segments, in the given order, and the failures of the others."""
 
     features: dict[Segment, Features]
     failures: tuple[Failure, ...] = ()
-    damaged: dict[Segment, float] = field(default_factory=dict)  # the share of moments that could not be read, where any
-    computed: int = 0  # videos looked at; the others came from the cache
+    damaged: dict[Segment, float] = field(default_factory=dict)  # share of the timestamps that could not be read, where any
+    computed: int = 0  # segments that were read; the others came from the cache
     seconds: float = 0.0
 
     def check(self, *, strict: bool) -> Extraction:
-        """Itself; where failures are not to be tolerated, the first one is raised."""
+        """Return itself; with `strict`, raise the first failure."""
         if strict and self.failures:
             raise self.failures[0].error
         return self
+
+
+@dataclass(frozen=True)
+class _Job:
+    segment: Segment
+    key: dict[str, Json]
 
 
 def extract(
@@ -61,53 +72,50 @@ def extract(
     cache: Cache | None = None,
     workers: int | None = None,
     progress: Progress = silent,
-    watch: Watch | None = None,
-    keep: bool = True,
+    on_window: WindowCallback | None = None,
+    use_cache: bool = True,
 ) -> Extraction:
-    """Features of every segment, from the cache where they are known, else computed and kept.
+    """Return the features of every segment, from the cache where it has them, else computed and cached.
 
-    Without `keep` the cache is not asked and told nothing: for a network that is still learning.
-
-    `watch` is shown each window of pictures as it is decoded, window by window from one thread a segment: for whoever wants a
-    thumbnail of what is looked at anyway.
+    `use_cache=False` is for a network that is being trained: features are neither looked up nor stored. `on_window` is called with the
+    frames of each window as they are decoded, in order for each segment, in a thread; for thumbnails, for example.
     """
     started = time.perf_counter()
     view, cache = view or backbone.view, cache or Cache()
     check_view(backbone, view)
-    shown = Shown(backbone, view, cache, watch)
-    people = Looker.of(backbone, view, cache) if reads_poses(backbone) else None
-    spans = {segment.span: segment for segment in segments}  # a span listed twice is looked at once
-    known: dict[tuple[object, ...], Arrays] = {}
-    errors: dict[tuple[object, ...], QuickstepError] = {}
+    windows = WindowReader(backbone, view, cache, on_window)
+    people = PoseReader.of(backbone, view, cache) if reads_poses(backbone) else None
+    spans = {segment.span: segment for segment in segments}  # a span that is given twice is read once
+    arrays: dict[Span, Arrays] = {}
+    errors: dict[Span, QuickstepError] = {}
     missing: list[_Job] = []
     for span, segment in spans.items():
         try:
-            key = people.key(segment) if people else _key(segment, shown)
-            found = cache.get(key) if keep else None
+            key = people.key(segment) if people else _key(segment, windows)
+            cached = cache.get(key) if use_cache else None
         except MediaError as error:
             errors[span] = error
             continue
-        if found is None:
+        if cached is None:
             missing.append(_Job(segment, key))
         else:
-            known[span] = found
-    done = len(known) + len(errors)
+            arrays[span] = cached
+    if missing:
+        _log.info("computing %d of %d features with %s; the others are cached", len(missing), len(spans), backbone.name)
+    done = len(spans) - len(missing)
     progress("features", done, len(spans))
-    for job, result in (
-        ((missing[number], result) for number, result in people.compute([job.segment for job in missing], progress))
-        if people
-        else _compute(missing, shown, workers=workers or os.cpu_count() or 1)
-    ):
+    for job, result in _results(missing, people, windows, workers or os.cpu_count() or 1, progress):
         if isinstance(result, QuickstepError):
+            _log.warning("%s: %s", job.segment, result)
             errors[job.segment.span] = result
         else:
-            if keep:
+            if use_cache:
                 cache.put(job.key, result)
-            known[job.segment.span] = result
+            arrays[job.segment.span] = result
         done += 1
         progress("features", done, len(spans))
-    features = {s: Features(known[s.span]["values"], known[s.span]["times"]) for s in segments if s.span in known}
-    lost = {s: _share_lost(known[s.span]) for s in features}
+    features = {s: Features(arrays[s.span]["values"], arrays[s.span]["times"]) for s in segments if s.span in arrays}
+    lost = {s: _share_lost(arrays[s.span]) for s in features}
     return Extraction(
         features,
         tuple(Failure(s, errors[s.span]) for s in segments if s.span in errors),
@@ -117,31 +125,35 @@ def extract(
     )
 
 
-@dataclass(frozen=True)
-class _Job:
-    segment: Segment
-    key: dict[str, Json]
+def _results(
+    jobs: Sequence[_Job], people: PoseReader | None, windows: WindowReader, workers: int, progress: Progress
+) -> Iterator[tuple[_Job, Arrays | QuickstepError]]:
+    if people is None:
+        yield from _compute(jobs, windows, workers=workers)
+        return
+    for number, result in people.extract_all([job.segment for job in jobs], progress):
+        yield jobs[number], result
 
 
-def _key(segment: Segment, shown: Shown) -> dict[str, Json]:
-    """Everything that decides a segment's features; the file's bytes, never its name."""
-    view, backbone = shown.view, shown.backbone
+def _key(segment: Segment, windows: WindowReader) -> dict[str, Json]:
+    """Return everything that decides a segment's features: the hash of the file's content, never its name."""
+    backbone = windows.backbone
     if is_pose_name(segment.path):
-        raise MediaError(segment.path, f"holds poses, and the backbone {backbone.name!r} looks at pictures: take --backbone joints")
+        raise MediaError(segment.path, f"contains poses, and the backbone {backbone.name!r} reads frames; use the backbone joints")
     return {
         "kind": "features",
-        "video": shown.cache.digest(segment.path),
+        "video": windows.cache.digest(segment.path),
         "span": [segment.start, segment.end],
-        "view": to_plain(view),
+        "view": to_plain(windows.view),
         "decoding": DECODING_VERSION,
         "backbone": dict(backbone.identity),
-        **shown.key,
+        **windows.key,
     }
 
 
 def _share_lost(arrays: Arrays) -> float:
-    lost, asked = arrays["lost"]
-    return float(lost) / float(asked)
+    lost, total = arrays["lost"]
+    return float(lost) / float(total)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,16 +165,16 @@ class _Window:
     frames: int
 
 
-def _compute(jobs: Sequence[_Job], shown: Shown, *, workers: int) -> Iterator[tuple[_Job, Arrays | QuickstepError]]:
+def _compute(jobs: Sequence[_Job], reader: WindowReader, *, workers: int) -> Iterator[tuple[_Job, Arrays | QuickstepError]]:
     """Yield the features of each job as soon as they are complete.
 
     Worker threads decode windows (and compute flow, where the backbone reads it); windows of several videos are embedded together. A
     backbone that says `parallel` embeds in the worker threads: each call keeps one core busy, and batches do not make it faster.
     """
     threads = max(1, workers // max(1, len(jobs)))
-    sources = [partial(_windows, job.segment, shown, threads) for job in jobs]
-    decoded = prefetch_many(sources, workers=workers, size=_buffer_size(shown.view, workers), name="decode")
-    assembly = _Assembly(shown.backbone, [_Parts(job.segment.path) for job in jobs])
+    sources = [partial(_windows, job.segment, reader, threads) for job in jobs]
+    decoded = prefetch_many(sources, workers=workers, size=_buffer_size(reader.view, workers), name="decode")
+    assembly = _Assembly(reader.backbone, [_Parts(job.segment.path) for job in jobs])
     try:
         for number, item in decoded:
             for ready, result in assembly.add(number, item):
@@ -171,38 +183,38 @@ def _compute(jobs: Sequence[_Job], shown: Shown, *, workers: int) -> Iterator[tu
         decoded.close()
 
 
-def _windows(segment: Segment, shown: Shown, threads: int) -> Iterator[_Window]:
+def _windows(segment: Segment, reader: WindowReader, threads: int) -> Iterator[_Window]:
     """Decode the windows of a segment; embed each one here if the backbone is parallel."""
-    backbone = shown.backbone
-    for window in shown.windows(segment, threads=threads):
+    backbone = reader.backbone
+    for window in reader.read(segment, threads=threads):
         content = backbone.embed([window])[0] if backbone.capabilities.parallel else window  # type: ignore[list-item]  # what it reads
         yield _Window(content, window.lost, len(window))
 
 
 def _buffer_size(view: View, workers: int) -> int:
     """Return how many decoded windows may wait: a few for each worker, but at most some hundred megabytes of frames."""
-    return max(2, min(4 * workers, MOST_WAITING // (view.frames * view.size**2 * 3)))
+    return max(2, min(4 * workers, MAX_WAITING_BYTES // (view.frames * view.size**2 * 3)))
 
 
 @dataclass
 class _Parts:
-    """What there is of one job so far."""
+    """The windows of one job so far."""
 
     path: Path
-    features: list[Features | None] = field(default_factory=list)  # a place for each window, filled when it is embedded
+    features: list[Features | None] = field(default_factory=list)  # one for each window; None until it is embedded
     lost: int = 0
-    asked: int = 0
+    total: int = 0
     ended: bool = False
 
 
 @dataclass
 class _Assembly:
-    """Gathers windows of all jobs into batches, has them embedded, and puts each result in its job's place."""
+    """Collects windows of all jobs into batches, embeds them, and returns each job that is complete."""
 
     backbone: Backbone
     parts: list[_Parts]
     open: int = field(init=False)
-    waiting: list[tuple[int, int, Frames | Flow]] = field(default_factory=list)  # job, window, what is seen
+    waiting: list[tuple[int, int, Frames | Flow]] = field(default_factory=list)  # job, window, its content
 
     def __post_init__(self) -> None:
         self.open = len(self.parts)
@@ -212,7 +224,7 @@ class _Assembly:
         if isinstance(item, Finished):
             return self._end(number, item.error)
         part = self.parts[number]
-        part.lost, part.asked = part.lost + item.lost, part.asked + item.frames
+        part.lost, part.total = part.lost + item.lost, part.total + item.frames
         if isinstance(item.content, Features):
             part.features.append(item.content)
             return []
@@ -233,12 +245,12 @@ class _Assembly:
         return self._finished({number}) + (self._flush() if self.open == 0 else [])
 
     def _flush(self) -> list[tuple[int, Arrays | QuickstepError]]:
-        """Embed what waits."""
+        """Embed the waiting windows."""
         waiting, self.waiting = self.waiting, []
         if waiting:
-            seen = self.backbone.embed([window for _, _, window in waiting])  # type: ignore[misc]  # what it reads
-            for (number, place, _), features in zip(waiting, seen, strict=True):
-                self.parts[number].features[place] = features
+            embedded = self.backbone.embed([content for _, _, content in waiting])  # type: ignore[misc]  # what it reads
+            for (number, window, _), features in zip(waiting, embedded, strict=True):
+                self.parts[number].features[window] = features
         return self._finished({number for number, _, _ in waiting})
 
     def _finished(self, numbers: set[int]) -> list[tuple[int, Arrays | QuickstepError]]:
@@ -247,16 +259,16 @@ class _Assembly:
             part = self.parts[number]
             features = [f for f in part.features if f is not None]
             if part.ended and part.features and len(features) == len(part.features):
-                done.append((number, _whole(features, part)))
+                done.append((number, _joined(features, part)))
                 self.parts[number] = _Parts(part.path)
         return done
 
 
-def _whole(windows: list[Features], part: _Parts) -> Arrays | QuickstepError:
-    if part.lost > MOST_LOST * part.asked:
-        return MediaError(part.path, f"{part.lost} of the {part.asked} moments to look at cannot be read")
+def _joined(windows: list[Features], part: _Parts) -> Arrays | QuickstepError:
+    if part.lost > MAX_LOST * part.total:
+        return MediaError(part.path, f"{part.lost} of its {part.total} timestamps cannot be read")
     return {
         "values": np.concatenate([window.values for window in windows]),
         "times": np.concatenate([window.times for window in windows]),
-        "lost": np.array([part.lost, part.asked]),
+        "lost": np.array([part.lost, part.total]),
     }

@@ -23,7 +23,7 @@ from quickstep.models.classifier import Classifier
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model_files import ENSEMBLE, HEAD, HEAD_LAST, HISTORY, LAYOUT, consistent, manifest_files, manifest_of
 from quickstep.models.predictions import Prediction, Predictions
-from quickstep.models.third_party import is_foreign, read_foreign
+from quickstep.models.third_party import is_third_party, read_third_party
 from quickstep.storage import model_folder
 from quickstep.storage.cache import Cache, hash_of
 from quickstep.storage.hub import locate_model
@@ -38,31 +38,31 @@ if TYPE_CHECKING:
     from quickstep.backbones import Backbone
     from quickstep.models.array_features import Signals
 
-# What may differ from machine to machine without making other features: the same network, computed another way.
-COMPUTED = {"precision", "engine", "batch", "flow"}
+# Parts of a backbone's identity that may differ between machines: the same network, computed in another way.
+MACHINE_DEPENDENT = {"precision", "engine", "batch", "flow"}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """How a model came to be; free of any measure of how good it is."""
+    """How a model was made; nothing about how good it is."""
 
     created: str = ""  # ISO 8601, UTC
     quickstep: str = ""
-    source: str = ""  # the folder or list it was trained on
+    source: str = ""  # the folder or list of the training data
     fingerprint: str = ""  # of the manifest with its splits
-    splits: dict[str, dict[str, int]] = field(default_factory=dict)  # part -> label -> segments, as the manifest has them
-    failures: tuple[str, ...] = ()  # segments of train and val that could not be used, and why
-    notes: tuple[str, ...] = ()  # what the trainer should know
-    words: dict[str, tuple[str, ...]] = field(default_factory=dict)  # label -> the sentences that a head read for it
-    training: dict[str, Any] = field(default_factory=dict)  # the settings of train
-    fitting: dict[str, Any] = field(default_factory=dict)  # those of the loop, with what stood for "by default"
+    splits: dict[str, dict[str, int]] = field(default_factory=dict)  # part -> label -> number of segments in the manifest
+    failures: tuple[str, ...] = ()  # segments of train and val that could not be read, and why
+    notes: tuple[str, ...] = ()  # for the user who trained it
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)  # label -> its prompts, where the head uses text
+    training: dict[str, Any] = field(default_factory=dict)  # settings of train
+    fitting: dict[str, Any] = field(default_factory=dict)  # settings of the training loop, defaults filled in
     versions: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)  # stage -> time
+    seconds: dict[str, float] = field(default_factory=dict)  # for each stage
 
 
 @dataclass(frozen=True)
 class _Record:
-    """What model.json says."""
+    """The content of model.json."""
 
     format: int
     labels: tuple[str, ...]
@@ -76,14 +76,14 @@ class _Record:
     temperature: float
     threshold: float | None
     facts: Facts
-    folder: str  # where the manifest's paths counted from
-    rows: dict[str, tuple[int, ...]]  # part -> the manifest's rows behind history.json
+    folder: str  # that the manifest's paths were relative to
+    rows: dict[str, tuple[int, ...]]  # part -> rows of the manifest that history.json is about
     files: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
 class Model(Classifier):
-    """Everything that is needed to name the moves in a video, in one thing that can be saved."""
+    """Everything that is needed to classify videos: a backbone, a view, a head, labels and their calibration."""
 
     labels: tuple[str, ...]
     backbone: Backbone
@@ -91,45 +91,44 @@ class Model(Classifier):
     head: Head
     spec: BackboneSpec
     temperature: float = 1.0
-    threshold: float | None = None  # the lowest top score that counts as sure
+    threshold: float | None = None  # lowest top score that counts as sure
     facts: Facts = field(default_factory=Facts)
-    manifest: Manifest | None = None  # with the splits it was trained under; None where its videos are nowhere to be found
+    manifest: Manifest | None = None  # with the splits of the training; None if its videos do not exist here
     history: History | None = None
     folder: Path | None = None
-    cautions: tuple[str, ...] = ()  # what is computed otherwise here than where it was trained
-    networks: Mapping[str, Path] = field(default_factory=dict)  # of a tuned model: where the files of its networks (best, last) lie
-    instead_of: View | None = None  # its own view, where another one is tried
+    warnings: tuple[str, ...] = ()  # what is computed differently here than on the machine that trained it
+    networks: Mapping[str, Path] = field(default_factory=dict)  # of a fine-tuned model: folders of its networks (best, last)
+    original_view: View | None = None  # the model's own view, where another one is in use
 
     def __repr__(self) -> str:
         return f"Model({self.backbone.name} + {self.head.name}, labels: {', '.join(self.labels)})"
 
     @property
-    def words_alone(self) -> bool:
-        """Whether it was made of words, without one labelled video."""
+    def is_zero_shot(self) -> bool:
+        """Whether it was made of prompts, without a labelled video."""
         return bool(self.facts.words) and not self.facts.splits
 
     @property
-    def trial(self) -> str:
-        """What is tried instead of the model's own view, in words; "" where nothing is."""
-        if self.instead_of is None:
+    def view_note(self) -> str:
+        """Return a sentence about the view that replaces the model's own one; "" without one."""
+        if self.original_view is None:
             return ""
-        own = self.instead_of.spoken
         return (
-            f"A trial: each segment was looked at through {self.view.spoken}, where the model's own view is {own}, for which its "
-            "certainties were calibrated."
+            f"Each segment was read with {self.view.description}; the model's own view is {self.original_view.description}, and its "
+            "confidence was calibrated for that one."
         )
 
-    def through(self, *, windows: int | None = None, crops: int | None = None) -> Model:
-        """The same model looking at so many windows and crops, for a trial; itself where that is its own view."""
-        own = self.instead_of or self.view
+    def with_view(self, *, windows: int | None = None, crops: int | None = None) -> Model:
+        """Return the same model with another number of windows and crops; itself if nothing changes."""
+        own = self.original_view or self.view
         view = with_windows(self.view, windows=windows, crops=crops)
         check_view(self.backbone, view)
         if view == self.view:
             return self
-        return replace(self, view=view, instead_of=None if view == own else own)
+        return replace(self, view=view, original_view=None if view == own else own)
 
     def scores(self, features: Sequence[Features]) -> NDArray[np.float64]:
-        """Probabilities (N, C), calibrated; each row depends on its own features alone, to the bit."""
+        """Return calibrated probabilities (N, C); each row depends on its own features only, to the bit."""
         return probabilities(self.head.scores(features), self.temperature)
 
     @property
@@ -183,18 +182,18 @@ class Model(Classifier):
         return Predictions(tuple(predictions), extraction.failures, extraction.seconds)
 
     def save(self, folder: str | Path) -> None:
-        """Writes the folder; an earlier model there is replaced when all of the new one is on disk, and not before."""
+        """Write the model to a folder; an earlier model there is replaced only when the new one is complete on the disk."""
         from safetensors.numpy import save
 
-        files: dict[str, model_folder.Content] = {HEAD: save(_whole(self.head.weights()))}
+        files: dict[str, model_folder.Content] = {HEAD: save(_contiguous(self.head.weights()))}
         last = self.head.last_weights()
         if last is not None:
-            files[HEAD_LAST] = save(_whole(last))
+            files[HEAD_LAST] = save(_contiguous(last))
         files |= manifest_files(self.manifest)
         if self.history is not None:
             files[HISTORY] = json.dumps(self.history.to_json(), indent=1, allow_nan=False).encode()
-        for name, place in self.networks.items():
-            files |= {f"{name}/{file.name}": partial(shutil.copyfile, file) for file in sorted(place.iterdir())}
+        for name, network in self.networks.items():
+            files |= {f"{name}/{file.name}": partial(shutil.copyfile, file) for file in sorted(network.iterdir())}
         model_folder.write(folder, files, to_plain(self._record(Path(folder))), LAYOUT)
 
     def _record(self, folder: Path) -> _Record:
@@ -206,7 +205,7 @@ class Model(Classifier):
             revision=self.backbone.revision,
             license=self.backbone.license,
             view=to_plain(self.view),
-            head=_named(self.head),
+            head=_name_of(self.head),
             head_config=asdict(self.head.config),
             temperature=self.temperature,
             threshold=self.threshold,
@@ -217,7 +216,7 @@ class Model(Classifier):
         )
 
     def _rows(self) -> dict[str, tuple[int, ...]]:
-        """The manifest's rows of the segments that history tells of."""
+        """Return the rows of the manifest that the history is about."""
         if self.manifest is None or self.history is None:
             return {}
         number = {segment: row for row, segment in enumerate(self.manifest.segments)}
@@ -226,16 +225,16 @@ class Model(Classifier):
 
     @classmethod
     def load(cls, folder: str | Path, weights: str | Path | None = None, *, cache: Cache | None = None) -> Model:
-        """A model from its folder, whole and unchanged or not at all; `weights` says where its backbone's are, if they moved.
+        """Open a model folder that is complete and unchanged; `weights` is where its backbone's weights are, if they moved.
 
-        `owner/name[@revision]` is fetched from the hub. A classifier that others published as `weights.ckpt` and `config.json` loads too.
+        `owner/name[@revision]` is downloaded from the hub. A third-party classifier (`weights.ckpt` and `config.json`) opens too.
         """
         folder = locate_model(folder)
-        if is_foreign(folder):
-            return cls.of_foreign(folder, weights=weights, cache=cache)
+        if is_third_party(folder):
+            return cls.from_third_party(folder, weights=weights, cache=cache)
         content, files = model_folder.read(folder, LAYOUT)
         if content.get("kind") == ENSEMBLE:
-            raise ModelError(folder, "is an ensemble of several models, and one alone is needed here: name one of its member-... folders")
+            raise ModelError(folder, "is an ensemble, and a single model is needed here: name one of its member-... folders")
         record = consistent(folder, lambda: from_plain(_Record, content, where=model_folder.RECORD))
         spec = record.backbone.with_weights(weights)
         networks = {name: folder / name for name in LAYOUT.subfolders if any(file.startswith(f"{name}/") for file in record.files)}
@@ -243,7 +242,7 @@ class Model(Classifier):
         manifest = manifest_of(folder, record.folder, files)
         history = consistent(folder, lambda: _history(record, files, manifest))
         backbone = spec.in_folder(folder).open(cache)
-        cautions = _same_backbone(folder, record, backbone)
+        warnings = _check_backbone(folder, record, backbone)
         return cls(
             labels=record.labels,
             backbone=backbone,
@@ -256,29 +255,29 @@ class Model(Classifier):
             manifest=manifest,
             history=history,
             folder=folder,
-            cautions=cautions,
+            warnings=warnings,
             networks=networks,
         )
 
     @classmethod
-    def of_foreign(
+    def from_third_party(
         cls, folder: str | Path, *, labels: Sequence[str] | None = None, weights: str | Path | None = None, cache: Cache | None = None
     ) -> Model:
-        """A model of a published folder of `weights.ckpt` and `config.json`; its labels, where the folder does not name them."""
+        """Open a third-party classifier (`weights.ckpt` and `config.json`); `labels` are needed where its config names none."""
         folder = Path(folder)
-        parts = read_foreign(folder, labels=labels, weights=weights, cache=cache)
+        parts = read_third_party(folder, labels=labels, weights=weights, cache=cache)
         spec = BackboneSpec(parts.name, None if weights is None else str(Path(weights).expanduser().absolute()))
-        facts = Facts(source=str(folder), notes=("made by others: nothing is known here of how it was trained",))
+        facts = Facts(source=str(folder), notes=("a third-party classifier: how it was trained is not known",))
         return cls(parts.labels, parts.backbone, parts.backbone.view, parts.head, spec, facts=facts, folder=folder)
 
 
-def _whole(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The arrays in the order of memory in which they are written: any other would be written garbled, without a word."""
+def _contiguous(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the arrays in C order: safetensors writes any other order garbled, without an error."""
     return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
-def _named(head: Head) -> str:
-    """The name that opens it: of the table, or where its class lives."""
+def _name_of(head: Head) -> str:
+    """Return the name that opens the head: a known name, or the module and name of its class."""
     from quickstep.heads import HEADS
 
     if head.name in HEADS:
@@ -298,7 +297,7 @@ def _head(record: _Record, files: Mapping[str, bytes]) -> Head:
     if not 0 < record.temperature < float("inf"):
         raise ValueError(f"its temperature is {record.temperature}")
     if len(record.labels) < 2 or len(set(record.labels)) != len(record.labels):
-        raise ValueError("its labels are not at least two different ones")
+        raise ValueError("it needs at least two different labels")
     if head.classes != len(record.labels):
         raise ValueError(f"{len(record.labels)} labels for {head.classes} scores")
     return head
@@ -313,17 +312,17 @@ def _history(record: _Record, files: Mapping[str, bytes], manifest: Manifest | N
     return history.with_segments(*(tuple(manifest.segments[row] for row in record.rows[part]) for part in ("train", "val")))
 
 
-def _same_backbone(folder: Path, record: _Record, backbone: Backbone) -> tuple[str, ...]:
-    """Refuses a backbone that would give other features than those the head was fitted on; tells what is merely computed otherwise."""
+def _check_backbone(folder: Path, record: _Record, backbone: Backbone) -> tuple[str, ...]:
+    """Refuse a backbone with other features than the head was fitted on; return warnings about what is only computed differently."""
     here = json.loads(json.dumps(dict(backbone.identity)))
     differing = sorted(name for name in here.keys() | record.identity.keys() if here.get(name) != record.identity.get(name))
-    told = {name: f"{name} was {_short(record.identity.get(name))} and is {_short(here.get(name))} here" for name in differing}
-    other = [told[name] for name in differing if name not in COMPUTED]
+    changes = {name: f"{name} was {_short(record.identity.get(name))} and is {_short(here.get(name))} here" for name in differing}
+    other = [changes[name] for name in differing if name not in MACHINE_DEPENDENT]
     if other:
         raise ModelError(
             folder, f"its head was fitted on another {backbone.name} ({'; '.join(other)}); give it the same weights, or train again"
         )
-    return tuple(f"scores may differ a little from those of its report: the {each}" for each in told.values())
+    return tuple(f"scores may differ a little from those of its report: the {change}" for change in changes.values())
 
 
 def _short(value: Any) -> str:

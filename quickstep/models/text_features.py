@@ -1,7 +1,8 @@
-"""texts_of: words -> Texts, what a backbone's text encoder makes of the labels' sentences, through the cache."""
+"""Vectors of sentences from the text encoder of a backbone, through the one cache of such vectors."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,34 +14,40 @@ from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError
 from quickstep.types.signals import Texts
 
-MOST_AT_ONCE = 256  # sentences
+BATCH = 256  # sentences that are encoded and cached together
+
+_log = logging.getLogger(__name__)
 
 
-def texts_of(backbone: Backbone, wording: ClassPrompts, *, cache: Cache | None = None) -> Texts:
-    """The vectors of every label's sentences, and how the backbone holds them against what it sees."""
-    sentences = [sentence for each in wording.sentences for sentence in each]
-    owners = np.repeat(np.arange(len(wording.labels)), [len(each) for each in wording.sentences])
+def encode_prompts(backbone: Backbone, prompts: ClassPrompts, *, cache: Cache | None = None) -> Texts:
+    """Embed the sentences of every label, and return them with the way in which the backbone compares them with a video."""
+    sentences = [sentence for of_label in prompts.sentences for sentence in of_label]
+    owners = np.repeat(np.arange(len(prompts.labels)), [len(of_label) for of_label in prompts.sentences])
     return Texts(sentence_vectors(backbone, sentences, cache=cache), owners, require_text(backbone).matching)
 
 
-def suited(wording: ClassPrompts, backbone: Backbone, *, templates: Sequence[str]) -> ClassPrompts:
-    """The wording in the templates asked for, or in those that the backbone was taught with."""
-    taught = require_text(backbone).templates
-    return wording if templates or not taught else wording.with_templates(taught)
+def apply_templates(prompts: ClassPrompts, backbone: Backbone, *, templates: Sequence[str]) -> ClassPrompts:
+    """Put the prompts into the templates that the backbone was trained with, unless the user gave templates."""
+    default = require_text(backbone).templates
+    return prompts if templates or not default else prompts.with_templates(default)
 
 
 def sentence_vectors(backbone: Backbone, sentences: Sequence[str], *, cache: Cache | None = None) -> NDArray[np.float32]:
-    """One vector a sentence, (N, D); what was read once is not read again."""
+    """Return one vector for each sentence, (N, D), from the cache where it has them.
+
+    The key is the backbone's `text_identity` (weights, tokenizer, version) and the sentences themselves.
+    """
     if not all(sentence.strip() for sentence in sentences) or not len(sentences):
-        raise ConfigError("query", "there is nothing to read; say what to look for, in words")
+        raise ConfigError("query", "the text is empty; say in words what to look for")
     reader, cache = require_text(backbone), cache or Cache()
-    parts = []
-    for start in range(0, len(sentences), MOST_AT_ONCE):
-        some = [" ".join(sentence.split()) for sentence in sentences[start : start + MOST_AT_ONCE]]
-        key = {"kind": "texts", "backbone": dict(reader.text_identity), "sentences": some}
-        found = cache.get(key)
-        if found is None:
-            found = {"vectors": np.asarray(reader.embed_text(some), dtype=np.float32)}
-            cache.put(key, found)
-        parts.append(found["vectors"])
-    return np.concatenate(parts)
+    vectors = []
+    for start in range(0, len(sentences), BATCH):
+        batch = [" ".join(sentence.split()) for sentence in sentences[start : start + BATCH]]
+        key = {"kind": "texts", "backbone": dict(reader.text_identity), "sentences": batch}
+        arrays = cache.get(key)
+        if arrays is None:
+            _log.info("encoding %d sentences with %s", len(batch), backbone.name)
+            arrays = {"vectors": np.asarray(reader.embed_text(batch), dtype=np.float32)}
+            cache.put(key, arrays)
+        vectors.append(arrays["vectors"])
+    return np.concatenate(vectors)

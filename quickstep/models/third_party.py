@@ -1,6 +1,6 @@
-"""Foreign: a classifier that others published as a folder of `weights.ckpt` and `config.json`, as the parts of a model.
+"""Read a third-party classifier, a folder of `weights.ckpt` and `config.json`, as the parts of a model.
 
-The tower becomes the backbone and the layer behind it the linear head (the mean over time, then the layer). Knows no model.
+Its encoder becomes the backbone, and its last layer the linear head (mean over time, then the layer).
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ _FILES = ("weights.ckpt", "config.json")
 
 
 @dataclass(frozen=True, eq=False)
-class Foreign:
-    """What such a folder holds."""
+class ThirdPartyModel:
+    """The parts of a third-party classifier."""
 
-    name: str  # what opens the backbone again
+    name: str  # opens the backbone again
     labels: tuple[str, ...]
     backbone: Backbone
     head: Head
 
 
-def is_foreign(folder: Path) -> bool:
-    """Whether a folder is such a classifier, and none of our models."""
+def is_third_party(folder: Path) -> bool:
+    """Whether a folder is a third-party classifier, and not a model folder of quickstep."""
     return all((folder / name).is_file() for name in _FILES) and not (folder / "model.json").exists()
 
 
-def read_foreign(
+def read_third_party(
     folder: Path, *, labels: Sequence[str] | None = None, weights: str | Path | None = None, cache: Cache | None = None
-) -> Foreign:
-    """The parts of a published classifier; `labels`, in the order of its layer, where its config does not name them.
+) -> ThirdPartyModel:
+    """Read a third-party classifier; `labels`, in the order of its layer, are needed where its config names none.
 
-    `weights` is the folder of the CLIP it was made of, where the config names none that is known.
+    `weights` is the folder of the CLIP model that it is based on, where its config names no known one.
     """
     name = f"clip-classifier:{folder.absolute()}"
     backbone: Any = BackboneSpec(name, None if weights is None else str(weights)).open(cache)
     layer = backbone.classifier_layer()
     width, classes = layer.weight.shape
     if width != backbone.width:
-        raise ModelError(folder, f"its layer reads {width} numbers, and its tower gives {backbone.width}")
+        raise ModelError(folder, f"its layer has {width} inputs, and its encoder {backbone.width} outputs")
     known = tuple(labels or layer.labels or ())
     if not known:
         raise ModelError(
@@ -59,11 +59,11 @@ def read_foreign(
             "`quickstep import-model FOLDER -o MODEL --labels a,b,c`",
         )
     if len(known) != classes or len(set(known)) != classes:
-        error = f"{len(known)} labels ({', '.join(known[:5])}) for the {classes} classes of its layer; each needs one of its own"
+        error = f"{len(known)} labels ({', '.join(known[:5])}) for the {classes} classes of its layer; each class needs its own label"
         raise ConfigError("labels", error) if labels else ModelError(folder, f"its config.json has {error}")
     if classes < 2:
-        raise ModelError(folder, "it tells only one class, and there is nothing to tell it from")
+        raise ModelError(folder, "it has only one class; a classifier needs at least two")
     head = open_head("linear", {})
     zeros, ones = np.zeros(width, np.float32), np.ones(width, np.float32)
     head.load({"mean": zeros, "scale": ones, "weight": layer.weight, "bias": layer.bias})
-    return Foreign(name, known, cast("Backbone", backbone), head)
+    return ThirdPartyModel(name, known, cast("Backbone", backbone), head)

@@ -1,4 +1,4 @@
-"""import_model: a classifier that others published -> a model folder of our own, which needs theirs no more."""
+"""Convert a third-party classifier into a model folder that no longer needs the original."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ def import_model(
     weights: str | Path | None = None,
     cache: Cache | None = None,
 ) -> Model:
-    """The model of a published `weights.ckpt` and `config.json`, saved with its tower inside.
+    """Save a third-party classifier (`weights.ckpt` and `config.json`) as a model folder that contains its encoder.
 
-    `labels` name its classes in their order, where its config does not; `weights` is the folder of the CLIP it was made of, where its
-    config names none that is known.
+    `labels` name its classes in their order, where its config does not. `weights` is the folder of the CLIP model that it is based on,
+    where its config names no known one.
     """
     check_target(out)
-    foreign = Model.of_foreign(folder, labels=labels, weights=weights, cache=cache)
-    tower: Any = foreign.backbone
-    with tempfile.TemporaryDirectory(prefix="quickstep-") as aside:
-        inside = Path(aside) / NETWORK
-        tower.write(tower.load(), inside)
+    third_party = Model.from_third_party(folder, labels=labels, weights=weights, cache=cache)
+    encoder: Any = third_party.backbone
+    with tempfile.TemporaryDirectory(prefix="quickstep-") as temporary:
+        inside = Path(temporary) / NETWORK
+        encoder.write(encoder.load(), inside)
         spec = BackboneSpec(f"clip-classifier:{Path(folder).absolute().name}", inside=True)
-        mine = replace(foreign, backbone=spec.in_folder(Path(aside)).open(cache), spec=spec, networks={NETWORK: inside}, folder=Path(out))
-        mine.save(out)
+        model = replace(
+            third_party, backbone=spec.in_folder(Path(temporary)).open(cache), spec=spec, networks={NETWORK: inside}, folder=Path(out)
+        )
+        model.save(out)
     return Model.load(out, cache=cache)

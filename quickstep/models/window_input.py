@@ -1,7 +1,4 @@
-"""What a backbone is shown of a segment, window by window: pictures, or the flow of them.
-
-Knows backbones by their contract: `reads`, and `flow_config` where that is "flow". People are shown by `people`.
-"""
+"""Read the windows of a segment as a backbone needs them: frames or optical flow. Poses are read by `pose_input`."""
 
 from __future__ import annotations
 
@@ -21,36 +18,36 @@ if TYPE_CHECKING:
     from quickstep.backbones import Backbone
     from quickstep.types.view import View
 
-Watch = Callable[[Segment, Frames], None]
+WindowCallback = Callable[[Segment, Frames], None]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The windows of segments, as one backbone reads them; flow is kept for whoever reads it next."""
+class WindowReader:
+    """Reads the windows of segments for one backbone; optical flow goes through the cache."""
 
     backbone: Backbone
     view: View
     cache: Cache
-    watch: Watch | None = None
+    on_window: WindowCallback | None = None  # called with the frames of each window
 
-    def windows(self, segment: Segment, *, threads: int = 1) -> Iterator[Frames | Flow]:
-        """The windows of a segment; as many `threads` may look for flow at once."""
-        watch = None if self.watch is None else partial(self.watch, segment)
-        config = flow_of(self.backbone)
+    def read(self, segment: Segment, *, threads: int = 1) -> Iterator[Frames | Flow]:
+        """Yield the windows of a segment; `threads` of them compute optical flow at once."""
+        on_window = None if self.on_window is None else partial(self.on_window, segment)
+        config = flow_config_of(self.backbone)
         if config is not None:
-            from quickstep.signals.flow.reader import read_flow  # who reads pictures needs no OpenCV
+            from quickstep.signals.flow.reader import read_flow  # a backbone that reads frames needs no OpenCV
 
-            yield from read_flow(segment, self.view, config, self.cache, threads=threads, watch=watch)
+            yield from read_flow(segment, self.view, config, self.cache, threads=threads, watch=on_window)
             return
         for frames in read_windows(segment, self.view):
-            if watch is not None:
-                watch(frames)
+            if on_window is not None:
+                on_window(frames)
             yield frames
 
     @property
     def key(self) -> dict[str, Json]:
-        """What decides these windows beside the video, the view and the decoder."""
-        config = flow_of(self.backbone)
+        """Return what decides the windows besides the video, the view and the decoder."""
+        config = flow_config_of(self.backbone)
         if config is None:
             return {}
         from quickstep.signals.flow.reader import identity_of
@@ -58,6 +55,6 @@ class Shown:
         return {"flow": identity_of(config)}
 
 
-def flow_of(backbone: Backbone) -> FlowConfig | None:
-    """How the flow is found that a backbone reads; None for one that reads something else."""
+def flow_config_of(backbone: Backbone) -> FlowConfig | None:
+    """Return how to compute the optical flow that a backbone reads; None for a backbone that reads something else."""
     return backbone.flow_config if reads_flow(backbone) else None

@@ -16,8 +16,8 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from quickstep.datasets.manifest import Manifest, group_of
-from quickstep.models.calibration import fit_temperature, probabilities, sure_from
-from quickstep.models.ensemble import LEAST, Ensemble, aligned, check_members
+from quickstep.models.calibration import fit_temperature, fit_threshold, probabilities
+from quickstep.models.ensemble import MIN_PROBABILITY, Ensemble, align_scores, check_members
 from quickstep.models.model import Facts, Model
 from quickstep.models.predictions import Prediction
 from quickstep.storage.cache import Cache
@@ -131,9 +131,9 @@ def ensemble(
     fitted = config.weights_by in (None, "validation")
     weights = fit_weights(seen.scores, seen.truth) if fitted else (given or equal)
     together = _cross_fitted(seen) if fitted else _mix(seen.scores, weights)
-    logits = np.log(np.maximum(_mix(seen.scores, weights), LEAST))
+    logits = np.log(np.maximum(_mix(seen.scores, weights), MIN_PROBABILITY))
     temperature = fit_temperature(logits, seen.truth)
-    threshold = sure_from(probabilities(logits, temperature), seen.truth)
+    threshold = fit_threshold(probabilities(logits, temperature), seen.truth)
     worth = _measured(seen, together, called, weights, fitted=fitted)
     facts = replace(facts, notes=worth.sentences, training={**facts.training, **{f"weight of {n}": w for n, w in zip(called, weights)}})
     ensemble = Ensemble(members, weights, called, temperature, threshold, facts, manifest)
@@ -146,7 +146,7 @@ def fit_weights(scores: Sequence[Array], truth: NDArray[np.int64]) -> tuple[floa
 
     def surprise(leaning: Array) -> float:
         mixed = softmax(leaning) @ told
-        return float(-np.log(np.maximum(mixed, LEAST)).sum() + PULL * np.square(leaning - leaning.mean()).sum())
+        return float(-np.log(np.maximum(mixed, MIN_PROBABILITY)).sum() + PULL * np.square(leaning - leaning.mean()).sum())
 
     found = minimize(surprise, np.zeros(len(scores)), method="L-BFGS-B")
     weights = softmax(found.x)
@@ -182,7 +182,7 @@ def _names(members: Sequence[Model]) -> tuple[str, ...]:
 
 def _shared(members: Sequence[Model], names: Sequence[str]) -> tuple[Manifest | None, str]:
     """The manifest whose validation part no member was fitted to; else why there is none."""
-    fitted = [(name, member) for name, member in zip(names, members) if not member.words_alone]
+    fitted = [(name, member) for name, member in zip(names, members) if not member.is_zero_shot]
     if not fitted:
         return None, "the members are made of words alone, so there is no validation part"
     first_name, first = fitted[0]
@@ -213,14 +213,14 @@ def _validation(members: Sequence[Model], manifest: Manifest, *, cache: Cache, p
     seen = tuple(segment for segment in asked if all(segment in each for each in said))
     if not seen:
         raise ConfigError("models", f"no validation segment can be seen by all members; the first: {next(iter(failures.values()), 'none')}")
-    scores = tuple(aligned([each[segment] for segment in seen], labels) for each in said)
+    scores = tuple(align_scores([each[segment] for segment in seen], labels) for each in said)
     return _Validation(seen, scores, np.array([labels.index(str(segment.label)) for segment in seen]), tuple(failures.values()))
 
 
 def _measured(seen: _Validation, together: Array, names: Sequence[str], weights: Sequence[float], *, fitted: bool) -> _Worth:
     """What each member and all together are worth, and whether together is really better."""
     rights = [each.argmax(axis=1) == seen.truth for each in (*seen.scores, together)]
-    losses = [-np.log(np.maximum(each[np.arange(len(seen.truth)), seen.truth], LEAST)).mean() for each in seen.scores]
+    losses = [-np.log(np.maximum(each[np.arange(len(seen.truth)), seen.truth], MIN_PROBABILITY)).mean() for each in seen.scores]
     standings = tuple(
         Standing(name, weight, share(right, seen.groups))
         for name, weight, right in zip((*names, "together"), (*weights, None), rights, strict=True)
@@ -259,7 +259,7 @@ def _left_out(seen: _Validation) -> list[str]:
 
 
 def _facts(members: Sequence[Model], names: Sequence[str], config: EnsembleConfig, manifest: Manifest | None) -> Facts:
-    first = next((member for member in members if not member.words_alone), members[0])
+    first = next((member for member in members if not member.is_zero_shot), members[0])
     shared = manifest is not None
     return Facts(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -267,7 +267,7 @@ def _facts(members: Sequence[Model], names: Sequence[str], config: EnsembleConfi
         source=first.facts.source if shared else " + ".join(dict.fromkeys(member.facts.source for member in members)),
         fingerprint=first.facts.fingerprint if shared else "",
         splits=first.facts.splits if shared else {},
-        words={} if not all(member.words_alone for member in members) else first.facts.words,
+        words={} if not all(member.is_zero_shot for member in members) else first.facts.words,
         training={"members": list(names), "weights_by": config.weights_by or ("validation" if shared else "equal")},
         versions=versions(),
     )

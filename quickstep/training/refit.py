@@ -12,8 +12,8 @@ from quickstep.heads import HEADS, FitConfig, Head, History, open_head
 from quickstep.models.ensemble import AnyModel, Ensemble, load_model
 from quickstep.models.feature_extraction import Extraction
 from quickstep.models.model import Model
-from quickstep.models.pose_input import Settled
-from quickstep.models.text_features import suited, texts_of
+from quickstep.models.pose_input import SkeletonChoice
+from quickstep.models.text_features import apply_templates, encode_prompts
 from quickstep.storage.cache import Cache
 from quickstep.training.train import Parts, calibrate
 from quickstep.types.errors import ModelError
@@ -25,7 +25,7 @@ def refit_head(model: Model, extraction: Extraction, texts: Texts | None, *, pro
     """Fit a new head to the model's manifest and calibrate it as `train` does; return the model with it, and notes."""
     assert model.manifest is not None
     features = {segment: values for segment, values in extraction.features.items() if segment.split in ("train", "val")}
-    parts = Parts.of(model.manifest, replace(extraction, features=features), texts=texts, skeleton=Settled(model.backbone).skeleton)
+    parts = Parts.of(model.manifest, replace(extraction, features=features), texts=texts, skeleton=SkeletonChoice(model.backbone).skeleton)
     head = new_head(model)
     history: History = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=fit_config(model), progress=progress)
     temperature, threshold = calibrate(head, parts.val)
@@ -63,14 +63,14 @@ def class_prompts_of(model: Model, labels: Sequence[str], own: Mapping[str, tupl
     if not model.head.capabilities.reads_texts:
         return None
     templates = tuple(model.facts.training.get("template") or ())
-    default = suited(read_class_prompts(list(labels), templates=templates), model.backbone, templates=templates).by_label
+    default = apply_templates(read_class_prompts(list(labels), templates=templates), model.backbone, templates=templates).by_label
     sentences = {**default, **model.facts.words, **(own or {})}
     return ClassPrompts(tuple(labels), tuple(sentences[label] for label in labels))
 
 
 def embed_prompts(model: Model, prompts: ClassPrompts | None, cache: Cache) -> Texts | None:
     """Embed the sentences with the model's backbone."""
-    return texts_of(model.backbone, prompts, cache=cache) if prompts else None
+    return encode_prompts(model.backbone, prompts, cache=cache) if prompts else None
 
 
 def count_segments(manifest: Manifest, labels: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -17,11 +17,11 @@ from quickstep.datasets.class_prompts import ClassPrompts, check_templates, read
 from quickstep.datasets.manifest import PARTS, Manifest
 from quickstep.datasets.splits import SplitConfig, SplitResult, split
 from quickstep.heads import HEADS, OPTIMIZERS, Examples, FitConfig, Head, History, open_head
-from quickstep.models.calibration import fit_temperature, probabilities, sure_from
+from quickstep.models.calibration import fit_temperature, fit_threshold, probabilities
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Facts, Model
-from quickstep.models.pose_input import all_poses, settle
-from quickstep.models.text_features import suited, texts_of
+from quickstep.models.pose_input import are_pose_files, choose_skeleton
+from quickstep.models.text_features import apply_templates, encode_prompts
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
@@ -136,7 +136,7 @@ def train(
     `backbone` is an instance to use in place of the config's name; `poses` says which poses one that reads them is shown.
     """
     config, cache, clock = config or TrainConfig(), cache or Cache(), Clock()
-    if config.backbone is None and all_poses(manifest.paths):
+    if config.backbone is None and are_pose_files(manifest.paths):
         config = replace(config, backbone=USUAL_FOR_POSES)
     if poses is not None and poses.person == "all":
         raise ConfigError("person", "a model learns from one person a segment: name each in a column pose_person, or take auto")
@@ -147,11 +147,11 @@ def train(
     if backbone is None:
         backbone = open_for_training(config, cache, parts=head.capabilities.reads_image_parts, poses=poses)
     _check_joints(head, backbone)
-    whose = settle(backbone, manifest.paths, cache=cache)
+    whose = choose_skeleton(backbone, manifest.paths, cache=cache)
     backbone = whose.backbone
     view = view_for(backbone, frames=config.frames, windows=config.windows, crops=config.crops)
-    wording = suited(wording, backbone, templates=config.template) if wording else None
-    texts = texts_of(backbone, wording, cache=cache) if wording else None
+    wording = apply_templates(wording, backbone, templates=config.template) if wording else None
+    texts = encode_prompts(backbone, wording, cache=cache) if wording else None
     # What was left open and how it was settled here is what the model asks for everywhere: its head was fitted on those values.
     spec = spec.settled(backbone)
     clock.mark("opening")
@@ -279,7 +279,7 @@ def calibrate(head: Head, val: Examples | None) -> tuple[float, float | None]:
         return 1.0, None
     logits = head.scores(val.features)
     temperature = fit_temperature(logits, val.labels)
-    return temperature, sure_from(probabilities(logits, temperature), val.labels)
+    return temperature, fit_threshold(probabilities(logits, temperature), val.labels)
 
 
 def check_labels(manifest: Manifest) -> None:

@@ -11,7 +11,7 @@ from quickstep.backbones import Backbone, BackboneSpec, view_for
 from quickstep.datasets.class_prompts import check_templates, read_class_prompts
 from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.models.model import Facts, Model
-from quickstep.models.text_features import suited, texts_of
+from quickstep.models.text_features import apply_templates, encode_prompts
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
 from quickstep.training.train import TrainConfig, library_version, open_for_training, versions
@@ -48,8 +48,8 @@ def zero_shot(config: ZeroShotConfig, *, backbone: Backbone | None = None, cache
     backbone = backbone if backbone is not None else open_for_training(looking, cache, parts=True)
     view = view_for(backbone, frames=config.frames)
     head = open_head("zero-shot")
-    wording = suited(wording, backbone, templates=config.template)
-    texts = texts_of(backbone, wording, cache=cache)
+    wording = apply_templates(wording, backbone, templates=config.template)
+    texts = encode_prompts(backbone, wording, cache=cache)
     head.fit(Examples([], np.zeros(0, np.int64), texts=texts), classes=len(wording.labels), fitting=FitConfig())
     facts = Facts(
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -116,7 +116,7 @@ class View:
         return scaled, (left, top, self.size, self.size)
 
     @property
-    def spoken(self) -> str:
+    def description(self) -> str:
         """Return the number of windows and crops in words."""
         windows = "as many windows as cover it" if self.windows is None else f"{self.windows} window{'s' * (self.windows != 1)}"
         return f"{windows} x {self.crops} crop{'s' * (self.crops != 1)}"

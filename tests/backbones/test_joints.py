@@ -20,7 +20,7 @@ from quickstep.evaluation import evaluate
 from quickstep.inference.predict import predict
 from quickstep.models.feature_extraction import extract
 from quickstep.models.model import Model
-from quickstep.models.pose_input import of_person
+from quickstep.models.pose_input import select_people
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.formats import write_poses
 from quickstep.signals.poses.resampling import FILLED, body_length, resample_poses
@@ -201,7 +201,7 @@ def two_people(tmp_path: Path) -> Path:
 def test_each_person_is_a_segment_of_his_own(tmp_path: Path) -> None:
     path = two_people(tmp_path)
     cache = Cache(tmp_path / "store")
-    segments, failures = of_person([Segment(path)], backbone(), "all", cache=cache)  # type: ignore[arg-type]
+    segments, failures = select_people([Segment(path)], backbone(), "all", cache=cache)  # type: ignore[arg-type]
     assert [segment.person for segment in segments] == [1, 2]
     assert not failures
     found = extract(segments, backbone(), cache=cache).features  # type: ignore[arg-type]
@@ -228,7 +228,7 @@ def test_nobody_and_hardly_anybody_are_failures_and_the_others_go_on(tmp_path: P
     found = extract([Segment(tmp_path / name) for name in names], backbone())  # type: ignore[arg-type]
     assert [segment.path.name for segment in found.features] == ["good.npz"]
     said = {failure.segment.path.name: str(failure) for failure in found.failures}
-    assert "the person is seen at only" in said["gone.npz"]
+    assert "visible at only" in said["gone.npz"]
     assert "fewer than three joints" in said["few.npz"]
     assert "no visible person in its 10 frames" in said["nobody.npy"]
     assert "all joints of the person lie on one spot" in said["spot.npy"]
@@ -257,9 +257,9 @@ def test_what_decides_the_joints_decides_the_cache(tmp_path: Path) -> None:
 def test_pictures_and_poses_are_not_mixed_up(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", WAVING)
     (failure,) = extract([Segment(tmp_path / "a.npy")], open_backbone("flow-hist")).failures
-    assert "holds poses, and the backbone 'flow-hist' looks at pictures: take --backbone joints" in str(failure)
-    with pytest.raises(ConfigError, match="person: the backbone 'flow-hist' looks at whole pictures"):
-        of_person([Segment(tmp_path / "a.npy")], open_backbone("flow-hist"), "all", cache=Cache(tmp_path / "store"))
+    assert "the backbone joints" in str(failure)
+    with pytest.raises(ConfigError, match="person: the backbone 'flow-hist'"):
+        select_people([Segment(tmp_path / "a.npy")], open_backbone("flow-hist"), "all", cache=Cache(tmp_path / "store"))
 
 
 def small_set(folder: Path, *, each: int = 14) -> Path:
@@ -334,7 +334,7 @@ def test_sets_of_several_skeletons_are_brought_to_one(tmp_path: Path) -> None:
         segments.append(Segment(tmp_path / f"{number}.npz", ("wave", "step")[number % 2]))
     trained = train(Manifest(tuple(segments)), cache=cache)
     assert trained.model.spec.poses == {"skeleton": "coco-17"}
-    assert any("all are brought to coco-17" in warning for warning in trained.warnings)
+    assert any("converted to coco-17" in warning for warning in trained.warnings)
     assert not trained.failures
 
 
@@ -361,7 +361,7 @@ def test_somebody_who_is_there_for_a_while_is_judged_over_that_while(tmp_path: P
     poses = Poses(np.stack([WAVING, stepping], axis=1), np.arange(100) / 25, COCO, (1, 2))
     write_poses(poses, tmp_path / "two.npz")
     cache = Cache(tmp_path / "store")
-    segments, _ = of_person([Segment(tmp_path / "two.npz")], backbone(), "all", cache=cache)  # type: ignore[arg-type]
+    segments, _ = select_people([Segment(tmp_path / "two.npz")], backbone(), "all", cache=cache)  # type: ignore[arg-type]
     assert [(segment.person, segment.start, segment.end) for segment in segments] == [(1, 0.0, None), (2, 2.8, pytest.approx(4.0))]
     assert not extract(segments, backbone(), cache=cache).failures  # type: ignore[arg-type]
 

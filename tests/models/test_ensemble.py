@@ -76,7 +76,7 @@ def test_labels_may_stand_in_another_order(world: tuple[Manifest, Model, Model, 
 
 def test_other_labels_are_refused_in_a_line(world: tuple[Manifest, Model, Model, Cache]) -> None:
     _, one, two, _ = world
-    with pytest.raises(ConfigError, match="beside a b lacks 'blue' and also has 'pink'"):
+    with pytest.raises(ConfigError, match="b lacks 'blue' and also has 'pink'"):
         Ensemble((one, replace(two, labels=("green", "pink", "red"))), (0.5, 0.5), ("a", "b"))
     with pytest.raises(ConfigError, match="at least two"):
         ensemble([one])
@@ -173,9 +173,9 @@ def test_an_ensemble_moves_as_one_folder_and_is_used_as_a_model(world: tuple[Man
     card = (tmp_path / "moved" / "README.md").read_text()
     assert "colours + blurred" in card
     assert model_card(again).startswith("---")
-    with pytest.raises(ModelError, match="is an ensemble of several models"):
+    with pytest.raises(ModelError, match="is an ensemble"):
         Model.load(tmp_path / "moved")
-    with pytest.raises(ModelError, match="holds one model"):
+    with pytest.raises(ModelError, match="single model"):
         Ensemble.load(one.folder or "")
 
 
@@ -205,10 +205,10 @@ def test_any_changed_byte_of_a_member_is_refused(world: tuple[Manifest, Model, M
     (member / "head.safetensors").write_bytes(whole)
     record = json.loads((member / "model.json").read_text())
     (member / "model.json").write_text(json.dumps(record))  # the same content, spelt otherwise
-    with pytest.raises(ModelError, match="was changed after it was fused"):
+    with pytest.raises(ModelError, match=r"member-1.*changed"):
         load_model(tmp_path / "e")
     shutil.rmtree(member)
-    with pytest.raises(ModelError, match="no whole ensemble"):
+    with pytest.raises(ModelError, match="not a complete ensemble"):
         load_model(tmp_path / "e")
 
 

@@ -24,7 +24,7 @@ from toys import Colours, draw_colours
 from quickstep.backbones import BackboneSpec
 from quickstep.datasets.manifest import Manifest
 from quickstep.heads import Examples, FitConfig, open_head
-from quickstep.models.calibration import fit_temperature, probabilities, sure_from
+from quickstep.models.calibration import fit_temperature, fit_threshold, probabilities
 from quickstep.models.model import Facts, Model
 from quickstep.models.predictions import Prediction
 from quickstep.storage import model_folder
@@ -217,7 +217,7 @@ def test_another_network_is_refused_and_another_way_to_compute_it_is_told(folder
     with pytest.raises(ModelError, match=r"another colours .*weights was a and is b here"):
         Model.load(folder)
     monkeypatch.setattr("toys.Colours", Quicker)
-    assert "precision was None and is bf16 here" in Model.load(folder).cautions[0]
+    assert "precision was None and is bf16 here" in Model.load(folder).warnings[0]
 
 
 def test_an_earlier_model_is_replaced_and_its_report_goes_with_it(folder: Path) -> None:
@@ -346,10 +346,10 @@ def test_temperature_makes_scores_honest_and_a_handful_claims_nothing() -> None:
 def test_the_threshold_is_the_lowest_score_that_keeps_its_promise() -> None:
     top = np.linspace(0.51, 0.99, 40)
     labels = np.where(np.arange(40) < 20, np.arange(40) % 2, 0)  # below the middle every other answer is wrong
-    threshold = sure_from(np.stack([top, 1 - top], axis=1), labels)
+    threshold = fit_threshold(np.stack([top, 1 - top], axis=1), labels)
     assert threshold is not None
     answered = top >= threshold
     assert (labels[answered] == 0).mean() >= 0.95
     assert (labels[top >= top[answered.argmax() - 1]] == 0).mean() < 0.95
-    assert sure_from(np.stack([top, 1 - top], axis=1), np.ones(40, np.int64)) is None
-    assert sure_from(np.stack([top, 1 - top], axis=1)[:5], np.zeros(5, np.int64)) is None
+    assert fit_threshold(np.stack([top, 1 - top], axis=1), np.ones(40, np.int64)) is None
+    assert fit_threshold(np.stack([top, 1 - top], axis=1)[:5], np.zeros(5, np.int64)) is None

@@ -115,7 +115,7 @@ def test_the_digest_tells_models_apart_that_score_differently(manifest: Manifest
     again = train(manifest, TrainConfig(epochs=40), backbone=Colours(), cache=Cache()).model
     assert again.digest == model.digest
     others = [
-        model.through(windows=2),
+        model.with_view(windows=2),
         train(manifest, TrainConfig(epochs=40), backbone=Colours("b")).model,
         train(manifest, TrainConfig(epochs=2), backbone=Colours()).model,
         ensemble,

@@ -116,14 +116,14 @@ def test_labels_are_given_where_its_config_has_none(folder: Path, video: Path, t
     with pytest.raises(SystemExit) as end:
         main(["import-model", str(bare), "-o", str(tmp_path / "named"), "--labels", "swipe,halo,windmill"])
     assert not end.value.code
-    scores = Model.of_foreign(bare, labels=["swipe", "halo", "windmill"]).predict([video]).predictions[0].scores
+    scores = Model.from_third_party(bare, labels=["swipe", "halo", "windmill"]).predict([video]).predictions[0].scores
     shutil.rmtree(bare)  # the imported model is complete in itself
     named = Model.load(tmp_path / "named")
     assert named.labels == ("swipe", "halo", "windmill")
     assert np.allclose(named.predict([video]).predictions[0].scores, scores, atol=1e-6)
     bare = publish(tmp_path / "bare", clip, class_labels=None)
     with pytest.raises(ConfigError, match="2 labels"):
-        Model.of_foreign(bare, labels=["a", "b"])
+        Model.from_third_party(bare, labels=["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def _change(folder: Path, tmp_path: Path, change: Any) -> Path:
         (lambda state: state.pop("visual_projection.bias"), "lacks visual_projection.bias"),
         (lambda state: state.update({"clip_model.vision_model.pre_layrnorm.bias": torch.zeros(7)}), "of another shape"),
         (lambda state: state.update({"visual_projection.weight": torch.zeros(4, 32)}), "layer"),
-        (lambda state: state.update({"visual_projection.weight": torch.zeros(3, 30)}), "reads 30 numbers"),
+        (lambda state: state.update({"visual_projection.weight": torch.zeros(3, 30)}), "30 inputs"),
     ],
 )
 def test_weights_that_are_not_exactly_these_are_refused_by_name(folder: Path, tmp_path: Path, change: Any, said: str) -> None:

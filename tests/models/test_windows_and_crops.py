@@ -143,10 +143,10 @@ def test_ten_by_three_never_stand_in_memory_at_once(tmp_path: Path) -> None:
 
 
 def test_the_queue_holds_little_of_large_windows() -> None:
-    from quickstep.models.feature_extraction import MOST_WAITING, _buffer_size
+    from quickstep.models.feature_extraction import MAX_WAITING_BYTES, _buffer_size
 
     large, small = View(frames=64, size=224), View(frames=8, size=16)
-    assert _buffer_size(large, 64) * 64 * 224 * 224 * 3 <= MOST_WAITING
+    assert _buffer_size(large, 64) * 64 * 224 * 224 * 3 <= MAX_WAITING_BYTES
     assert _buffer_size(small, 4) == 16
 
 
@@ -181,7 +181,7 @@ def test_windows_and_crops_are_the_models_own(tmp_path: Path) -> None:
     model = replace(model, spec=replace(model.spec, name="tests.models.test_windows_and_crops:Corners"))
     model.save(tmp_path / "m")
     again = Model.load(tmp_path / "m")
-    assert (again.view.windows, again.view.crops, again.view.spoken) == (2, 3, "2 windows x 3 crops")
+    assert (again.view.windows, again.view.crops, again.view.description) == (2, 3, "2 windows x 3 crops")
     report = evaluate(again, cache=cache)
     assert report.model.view["windows"] == 2
     assert not [verdict for verdict in report.verdicts if verdict.about == "view"]
@@ -191,18 +191,18 @@ def test_another_view_for_a_trial_is_named_in_the_report(tmp_path: Path) -> None
     manifest = draw_colours(tmp_path / "set")
     cache = Cache(tmp_path / "c")
     model = train(manifest, TrainConfig(epochs=5), backbone=Corners(), cache=cache).model
-    trial = model.through(windows=3, crops=10)
+    trial = model.with_view(windows=3, crops=10)
     report = evaluate(trial, cache=cache)
     assert (report.model.view["windows"], report.model.view["crops"]) == (3, 10)
     (told,) = [verdict.text for verdict in report.verdicts if verdict.about == "view"]
     assert "3 windows x 10 crops" in told
     assert "1 window x 1 crop" in told
-    assert model.through(windows=1) is model
-    assert trial.through(windows=1, crops=1).instead_of is None
+    assert model.with_view(windows=1) is model
+    assert trial.with_view(windows=1, crops=1).original_view is None
 
 
 def test_what_cannot_be_looked_at_so_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="crops: several crops need a view that crops"):
+    with pytest.raises(ConfigError, match="crops: several crops need fit"):
         view_for(Colours(), crops=3)
     with pytest.raises(ConfigError, match="crops: one of 1, 3, 5, 10"):
         TrainConfig(crops=4)

@@ -130,7 +130,7 @@ def _place_of(model: Path, data: Path | None, opened: AnyModel) -> Path:
         raise ConfigError("out", f"{model} comes from the hub: say where its report goes")
     own = model / f"on-{data.stem}" if data else model
     views = [member.view for member in opened.members]
-    return own / f"seen-{views[0].windows or 'all'}x{views[0].crops}" if opened.trial else own
+    return own / f"seen-{views[0].windows or 'all'}x{views[0].crops}" if opened.view_note else own
 
 
 def predict(
@@ -181,7 +181,7 @@ def predict(
     with TerminalProgress() as progress:
         found = name(opened, inputs, cache=run.cache, progress=progress, strict=strict, person=person)
     if run.json:
-        tried = {"view": model_facts(opened).view} if opened.trial else {}
+        tried = {"view": model_facts(opened).view} if opened.view_note else {}
         print(jsons.dumps({**to_json(found, top=top or (1 if words.labels else None)), **tried}, ensure_ascii=False, indent=1))
     else:
         _show_predictions(found, top or 1)
@@ -223,7 +223,7 @@ def _with_model(model: str, inputs: tuple[str, ...], words: ZeroShotConfig, run:
     if words.labels:
         from quickstep.training.zero_shot import zero_shot as make
 
-        return make(words, cache=run.cache).through(windows=looks.windows, crops=looks.crops), (model, *inputs)
+        return make(words, cache=run.cache).with_view(windows=looks.windows, crops=looks.crops), (model, *inputs)
     for field in fields(words):
         if field.name != "weights" and getattr(words, field.name) != getattr(DEFAULT_WORDS, field.name):
             raise ConfigError(field.name, "belongs to --labels, where words make the model; a model's folder has its own")

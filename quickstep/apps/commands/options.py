@@ -56,9 +56,9 @@ def open_model(model: Path, weights: Path | None, run: Run, view: Looks | None =
     opened = _told(opened)
     if view is None:
         return opened
-    opened = opened.through(windows=view.windows, crops=view.crops)
-    if opened.trial:
-        say(f"note: {opened.trial}", style="yellow")
+    opened = opened.with_view(windows=view.windows, crops=view.crops)
+    if opened.view_note:
+        say(f"note: {opened.view_note}", style="yellow")
     return opened
 
 
@@ -71,6 +71,6 @@ M = TypeVar("M", Model, AnyModel)
 
 
 def _told(opened: M) -> M:
-    for caution in opened.cautions:
+    for caution in opened.warnings:
         say(f"note: {caution}", style="yellow")
     return opened

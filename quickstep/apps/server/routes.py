@@ -169,7 +169,7 @@ def describe_model(name: str, model: AnyModel, names: Sequence[str]) -> dict[str
         **_parts_of(model),
         "threshold": model.threshold,
         "facts": {fact: facts[fact] for fact in _PUBLIC_FACTS},
-        "cautions": list(model.cautions),
+        "cautions": list(model.warnings),
         "report": None if model.folder is None else _report_sentences(model.folder),
     }
 

@@ -14,7 +14,7 @@ from typing import IO
 from quickstep.datasets.inputs import gather
 from quickstep.inference.prediction_files.formats import Csv, Form, JsonLines, Source, columns_of, digest_of_video, form_of, who
 from quickstep.models.ensemble import AnyModel
-from quickstep.models.pose_input import of_person
+from quickstep.models.pose_input import select_people
 from quickstep.models.predictions import Predictions
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
@@ -144,7 +144,7 @@ def _people(segments: Sequence[Segment], model: AnyModel, person: str | None, ca
     """The segments, each about the person that is asked for."""
     if person is None:
         return list(segments), []
-    return of_person(segments, model.lead.backbone, PoseConfig(person=person).person, cache=cache)
+    return select_people(segments, model.lead.backbone, PoseConfig(person=person).person, cache=cache)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class Account:
 
         reads_frames = backbone.capabilities.reads == "frames"  # flow that is kept has no pictures to be shown
         segments = [shown.segment(stretch) for stretch in stretches]
-        return extract(segments, backbone, view=view, cache=self._asked.cache, watch=watch if reads_frames else None)
+        return extract(segments, backbone, view=view, cache=self._asked.cache, on_window=watch if reads_frames else None)
 
     def score(self, features: Mapping[int, Features | None]) -> None:
         """Take over what the model says of these windows; of None nothing is known."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from quickstep.backbones import Backbone, reads_poses
 from quickstep.inference.timelines.score_accumulator import Account, Asked, Looked, Stretch, grouped
 from quickstep.inference.timelines.windows import Grid, Layout, Sliding, hop_of, lay, lay_grid, one_by_one, window_of
-from quickstep.models.pose_input import Looker, end_of
+from quickstep.models.pose_input import PoseReader, end_of
 from quickstep.signals.poses.resampling import present
 from quickstep.signals.video import probe
 from quickstep.types.errors import MediaError
@@ -177,7 +177,7 @@ def _at_people(asked: Asked) -> Looked:
     """Poses are found once; each window is cut out of them, for each person that is asked for."""
     model = asked.model
     assert reads_poses(model.backbone)
-    looker = Looker.of(model.backbone, model.view, asked.cache)
+    looker = PoseReader.of(model.backbone, model.view, asked.cache)
     poses = looker.finder.find(asked.path, progress=asked.progress)
     duration = end_of(poses, Segment(asked.path))
     if not len(poses) or not duration > 0:
@@ -195,7 +195,7 @@ def _at_people(asked: Asked) -> Looked:
                 start = float(layout.starts[window])
                 segment = Segment(asked.path, start=start, end=min(start + layout.length, duration), person=number)
                 try:
-                    arrays = looker.look_at(poses, segment)
+                    arrays = looker.extract_from(poses, segment)
                     features[window] = Features(arrays["values"], arrays["times"])
                 except MediaError as error:
                     unseen = error

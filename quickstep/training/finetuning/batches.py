@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.models.feature_extraction import MOST_LOST
+from quickstep.models.feature_extraction import MAX_LOST
 from quickstep.signals.poses.formats import is_pose_name
 from quickstep.signals.video import read_windows
 from quickstep.signals.video.prefetch import map_ahead
@@ -156,7 +156,7 @@ def read_drawn(segment: Segment, view: View, *, flow: Any = None, cache: Cache |
         from quickstep.signals.flow.reader import read_flow
 
         shown = next(iter(read_flow(segment, view, flow, cache)))
-    if shown.lost > MOST_LOST * len(shown):
+    if shown.lost > MAX_LOST * len(shown):
         raise MediaError(segment.path, f"{shown.lost} of the {len(shown)} moments to look at cannot be read")
     return shown
 

@@ -44,7 +44,7 @@ def validate(run: Run) -> tuple[Tuning, Measures | None, list[int]]:
     mine = wanted[accelerator.process_index :: accelerator.num_processes]
     segments = {number: task.val[number] for number in mine}
     backbone = task.backbone.with_weights_of(shown.network)
-    found = extract(list(segments.values()), backbone, view=task.feed.view, keep=False).check(strict=task.strict)
+    found = extract(list(segments.values()), backbone, view=task.feed.view, use_cache=False).check(strict=task.strict)
     seen = [(number, found.features[segment]) for number, segment in segments.items() if segment in found.features]
     lost = {failure.segment: failure.error for failure in found.failures}
     for number, text in devices.from_all(accelerator, [(n, str(lost[s])) for n, s in segments.items() if s in lost]):

@@ -17,7 +17,7 @@ from quickstep.models.calibration import probabilities
 from quickstep.models.ensemble import AnyModel, Ensemble, load_model
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Model
-from quickstep.models.pose_input import Settled
+from quickstep.models.pose_input import SkeletonChoice
 from quickstep.storage.cache import Cache
 from quickstep.training.refit import fit_config, new_head
 from quickstep.types.errors import QuickstepError
@@ -109,7 +109,7 @@ def suspects(
 def _held_out_scores(model: AnyModel, segments: Sequence[Segment], *, cache: Cache, progress: Progress, seed: int) -> dict[Segment, Scores]:
     """Score training segments, each by a head fitted to the other folds; empty where such a head cannot be fitted."""
     trained = [segment for segment in segments if segment.split == "train" and segment.label in model.labels]
-    if isinstance(model, Ensemble) or not trained or model.words_alone or model.head.capabilities.reads_texts:
+    if isinstance(model, Ensemble) or not trained or model.is_zero_shot or model.head.capabilities.reads_texts:
         return {}
     extraction = extract(trained, model.backbone, view=model.view, cache=cache, progress=progress)
     trained = [segment for segment in trained if segment in extraction.features]
@@ -140,7 +140,7 @@ def _fit_and_score(model: Model, extraction: Extraction, rest: Sequence[Segment]
     number = {label: place for place, label in enumerate(model.labels)}
     labels = np.array([number[str(segment.label)] for segment in rest], dtype=np.int64)
     features = extraction.features
-    examples = Examples([features[segment] for segment in rest], labels, tuple(rest), None, Settled(model.backbone).skeleton)
+    examples = Examples([features[segment] for segment in rest], labels, tuple(rest), None, SkeletonChoice(model.backbone).skeleton)
     try:
         head.fit(examples, None, classes=len(model.labels), fitting=fit_config(model))
     except QuickstepError:  # too few segments for this head: the model's own scores are used

@@ -53,7 +53,7 @@ def retrain(
     """Fit the model's kind of head to a corrected manifest; segments without a part keep the one of the model's own manifest."""
     cache, clock = cache or Cache(), Clock()
     model = single_model(model, "retrain", cache=cache)
-    if model.words_alone:
+    if model.is_zero_shot:
         raise ModelError(model.folder or "the model", "is a zero-shot model without training segments; use `train` on the corrected list")
     manifest = _with_parts(as_manifest(manifest), model.manifest)
     labels = manifest.part("train").labels

@@ -18,7 +18,7 @@ from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitConfig, split
 from quickstep.heads import Examples, FitConfig, capabilities_of, open_head
 from quickstep.models.feature_extraction import Extraction, extract
-from quickstep.models.text_features import suited, texts_of
+from quickstep.models.text_features import apply_templates, encode_prompts
 from quickstep.storage.cache import Cache
 from quickstep.training.learning_curve.config import CurveConfig
 from quickstep.training.learning_curve.curve import CurveBaseline, CurvePoint, LearningCurve
@@ -58,7 +58,7 @@ def learning_curve(
     manifest, notes = _parted(manifest, config, cache=cache, progress=progress)
     found = eyes.see([segment for segment in manifest.segments if segment.split in ("train", "test")]).check(strict=strict)
     sides = _Sides.of(manifest, found)
-    texts = texts_of(eyes.backbone, _only(words, sides.labels), cache=cache) if words else None
+    texts = encode_prompts(eyes.backbone, _only(words, sides.labels), cache=cache) if words else None
     held_out = HeldOut.of(sides.held_out.labels, sides.held_out.groups, len(sides.labels), seed=config.seed)
     shots, short = _reachable(config.numbers, sides)
     trials = Trials(sides.pool, sides.held_out, len(sides.labels), eyes.head, texts, config.repeats, config.seed, progress)
@@ -119,7 +119,7 @@ class _Eyes:
                 require_text(self.backbone)
             return None
         wording = read_class_prompts(manifest.labels, templates=config.template, prompts=config.prompts)
-        return suited(wording, self.backbone, templates=config.template)
+        return apply_templates(wording, self.backbone, templates=config.template)
 
     def for_words(self) -> _Eyes:
         """Eyes that hold words against what is seen as the network itself does: X-CLIP lets what is seen rewrite them."""
@@ -233,7 +233,7 @@ def _words_alone(eyes: _Eyes, words: ClassPrompts, texts: Texts, sides: _Sides, 
         found = reader.see(sides.held_out.segments)
         if found.failures:
             return []
-        texts = texts_of(reader.backbone, words, cache=eyes.cache)
+        texts = encode_prompts(reader.backbone, words, cache=eyes.cache)
         features = [found.features[segment] for segment in sides.held_out.segments]
     head = open_head("zero-shot")
     head.fit(Examples([], np.zeros(0, np.int64), texts=texts), None, classes=len(sides.labels), fitting=FitConfig())

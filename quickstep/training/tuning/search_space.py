@@ -18,7 +18,7 @@ from quickstep.backbones import (
 )
 from quickstep.datasets.manifest import Manifest
 from quickstep.heads import HEADS, RENAMED_HEADS, open_head
-from quickstep.models.pose_input import all_poses
+from quickstep.models.pose_input import are_pose_files
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig
 from quickstep.training.tuning.config import FINETUNE_DIMENSIONS, TuneConfig
@@ -180,7 +180,7 @@ def _backbones(manifest: Manifest, config: TuneConfig, base: TrainConfig, *, sea
         return tuple(dict.fromkeys(config.backbones))
     if base.backbone is not None:
         return (base.backbone,)
-    if all_poses(manifest.paths):
+    if are_pose_files(manifest.paths):
         return ("joints", "kinematics") if searched else ("joints",)
     available = tuple(name for name in TEXT_BACKBONES if _is_available(name))
     if config.finetune:
