@@ -32,7 +32,7 @@ from quickstep.backbones import open_backbone
 from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.heads.probabilities import log_softmax
 from quickstep.models.feature_extraction import extract
-from quickstep.models.pose_input import settle
+from quickstep.models.pose_input import choose_skeleton
 from quickstep.storage.cache import Cache
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features
@@ -78,7 +78,7 @@ def pose_task(folder: Path, name: str, how: str, cache: Cache) -> Task:
     """Read a set of skeletons with the folds of `benchmarks.poses`."""
     task = read_task(folder, name, how)
     paths = [segment.path for segment in task.segments]
-    backbone = settle(open_backbone("joints", poses=task.poses.to_options(), cache=cache), paths, cache=cache).backbone
+    backbone = choose_skeleton(open_backbone("joints", poses=task.poses.to_options(), cache=cache), paths, cache=cache).backbone
     extracted = extract(task.segments, backbone, view=backbone.view, cache=cache).check(strict=True).features
     labels = np.unique([str(segment.label) for segment in task.segments], return_inverse=True)[1].astype(np.int64)
     groups = [segment.group or str(segment.path) for segment in task.segments]

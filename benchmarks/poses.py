@@ -29,7 +29,7 @@ from benchmarks.tables import show
 from quickstep.backbones import open_backbone
 from quickstep.datasets.manifest import Manifest
 from quickstep.models.feature_extraction import extract
-from quickstep.models.pose_input import settle
+from quickstep.models.pose_input import choose_skeleton
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig, train
@@ -110,7 +110,7 @@ def by_head(task: Task, head: str, *, seed: int, cache: Cache) -> Iterator[tuple
 
 def by_plain_trees(task: Task, *, seed: int, cache: Cache) -> Iterator[tuple[Right, float]]:
     """The same for the floor."""
-    backbone = settle(
+    backbone = choose_skeleton(
         open_backbone("joints", poses=task.poses.to_options(), cache=cache), [s.path for s in task.segments], cache=cache
     ).backbone
     found = extract(task.segments, backbone, view=backbone.view, cache=cache).check(strict=True).features
