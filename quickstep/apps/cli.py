@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and what happens when one goes wrong; imports a command only when it is called."""
+"""The command line: the table of its verbs, and what happens when a command fails. A command is imported when it is called."""
 
 from __future__ import annotations
 
@@ -6,105 +6,249 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from types import FrameType
 from typing import Any, NoReturn
 
-from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
 from cyclopts.config import Dict
 
-from quickstep.apps.option_names import error_text, options_of_command, translate
+from quickstep import __version__
+from quickstep.apps.help import GroupedHelp
+from quickstep.apps.option_names import error_text, options_of_command, translate, usage_error_text
 from quickstep.types.errors import QuickstepError
-from quickstep.types.registry import Entry
 
-_ROOM = "quickstep.apps.commands"
+_COMMANDS = "quickstep.apps.commands"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command line: where its function is, what it does, its group in --help, and examples."""
+
+    target: str  # "module:function", imported when the verb is used
+    about: str
+    group: str
+    examples: tuple[str, ...]
+
+
+def _verbs(group: str, *verbs: tuple[str, str, str, tuple[str, ...]]) -> dict[str, Verb]:
+    return {name: Verb(f"{_COMMANDS}.{target}", about, group, examples) for name, target, about, examples in verbs}
+
 
 COMMANDS = {
-    "train": Entry(f"{_ROOM}.models:train", "Make a model of a folder (or csv) of labelled videos."),
-    "evaluate": Entry(f"{_ROOM}.models:evaluate", "Measure a model on videos it has not seen, beside plain baselines, in a report."),
-    "finetune": Entry(f"{_ROOM}.finetune:finetune", "Train a network further on your videos, and make a model of it."),
-    "preview-augment": Entry(f"{_ROOM}.finetune:preview_augment", "Draw a sheet of what a network is shown in training."),
-    "predict": Entry(f"{_ROOM}.models:predict", "Name the move in videos."),
-    "timeline": Entry(f"{_ROOM}.timeline:timeline", "Say what is danced when in long videos: spans with labels, subtitles, pictures."),
-    "import-model": Entry(f"{_ROOM}.import_dataset:import_model", "Make a model of a classifier that others published."),
-    "zero-shot": Entry(f"{_ROOM}.models:zero_shot", "Make a model of words alone: no labelled video is needed."),
-    "add-class": Entry(f"{_ROOM}.learning_curve:add_class", "Teach a finished model one more move, and say what that did to the others."),
-    "learning-curve": Entry(f"{_ROOM}.learning_curve:learning_curve", "Say what more labels are worth, and for which move."),
-    "ensemble": Entry(f"{_ROOM}.ensemble:ensemble_command", "Let several models answer together, and say whether that is really better."),
-    "tune": Entry(f"{_ROOM}.tune:tune", "Search for the settings that do best on validation; the test part stays locked."),
-    "compare": Entry(f"{_ROOM}.models:compare", "Say whether one model is really better than another on the same videos."),
-    "check": Entry(f"{_ROOM}.datasets:check_command", "Look for what is wrong with a set of videos before training on it."),
-    "split": Entry(f"{_ROOM}.datasets:split", "Divide a set into train, val and test (or folds) so that nothing leaks, with the proof."),
-    "import-dataset": Entry(
-        f"{_ROOM}.import_dataset:import_dataset", "Make one manifest of public sets on this disk: Kinetics, Let's Dance, MMAction2."
+    **_verbs(
+        "Core",
+        ("check", "datasets:check_command", "Find problems of a dataset before training.", ("check DANCES",)),
+        ("split", "datasets:split_command", "Split a dataset into train, val and test without leaks.", ("split DANCES -o splits.csv",)),
+        (
+            "train",
+            "training:train_command",
+            "Train a classifier on a folder or csv of labelled videos.",
+            ("train DANCES -o models/dances --backbone flow-hist", "train splits.csv -o models/dances --recipe balanced"),
+        ),
+        (
+            "evaluate",
+            "evaluation:evaluate_command",
+            "Measure a model on unseen videos, compared with baselines, in a report.",
+            ("evaluate models/dances", "evaluate models/dances --data OTHERS --split all"),
+        ),
+        (
+            "predict",
+            "predict:predict_command",
+            "Classify videos.",
+            ("predict models/dances new.mp4 --top 3", "predict models/dances VIDEOS -o predictions.csv"),
+        ),
+        (
+            "timeline",
+            "timeline:timeline_command",
+            "Find which move happens when in long videos.",
+            ("timeline models/dances long.mp4", "timeline models/dances long.mp4 -o long.srt --draw long.png"),
+        ),
+        ("app", "deploy:app_command", "Open the web app: try, search, review, train.", ("app", "app models/dances --library LIBRARY")),
     ),
-    "export-list": Entry(f"{_ROOM}.import_dataset:export_list", "Write a set as MMAction2's annotation lists."),
-    "index": Entry(f"{_ROOM}.library:index", "Bring a library up to date with videos: moments that can be searched."),
-    "search": Entry(f"{_ROOM}.library:search", "Find moments in a library by words, by example or by name."),
-    "duplicates": Entry(f"{_ROOM}.library:duplicates", "Find the same footage in several videos of a library."),
-    "evaluate-retrieval": Entry(f"{_ROOM}.library:evaluate_retrieval", "Measure how well a library is searched."),
-    "export-tags": Entry(f"{_ROOM}.library:export_tags", "Write what was named in each video as tags for other programs."),
-    "push": Entry(f"{_ROOM}.push:push", "Put a model on a model hub with its card, without what tells of people."),
-    "pose": Entry(f"{_ROOM}.pose:pose", "Find the bodies in videos, keep them and draw them."),
-    "kinematics": Entry(f"{_ROOM}.kinematics:kinematics", "Say in numbers how people move: speed, amplitude, fluidity, tempo, turns."),
-    "recipes": Entry(f"{_ROOM}.recipes:recipes", "List named settings: for systems people come from, and fast, balanced, best."),
-    "flow": Entry(f"{_ROOM}.flow:flow", "Draw how the points of a video move: colour is direction, brightness is speed."),
-    "serve": Entry(f"{_ROOM}.serve:serve", "Let other programs name videos, over HTTP."),
-    "app": Entry(f"{_ROOM}.app:app", "Open the web app: try a model, search, look over labels, train."),
-    "demo": Entry(f"{_ROOM}.maintenance:demo", "Draw dancers and do all of it on them, offline."),
-    "cache": Entry(f"{_ROOM}.maintenance:cache", "Show what is kept of earlier computations, and prune it."),
-    "doctor": Entry(f"{_ROOM}.maintenance:doctor", "Say what is installed, what is missing and what to do about it."),
+    **_verbs(
+        "Data",
+        (
+            "import-dataset",
+            "import_dataset:import_dataset_command",
+            "Make one manifest of public datasets: Kinetics, Let's Dance, MMAction2.",
+            (),
+        ),
+        (
+            "export-list",
+            "datasets:export_list_command",
+            "Write a dataset as annotation lists of MMAction2.",
+            ("export-list DANCES -o lists",),
+        ),
+        (
+            "preview-augment",
+            "training:preview_augment_command",
+            "Draw augmented training samples.",
+            ("preview-augment DANCES -o samples.png --augment 0.8",),
+        ),
+    ),
+    **_verbs(
+        "Analyze",
+        ("compare", "evaluation:compare_command", "Test whether one model is better than another.", ("compare models/a models/b",)),
+        (
+            "learning-curve",
+            "evaluation:learning_curve_command",
+            "Estimate what more labels are worth, and for which class.",
+            ("learning-curve DANCES --backbone flow-hist",),
+        ),
+        (
+            "index",
+            "library:index_command",
+            "Add videos to a library that can be searched.",
+            ("index LIBRARY VIDEOS --model models/dances",),
+        ),
+        (
+            "search",
+            "library:search_command",
+            "Search a library by text, by example or by label.",
+            ("search LIBRARY 'spins on the head'", "search LIBRARY --like video.mp4@12.5-16 --draw found.png"),
+        ),
+        ("duplicates", "library:duplicates_command", "Find the same footage in several videos of a library.", ("duplicates LIBRARY",)),
+        (
+            "evaluate-retrieval",
+            "library:evaluate_retrieval_command",
+            "Measure how well a library is searched.",
+            ("evaluate-retrieval LIBRARY queries.csv",),
+        ),
+        ("pose", "signals:pose_command", "Find the keypoints of people in videos.", ("pose new.mp4 -o new.npz --draw skeletons.mp4",)),
+        (
+            "kinematics",
+            "signals:kinematics_command",
+            "Measure how people move: speed, amplitude, fluidity, tempo, turns.",
+            ("kinematics new.mp4 -o measures.csv --draw chart.png",),
+        ),
+        ("flow", "signals:flow_command", "Draw the optical flow of a video.", ("flow new.mp4 -o flow.mp4",)),
+    ),
+    **_verbs(
+        "Deploy",
+        ("serve", "deploy:serve_command", "Serve models over HTTP.", ("serve models/dances --port 8000",)),
+        ("push", "deploy:push_command", "Push a model to a model hub.", ("push models/dances --to owner/dances --dry-run out",)),
+        (
+            "export-tags",
+            "library:export_tags_command",
+            "Write the labels of a library's videos as tags for other programs.",
+            ("export-tags LIBRARY -o tags.csv",),
+        ),
+    ),
+    **_verbs(
+        "Advanced",
+        (
+            "finetune",
+            "training:finetune_command",
+            "Fine-tune a pretrained network on labelled videos.",
+            ("finetune splits.csv -o models/tuned --unfreeze 2", "finetune splits.csv -o models/i3d --recipe dance-i3d --weights FILE"),
+        ),
+        (
+            "tune",
+            "training:tune_command",
+            "Search for the settings that are best on validation.",
+            ("tune splits.csv -o study --budget 30m",),
+        ),
+        (
+            "zero-shot",
+            "models:zero_shot_command",
+            "Make a model from text prompts alone.",
+            ("zero-shot -o models/prompts --labels windmill,halo,toprock",),
+        ),
+        (
+            "add-class",
+            "models:add_class_command",
+            "Add a class to a trained model in seconds.",
+            ("add-class models/dances moonwalk VIDEOS -o models/more",),
+        ),
+        (
+            "ensemble",
+            "models:ensemble_command",
+            "Combine several models into one.",
+            ("ensemble models/a models/b -o models/both",),
+        ),
+        (
+            "import-model",
+            "models:import_model_command",
+            "Convert a published CLIP classifier into a model folder.",
+            ("import-model FOLDER -o models/imported",),
+        ),
+        ("recipes", "maintenance:recipes_command", "List the recipes: named settings.", ("recipes", "recipes balanced > own.toml")),
+        ("demo", "demo:demo_command", "Draw dancers and run all core commands on them, offline.", ("demo",)),
+        ("cache", "maintenance:cache_command", "Show or prune the cache.", ("cache", "cache --prune --unused-days 30")),
+        ("doctor", "maintenance:doctor_command", "Check the installation.", ("doctor",)),
+    ),
 }
+GROUPS = {name: Group(name, sort_key=rank) for rank, name in enumerate(dict.fromkeys(verb.group for verb in COMMANDS.values()))}
 
 
-def _recipe(command: App, names: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fills in what the named recipe says of options that were left out."""
-    named = next((argument.tokens[0].value for argument in arguments if argument.name == "--recipe" and argument.tokens), None)
-    if named is not None:
+def _apply_recipe(command: App, names: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill in the settings of the recipe that is named, for the options that were left out."""
+    recipe = next((argument.tokens[0].value for argument in arguments if argument.name == "--recipe" and argument.tokens), None)
+    if recipe is not None:
         from quickstep.training.recipes import read_recipe
 
-        said = read_recipe(named, verb=names[-1] if names else None)
-        settings: dict[str, Any] = {key.rstrip("_").replace("_", "-"): value for key, value in said.items()}
-        for name in reversed(names):  # else a setting that is called as a command is (augment) would be passed over
-            settings = {name: settings}
-        Dict(settings, source=f"the recipe {named}")(command, names, arguments)
+        settings = read_recipe(recipe, verb=names[-1] if names else None)
+        content: dict[str, Any] = {key.rstrip("_").replace("_", "-"): value for key, value in settings.items()}
+        for name in reversed(names):  # nested, because a setting may be called like a command
+            content = {name: content}
+        Dict(content, source=f"the recipe {recipe}")(command, names, arguments)
+
+
+def _apply_verbosity(command: App, names: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001 - cyclopts calls it so
+    """Set how much is printed, before the command begins."""
+    from quickstep.apps.terminal import set_verbosity
+
+    given = {argument.name for argument in arguments if argument.tokens}
+    set_verbosity(quiet="--quiet" in given, verbose="--verbose" in given)
 
 
 app = App(
     name="quickstep",
-    config=_recipe,
-    default_parameter=Parameter(negative_iterable=()),  # an empty list is said by leaving it out
-    suppress_keyboard_interrupt=False,  # main() ends it, with a word about what is kept
-    help="Names the moves in video, in your words: a folder of labelled videos in, a classifier with honest numbers out.",
-    help_epilogue="`quickstep COMMAND --help` explains a command; `quickstep --install-completion` teaches your shell the names.",
+    version=__version__,
+    version_flags=("--version", "-v"),
+    config=(_apply_recipe, _apply_verbosity),
+    default_parameter=Parameter(negative_iterable=()),  # an empty list is typed by leaving the option out
+    suppress_keyboard_interrupt=False,  # main() handles it, with a message
+    help_format="plaintext",  # Markdown would take a third of the time that --help takes
+    help_formatter=GroupedHelp(),
+    group_commands=Group("General", sort_key=len(GROUPS)),
+    help="Recognize moves in video with your own labels: from a folder of labelled videos to a measured classifier.",
+    help_epilogue="`quickstep COMMAND --help` explains a command; `quickstep --install-completion` completes commands in your shell.",
 )
-for _name, _entry in COMMANDS.items():
-    app.command(_entry.target, name=_name, help=_entry.about)
+for _rank, (_name, _verb) in enumerate(COMMANDS.items()):
+    _epilogue = "\n".join(("Examples:", *(f"    quickstep {example}" for example in _verb.examples)))
+    _more = {"help_epilogue": _epilogue, "version_flags": ()} if _verb.examples else {}
+    app.command(_verb.target, name=_name, help=_verb.about, group=GROUPS[_verb.group], sort_key=_rank, **_more)
 app.register_install_completion_command()
 
-# What an operating system says when a disk or a folder does not let us write: the person's to mend, so no traceback.
+# Errors of a disk or a folder that cannot be written: the user's to repair, so no traceback.
 _DISK = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM ends as Ctrl-C does, so that half-written files are removed and threads joined."""
+    """Raised at SIGTERM: ends the program as Ctrl-C does, so that temporary files are removed and threads joined."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run one command; a person's mistake is one line and exit status 1, a bug keeps its traceback."""
+    """Run one command. A user's mistake is one line and exit status 1; a bug keeps its traceback."""
     signal.signal(signal.SIGTERM, _terminated)
+    tokens, notes = translate(sys.argv[1:] if arguments is None else arguments)
+    for note in notes:
+        print(f"note: {note}; the old name works in this release only", file=sys.stderr)
+    options_of_command.set(cache(partial(_options, tuple(tokens))))
     try:
-        tokens, notes = translate(sys.argv[1:] if arguments is None else arguments)
-        for note in notes:
-            print(f"note: {note}; the old name works in this release only", file=sys.stderr)
-        options_of_command.set(cache(partial(_options, tuple(tokens))))
-        result = app(tokens, result_action="return_value")
+        result = app(tokens, result_action="return_value", print_error=False, exit_on_error=False)
         sys.stdout.flush()
+    except CycloptsError as error:
+        _stop(f"quickstep: {usage_error_text(str(error), ' '.join(_command(tokens)))}", 1)
     except QuickstepError as error:
         _stop(f"quickstep: {error_text(error)}", 1)
     except KeyboardInterrupt as interrupt:
         status = 143 if isinstance(interrupt, _Terminated) else 130
-        _stop("quickstep: stopped; what was computed is kept, so the same command goes on from here", status)
+        _stop("quickstep: stopped; what was computed is kept, and the same command resumes", status)
     except BrokenPipeError:  # the reader of our output went away (quickstep ... | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -115,13 +259,19 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(result if isinstance(result, int) else 0)
 
 
+def _command(tokens: Sequence[str]) -> tuple[str, ...]:
+    """Return the verb, and subcommand, that these tokens call."""
+    return tuple(app.parse_commands(tokens)[0])
+
+
 def _options(tokens: tuple[str, ...]) -> frozenset[str]:
     """Return the names of the options of the command that these tokens call."""
-    command, _, _ = app.parse_commands(tokens)
-    named: App = app
-    for name in command:
-        named = named[name]
-    return frozenset(name for argument in named.assemble_argument_collection() for name in argument.names if name.startswith("--"))
+    command: App = app
+    for name in _command(tokens):
+        command = command[name]
+    if command.default_command is None:
+        return frozenset()
+    return frozenset(name for argument in command.assemble_argument_collection() for name in argument.names if name.startswith("--"))
 
 
 def _stop(message: str, status: int) -> NoReturn:

@@ -52,11 +52,36 @@ RENAMED_OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "tune": {"--measure": ("--metric",), "--output": ("--embedding",), "--words": ("--prompts",)},
 }
 
+# What other tools call an option, and what it is called here; an unknown option is answered with it.
+SYNONYMS = {
+    "--arch": "--backbone",
+    "--batch-size": "--batch",
+    "--bs": "--batch",
+    "--checkpoint": "--weights",
+    "--gpu": "--device",
+    "--lr": "--learning-rate",
+    "--model": "--backbone",
+    "--num-epochs": "--epochs",
+    "--num-frames": "--frames",
+    "--num-workers": "--workers",
+    "--output": "--out",
+    "--output-dir": "--out",
+    "--output-file": "--out",
+    "--save": "--out",
+    "--step": "--stride",
+    "--threshold": "--min-confidence",
+    "--top-k": "--top",
+    "--topk": "--top",
+    "--wd": "--weight-decay",
+}
+
 
 def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return a command line in today's names, and one note for each name of version 0.1 that it had."""
     if not arguments:
         return [], []
+    if arguments[0] == "help":
+        return [*arguments[1:], "--help"], []
     notes = []
     verb = RENAMED_VERBS.get(arguments[0], arguments[0])
     if verb != arguments[0]:
@@ -75,6 +100,7 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
     return [*tokens, *arguments[end:]], notes
 
 
+_UNKNOWN_OPTION = re.compile(r"Unknown option: (?P<option>--[\w-]+)")
 _SETTING = re.compile(r"`(?P<name>[a-z][a-z0-9_]*)(=(?P<value>[^`]*))?`")
 # The options of the command that runs; `say` and the errors name settings as these.
 options_of_command: ContextVar[Callable[[], Collection[str]]] = ContextVar("options_of_command", default=tuple)
@@ -85,6 +111,15 @@ def error_text(error: QuickstepError) -> str:
     if not isinstance(error, ConfigError):
         return as_options(str(error))
     return as_options(f"`{error.field}`").strip("`") + as_options(str(error).removeprefix(error.field))
+
+
+def usage_error_text(message: str, verb: str) -> str:
+    """Return what is wrong with a command line, with the option that was meant and where help is."""
+    unknown = _UNKNOWN_OPTION.match(message)
+    meant = SYNONYMS.get(unknown["option"]) if unknown else None
+    if unknown and meant in options_of_command.get()():
+        message = f"Unknown option: {unknown['option']}. Did you mean {meant}?"
+    return f"{message[:1].lower()}{message[1:]} (`quickstep {verb}{' ' if verb else ''}--help` explains)"
 
 
 def as_options(text: str) -> str:

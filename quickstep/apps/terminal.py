@@ -1,11 +1,13 @@
-"""What a person sees in a terminal: progress with an ETA and words on stderr, tables on stdout; knows no video and no model."""
+"""What a user sees in a terminal: progress with the time left and messages on stderr, tables on stdout."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from threading import Lock
 from types import TracebackType
 
@@ -16,15 +18,22 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from quickstep.apps.option_names import as_options
+from quickstep.types.progress import ProgressUpdate, RemainingTime
 
-_SAY_EVERY = float(os.environ.get("QUICKSTEP_SAY_EVERY") or 15.0)  # seconds between lines where no bar can be drawn
+PROGRESS = "QUICKSTEP_PROGRESS"  # "json" in the environment: progress as lines of JSON on stderr, for programs
+EVERY = 15.0  # seconds between lines of text, where no bar can be drawn
+EVERY_JSON = 0.5  # seconds between lines of JSON
+
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
 class TerminalProgress:
-    """A bar a stage with time left; where stderr is no terminal, a line now and then and one at the end of each stage."""
+    """Show progress on stderr: bars in a terminal, a line now and then elsewhere, lines of JSON for programs."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
+        self._json = os.environ.get(PROGRESS) == "json"
+        self._quiet = _quiet.get()
         self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -32,10 +41,11 @@ class TerminalProgress:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=self._json or self._quiet or not self._console.is_terminal,
         )
-        self._stages: dict[str, tuple[TaskID, float]] = {}
-        self._said = time.monotonic()
+        self._tasks: dict[str, TaskID] = {}
+        self._remaining = RemainingTime()
+        self._printed = time.monotonic()
         self._lock = Lock()
 
     def __enter__(self) -> TerminalProgress:
@@ -47,35 +57,51 @@ class TerminalProgress:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show how far a stage is."""
+        update = ProgressUpdate(stage, done, total)
         with self._lock:
-            if stage not in self._stages:
-                self._stages[stage] = (self._bars.add_task(stage, total=total), time.monotonic())
-            task, began = self._stages[stage]
-            self._bars.update(task, completed=done, total=total)
-            if self._bars.disable:
-                self._say(stage, done, total, time.monotonic() - began)
-            if done >= total:
-                del self._stages[stage]
+            if not self._bars.disable:
+                self._draw(update)
+            elif self._json:
+                if done >= total or time.monotonic() - self._printed > EVERY_JSON:
+                    self._print(update.to_line())
+            elif not self._quiet:
+                self._print_text(update)
 
-    def _say(self, stage: str, done: int, total: int, seconds: float) -> None:
-        now = time.monotonic()
-        if done >= total:
-            self._console.print(f"{escape(stage)}: {total} in {seconds:.1f} s", highlight=False, soft_wrap=True)
-        elif now - self._said > _SAY_EVERY and done:
-            left = seconds / done * (total - done)
-            self._console.print(f"{escape(stage)}: {done} of {total}, about {left:.0f} s left", highlight=False, soft_wrap=True)
-        else:
-            return
-        self._said = now
+    def _draw(self, update: ProgressUpdate) -> None:
+        if update.stage not in self._tasks:
+            self._tasks[update.stage] = self._bars.add_task(update.stage, total=update.total)
+        self._bars.update(self._tasks[update.stage], completed=update.done, total=update.total)
+        if update.done >= update.total:
+            del self._tasks[update.stage]
+
+    def _print_text(self, update: ProgressUpdate) -> None:
+        elapsed, left = self._remaining.elapsed(update.stage), self._remaining.seconds(update)
+        if update.done >= update.total:
+            self._print(f"{update.stage}: {update.total} in {elapsed:.1f} s")
+        elif left is not None and time.monotonic() - self._printed > EVERY:
+            self._print(f"{update.stage}: {update.done} of {update.total}, about {left:.0f} s left")
+
+    def _print(self, line: str) -> None:
+        self._console.print(escape(line), highlight=False, soft_wrap=True)
+        self._printed = time.monotonic()
+
+
+def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    """Print results and errors only, or the library's log too."""
+    _quiet.set(quiet)
+    if quiet or verbose:
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("quickstep").setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.NOTSET)
 
 
 def say(text: str, *, style: str = "") -> None:
     """Print a message for the user: on stderr, never among the data."""
-    Console(stderr=True).print(escape(as_options(text)), style=style, highlight=False, soft_wrap=True)
+    if not _quiet.get():
+        Console(stderr=True).print(escape(as_options(text)), style=style, highlight=False, soft_wrap=True)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """A table of data on stdout; columns of numbers stand right, and nothing is cut off where output goes into a file."""
+    """Print a table on stdout: numbers are right-aligned, and nothing is cut off where the output goes into a file."""
     listed = [[str(cell) for cell in row] for row in rows]
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):

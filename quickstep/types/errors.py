@@ -56,8 +56,8 @@ class UnknownName(QuickstepError, LookupError):
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
         names = sorted(choices)
-        near = get_close_matches(name, names, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        near = get_close_matches(name, names, n=1) or [choice for choice in names if name and choice.startswith(name)]
+        hint = f" (did you mean {' or '.join(map(repr, near[:3]))}?)" if near else ""
         super().__init__(f"there is no {kind} {name!r}{hint}; there are: {', '.join(names)}")
         self.kind = kind
         self.name = name

@@ -234,5 +234,5 @@ def test_the_command_line_says_which_view_was_used(tmp_path: Path) -> None:
     assert "2 windows x 3 crops" in tried.stderr
     tested = run("evaluate", str(tmp_path / "m"), "--crops", "3")
     assert "1 window x 3 crops" in tested.stderr
-    assert (tmp_path / "m" / "seen-1x3" / "report.json").is_file()
+    assert (tmp_path / "m" / "view-1x3" / "report.json").is_file()
     assert not (tmp_path / "m" / "report.json").exists()

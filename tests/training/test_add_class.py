@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from toys import COLOURS, Colours, Words, draw_colours
 
-from quickstep.apps.commands.learning_curve import add_class as command
+from quickstep.apps.commands.models import add_class_command
 from quickstep.apps.commands.options import Run
 from quickstep.datasets.manifest import Manifest
 from quickstep.evaluation import evaluate
@@ -299,11 +299,11 @@ def test_the_command_replaces_the_model_and_sets_old_reports_aside(
     (folder / "report.json").write_text("{}")
     (folder / "on-others").mkdir()
     (folder / "on-others" / "report.json").write_text("{}")
-    command(folder, "yellow", tuple(map(str, yellow)), out=tmp_path / "other", run=Run(cache_folder=cache.folder))
+    add_class_command(folder, "yellow", tuple(map(str, yellow)), out=tmp_path / "other", run=Run(cache_folder=cache.folder))
     assert Model.load(folder).labels == ("blue", "green", "red")
     assert (folder / "report.json").exists()
     capsys.readouterr()
-    command(folder, "yellow", tuple(map(str, yellow)), run=Run(cache_folder=cache.folder, json=True))
+    add_class_command(folder, "yellow", tuple(map(str, yellow)), run=Run(cache_folder=cache.folder, json=True))
     printed = capsys.readouterr()
     content = json.loads(printed.out)
     assert content["how"] == "refitted"
@@ -321,9 +321,9 @@ def test_the_command_replaces_the_model_and_sets_old_reports_aside(
 def test_a_folder_without_a_model_is_left_alone(yellow: Sequence[Path], tmp_path: Path, cache: Cache) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ModelError):
-        command(tmp_path, "yellow", tuple(map(str, yellow)), run=Run(cache_folder=cache.folder))
+        add_class_command(tmp_path, "yellow", tuple(map(str, yellow)), run=Run(cache_folder=cache.folder))
     with pytest.raises(ModelError, match="nothing"):
-        command(tmp_path / "nothing", "yellow", tuple(map(str, yellow)), run=Run(cache_folder=cache.folder))
+        add_class_command(tmp_path / "nothing", "yellow", tuple(map(str, yellow)), run=Run(cache_folder=cache.folder))
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

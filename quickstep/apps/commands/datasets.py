@@ -1,4 +1,4 @@
-"""The commands about a set of videos: what is wrong with it, and how it is divided."""
+"""The commands about a dataset: check, split and export-list."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import json as jsons
 from pathlib import Path
 from typing import Annotated, Any
 
-from quickstep.apps.commands.options import DEFAULT_RUN, Flat, Out, Run
-from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, check_file_target, print_failures, print_notes
+from quickstep.apps.terminal import TerminalProgress, show_table
+from quickstep.datasets.importers import ExportConfig
 from quickstep.datasets.splits import SplitConfig, SplitResult
 
 DEFAULT_SPLIT = SplitConfig()
+DEFAULT_EXPORT = ExportConfig()
 
 
 def check_command(
     data: Path, /, *, classes: Path | None = None, official_split: str | None = None, run: Annotated[Run, Flat] = DEFAULT_RUN
 ) -> None:
-    """Look for what is wrong with a set of videos before training on it.
+    """Find problems of a dataset before training: unreadable videos, duplicates, leaks between splits, shortcuts.
 
     Parameters
     ----------
     data
         a folder or csv of labelled videos
     classes
-        a file that names the class numbers of the list
+        a file with the names behind the class numbers of the list
     official_split
-        which of several official splits, where the list names them (1:train|2:test)
+        which official split to use, where the list has several (1:train|2:test)
     """
     from quickstep.datasets.audit import check
     from quickstep.datasets.manifest import read_manifest
@@ -35,49 +37,85 @@ def check_command(
     print(audit.to_json() if run.json else audit.text)
 
 
-def split(
+def split_command(
     data: Path,
     /,
     *,
     out: Annotated[Path, Out],
     classes: Path | None = None,
     official_split: str | None = None,
+    overwrite: Annotated[bool, Flag] = False,
     config: Annotated[SplitConfig, Flat] = DEFAULT_SPLIT,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
-    """Divide a set into train, val and test (or folds) so that nothing leaks; writes a csv and prints the proof.
+    """Split a dataset into train, val and test (or folds) without leaks; write a csv and print the proof.
 
     Parameters
     ----------
     data
         a folder or csv of labelled videos
     out
-        the csv to write; with folds, one csv for each is written beside it
+        the csv to write; with --folds, one csv a fold beside it
     classes
-        a file that names the class numbers of the list
+        a file with the names behind the class numbers of the list
     official_split
-        which of several official splits to begin from, where the list names them (1:train|2:test)
+        which official split to begin with, where the list has several (1:train|2:test)
+    overwrite
+        replace the csv
     """
     from quickstep.datasets.manifest import read_manifest, write_manifest
-    from quickstep.datasets.splits import split as divide
+    from quickstep.datasets.splits import split
 
+    check_file_target(out, overwrite=overwrite or out.resolve() == data.resolve())
     with TerminalProgress() as progress:
-        result = divide(read_manifest(data, classes=classes, official_split=official_split), config, cache=run.cache, progress=progress)
+        result = split(read_manifest(data, classes=classes, official_split=official_split), config, cache=run.cache, progress=progress)
     write_manifest(result.manifest, out)
-    for number, drawn in enumerate(result.folds):
-        write_manifest(drawn, out.with_stem(f"{out.stem}-{number}"))
+    for number, fold in enumerate(result.folds):
+        write_manifest(fold, out.with_stem(f"{out.stem}-{number}"))
     _show_split(result, as_json=run.json)
-    for warning in result.warnings:
-        say(f"note: {warning}", style="yellow")
+    print_notes(result.warnings)
 
 
 def _show_split(result: SplitResult, *, as_json: bool) -> None:
     table = [(share.label, *share.segments) for share in result.table]
     if as_json:
-        told: dict[str, Any] = {"parts": result.parts, "table": table, "proof": result.leakage.sentences, "clean": result.leakage.clean}
-        told["leaks"] = [str(leak) for leak in result.leakage.leaks]
-        print(jsons.dumps({**told, "warnings": result.warnings}, ensure_ascii=False))
+        plain: dict[str, Any] = {"parts": result.parts, "table": table, "proof": result.leakage.sentences, "clean": result.leakage.clean}
+        plain["leaks"] = [str(leak) for leak in result.leakage.leaks]
+        print(jsons.dumps({**plain, "warnings": result.warnings}, ensure_ascii=False))
         return
     show_table(("class", *result.parts), table)
     for sentence in result.leakage.sentences:
         print(sentence)
+
+
+def export_list_command(
+    data: Path,
+    /,
+    *,
+    out: Annotated[Path, Out],
+    classes: Path | None = None,
+    config: Annotated[ExportConfig, Flat] = DEFAULT_EXPORT,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Write a dataset as MMAction2's annotation lists: train.txt, val.txt, test.txt and classes.txt.
+
+    Parameters
+    ----------
+    data
+        a folder or csv of labelled videos
+    out
+        the folder for the lists
+    classes
+        a file with the names behind the class numbers of the list
+    """
+    from quickstep.datasets.importers import export_list
+    from quickstep.datasets.manifest import read_manifest
+
+    with TerminalProgress() as progress:
+        written = export_list(read_manifest(data, classes=classes), out, config, progress=progress)
+    if run.json:
+        print(jsons.dumps({"lists": written.counts, "classes": str(written.classes)}, ensure_ascii=False))
+    else:
+        show_table(("list", "lines"), [*written.counts.items()])
+    print_notes(written.notes)
+    print_failures(written.failures)

@@ -1,18 +1,19 @@
-"""The commands that bring public sets and other people's lists under one roof; and that write lists for others."""
+"""The command that makes one manifest of public datasets on this disk: import-dataset, with a subcommand a kind of list."""
 
 from __future__ import annotations
 
 import json as jsons
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from quickstep.apps.commands.options import DEFAULT_RUN, Flat, Out, Run
+from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, check_file_target, print_failures, print_notes
 from quickstep.apps.terminal import TerminalProgress, say, show_table
-from quickstep.datasets.importers import ExportConfig, ImportResult, KineticsConfig, LetsDanceConfig, MergeConfig, MmactionConfig
+from quickstep.datasets.importers import ImportResult, KineticsConfig, LetsDanceConfig, MergeConfig, MmactionConfig
 from quickstep.datasets.importers.frame_folders import FramesConfig
 
 DEFAULT_KINETICS = KineticsConfig()
@@ -20,27 +21,30 @@ DEFAULT_LETS_DANCE = LetsDanceConfig()
 DEFAULT_MMACTION = MmactionConfig()
 DEFAULT_MERGE = MergeConfig()
 DEFAULT_FRAMES = FramesConfig()
-DEFAULT_EXPORT = ExportConfig()
-SHOWN = 12  # lines of an account that are printed; the files have all
+SHOWN = 12  # failures that are printed; the JSON has all
 
-import_dataset = App(
+import_dataset_command = App(
     name="import-dataset",
     default_parameter=Parameter(negative_iterable=()),
-    help="Make one manifest of public sets that are on this disk: Kinetics, Let's Dance, MMAction2 lists. Downloads nothing.",
+    help="Make one manifest of public datasets on this disk: Kinetics, Let's Dance, MMAction2 lists. Nothing is downloaded.",
+    help_epilogue="Examples:\n    quickstep import-dataset kinetics --list train.csv --videos FILES -o kinetics.csv\n"
+    "    quickstep import-dataset merge kinetics.csv DANCES -o all.csv",
+    version_flags=(),
 )
 
 
-@import_dataset.command
-def kinetics(
+@import_dataset_command.command(name="kinetics")
+def kinetics_command(
     *,
     videos: Path,
     list: Annotated[tuple[Path, ...], Parameter(name=("--list", "--lists"))],
     out: Annotated[Path, Out],
     missing: Path | None = None,
+    overwrite: Annotated[bool, Flag] = False,
     config: Annotated[KineticsConfig, Flat] = DEFAULT_KINETICS,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
-    """Kinetics lists (400, 600, 700, 700-2020) and a folder of downloaded files under their usual names.
+    """Import Kinetics lists (400, 600, 700, 700-2020) and a folder of downloaded files under their usual names.
 
     Parameters
     ----------
@@ -51,53 +55,61 @@ def kinetics(
     out
         the manifest to write
     missing
-        where the rows without a file go (default: NAME-missing.csv beside the manifest)
+        a csv for the rows without a file (default: NAME-missing.csv beside the manifest)
+    overwrite
+        replace the manifest
     """
     from quickstep.datasets.importers import import_kinetics
 
+    check_file_target(out, overwrite=overwrite)
     with TerminalProgress() as progress:
-        found = import_kinetics(list, videos, config, progress=progress)
-    _finish(found, out, missing, run)
+        result = import_kinetics(list, videos, config, progress=progress)
+    _finish(result, out, missing, run)
 
 
-@import_dataset.command
-def lets_dance(
+@import_dataset_command.command(name="lets-dance")
+def lets_dance_command(
     folder: Path,
     /,
     *,
     out: Annotated[Path, Out],
+    overwrite: Annotated[bool, Flag] = False,
     config: Annotated[LetsDanceConfig, Flat] = DEFAULT_LETS_DANCE,
     frames: Annotated[FramesConfig, Flat] = DEFAULT_FRAMES,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
-    """The folders of Let's Dance, videos or frames, under the labels of dance19 or of your own table.
+    """Import the folders of Let's Dance, videos or frames, with the labels of dance19 or of your own table.
 
     Parameters
     ----------
     folder
-        the folder that holds the class folders (ballet, break, ...), or rgb/ with them
+        the folder of class folders (ballet, break, ...), or of rgb/ with them
     out
         the manifest to write
+    overwrite
+        replace the manifest
     """
     from quickstep.datasets.importers import import_lets_dance
 
+    check_file_target(out, overwrite=overwrite)
     with TerminalProgress() as progress:
-        found = import_lets_dance(folder, config, frames=frames, videos=_beside(out), progress=progress)
-    _finish(found, out, None, run)
+        result = import_lets_dance(folder, config, frames=frames, videos=_video_folder(out), progress=progress)
+    _finish(result, out, None, run)
 
 
-@import_dataset.command
-def mmaction(
+@import_dataset_command.command(name="mmaction")
+def mmaction_command(
     listing: Path,
     /,
     *,
     out: Annotated[Path, Out],
     missing: Path | None = None,
+    overwrite: Annotated[bool, Flag] = False,
     config: Annotated[MmactionConfig, Flat] = DEFAULT_MMACTION,
     frames: Annotated[FramesConfig, Flat] = DEFAULT_FRAMES,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
-    """An annotation list of MMAction2, of videos or of frame folders.
+    """Import an annotation list of MMAction2, of videos or of frame folders.
 
     Parameters
     ----------
@@ -106,25 +118,29 @@ def mmaction(
     out
         the manifest to write
     missing
-        where the lines without a video go (default: NAME-missing.csv beside the manifest)
+        a csv for the lines without a video (default: NAME-missing.csv beside the manifest)
+    overwrite
+        replace the manifest
     """
     from quickstep.datasets.importers import import_mmaction
 
+    check_file_target(out, overwrite=overwrite)
     with TerminalProgress() as progress:
-        found = import_mmaction(listing, config, frames=frames, videos=_beside(out), progress=progress)
-    _finish(found, out, missing, run)
+        result = import_mmaction(listing, config, frames=frames, videos=_video_folder(out), progress=progress)
+    _finish(result, out, missing, run)
 
 
-@import_dataset.command
-def merge(
+@import_dataset_command.command(name="merge")
+def merge_command(
     manifests: tuple[Path, ...],
     /,
     *,
     out: Annotated[Path, Out],
+    overwrite: Annotated[bool, Flag] = False,
     config: Annotated[MergeConfig, Flat] = DEFAULT_MERGE,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
-    """Several manifests as one; what is double is kept once, and what shows the same shares a group.
+    """Merge several manifests: duplicates are kept once, and segments of the same footage share a group.
 
     Parameters
     ----------
@@ -132,127 +148,55 @@ def merge(
         csv lists or folders of labelled videos
     out
         the manifest to write
+    overwrite
+        replace the manifest
     """
-    from quickstep.datasets.importers import merge as join
+    from quickstep.datasets.importers import merge
     from quickstep.datasets.manifest import read_manifest, write_manifest
 
+    check_file_target(out, overwrite=overwrite)
     with TerminalProgress() as progress:
-        merged = join([read_manifest(path) for path in manifests], config, cache=run.cache, progress=progress)
+        merged = merge([read_manifest(path) for path in manifests], config, cache=run.cache, progress=progress)
     write_manifest(merged.manifest, out)
     if run.json:
         print(jsons.dumps({"manifest": str(out), **merged.to_json()}, ensure_ascii=False, indent=1))
     else:
         show_table(("class", "segments"), [*merged.manifest.counts.items()])
-        _some([str(duplicate) for duplicate in merged.duplicates], "duplicates")
-    for note in (*merged.notes, *(f"leak: {leak}; draw new splits with --drop-splits" for leak in merged.leaks)):
-        say(f"note: {note}", style="yellow")
-    for failure in merged.failures:
-        say(f"cannot be read, but is listed: {failure}", style="yellow")
-    kinds = Counter("kept in one group" if duplicate.kept else "left out" for duplicate in merged.duplicates)
-    say(
-        f"{len(merged.manifest)} segments are in {out}; duplicates: {dict(kinds) or 'none'}; {merged.joined_groups} groups joined",
-        style="bold",
-    )
-    say(f"divide them 90/5/5: quickstep split {shlex.quote(str(out))} -o splits.csv --val 0.05 --test 0.05")
+        _print_some(merged.duplicates, "duplicate")
+    print_notes((*merged.notes, *(f"this leaks: {leak}; split again with `drop_splits=True`" for leak in merged.leaks)))
+    print_failures(merged.failures, "listed, but cannot be read")
+    grouped = Counter(duplicate.kept for duplicate in merged.duplicates)
+    duplicates = f"{grouped[False]} duplicates removed, {grouped[True]} put into one group"
+    say(f"{len(merged.manifest)} segments are in {out}; {duplicates}; {merged.joined_groups} groups joined", style="bold")
+    say(f"split them 90/5/5: quickstep split {shlex.quote(str(out))} -o splits.csv --val 0.05 --test 0.05")
 
 
-def export_list(
-    data: Path,
-    /,
-    *,
-    out: Annotated[Path, Out],
-    classes: Path | None = None,
-    config: Annotated[ExportConfig, Flat] = DEFAULT_EXPORT,
-    run: Annotated[Run, Flat] = DEFAULT_RUN,
-) -> None:
-    """Write a set as MMAction2's annotation lists: train.txt, val.txt, test.txt and classes.txt.
-
-    Parameters
-    ----------
-    data
-        a folder or csv of labelled videos
-    out
-        the folder for the lists
-    classes
-        a file that names the class numbers of the list
-    """
-    from quickstep.datasets.importers import export_list as export
-    from quickstep.datasets.manifest import read_manifest
-
-    with TerminalProgress() as progress:
-        written = export(read_manifest(data, classes=classes), out, config, progress=progress)
-    if run.json:
-        print(jsons.dumps({"lists": written.counts, "classes": str(written.classes)}, ensure_ascii=False))
-    else:
-        show_table(("list", "lines"), [*written.counts.items()])
-    for note in written.notes:
-        say(f"note: {note}", style="yellow")
-    for failure in written.failures:
-        say(f"left out: {failure}", style="yellow")
-
-
-def import_model(
-    folder: Path,
-    /,
-    *,
-    out: Annotated[Path, Out],
-    labels: str | None = None,
-    weights: Path | None = None,
-    run: Annotated[Run, Flat] = DEFAULT_RUN,
-) -> None:
-    """Make a model folder of a published CLIP classifier (weights.ckpt + config.json), complete in itself.
-
-    Parameters
-    ----------
-    folder
-        the published folder; `quickstep predict FOLDER VIDEO` takes it as it is, too
-    out
-        the folder of the model
-    labels
-        the names of its classes in their order, a,b,c or a file, where its config.json has none
-    weights
-        the folder of the CLIP it was made of, where its config.json names none that is known
-    """
-    from quickstep.datasets.class_prompts import read_class_prompts
-    from quickstep.evaluation.rendering import write_card
-    from quickstep.models.third_party_import import import_model as bring
-
-    named = read_class_prompts(labels).labels if labels else None
-    model = bring(folder, out, labels=named, weights=weights, cache=run.cache)
-    write_card(model, out)
-    if run.json:
-        print(jsons.dumps({"model": str(out), "labels": model.labels}, ensure_ascii=False))
-    say(f"{model} is in {out}; use it: quickstep predict {shlex.quote(str(out))} VIDEO", style="bold")
-
-
-def _finish(found: ImportResult, out: Path, missing: Path | None, run: Run) -> None:
-    """Write what was found and what was not, and say both."""
+def _finish(result: ImportResult, out: Path, missing: Path | None, run: Run) -> None:
+    """Write the manifest and the list of missing files, and print a summary."""
     from quickstep.datasets.manifest import write_manifest
 
-    write_manifest(found.manifest, out)
-    if found.missing:
+    write_manifest(result.manifest, out)
+    if result.missing:
         missing = missing or out.with_name(f"{out.stem}-missing.csv")
-        found.write_missing(missing)
+        result.write_missing(missing)
     if run.json:
-        print(jsons.dumps({"manifest": str(out), **found.to_json()}, ensure_ascii=False, indent=1))
+        print(jsons.dumps({"manifest": str(out), **result.to_json()}, ensure_ascii=False, indent=1))
     else:
-        show_table(("class", "found", "missing"), [(tally.label, tally.found, tally.missing) for tally in found.table])
-    for sentence in (*found.unmatched, *found.notes):
-        say(f"note: {sentence}", style="yellow")
-    _some([f"left out: {failure}" for failure in found.failures], "left out")
-    if found.missing:
-        say(f"{len(found.missing)} rows have no file here; they are listed in {missing}", style="yellow")
-    groups = len(set(found.manifest.groups))
-    say(f"{len(found.manifest)} segments of {groups} source videos are in {out}", style="bold")
+        show_table(("class", "found", "missing"), [(count.label, count.found, count.missing) for count in result.table])
+    print_notes((*result.unmatched, *result.notes))
+    _print_some(result.failures, "skipped")
+    if result.missing:
+        say(f"{len(result.missing)} rows have no file here; they are listed in {missing}", style="yellow")
+    groups = len(set(result.manifest.groups))
+    say(f"{len(result.manifest)} segments of {groups} source videos are in {out}", style="bold")
 
 
-def _beside(out: Path) -> Path:
-    """Where videos made of frames go, unless a place is named."""
+def _video_folder(out: Path) -> Path:
+    """Return the default folder for videos that are made from frames."""
     return out.with_name(f"{out.stem}-videos")
 
 
-def _some(lines: list[str], what: str) -> None:
-    for line in lines[:SHOWN]:
-        say(line, style="yellow")
-    if len(lines) > SHOWN:
-        say(f"... and {len(lines) - SHOWN} more are {what}; --json has all", style="yellow")
+def _print_some(items: Sequence[object], what: str) -> None:
+    print_failures(items[:SHOWN], what)
+    if len(items) > SHOWN:
+        say(f"... and {len(items) - SHOWN} more; --json prints all", style="yellow")

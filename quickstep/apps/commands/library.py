@@ -1,25 +1,24 @@
-"""The commands about a library of videos: fill it, search it, find copies in it, measure it, write its tags out."""
+"""The commands about a library of videos: index, search, duplicates, evaluate-retrieval and export-tags."""
 
 from __future__ import annotations
 
 import json as jsons
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from cyclopts import Parameter
-
-from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run
+from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Inputs, Out, Run, print_failures, print_notes
 from quickstep.apps.terminal import TerminalProgress, say, show_table
 from quickstep.library.config import IndexConfig, SearchConfig
 
 DEFAULT_INDEX = IndexConfig()
 DEFAULT_SEARCH = SearchConfig()
+TagFormat = Literal["csv", "json", "sidecar"]
 
 
-def index(
+def index_command(
     library: str,
-    videos: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)] = (),
+    videos: Annotated[tuple[str, ...], Inputs] = (),
     /,
     *,
     prune: Annotated[bool, Flag] = False,
@@ -27,36 +26,34 @@ def index(
     config: Annotated[IndexConfig, Flat] = DEFAULT_INDEX,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> int:
-    """Bring a library up to date with videos, and make it where there is none; only what is new or changed is looked at.
+    """Add videos to a library, or create one; only new and changed videos are processed.
 
     Parameters
     ----------
     library
-        the library's folder, or its place in object storage (s3://...)
+        the library's folder, or its address in object storage (s3://...)
     videos
         videos, folders, globs, csv lists, or - for paths on standard input
     prune
-        drop the videos whose files are there no more; without it they are only marked
+        remove the videos whose files are gone; without it they are only marked
     strict
-        stop at the first video that cannot be used, instead of listing it
+        stop at the first video that cannot be used, instead of skipping it
     """
-    from quickstep.library import index as bring
+    from quickstep.library import index
 
     with TerminalProgress() as progress:
-        done = bring(library, videos, config, prune=prune, strict=strict, cache=run.cache, progress=progress)
-    for failure in done.failures:
-        say(f"left out: {failure}", style="yellow")
-    for note in done.notes:
-        say(f"note: {note}", style="yellow")
+        done = index(library, videos, config, prune=prune, strict=strict, cache=run.cache, progress=progress)
+    print_failures(done.failures)
+    print_notes(done.notes)
     if run.json:
         print(jsons.dumps(done.to_json(), ensure_ascii=False))
     say(str(done), style="bold")
     return int(bool(done.failures) and not done.usable)
 
 
-def search(
+def search_command(
     library: str,
-    words: str | None = None,
+    query: str | None = None,
     /,
     *,
     draw: Path | None = None,
@@ -64,55 +61,48 @@ def search(
     config: Annotated[SearchConfig, Flat] = DEFAULT_SEARCH,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
-    """Find moments by words, by example, by name, and by what is known of the videos.
+    """Search a library by text, by an example video, by label and by metadata.
 
     Parameters
     ----------
     library
-        the library's folder, or its place in object storage
-    words
-        what to find, in words
+        the library's folder, or its address in object storage
+    query
+        the text to search for
     draw
-        a picture (PNG) of the moments to write
+        a picture (.png) of the moments to write
     weights
         where the backbone's weights are now, if they moved
     """
-    from quickstep.library import search as find
-    from quickstep.library import write_sheet
+    from quickstep.library import search, write_sheet
 
-    found = find(library, words, config, weights=weights, cache=run.cache)
+    found = search(library, query, config, weights=weights, cache=run.cache)
     if draw is not None:
-        note = str(found.threshold or "")
-        write_sheet(found.moments, draw, title=found.query, note=note, threshold=found.threshold.score if found.threshold else None)
-        say(f"the picture: {draw}")
+        threshold = found.threshold
+        write_sheet(found.moments, draw, title=found.query, note=str(threshold or ""), threshold=threshold.score if threshold else None)
+        say(f"written: {draw}")
     if run.json:
         print(jsons.dumps(found.to_json(), ensure_ascii=False, indent=1))
     elif found.moments:
         rows = [(f"{moment.score:.3f}", f"{moment.start:.1f}", f"{moment.end:.1f}", moment.path) for moment in found.moments]
-        show_table(("score", "start", "end", "path"), rows)
+        show_table(("score", "start (s)", "end (s)", "path"), rows)
     for sentence in found.sentences:
         say(sentence)
 
 
-def duplicates(
-    library: str,
-    /,
-    *,
-    run: Annotated[Run, Flat] = DEFAULT_RUN,
-) -> None:
-    """Find the same footage in several videos, also coded again, scaled, cropped or cut, with the spans that match.
+def duplicates_command(library: str, /, *, run: Annotated[Run, Flat] = DEFAULT_RUN) -> None:
+    """Find the same footage in several videos, also re-encoded, scaled, cropped or cut, with the spans that match.
 
     Parameters
     ----------
     library
-        the library's folder, or its place in object storage
+        the library's folder, or its address in object storage
     """
-    from quickstep.library import duplicates as find
+    from quickstep.library import duplicates
 
     with TerminalProgress() as progress:
-        found = find(library, cache=run.cache, progress=progress)
-    for failure in found.failures:
-        say(f"left out: {failure}", style="yellow")
+        found = duplicates(library, cache=run.cache, progress=progress)
+    print_failures(found.failures)
     if run.json:
         print(jsons.dumps(found.to_json(), ensure_ascii=False, indent=1))
     else:
@@ -122,66 +112,61 @@ def duplicates(
     say(found.summary, style="bold")
 
 
-def evaluate_retrieval(
-    library: str,
-    queries: Path,
-    /,
-    *,
-    weights: Path | None = None,
-    run: Annotated[Run, Flat] = DEFAULT_RUN,
+def evaluate_retrieval_command(
+    library: str, queries: Path, /, *, weights: Path | None = None, run: Annotated[Run, Flat] = DEFAULT_RUN
 ) -> None:
-    """Measure how well a library is searched: recall at 1, 5 and 10, median rank and mean average precision, with intervals.
+    """Measure the search: recall at 1, 5 and 10, median rank and mean average precision, with intervals.
 
     Parameters
     ----------
     library
-        the library's folder, or its place in object storage
+        the library's folder, or its address in object storage
     queries
-        a csv with the columns query (or like) and path[,start,end] (or label): what is asked, and what is right
+        a csv of queries and right answers, with the columns query (or like) and path[,start,end] (or label)
     weights
         where the backbone's weights are now, if they moved
     """
-    from quickstep.library import evaluate_retrieval as measure
+    from quickstep.library import evaluate_retrieval
 
     with TerminalProgress() as progress:
-        measured = measure(library, queries, weights=weights, cache=run.cache, progress=progress)
+        measured = evaluate_retrieval(library, queries, weights=weights, cache=run.cache, progress=progress)
     if run.json:
         print(jsons.dumps(measured.to_json(), ensure_ascii=False, indent=1))
     else:
-        show_table(("measure", "value", "95 % interval"), measured.rows)
-    for note in measured.notes:
-        say(f"note: {note}", style="yellow")
+        show_table(("metric", "value", "95 % interval"), measured.rows)
+    print_notes(measured.notes)
 
 
-def export_tags(
+def export_tags_command(
     library: str,
     /,
     *,
-    format: Literal["csv", "json", "sidecar"] = "csv",
+    format: TagFormat | None = None,
     out: Annotated[Path | None, Out] = None,
     min_share: float = 0.05,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
-    """Write what the model named in each video as tags for other programs: the share of its time and the spans of each name.
+    """Write the labels of each video as tags for other programs, with the share of its time and the spans of each label.
 
     Parameters
     ----------
     library
-        the library's folder, or its place in object storage
+        the library's folder, or its address in object storage
     format
-        csv, json, or sidecar: an XMP file for each video, which media managers read
+        csv, json, or sidecar: an XMP file a video, which media managers read (default: by the ending of --out, else csv)
     out
-        the file to write, or the folder of the sidecars (default: standard output; sidecars lie beside their videos)
+        the file to write, or the folder for the sidecars (default: standard output; sidecars lie beside their videos)
     min_share
-        the smallest share of a video's time for which a name becomes a tag
+        the smallest share of a video's time for which a label becomes a tag
     """
-    from quickstep.library import export_tags as write
+    from quickstep.library import export_tags
 
-    written = write(library, format=format, out=out, min_share=min_share)
+    ending = out.suffix.lower().removeprefix(".") if out is not None else ""
+    chosen = format or (cast(TagFormat, ending) if ending in ("csv", "json") else "csv")
+    written = export_tags(library, format=chosen, out=out, min_share=min_share)
     if written.text is not None:
         print(written.text, end="")
-    for note in written.notes:
-        say(f"note: {note}", style="yellow")
+    print_notes(written.notes)
     if run.json and written.text is None:
         print(jsons.dumps({"written": [str(path) for path in written.files], "notes": list(written.notes)}, ensure_ascii=False))
     say(f"{written.videos} videos, {written.tags} tags" + (f", in {shlex.quote(str(out))}" if out else ""), style="bold")

@@ -1,7 +1,8 @@
-"""What the commands share: the options that all understand, and how a model is opened."""
+"""Options that several commands share, how a command opens a model, and what it prints about failures."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -12,21 +13,34 @@ from quickstep.apps.terminal import say
 from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
+from quickstep.models.model_files import RECORD, check_target
 from quickstep.types.config_fields import setting
+from quickstep.types.errors import ConfigError
 from quickstep.types.view import check_views
 
 Flat = Parameter(name="*")  # a dataclass whose fields are options of the command itself
 Out = Parameter(name=("--out", "-o"))
-Flag = Parameter(negative="")  # an option that is there or not
+Flag = Parameter(negative="")  # a switch without a --no- form
+Inputs = Parameter(allow_leading_hyphen=True)  # "-" reads paths from standard input
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """What every command understands."""
+class Printing:
+    """What a command prints. The command line applies quiet and verbose before the command begins."""
 
     json: Annotated[bool, Flag] = setting(False, "print the result as JSON")
+    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = setting(False, "print results and errors only")
+    verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), negative="")] = setting(
+        False, "print the log too: cache misses, downloads, retries"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Printing):
+    """What a command prints, and where it caches."""
+
     cache_folder: Annotated[Path | None, Parameter(name="--cache")] = setting(
-        None, "folder of computed arrays (default: $QUICKSTEP_CACHE, else the user's cache folder)"
+        None, "folder of cached features (default: $QUICKSTEP_CACHE, else the user's cache folder)"
     )
 
     @property
@@ -36,24 +50,26 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
-    """Another view for a trial; the model's own is what counts everywhere else."""
+class TrialView:
+    """Another number of windows and crops, for a trial."""
 
-    windows: int | None = setting(None, "look at so many windows of each segment, for a trial, instead of the model's own number")
-    crops: int | None = setting(None, "look at so many crops of each window (1, 3, 5, 10), for a trial, instead of the model's own")
+    windows: int | None = setting(None, "for a trial: windows a segment, instead of the model's own number")
+    crops: int | None = setting(None, "for a trial: crops a window (1, 3, 5 or 10), instead of the model's own number")
 
     def __post_init__(self) -> None:
         check_views(self.windows, self.crops)
 
 
+DEFAULT_PRINTING = Printing()
 DEFAULT_RUN = Run()
-DEFAULT_LOOKS = Looks()
+DEFAULT_VIEW = TrialView()
+
+AnyOf = TypeVar("AnyOf", Model, AnyModel)
 
 
-def open_model(model: Path, weights: Path | None, run: Run, view: Looks | None = None) -> AnyModel:
-    """The model or ensemble of a folder; what is computed otherwise here than where it was trained is said."""
-    opened = load_model(model, weights, cache=run.cache)
-    opened = _told(opened)
+def open_model(model: Path, weights: Path | None, run: Run, view: TrialView | None = None) -> AnyModel:
+    """Open the model or ensemble of a folder, and print where it computes otherwise than when it was trained."""
+    opened = with_cautions(load_model(model, weights, cache=run.cache))
     if view is None:
         return opened
     opened = opened.with_view(windows=view.windows, crops=view.crops)
@@ -62,15 +78,33 @@ def open_model(model: Path, weights: Path | None, run: Run, view: Looks | None =
     return opened
 
 
-def open_one(model: Path, weights: Path | None, run: Run) -> Model:
-    """The model of a folder, for what needs one model: an ensemble is refused with what to do."""
-    return _told(Model.load(model, weights, cache=run.cache))
-
-
-M = TypeVar("M", Model, AnyModel)
-
-
-def _told(opened: M) -> M:
-    for caution in opened.warnings:
-        say(f"note: {caution}", style="yellow")
+def with_cautions(opened: AnyOf) -> AnyOf:
+    """Print a model's cautions and return the model."""
+    print_notes(opened.warnings)
     return opened
+
+
+def print_notes(notes: Iterable[object]) -> None:
+    """Print what the user should know, one note a line."""
+    for note in notes:
+        say(f"note: {note}", style="yellow")
+
+
+def print_failures(failures: Iterable[object], what: str = "skipped") -> None:
+    """Print the videos that could not be used, one a line."""
+    for failure in failures:
+        say(f"{what}: {failure}", style="yellow")
+
+
+def check_model_target(out: Path, *, overwrite: bool) -> Path:
+    """Refuse a folder where no model can be written, and one that holds a model unless it may be overwritten."""
+    if (out / RECORD).exists() and not overwrite:
+        raise ConfigError("out", f"{out} already holds a model: name another folder, or replace it with `overwrite=True`")
+    return check_target(out)
+
+
+def check_file_target(out: Path, *, overwrite: bool) -> Path:
+    """Refuse a file that exists, unless it may be overwritten."""
+    if out.exists() and not overwrite:
+        raise ConfigError("out", f"{out} exists: name another file, or replace it with `overwrite=True`")
+    return out

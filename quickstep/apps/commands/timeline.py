@@ -1,4 +1,4 @@
-"""The command that names what is danced when in long videos."""
+"""The command that finds which move happens when in long videos: timeline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Run, open_model
+from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Run, open_model, print_failures
 from quickstep.apps.terminal import TerminalProgress, say, show_table
 from quickstep.datasets.inputs import gather
 from quickstep.inference.timelines import (
@@ -28,10 +28,10 @@ from quickstep.types.segment import Failure
 
 DEFAULT_TIMELINE = TimelineConfig()
 PICTURES = (".png", ".svg", ".pdf")
-TABLES = (".csv", ".json")  # the forms in which several videos are one file
+TABLES = (".csv", ".json")  # formats that hold several videos in one file
 
 
-def timeline(
+def timeline_command(
     model: Path,
     inputs: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True, required=True)],
     /,
@@ -45,23 +45,23 @@ def timeline(
     config: Annotated[TimelineConfig, Flat] = DEFAULT_TIMELINE,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> int:
-    """Say what is danced when in long videos: spans with labels.
+    """Find which move happens when in long videos: spans with labels.
 
     Parameters
     ----------
     model
         the folder of the model
     inputs
-        long videos (or files of poses), folders, globs, lists, or - for paths on standard input
+        long videos (or pose files), folders, globs, lists, or - for paths on standard input
     out
-        a file to write, its form told by its name: .csv .json .srt .vtt .eaf (ELAN) .txt (Audacity) .png; may be said several times. For
-        several videos {name} in it stands for each one's name
+        a file to write, in the format of its ending: .csv .json .srt .vtt .eaf (ELAN) .txt (Audacity) .png; may be given several times.
+        For several videos, {name} in it stands for the name of each
     draw
-        the same for a picture: coloured spans and the scores over time
+        a picture of the spans and of the scores over time to write
     person
-        for models that look at people: auto (the dancer), a number, or all (spans a person)
+        for models that read poses: auto (the dancer), a number, or all (spans a person)
     truth
-        a csv of true spans (start,end,label[,video][,person]) to hold the timeline against
+        a csv of true spans (start,end,label[,video][,person]) to evaluate the timeline with
     weights
         where the backbone's weights are now, if they moved
     strict
@@ -75,34 +75,36 @@ def timeline(
     with TerminalProgress() as progress:
         if strict and failures:
             raise failures[0].error
-        for found in timelines(opened, segments, config, person=person, cache=run.cache, progress=progress) if segments else ():
-            if isinstance(found, Failure):
+        for result in timelines(opened, segments, config, person=person, cache=run.cache, progress=progress) if segments else ():
+            if isinstance(result, Failure):
                 if strict:
-                    raise found.error
-                failures.append(found)
+                    raise result.error
+                failures.append(result)
             else:
-                made.append(found)
-                _write_each(found, files, truth)
+                made.append(result)
+                _write_single(result, files, truth)
     _write_together(made, files)
-    reports = [(each, evaluate_timeline(each, read_spans(truth, video=each.video))) for each in made] if truth else []
-    _show(made, reports, as_json=run.json)
+    reports = [(one, evaluate_timeline(one, read_spans(truth, video=one.video))) for one in made] if truth else []
+    if run.json:
+        _print_json(made, reports)
+    else:
+        _show(made, reports)
     for path in _written(made, files):
         say(f"written: {path}", style="bold")
-    for failure in (*failures, *(failure for each in made for failure in each.failures)):
-        say(f"not looked at: {failure}", style="yellow")
+    print_failures((*failures, *(failure for one in made for failure in one.failures)))
     return 0 if made else 1
 
 
 @dataclass(frozen=True)
 class _Files:
-    """What is to be written: files that all videos share, and patterns with a file for each."""
+    """The files to write: one for all videos together, and patterns that give one a video."""
 
     together: tuple[Path, ...]
-    each: tuple[Path, ...]
+    single: tuple[Path, ...]
 
 
 def _files(out: tuple[Path, ...], draw: Path | None) -> _Files:
-    """Sorted, and refused before any work is done where nobody can write so."""
+    """Sort the files to write; refuse an unknown format before any work is done."""
     if draw is not None and draw.suffix.lower() not in PICTURES:
         raise ConfigError("draw", f"a picture is {', '.join(PICTURES)}, not {draw.name!r}")
     wanted = (*out, *([draw] if draw is not None else []))
@@ -114,27 +116,27 @@ def _files(out: tuple[Path, ...], draw: Path | None) -> _Files:
 
 
 def _check_many(files: _Files, videos: int) -> None:
-    """Refuse one file for what is many."""
-    for path in files.each:
+    """Refuse a file that holds one video, where there are several."""
+    for path in files.single:
         if videos > 1 and "{name}" not in str(path):
-            named = path.with_name(f"{{name}}{path.suffix}")
-            raise ConfigError("out", f"{path.name} has room for one video, and there are {videos}: say {named}, and each gets its own")
+            pattern = path.with_name(f"{{name}}{path.suffix}")
+            raise ConfigError("out", f"{path.name} holds one video, and there are {videos}: give {pattern} for one file a video")
 
 
-def _place(pattern: Path, found: Timeline) -> Path:
-    return Path(str(pattern).replace("{name}", found.video.stem))
+def _path_for(made: Timeline, pattern: Path) -> Path:
+    return Path(str(pattern).replace("{name}", made.video.stem))
 
 
-def _write_each(found: Timeline, files: _Files, truth: Path | None) -> None:
-    """One video's own files, as soon as it is ready."""
-    for pattern in files.each:
+def _write_single(made: Timeline, files: _Files, truth: Path | None) -> None:
+    """Write one video's own files, as soon as its timeline is made."""
+    for pattern in files.single:
         if pattern.suffix.lower() in PICTURES:
             from quickstep.inference.timelines.plot import draw_timeline
 
-            spans: tuple[Span, ...] = read_spans(truth, video=found.video) if truth else ()
-            draw_timeline(found, _place(pattern, found), truth=spans)
+            spans: tuple[Span, ...] = read_spans(truth, video=made.video) if truth else ()
+            draw_timeline(made, _path_for(made, pattern), truth=spans)
         else:
-            write_timeline(found, _place(pattern, found))
+            write_timeline(made, _path_for(made, pattern))
 
 
 def _write_together(made: list[Timeline], files: _Files) -> None:
@@ -143,26 +145,27 @@ def _write_together(made: list[Timeline], files: _Files) -> None:
 
 
 def _written(made: list[Timeline], files: _Files) -> list[Path]:
-    return [*(files.together if made else ()), *dict.fromkeys(_place(pattern, each) for each in made for pattern in files.each)]
+    return [*(files.together if made else ()), *dict.fromkeys(_path_for(one, pattern) for one in made for pattern in files.single)]
 
 
-def _show(made: list[Timeline], reports: list[tuple[Timeline, TimelineReport]], *, as_json: bool) -> None:
-    if as_json:
-        told = [each.to_json() for each in made]
-        for plain, (_, report) in zip(told, reports, strict=False):
-            plain["evaluation"] = report.to_json()
-        print(jsons.dumps(told, ensure_ascii=False, allow_nan=False))
-        return
-    for each in made:
-        people = any(span.person is not None for span in each.spans)
+def _print_json(made: list[Timeline], reports: list[tuple[Timeline, TimelineReport]]) -> None:
+    plain = [one.to_json() for one in made]
+    for timeline, (_, report) in zip(plain, reports, strict=False):
+        timeline["evaluation"] = report.to_json()
+    print(jsons.dumps(plain, ensure_ascii=False, allow_nan=False))
+
+
+def _show(made: list[Timeline], reports: list[tuple[Timeline, TimelineReport]]) -> None:
+    for one in made:
+        people = any(span.person is not None for span in one.spans)
         rows = [
             (*([str(span.person)] if people else []), _clock(span.start), _clock(span.end), span.name, f"{span.score:.3f}", span.confidence)
-            for span in each.spans
+            for span in one.spans
         ]
-        columns = (*(["person"] if people else []), "from", "to", "label", "score", "reading")
-        show_table(columns, rows, title=str(each.video) if len(made) > 1 else None)
-    for each, report in reports:
-        title = f"{each.video.name}: against the truth" if len(made) > 1 else "against the truth"
+        columns = (*(["person"] if people else []), "from", "to", "label", "score", "confidence")
+        show_table(columns, rows, title=str(one.video) if len(made) > 1 else None)
+    for one, report in reports:
+        title = f"{one.video.name}: compared with the truth" if len(made) > 1 else "compared with the truth"
         show_table(("", "timeline", f"always {report.commonest}"), report.rows, title=title)
         for sentence in report.sentences:
             print(sentence)

@@ -1,18 +1,16 @@
-"""The web app: see it, try it live, correct it, build on it. The only room that knows Streamlit.
+"""The web app, on Streamlit: try a model, try it live, search a library, review labels, train, and read reports.
 
-settings   AppConfig: what the app is started with
-launch     start: the demo's model where none is given, the server, its temporary folder
-main       the script that Streamlit runs for each person: the pages, and errors as sentences
-theme      colours and shapes, light and dark
-session    what the app was started with, and a session's own folder
-shelf      the models to choose from, and the one in use
-desk       what a page is made with: title, errors, progress, the videos somebody brought
-words      how sure a score may sound, in plain words
-drawn      answers, bars and intervals as HTML
-strip      spans under a player; a click jumps there
-playing    videos that a browser can play
-jobs       long work in a process of its own: progress, time left, its end
-try_it, live, library, review, train, report   one page each
+launch          start the server, with its temporary folder
+config          what the app is started with
+main            the script that Streamlit runs for each session and each click
+session         the session's folder and caches, and the model in use
+page_elements   titles, errors, progress and uploads of all pages
+formatting      predictions and numbers as text and HTML
+video_player    videos that a browser can play
+timeline_strip  spans under the player; a click seeks
+jobs            commands that run in processes of their own
+theme           colours and style
+pages           one module a page
 
-Nothing of a person's is in a global: files and results belong to their session and go when it ends.
+Files and results belong to a session, never to a global variable; they are removed when the session ends.
 """

@@ -1,13 +1,11 @@
-"""Long work in processes of their own: the commands that anybody could type, one after the other; how far they are, and their end.
+"""Long work of the app: commands of the command line, run in processes of their own, with their progress and their log.
 
-So the pages stay quick, what is killed goes on where it was, and what was done can be typed again. A job belongs to the app, not to a
-person: whoever opens the page sees it.
+So the pages stay fast, an interrupted job resumes, and a user can type the same commands. A job belongs to the app: every session sees it.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -17,18 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_STEP = re.compile(r"^(?P<stage>[^:]+): (?P<done>\d+) of (?P<total>\d+), about (?P<left>[\d.]+) s left$")
-_DONE = re.compile(r"^(?P<stage>[^:]+): (?P<total>\d+) in [\d.]+ s$")
-_LINES = 400
+from quickstep.apps.terminal import PROGRESS
+from quickstep.types.progress import ProgressUpdate, RemainingTime
 
-
-@dataclass(frozen=True)
-class Far:
-    """How far a command is."""
-
-    stage: str = "starting"
-    share: float = 0.0
-    left: float | None = None  # seconds
+LOG_LINES = 400
+START = ProgressUpdate("starting", 0, 1)
+ERROR = "quickstep: "  # the beginning of a line that says why a command failed
 
 
 @dataclass
@@ -36,48 +28,59 @@ class Job:
     """Commands that run one after the other until one fails."""
 
     title: str
-    commands: Sequence[Sequence[str]]  # what stands after `quickstep`
-    result: Path  # the model's folder
+    commands: Sequence[Sequence[str]]  # without the word `quickstep`
+    result: Path  # the folder of the model that is made
     began: float = field(default_factory=time.time)
-    lines: list[str] = field(default_factory=list)
-    far: Far = field(default_factory=Far)
-    at: int = 0  # the command that runs
+    log: list[str] = field(default_factory=list)
+    progress: ProgressUpdate = START
+    seconds_left: float | None = None
+    current: int = 0  # the command that runs
     status: int | None = None  # None while it runs
     stopped: bool = False
     _process: subprocess.Popen[str] | None = None
+    _remaining: RemainingTime = field(default_factory=RemainingTime)
 
     def start(self) -> None:
-        """Begin."""
+        """Run the commands in a thread."""
         threading.Thread(target=self._run, name="job", daemon=True).start()
 
     @property
     def running(self) -> bool:
+        """Whether a command still runs."""
         return self.status is None
 
     @property
-    def told(self) -> str:
-        """The line that says what went wrong, or the last one."""
-        errors = [line.removeprefix("quickstep: ") for line in self.lines if line.startswith("quickstep: ")]
-        return errors[-1] if errors else self.lines[-1] if self.lines else "it ended without a word"
+    def message(self) -> str:
+        """The error of the command that failed, or the last line of the log."""
+        errors = [line.removeprefix(ERROR) for line in self.log if line.startswith(ERROR)]
+        return errors[-1] if errors else self.log[-1] if self.log else "ended without a message"
 
     def stop(self) -> None:
-        """End it as Ctrl-C would; what was computed is kept."""
+        """End the job as Ctrl-C would; what was computed is kept."""
         self.stopped = True
         if self._process is not None:
             self._process.terminate()
 
+    def take(self, line: str) -> None:
+        """Read one line of a command's output: progress, or a line of the log."""
+        update = ProgressUpdate.from_line(line)
+        if update is not None:
+            self.progress, self.seconds_left = update, self._remaining.seconds(update)
+        elif line:
+            self.log.append(line)
+            del self.log[:-LOG_LINES]
+
     def _run(self) -> None:
         status = 0
-        for place, command in enumerate(self.commands):
-            self.at, self.far = place, Far()
-            self.lines.append(f"$ quickstep {shlex.join(command)}")
-            status = self._one(command)
+        for number, command in enumerate(self.commands):
+            self.current, self.progress, self.seconds_left = number, START, None
+            self.log.append(f"$ quickstep {shlex.join(command)}")
+            status = self._run_command(command)
             if status != 0 or self.stopped:
                 break
         self.status = status if not self.stopped else status or 1
 
-    def _one(self, command: Sequence[str]) -> int:
-        environment = {**os.environ, "QUICKSTEP_SAY_EVERY": "1", "COLUMNS": "400", "NO_COLOR": "1"}
+    def _run_command(self, command: Sequence[str]) -> int:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "quickstep", *command],
@@ -86,28 +89,16 @@ class Job:
                 stdin=subprocess.DEVNULL,
                 text=True,
                 errors="replace",
-                env=environment,
+                env={**os.environ, PROGRESS: "json", "COLUMNS": "400", "NO_COLOR": "1"},
             )
         except OSError as error:
-            self.lines.append(f"quickstep: {error}")
+            self.log.append(f"{ERROR}{error}")
             return 1
         assert self._process.stdout is not None
         with self._process.stdout as output:
             for line in output:
-                self._take(line.rstrip())
+                self.take(line.rstrip())
         return self._process.wait()
-
-    def _take(self, line: str) -> None:
-        if not line:
-            return
-        step, done = _STEP.match(line), _DONE.match(line)
-        if step:
-            self.far = Far(step["stage"], int(step["done"]) / max(1, int(step["total"])), float(step["left"]))
-            return
-        if done:
-            self.far = Far(done["stage"], 1.0, None)
-        self.lines.append(line)
-        del self.lines[:-_LINES]
 
 
 class Jobs:
@@ -118,7 +109,7 @@ class Jobs:
         self.latest: Job | None = None
 
     def begin(self, job: Job) -> bool:
-        """Start it, unless another one runs."""
+        """Start a job, unless another one runs; return whether it was started."""
         with self._lock:
             if self.latest is not None and self.latest.running:
                 return False

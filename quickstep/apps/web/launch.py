@@ -1,4 +1,4 @@
-"""start: the app's server, with the demo's model where none is given; its temporary folder goes when it stops."""
+"""Start the app's server, with a temporary folder that is removed when it stops."""
 
 from __future__ import annotations
 
@@ -10,45 +10,38 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from quickstep.apps.terminal import TerminalProgress, say
+from quickstep.apps.terminal import say
 from quickstep.apps.web.config import AppConfig, Started
 from quickstep.apps.web.theme import OPTIONS
 from quickstep.models.ensemble import load_model
 from quickstep.storage.cache import Cache
-from quickstep.storage.model_folder import RECORD
 from quickstep.storage.serialization import to_plain
 from quickstep.types.errors import ConfigError, MissingExtra
 
-DEMO = Path("demo")
 FIRST_PORT = 8501
 _PREFIX = "quickstep-app-"
 
 
-def start(models: Sequence[Path] = (), config: AppConfig | None = None, *, cache: Path | None = None) -> None:
-    """Serve the app until it is stopped."""
-    config = config or AppConfig()
+def start(models: Sequence[Path], config: AppConfig, *, cache: Path | None = None, samples: Sequence[Path] = ()) -> None:
+    """Serve the app until it is stopped; `samples` are videos to try, besides those that a model was tested on."""
     try:
         from streamlit.web import bootstrap
     except ImportError as error:
         raise MissingExtra("app", "the web app") from error
     port = _port(config)
-    given = Started(tuple(models), config, Path(), cache)
-    if not models:
-        given = with_demo(given)
-    for folder in given.models:  # what is wrong with one is said before anybody opens a page
+    for folder in models:  # a broken one ends the start, before anybody opens a page
         load_model(folder, cache=Cache(cache))
-    with _room() as room:
-        given = replace(given, room=room)
+    with _temporary_folder() as temporary:
+        started = Started(tuple(models), config, temporary, cache, tuple(samples))
         bootstrap.load_config_options(options(config, port))
-        say(f"the app: http://{_spoken(config.host)}:{port}  (Ctrl-C stops it)", style="bold")
-        bootstrap.run(str(Path(__file__).with_name("main.py")), False, [json.dumps(to_plain(given))], options(config, port))
+        say(f"the app: http://{_host_in_url(config.host)}:{port}  (Ctrl-C stops it)", style="bold")
+        bootstrap.run(str(Path(__file__).with_name("main.py")), False, [json.dumps(to_plain(started))], options(config, port))
 
 
 def options(config: AppConfig, port: int) -> dict[str, object]:
-    """Streamlit's options for one app."""
+    """Return the options of Streamlit for one app."""
     return {
         **OPTIONS,
         "server.address": config.host,
@@ -58,45 +51,15 @@ def options(config: AppConfig, port: int) -> dict[str, object]:
     }
 
 
-def with_demo(given: Started, folder: Path = DEMO) -> Started:
-    """The same, started on the demo's model and library; what is not there yet is made."""
-    from quickstep.apps.commands.maintenance import demo
-
-    if not (folder / "model" / RECORD).is_file():
-        say("no model was named: the demo's is made first, in about two minutes (quickstep demo)", style="bold")
-        demo(folder)
-    samples = tuple(sorted((folder / "new").glob("*/*.mp4")))
-    config = given.config
-    if config.library is None:
-        config = replace(config, library=_demo_library(folder, given.cache))
-    return replace(given, models=(folder / "model",), config=config, samples=samples)
-
-
-def _demo_library(folder: Path, cache: Path | None) -> str | None:
-    """The demo's dancers as a library; None where what that needs is not installed."""
-    place = folder / "library"
-    if not place.is_dir():
-        try:
-            from quickstep.library import IndexConfig, index
-
-            made = IndexConfig(backbone="flow-hist", window=2.0, model=folder / "model")
-            with TerminalProgress() as progress:
-                index(str(place), [str(folder / "dancers"), str(folder / "new")], made, cache=Cache(cache), progress=progress)
-        except MissingExtra as error:
-            say(f"note: {error}", style="yellow")
-            return None
-    return str(place)
-
-
 def _port(config: AppConfig) -> int:
-    """The port asked for, if it is free, else the first free one."""
+    """Return the port of the config, if it is free; without one, the first free port."""
     if config.port is not None:
         if not _free(config.host, config.port):
-            raise ConfigError("port", f"{config.port} is in use, or not ours to use; name another one, or none")
+            raise ConfigError("port", f"{config.port} is in use, or may not be used: name another one, or none")
         return config.port
     found = next((port for port in range(FIRST_PORT, FIRST_PORT + 100) if _free(config.host, port)), None)
     if found is None:
-        raise ConfigError("port", f"none from {FIRST_PORT} to {FIRST_PORT + 99} is free at {config.host}; name one, or another --host")
+        raise ConfigError("port", f"none from {FIRST_PORT} to {FIRST_PORT + 99} is free at {config.host}; name one, or another `host`")
     return found
 
 
@@ -111,25 +74,25 @@ def _free(address: str, port: int) -> bool:
     return True
 
 
-def _spoken(address: str) -> str:
+def _host_in_url(address: str) -> str:
     if address in ("0.0.0.0", "::"):
         return socket.gethostname()
     return f"[{address}]" if ":" in address else address
 
 
 @contextlib.contextmanager
-def _room() -> Iterator[Path]:
-    """A folder for everybody's files while the app runs; what killed apps left is removed too."""
-    home = Path(tempfile.gettempdir())
-    for left in home.glob(f"{_PREFIX}*"):
+def _temporary_folder() -> Iterator[Path]:
+    """Give a folder for the users' files while the app runs; remove those of apps that were killed."""
+    parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_PREFIX}*"):
         number = left.name.removeprefix(_PREFIX).partition("-")[0]
         if number.isdigit() and not _alive(int(number)):
             shutil.rmtree(left, ignore_errors=True)
-    room = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=home))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
     try:
-        yield room
+        yield folder
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _alive(process: int) -> bool:

@@ -1,4 +1,4 @@
-"""The script that Streamlit runs for each person and each click: the pages, and errors as sentences."""
+"""The script that Streamlit runs for each session and each click: the pages, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ st.set_page_config(page_title="quickstep", page_icon=str(Path(__file__).with_nam
 page_elements.style()
 page = st.navigation(list(page_elements.pages().values()), position="top")
 try:
-    with page_elements.sentences():
+    with page_elements.errors_shown():
         page.run()
 except Exception:
     logging.getLogger("quickstep.apps.web").exception("a page of the app failed")
-    st.error("Something went wrong here, and it is our mistake; the terminal that runs the app says more. The app goes on.")
+    st.error("This page failed because of an error in quickstep; the terminal that runs the app shows the details. The other pages work.")

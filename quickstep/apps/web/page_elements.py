@@ -1,9 +1,8 @@
-"""What a page is made with: its title, errors as sentences, bars of progress, the videos somebody brought, what was computed for them."""
+"""Elements that the pages share: title, errors, progress bars, uploaded videos, and results kept for the session."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,28 +12,29 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from quickstep.apps.web import model_choice, session
+from quickstep.apps.web import session
 from quickstep.apps.web.theme import STYLE
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import QuickstepError
-from quickstep.types.progress import Progress
+from quickstep.types.progress import Progress, ProgressUpdate, RemainingTime
 from quickstep.types.segment import Segment
 
 T = TypeVar("T")
+SOON = 2.0  # seconds before the time left is shown
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video that somebody brought, or a sample."""
+    """An uploaded video, or a sample."""
 
-    name: str  # as they call it
+    name: str  # as the user sees it
     path: Path
     key: str
-    own: bool = True  # theirs alone; what is computed of it goes with it
+    own: bool = True  # uploaded: removed with what is computed from it
 
 
-def store_for(video: Video) -> Cache:
-    """Where what is computed of a video is kept."""
+def cache_for(video: Video) -> Cache:
+    """Return the cache for what is computed from a video."""
     return session.own_cache() if video.own else session.cache()
 
 
@@ -42,8 +42,8 @@ def store_for(video: Video) -> Cache:
 
 
 def header(title: str, about: str) -> None:
-    """The page's title and, where there are several models, which one is used."""
-    names = [*model_choice.folders(), *([model_choice.OWN] if "own_model" in st.session_state else [])]
+    """Show the page's title and, where there are several models, a choice of the model."""
+    names = session.model_names()
     if len(names) < 2:
         st.title(title, anchor=False)
         st.html(f'<p class="qs-lead">{about}</p>')
@@ -53,12 +53,12 @@ def header(title: str, about: str) -> None:
         st.title(title, anchor=False)
         st.html(f'<p class="qs-lead">{about}</p>')
     with right:
-        place = names.index(model_choice.chosen())
+        place = names.index(session.chosen())
         st.session_state["chosen"] = st.selectbox("Model", names, index=place, key=f"model {title} {place} {len(names)}")
 
 
 def pages() -> dict[str, Any]:
-    """The pages; each is imported when it is first opened, so that one whose libraries are missing keeps nobody from the others."""
+    """Return the pages. Each is imported when it is first opened, so a missing library breaks only its own page."""
 
     def page_of(name: str) -> Callable[[], None]:
         return lambda: import_module(f"quickstep.apps.web.pages.{name}").page()
@@ -77,57 +77,58 @@ def pages() -> dict[str, Any]:
 
 
 def style() -> None:
-    """Our own style, on every page."""
+    """Add our style to a page."""
     st.html(STYLE)
 
 
 @contextmanager
-def sentences() -> Iterator[None]:
-    """Errors as a sentence on the page; what is our own mistake goes to the terminal in full."""
+def errors_shown() -> Iterator[None]:
+    """Show errors of the user's input and of the disk as a sentence on the page."""
     try:
         yield
     except QuickstepError as error:
-        st.error(plain(_without_room(str(error))), icon=":material/error:")
-    except OSError as error:  # a full disk, a folder that is gone
-        st.error(plain(f"The disk of the machine that runs the app says: {error.strerror or error}."), icon=":material/hard_drive:")
+        st.error(plain(_without_paths(str(error))), icon=":material/error:")
+    except OSError as error:  # such as a full disk
+        st.error(plain(f"The disk of the app's machine reports: {error.strerror or error}."), icon=":material/hard_drive:")
 
 
-def told(error: QuickstepError, video: Video | None = None) -> str:
-    """An error in the words of who brought the video."""
+def error_text(error: QuickstepError, video: Video | None = None) -> str:
+    """Return an error with the user's name of the video instead of its path."""
     text = str(error)
     if video is not None:
         text = text.replace(str(video.path), video.name)
-    return _without_room(text)
+    return _without_paths(text)
 
 
-def _without_room(text: str) -> str:
-    """Nobody is told where files lie on the server."""
-    place = str(session.started().room)
-    return text if place not in text else " ".join(Path(word).name if word.startswith(place) else word for word in text.split(" "))
+def _without_paths(text: str) -> str:
+    """Remove the server's temporary folder from a message."""
+    folder = str(session.started().folder)
+    return text if folder not in text else " ".join(Path(word).name if word.startswith(folder) else word for word in text.split(" "))
 
 
 @contextmanager
 def bar(text: str) -> Iterator[Progress]:
-    """A bar of progress with the time left, for as long as something takes; calls from other threads than the page's are left out."""
-    place, owner, began = st.empty(), threading.get_ident(), time.monotonic()
+    """Show a progress bar with the time left; reports of other threads than the page's are ignored."""
+    shown, owner, remaining = st.empty(), threading.get_ident(), RemainingTime()
 
-    def tell(stage: str, done: int, total: int) -> None:
+    def progress(stage: str, done: int, total: int) -> None:
         if threading.get_ident() != owner or total <= 0:
             return
-        spent = time.monotonic() - began
-        left = f", about {spent / done * (total - done):.0f} s left" if done and spent > 2 and done < total else ""
-        place.progress(min(1.0, done / total), text=f"{text} ({stage}: {done} of {total}{left})")
+        update = ProgressUpdate(stage, done, total)
+        seconds = remaining.seconds(update)
+        left = "" if seconds is None or remaining.elapsed(stage) < SOON else f", about {seconds:.0f} s left"
+        shown.progress(update.share, text=f"{text} ({stage}: {done} of {total}{left})")
 
-    place.progress(0.0, text=text)
-    yield tell
-    place.empty()
+    shown.progress(0.0, text=text)
+    yield progress
+    shown.empty()
 
 
 # -- what was computed -------------------------------------------------------------------------------------------------------
 
 
 def remembered(key: str, make: Callable[[], T], *, most: int = 200) -> T:
-    """What `make` gives, for this session; made once."""
+    """Return what `make` gives, computed once a session."""
     kept: dict[str, Any] = st.session_state.setdefault("kept", {})
     if key not in kept:
         kept[key] = make()
@@ -137,9 +138,9 @@ def remembered(key: str, make: Callable[[], T], *, most: int = 200) -> T:
     return value
 
 
-def bring(uploads: Sequence[Any]) -> list[Video]:
-    """Uploaded files as files of this session; those that were taken away again are removed."""
-    home = session.room() / "uploads"
+def save_uploads(uploads: Sequence[Any]) -> list[Video]:
+    """Save uploaded files in the session's folder; remove those that the user took back."""
+    home = session.folder() / "uploads"
     home.mkdir(exist_ok=True)
     videos = []
     for upload in uploads:
@@ -149,7 +150,7 @@ def bring(uploads: Sequence[Any]) -> list[Video]:
             aside = path.with_suffix(".part")
             aside.write_bytes(upload.getbuffer())
             aside.replace(path)
-        videos.append(Video(_called(upload.name), path, upload.file_id))
+        videos.append(Video(_display_name(upload.name), path, upload.file_id))
     keep = {video.path for video in videos}
     for path in home.iterdir():
         if path not in keep:
@@ -157,9 +158,9 @@ def bring(uploads: Sequence[Any]) -> list[Video]:
     return videos
 
 
-def bring_one(upload: Any) -> Video:
-    """An uploaded file that stands for itself."""
-    home = session.room() / "asked"
+def save_example(upload: Any) -> Video:
+    """Save an uploaded example for the search; it replaces the one before."""
+    home = session.folder() / "example"
     home.mkdir(exist_ok=True)
     path = home / f"{upload.file_id}.{suffix if (suffix := Path(upload.name).suffix[1:].lower()).isalnum() else 'bin'}"
     for other in home.iterdir():
@@ -167,18 +168,18 @@ def bring_one(upload: Any) -> Video:
             other.unlink(missing_ok=True)
     if not path.exists():
         path.write_bytes(upload.getbuffer())
-    return Video(_called(upload.name), path, upload.file_id)
+    return Video(_display_name(upload.name), path, upload.file_id)
 
 
 def plain(text: str) -> str:
-    """Words without what Markdown would make of them."""
+    """Return text with Markdown's letters escaped."""
     return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|~:$<>" else letter for letter in text)
 
 
 def samples() -> list[Video]:
-    """Videos to try: those given, and one of each label that the model was tested on."""
+    """Return videos to try: those given, and one test video a label."""
     found = {path: f"new: {path.parent.name}" for path in session.started().samples}
-    manifest = model_choice.model().manifest
+    manifest = session.model().manifest
     if manifest is not None:
         tested = manifest.part("test").segments or manifest.segments
         whole = [each for each in tested if each.start == 0 and each.end is None and each.path.exists()]
@@ -189,12 +190,12 @@ def samples() -> list[Video]:
 
 
 def segment_of(video: Video) -> Segment:
-    """The whole of a video."""
+    """Return the whole video as a segment."""
     return Segment(video.path)
 
 
-def _called(name: str) -> str:
-    """A file's name, for reading only: one line, not too long, no folder."""
+def _display_name(name: str) -> str:
+    """Return a file's name for display: one line, not too long, no folder."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     plain = "".join(letter if letter.isprintable() else "?" for letter in last).strip() or "video"
     return plain if len(plain) <= 80 else f"{plain[:50]}…{plain[-25:]}"

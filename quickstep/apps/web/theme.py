@@ -1,4 +1,4 @@
-"""How the app looks: Streamlit's options, given to it when it starts and written nowhere, and the style of our own HTML."""
+"""The look of the app: Streamlit's options, and the style of our HTML."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OPTIONS: dict[str, Any] = {
     "theme.headingFont": SERIF,
     "theme.baseRadius": "0.4rem",
     "theme.headingFontWeights": [600, 600, 600, 600, 600, 600],
-    "client.toolbarMode": "viewer",  # the choice of light and dark, and no "Deploy"
+    "client.toolbarMode": "viewer",  # light and dark can be chosen; there is no "Deploy"
     "client.showErrorDetails": "none",
     "client.showErrorLinks": "false",
     "browser.gatherUsageStats": False,
@@ -44,7 +44,7 @@ OPTIONS: dict[str, Any] = {
     "runner.magicEnabled": False,
 }
 
-# Hues that stay apart, in light and in dark, for who sees colours otherwise too; the labels of a timeline take them in turn.
+# Colours for the labels of a timeline, distinct in light and dark and for colour-blind users.
 HUES = (
     "light-dark(#1f6f78,#5bb5be)",
     "light-dark(#c2562d,#e88a60)",

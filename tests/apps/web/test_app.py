@@ -1,4 +1,4 @@
-"""The app's parts without a browser: words, folders, HTML, ports, jobs; and its pages as Streamlit runs them."""
+"""The web app without a browser: formatting, folders, ports, jobs, and its pages as Streamlit runs them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.confidence_intervals import Interval
 from quickstep.types.errors import ConfigError, MediaError, ModelError
+from quickstep.types.progress import ProgressUpdate
 from quickstep.types.segment import Segment
 
 pytest.importorskip("streamlit")
 
 from streamlit.testing.v1 import AppTest
 
-from quickstep.apps.web import html_fragments, launch, page_elements, video_player
-from quickstep.apps.web.confidence_words import clock, read, share
+from quickstep.apps.web import formatting, launch, page_elements, video_player
 from quickstep.apps.web.config import AppConfig, Started
+from quickstep.apps.web.formatting import clock, share, verdict_on
 from quickstep.apps.web.jobs import Job, Jobs
 
 MAIN = str(Path(page_elements.__file__).with_name("main.py"))
@@ -55,44 +56,44 @@ def said(*scores: float, threshold: float | None = None) -> Prediction:
         (said(0.6, 0.2, 0.1, 0.1), "not sure"),
     ],
 )
-def test_a_score_sounds_no_surer_than_it_may(prediction: Prediction, short: str) -> None:
-    assert read(prediction).short == short
-    assert read(prediction).named is (short != "none of these")
+def test_a_prediction_is_worded_by_its_confidence(prediction: Prediction, short: str) -> None:
+    assert verdict_on(prediction).short == short
+    assert verdict_on(prediction).named is (short != "none of these")
 
 
-def test_numbers_are_read_as_people_read_them() -> None:
+def test_shares_and_times_are_rounded_for_people() -> None:
     assert [share(value) for value in (0, 0.001, 0.5, 0.996, 1)] == ["0 %", "< 1 %", "50 %", "> 99 %", "100 %"]
     assert [clock(seconds) for seconds in (0, 59.96, 61.25)] == ["0:00.0", "1:00.0", "1:01.2"]
 
 
-def test_words_from_outside_are_never_html() -> None:
+def test_text_from_outside_is_escaped() -> None:
     evil = "<script>alert(1)</script>"
     one = replace(said(0.9, 0.04, 0.03, 0.03), labels=(evil, "b", "c", "d"))
     made = [
-        html_fragments.answer(one),
-        html_fragments.bars(one.top(4)),
-        html_fragments.table(("x",), [(evil,)]),
-        html_fragments.verdict(evil),
-        html_fragments.message(evil, evil),
+        formatting.answer(one),
+        formatting.bars(one.top(4)),
+        formatting.table(("x",), [(evil,)]),
+        formatting.verdict(evil),
+        formatting.message(evil, evil),
     ]
-    made.append(html_fragments.intervals([(evil, Interval(0.5, 0.2, 0.8))]))
+    made.append(formatting.intervals([(evil, Interval(0.5, 0.2, 0.8))]))
     assert all("<script" not in html and "&lt;script&gt;" in html for html in made)
 
 
-def test_a_files_name_is_only_for_reading() -> None:
+def test_a_file_name_is_shown_without_its_folder() -> None:
     for name in ("../../etc/passwd.mp4", "a\\b\\passwd.mp4", "pass\0wd.mp4", "x" * 300 + ".mp4", "💃.mp4", "a\nb.mp4", "/"):
-        shown = page_elements._called(name)
+        shown = page_elements._display_name(name)
         assert shown
         assert len(shown) <= 80
         assert not set(shown) & set("/\\\0\n")
     assert page_elements.plain("*a* <b>") == "\\*a\\* \\<b\\>"
 
 
-def test_only_what_lies_in_the_roots_may_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_files_in_the_data_folders_may_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in" / "set").mkdir(parents=True)
     (tmp_path / "out").mkdir()
     (tmp_path / "in" / "link").symlink_to(tmp_path / "out")
-    started = Started((), AppConfig(roots=(tmp_path / "in",)), tmp_path)
+    started = Started((), AppConfig(data_folder=(tmp_path / "in",)), tmp_path)
     assert started.allowed("set") == (tmp_path / "in" / "set").resolve()
     assert started.allowed(str(tmp_path / "in" / "set")) == (tmp_path / "in" / "set").resolve()
     for bad in ("../out", str(tmp_path / "out"), "link", "nothing", "", "/etc", "a\0b"):
@@ -101,8 +102,8 @@ def test_only_what_lies_in_the_roots_may_be_used(tmp_path: Path, monkeypatch: py
     assert from_plain(Started, json.loads(json.dumps(to_plain(started)))) == started
 
 
-def test_settings_that_cannot_be_are_named(tmp_path: Path) -> None:
-    for wrong, name in (({"port": 0}, "--port"), ({"roots": (tmp_path / "no",)}, "--data-folder"), ({"stun": "example.org"}, "--stun")):
+def test_wrong_settings_are_refused_by_name(tmp_path: Path) -> None:
+    for wrong, name in (({"port": 0}, "port"), ({"data_folder": (tmp_path / "no",)}, "data_folder"), ({"stun": "example.org"}, "stun")):
         with pytest.raises(ConfigError, match=name):
             AppConfig(**wrong)  # type: ignore[arg-type]
     with socket.socket() as taken:
@@ -111,32 +112,35 @@ def test_settings_that_cannot_be_are_named(tmp_path: Path) -> None:
             launch._port(AppConfig(port=taken.getsockname()[1]))
 
 
-def test_a_folder_that_is_no_model_is_said_before_the_server_starts(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused_before_the_server_starts(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
-        launch.start([tmp_path])
+        launch.start([tmp_path], AppConfig())
 
 
-def test_the_room_of_a_killed_app_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_temporary_folder_of_a_killed_app_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     left = tmp_path / "quickstep-app-999999999-x"
     (left / "session-1").mkdir(parents=True)
-    with launch._room() as room:
-        assert room.is_dir()
+    with launch._temporary_folder() as folder:
+        assert folder.is_dir()
         assert not left.exists()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_job_tells_how_far_it_is_and_what_went_wrong(tmp_path: Path) -> None:
+def test_a_job_reads_progress_and_the_error_of_its_command(tmp_path: Path) -> None:
     jobs, job = Jobs(), Job("none", [["evaluate", str(tmp_path / "nothing")]], tmp_path)
-    job._take("features: 41 of 82, about 5 s left")
-    assert (job.far.stage, job.far.share, job.far.left) == ("features", 0.5, 5.0)
+    job.take(ProgressUpdate("features", 0, 82).to_line())
+    job.take(ProgressUpdate("features", 41, 82).to_line())
+    assert (job.progress.stage, job.progress.share) == ("features", 0.5)
+    assert job.seconds_left is not None
+    assert job.log == []
     assert jobs.begin(job)
     assert not jobs.begin(Job("other", [], tmp_path))
     until = time.monotonic() + 100
     while job.running and time.monotonic() < until:
         time.sleep(0.1)
     assert job.status == 1
-    assert "there is no such folder" in job.told
+    assert "there is no such folder" in job.message
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +154,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_each_part_of_a_segment_is_judged_by_itself(coloured: Path, tmp_path: Path) -> None:
+def test_each_part_of_a_segment_gets_its_own_score(coloured: Path, tmp_path: Path) -> None:
     from library_sets import draw
 
     video = draw(tmp_path / "two.mp4", ("red", 2), ("blue", 2))
@@ -161,7 +165,7 @@ def test_each_part_of_a_segment_is_judged_by_itself(coloured: Path, tmp_path: Pa
     assert weigh(Model.load(coloured / "model"), Segment(video, end=0.4), "red", cache=Cache(tmp_path / "cache")).parts == ()
 
 
-def test_a_browser_gets_what_it_can_play(tmp_path: Path) -> None:
+def test_videos_that_browsers_cannot_play_are_converted(tmp_path: Path) -> None:
     from library_sets import draw
 
     mp4 = draw(tmp_path / "a.mp4", ("red", 1), ("blue", 1))
@@ -184,7 +188,7 @@ def run(coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Runs the app's script on the model of colours; a page by its name."""
     import streamlit as st
 
-    started = Started((coloured / "model",), AppConfig(roots=(coloured,), out=tmp_path / "models"), tmp_path, coloured / "cache")
+    started = Started((coloured / "model",), AppConfig(data_folder=(coloured,), out=tmp_path / "models"), tmp_path, coloured / "cache")
     monkeypatch.setattr(sys, "argv", ["main.py", json.dumps(to_plain(started))])
     st.cache_resource.clear()
 
@@ -192,8 +196,8 @@ def run(coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         script = (
             "import streamlit as st\n"
             "from importlib import import_module\n"
-            "from quickstep.apps.web import page_elements as desk\n"
-            "with desk.sentences():\n"
+            "from quickstep.apps.web import page_elements\n"
+            "with page_elements.errors_shown():\n"
             f"    import_module('quickstep.apps.web.pages.{page}').page()\n"
         )
         return AppTest.from_string(script, default_timeout=120).run()
@@ -212,7 +216,7 @@ def test_the_whole_script_runs(run: Any) -> None:
     assert [each.value for each in page.title] == ["What is this move?"]
 
 
-def test_try_shows_the_models_own_answer_for_a_sample(run: Any, coloured: Path) -> None:
+def test_the_page_try_shows_the_prediction_of_a_sample(run: Any, coloured: Path) -> None:
     page = run("try_it")
     assert not page.exception
     model = Model.load(coloured / "model")
@@ -233,17 +237,17 @@ def test_models_can_be_switched(run: Any, coloured: Path, tmp_path: Path) -> Non
     assert not page.exception
 
 
-def test_a_library_that_was_not_named_is_a_sentence(run: Any) -> None:
-    assert "No library was named" in run("library").info[0].value
+def test_the_page_library_explains_how_to_name_one(run: Any) -> None:
+    assert "without a library" in run("library").info[0].value
 
 
-def test_a_model_that_was_not_evaluated_says_so(run: Any) -> None:
+def test_the_page_report_explains_how_to_evaluate(run: Any) -> None:
     assert "has not been evaluated yet" in run("report").info[0].value
 
 
-def test_a_folder_outside_the_roots_is_a_sentence(run: Any) -> None:
+def test_a_folder_outside_the_data_folders_is_an_error_message(run: Any) -> None:
     page = run("train")
     page.text_input[0].set_value("/etc")
     page.button[0].click().run()
-    assert "only what lies there may be used" in page.error[0].value
+    assert "only files there may be used" in page.error[0].value
     assert not page.exception

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from places import ROOT, SHARED
 from pose_checkpoints import save_detector, save_onnx, save_pose
 
-from quickstep.apps.commands.pose import pose as pose_command
+from quickstep.apps.commands.signals import AllPeople, pose_command
 from quickstep.signals.poses import ESTIMATORS, EstimatorCapabilities, EstimatorOptions, estimates_depth, open_estimator
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.extraction import PoseOutput, extract_poses
@@ -572,19 +572,18 @@ def test_what_cannot_be_shown(spots: Path, tmp_path: Path) -> None:
 
 def test_the_command_prints_a_table_or_json(spots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from quickstep.apps.commands.options import Run
-    from quickstep.apps.commands.pose import Bodies
 
-    bodies = Bodies(estimator=SPOTS.estimator)
-    assert pose_command((str(spots),), out=tmp_path / "p.npz", bodies=bodies) == 0
+    bodies = AllPeople(estimator=SPOTS.estimator)
+    assert pose_command((str(spots),), out=tmp_path / "p.npz", people=bodies) == 0
     said = capsys.readouterr()
     assert "100%" in said.out
     assert "2 people" in said.err
-    assert pose_command((str(spots),), bodies=bodies, run=Run(json=True)) == 0
+    assert pose_command((str(spots),), people=bodies, run=Run(json=True)) == 0
     told = json.loads(capsys.readouterr().out)
     assert [person["number"] for person in told[0]["people"]] == [1, 2]
     nobody = tmp_path / "nobody.mp4"
     write_video(nobody, iter(np.zeros((10, 64, 64, 3), np.uint8)), fps=25)
-    assert pose_command((str(nobody),), out=tmp_path / "n.npz", bodies=bodies) == 1
+    assert pose_command((str(nobody),), out=tmp_path / "n.npz", people=bodies) == 1
     assert "nobody" in capsys.readouterr().err
     assert not (tmp_path / "n.npz").exists()
 

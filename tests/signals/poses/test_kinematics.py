@@ -543,22 +543,22 @@ def test_a_person_hardly_seen_does_not_keep_the_others_from_being_measured(tmp_p
 
 
 def test_the_command_prints_a_table_a_paragraph_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from quickstep.apps.commands.kinematics import kinematics as command
     from quickstep.apps.commands.options import Run
+    from quickstep.apps.commands.signals import kinematics_command
 
     times = moments(5, 25)
     write_poses(filmed(dancing(times), times), tmp_path / "a.npz")
     name = str(tmp_path / "a.npz")
-    assert command((name,), draw=tmp_path / "a.png", out=tmp_path / "a.csv") == 0
+    assert kinematics_command((name,), draw=tmp_path / "a.png", out=tmp_path / "a.csv") == 0
     printed = capsys.readouterr().out
     assert "speed (bl/s)" in printed
     assert "Person 1, 0.0 to 5.0 s: moves at" in printed
     assert (tmp_path / "a.png").is_file()
     assert (tmp_path / "a.csv").is_file()
-    assert command((name,), run=Run(json=True)) == 0
+    assert kinematics_command((name,), run=Run(json=True)) == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert told["whole"]["numbers"]["hands speed"] == pytest.approx(kinematics([name]).people[0].whole["hands speed"], rel=1e-5)
-    assert command((str(tmp_path / "absent.npz"),)) == 1
+    assert kinematics_command((str(tmp_path / "absent.npz"),)) == 1
     assert "absent.npz" in capsys.readouterr().err
 
 

@@ -1,1 +1,1 @@
-"""One file a page of the web app."""
+"""The pages of the web app, one module a page."""

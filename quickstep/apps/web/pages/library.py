@@ -1,4 +1,4 @@
-"""Library: find moments by words, by an example or by their label; play them; find footage that is there twice."""
+"""The page Library: search by text, by an example or by label, play the results, and find duplicate footage."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Any
 import streamlit as st
 
 from quickstep.apps.web import page_elements, session, video_player
-from quickstep.apps.web.confidence_words import clock, share, some
+from quickstep.apps.web.formatting import clock, counted, share
 from quickstep.backbones import embeds_text
 from quickstep.library import Duplicates, Library, Moment, SearchConfig, SearchResult, duplicates, search
 from quickstep.types.errors import QuickstepError
 
 TYPES = ["mp4", "mov", "avi", "mkv", "webm", "m4v"]
-ACROSS = 3
+COLUMNS = 3
 
 
 @st.cache_resource(show_spinner="Opening the library …")
-def _opened(place: str) -> tuple[Library, Any]:
-    """The library and the backbone that made its vectors."""
-    library = Library.open(place)
+def _open(uri: str) -> tuple[Library, Any]:
+    """Return the library and the backbone of its vectors."""
+    library = Library.open(uri)
     return library, library.backbone(cache=session.cache())
 
 
 def page() -> None:
-    """The page."""
-    page_elements.header("Library", "Find moments in many videos: by words, by an example, by what the model called them.")
-    place = session.started().config.library
-    if place is None:
+    """Show the page."""
+    page_elements.header("Library", "Search many videos by text, by an example, or by the labels that the model predicted.")
+    uri = session.started().config.library
+    if uri is None:
         st.info(
-            "No library was named. Make one: `quickstep index LIBRARY VIDEOS`, then start with `--library LIBRARY`.",
+            "The app was started without a library. Make one with `quickstep index LIBRARY VIDEOS`, then start with `--library LIBRARY`.",
             icon=":material/search:",
         )
         return
-    library, backbone = _opened(place)
-    st.caption(f"{some(_videos(library), 'video')}, {some(library.count('NOT gone'), 'window')} of {library.card.window:g} s")
+    library, backbone = _open(uri)
+    st.caption(f"{counted(_videos(library), 'video')}, {counted(library.count('NOT gone'), 'window')} of {library.card.window:g} s")
     finding, copies = st.tabs(["Search", "Duplicates"])
     with finding:
         _search(library, backbone)
@@ -44,78 +44,72 @@ def page() -> None:
 
 
 def _search(library: Library, backbone: Any) -> None:
-    words, like = None, None
-    ways = [*(["words"] if embeds_text(backbone) else []), "an example", *(["a label"] if _labels(library) else [])]
+    text, like = None, None
+    ways = [*(["text"] if embeds_text(backbone) else []), "an example", *(["a label"] if _labels(library) else [])]
     left, right = st.columns([2, 1], vertical_alignment="bottom")
     with left:
         how = st.segmented_control("Search by", ways, default=ways[0], required=True, key="search by")
     label = (
-        right.selectbox("Only what the model called", _labels(library), index=None, placeholder="any label", key="label")
+        right.selectbox("Only the predicted label", _labels(library), index=None, placeholder="any label", key="label")
         if _labels(library)
         else None
     )
-    if how == "words":
-        words = st.text_input("What to find", placeholder="she spins on her head", key="words").strip() or None
+    if how == "text":
+        text = st.text_input("Search for", placeholder="she spins on her head", key="text").strip() or None
     elif how == "an example":
-        brought = st.file_uploader("A video that looks like it", type=TYPES, max_upload_size=session.started().config.max_mb, key="like")
-        like = page_elements.bring_one(brought) if brought else None
+        upload = st.file_uploader("A similar video", type=TYPES, max_upload_size=session.started().config.max_mb, key="like")
+        like = page_elements.save_example(upload) if upload else None
     elif label is None:
         st.caption("Choose a label.")
-    if words is None and like is None and label is None:
+    if text is None and like is None and label is None:
         if not embeds_text(backbone):
-            st.caption(
-                f"This library was made with {library.card.backbone.name}, which has no text encoder: search by an example or by a label."
-            )
+            st.caption(f"This library was made with {library.card.backbone.name}, which cannot read text: search by example or label.")
         return
     config = SearchConfig(like=str(like.path) if like else None, label=label, top=12)
-    key = f"search {library.uri} {words} {like.key if like else ''} {label}"
+    key = f"search {library.uri} {text} {like.key if like else ''} {label}"
     with st.spinner("Searching …"):
-        found = page_elements.remembered(key, lambda: search(library, words, config, backbone=backbone, cache=session.own_cache()))
-    _found(found, like.name if like else words or f"label {label}")
+        found = page_elements.remembered(key, lambda: search(library, text, config, backbone=backbone, cache=session.own_cache()))
+    _show_results(found, like.name if like else text or f"label {label}")
 
 
-def _found(found: SearchResult, asked: str) -> None:
-    """The moments, best first, and what one should know about them."""
+def _show_results(found: SearchResult, query: str) -> None:
+    """Show the moments, best first, and whether they are good matches."""
     if found.good is False:
-        best = (
-            ""
-            if found.best is None
-            else f" The best there is scores {found.best:.2f}; a match would score above {found.threshold.score:.2f}."
-            if found.threshold
-            else ""
-        )
-        st.warning(f"No good match for “{asked}”.{best}", icon=":material/search_off:")
+        scores = ""
+        if found.best is not None and found.threshold:
+            scores = f" The best score is {found.best:.2f}; a good match has more than {found.threshold.score:.2f}."
+        st.warning(f"No good match for “{query}”.{scores}", icon=":material/search_off:")
     elif found.threshold is None:
-        st.caption("There are too few videos here to tell a good match from a bad one.")
+        st.caption("The library has too few videos to tell a good match from a bad one.")
     if not found.moments:
         return
     playing_now: Moment | None = st.session_state.get("moment")
     if playing_now in found.moments:
         _play(playing_now)
-    for at in range(0, len(found.moments), ACROSS):
-        for column, (place, moment) in zip(st.columns(ACROSS), enumerate(found.moments[at : at + ACROSS], start=at), strict=False):
+    for at in range(0, len(found.moments), COLUMNS):
+        for column, (place, moment) in zip(st.columns(COLUMNS), enumerate(found.moments[at : at + COLUMNS], start=at), strict=False):
             with column:
                 _card(place, moment)
 
 
 def _card(place: int, moment: Moment) -> None:
-    """One moment: its picture, where it is, and a button that plays it."""
+    """Show one moment: its picture, its video, and a button that plays it."""
     with st.container(border=True):
         if moment.thumbnail:
             st.image(moment.thumbnail, width="stretch")
-        named = max(moment.names.items(), key=lambda item: item[1], default=None)
-        told = f"{named[0]} {share(named[1])}" if named else f"score {moment.score:.2f}"
-        st.markdown(f"**{page_elements.plain(Path(moment.path).name)}**  \n{page_elements.plain(told)}")
+        label = max(moment.names.items(), key=lambda item: item[1], default=None)
+        caption = f"{label[0]} {share(label[1])}" if label else f"score {moment.score:.2f}"
+        st.markdown(f"**{page_elements.plain(Path(moment.path).name)}**  \n{page_elements.plain(caption)}")
         if st.button(f"{clock(moment.start)} – {clock(moment.end)}", key=f"play {place}", icon=":material/play_arrow:", width="stretch"):
             st.session_state["moment"] = moment
             st.rerun()
 
 
 def _play(moment: Moment) -> None:
-    """The moment that was asked for."""
+    """Play a moment."""
     st.markdown(f"**{page_elements.plain(Path(moment.path).name)}**, {clock(moment.start)} to {clock(moment.end)}")
     if not Path(moment.path).exists():
-        st.info("This video is not where it was when the library was made.", icon=":material/videocam_off:")
+        st.info("The file of this video was moved or deleted after it was indexed.", icon=":material/videocam_off:")
         return
     left, _ = st.columns([1, 1])
     with left:
@@ -123,12 +117,12 @@ def _play(moment: Moment) -> None:
 
 
 def _duplicates(library: Library) -> None:
-    """Footage that is in several videos."""
-    st.caption("The same footage in several videos, also coded again, cut, cropped or mirrored.")
+    """Find the same footage in several videos."""
+    st.caption("The same footage in several videos, also re-encoded, cut, cropped or mirrored.")
     key = f"duplicates {library.uri} {library.count()}"
-    if st.button("Look for duplicates", icon=":material/content_copy:") and key not in st.session_state.get("kept", {}):
-        with page_elements.bar("Holding the videos against each other") as tell:
-            page_elements.remembered(key, lambda: duplicates(library, cache=session.cache(), progress=tell))
+    if st.button("Find duplicates", icon=":material/content_copy:") and key not in st.session_state.get("kept", {}):
+        with page_elements.bar("Comparing the videos") as progress:
+            page_elements.remembered(key, lambda: duplicates(library, cache=session.cache(), progress=progress))
     found: Duplicates | None = st.session_state.get("kept", {}).get(key)
     if found is None:
         return
@@ -141,7 +135,7 @@ def _duplicates(library: Library) -> None:
                     st.markdown(f"**{page_elements.plain(Path(path).name)}**  \n{clock(span[0])} to {clock(span[1])}")
                     if Path(path).exists():
                         video_player.show(Path(path), key=f"player-copy-{number}-{path == match.first:d}", start=span[0], end=span[1])
-            st.caption(f"{match.row[5]}, likeness {match.score:.3f}, {some(len(group.paths), 'video')} in this group")
+            st.caption(f"{match.row[5]}, likeness {match.score:.3f}, {counted(len(group.paths), 'video')} in this group")
 
 
 def _videos(library: Library) -> int:
@@ -150,7 +144,7 @@ def _videos(library: Library) -> int:
 
 
 def _labels(library: Library) -> list[str]:
-    """What the model called the windows."""
+    """Return the labels that the model predicted for the windows."""
 
     def make() -> list[str]:
         known: set[str] = set()

@@ -1,4 +1,4 @@
-"""Review: the most suspicious segments first; one key confirms, corrects or takes out; retraining shows what that did."""
+"""The page Review: the most suspicious labels first; confirm, correct or exclude each; then retrain."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from quickstep.apps.web import html_fragments, model_choice, page_elements, session, video_player
-from quickstep.apps.web.confidence_words import clock, some
+from quickstep.apps.web import formatting, page_elements, session, video_player
+from quickstep.apps.web.formatting import clock, counted
+from quickstep.evaluation.rendering import write_card
 from quickstep.models.model_files import check_target
 from quickstep.training.label_review import Decision, Journal, Retrained, Suspect, Suspects, journal_for, retrain, suspects
 from quickstep.training.label_review.journal import Action
@@ -17,43 +18,41 @@ MOST_KEYS = 9  # labels that have a digit of their own
 
 
 def page() -> None:
-    """The page."""
-    page_elements.header(
-        "Review", "Labels that are hard to believe come first. Each decision is saved as you make it; the original list is kept."
-    )
-    opened = model_choice.model()
-    journal = journal_for(model_choice.lead())
+    """Show the page."""
+    page_elements.header("Review", "The most suspicious labels come first. Each decision is saved at once; the original list is kept.")
+    opened = session.model()
+    journal = journal_for(session.lead())
     manifest = journal.manifest
 
     def rank() -> Suspects:
-        with model_choice.in_turn() as model, page_elements.bar("Looking for labels that are hard to believe") as tell:
-            return suspects(model, manifest, cache=session.cache(), progress=tell)
+        with session.locked_model() as model, page_elements.bar("Looking for wrong labels") as progress:
+            return suspects(model, manifest, cache=session.cache(), progress=progress)
 
-    found = page_elements.remembered(f"suspects {model_choice.stamp()}", rank)
+    found = page_elements.remembered(f"suspects {session.model_state()}", rank)
     decided = journal.decided
     listed = {journal.span_of(each) for each in manifest.segments}
     waiting = [each for each in found.suspects if (place := journal.span_of(each.segment)) not in decided and place in listed]
-    _said()
+    _show_message()
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     left.progress(
         1 - len(waiting) / max(1, len(found.suspects)),
-        text=f"{len(found.suspects) - len(waiting)} of {some(len(found.suspects), 'segment')} looked over",
+        text=f"{len(found.suspects) - len(waiting)} of {counted(len(found.suspects), 'segment')} reviewed",
     )
     right.text_input("Your name", key="who", placeholder="for the history")
     if waiting:
         skipped: list[str] = st.session_state.setdefault("skipped", [])
         ordered = sorted(waiting, key=lambda each: str(each.segment) in skipped)
-        _one(journal, ordered[0], opened.labels)
+        _show_segment(journal, ordered[0], opened.labels)
     else:
-        st.success("Everything has been looked over.", icon=":material/done_all:")
+        st.success("All segments are reviewed.", icon=":material/done_all:")
     if found.failures:
-        st.caption(f"{some(len(found.failures), 'segment')} cannot be read, such as {page_elements.told(found.failures[0].error)}")
+        st.caption(f"{counted(len(found.failures), 'segment')} cannot be read, such as {page_elements.error_text(found.failures[0].error)}")
     _history(journal)
     _retrain(journal)
 
 
-def _one(journal: Journal, suspect: Suspect, labels: tuple[str, ...]) -> None:
-    """One segment: what it looks like, what is said of it, and what to do with it."""
+def _show_segment(journal: Journal, suspect: Suspect, labels: tuple[str, ...]) -> None:
+    """Show one segment with its label, the model's scores and the possible decisions."""
     segment = suspect.segment
     last = journal.latest().get(journal.span_of(segment))
     last_number = last.number if last is not None else 0
@@ -62,19 +61,19 @@ def _one(journal: Journal, suspect: Suspect, labels: tuple[str, ...]) -> None:
         video_player.show(segment.path, key="player-review", start=segment.start, end=segment.end, autoplay=True, loop=True)
         when = "" if segment.end is None else f", {clock(segment.start)} to {clock(segment.end)}"
         name, group = page_elements.plain(segment.path.name), page_elements.plain(segment.group or "no group")
-        st.caption(f"{name}{when} · {segment.split or 'no part'} · {group}")
+        st.caption(f"{name}{when} · {segment.split or 'no split'} · {group}")
     with right:
-        st.html(html_fragments.message(segment.label or "no label", suspect.reason, kicker="its label"))
-        st.html(html_fragments.bars(sorted(zip(suspect.labels, suspect.scores.tolist(), strict=True), key=lambda pair: -pair[1])[:4]))
+        st.html(formatting.message(segment.label or "no label", suspect.reason, kicker="label"))
+        st.html(formatting.bars(sorted(zip(suspect.labels, suspect.scores.tolist(), strict=True), key=lambda pair: -pair[1])[:4]))
         with st.container(horizontal=True):
-            if segment.label is not None and st.button("Right", type="primary", icon=":material/check:", shortcut="Y", key="confirm"):
+            if segment.label is not None and st.button("Confirm", type="primary", icon=":material/check:", shortcut="Y", key="confirm"):
                 _decide(journal, suspect, "confirm", known=last_number)
-            if st.button("Take out", icon=":material/delete:", shortcut="X", key="reject"):
+            if st.button("Exclude", icon=":material/delete:", shortcut="X", key="reject"):
                 _decide(journal, suspect, "reject", known=last_number)
-            if st.button("Later", icon=":material/skip_next:", shortcut="S", key="later"):
+            if st.button("Skip", icon=":material/skip_next:", shortcut="S", key="skip"):
                 st.session_state["skipped"].append(str(segment))
                 st.rerun()
-        st.caption("or it is:")
+        st.caption("or correct the label:")
         known = list(dict.fromkeys([*labels, *(each.label for each in journal.manifest.segments if each.label)]))
         with st.container(horizontal=True):
             for place, label in enumerate(known[:30]):
@@ -90,35 +89,35 @@ def _one(journal: Journal, suspect: Suspect, labels: tuple[str, ...]) -> None:
 def _decide(journal: Journal, suspect: Suspect, action: Action, label: str | None = None, *, known: int) -> None:
     try:
         decision = journal.decide(suspect.segment, action, label, by=st.session_state.get("who", "").strip(), known=known)
-        st.session_state["said"] = (":material/save:", f"Saved: {suspect.segment.path.name} {decision}")
+        st.session_state["message"] = (":material/save:", f"Saved: {suspect.segment.path.name} {decision}")
     except QuickstepError as error:
-        st.session_state["said"] = (":material/error:", str(error))
+        st.session_state["message"] = (":material/error:", str(error))
     st.rerun()
 
 
-def _said() -> None:
-    """What became of the last decision."""
-    icon, text = st.session_state.pop("said", (None, ""))
+def _show_message() -> None:
+    """Show the result of the last action."""
+    icon, text = st.session_state.pop("message", (None, ""))
     if text:
         st.toast(page_elements.plain(text), icon=icon)
 
 
 def _history(journal: Journal) -> None:
-    """The last decisions, and the way back."""
+    """Show the last decisions, and a button to undo."""
     decisions = journal.decisions
     if not decisions:
         return
     standing = journal.latest()
     back = next((each for each in reversed(decisions) if each.action != "restore" and standing[each.span].number == each.number), None)
-    with st.expander(f"{some(len(decisions), 'decision')} in {journal.history.name}"):
+    with st.expander(f"{counted(len(decisions), 'decision')} in {journal.history.name}"):
         rows = [(each.at.replace("T", " ")[:16], each.by or "—", Path(each.path).name, _what(each)) for each in reversed(decisions[-30:])]
-        st.html(html_fragments.table(("when", "who", "segment", "decision"), rows))
+        st.html(formatting.table(("when", "who", "segment", "decision"), rows))
         st.caption(f"The list as it was before the first decision: {journal.original.name}")
-    if back is not None and st.button(f"Take back: {page_elements.plain(Path(back.path).name)}", icon=":material/undo:", shortcut="Z"):
+    if back is not None and st.button(f"Undo: {page_elements.plain(Path(back.path).name)}", icon=":material/undo:", shortcut="Z"):
         try:
             journal.undo(back, by=st.session_state.get("who", "").strip())
         except QuickstepError as error:
-            st.session_state["said"] = (":material/error:", str(error))
+            st.session_state["message"] = (":material/error:", str(error))
         st.rerun()
 
 
@@ -130,43 +129,43 @@ def _what(decision: Decision) -> str:
 
 
 def _retrain(journal: Journal) -> None:
-    """The model on the corrected labels, and what that changed."""
+    """Retrain on the corrected labels, and show what changed."""
     st.subheader("Retrain", anchor=False)
-    st.caption("The same kind of model, fitted to the corrected list from what is already computed: seconds, not minutes.")
+    st.caption("Fit the same kind of model to the corrected list. The features are cached, so it takes seconds.")
     if st.button("Retrain on the corrected labels", icon=":material/model_training:"):
-        with model_choice.in_turn() as model, page_elements.bar("Retraining") as tell:
-            st.session_state["retrained"] = retrain(model, journal.manifest, cache=session.cache(), progress=tell)
+        with session.locked_model() as model, page_elements.bar("Retraining") as progress:
+            st.session_state["retrained"] = retrain(model, journal.manifest, cache=session.cache(), progress=progress)
     done: Retrained | None = st.session_state.get("retrained")
     if done is None:
         return
     if done.before is not None and done.after is not None:
-        st.html(html_fragments.intervals([("before", done.before), ("after", done.after)]))
+        st.html(formatting.intervals([("before", done.before), ("after", done.after)]))
     better = done.change is not None and done.change.interval.low > 0
     tones = ["good" if better and "before" in sentence else "note" for sentence in done.sentences]
-    st.html("".join(html_fragments.verdict(sentence, tone) for sentence, tone in zip(done.sentences, tones, strict=True)))  # type: ignore[arg-type]
-    st.caption(f"Retrained in {done.seconds:.1f} s. The lines show 95 % intervals: where they overlap much, the difference may be luck.")
+    st.html("".join(formatting.verdict(sentence, tone) for sentence, tone in zip(done.sentences, tones, strict=True)))  # type: ignore[arg-type]
+    st.caption(f"Retrained in {done.seconds:.1f} s. The lines show 95 % intervals: where they overlap much, the difference may be chance.")
     with st.form("keep", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Name", value=f"{model_choice.chosen().rpartition('/')[2].removesuffix('-reviewed')}-reviewed", key="new name")
+        name = st.text_input("Name", value=f"{session.chosen().rpartition('/')[2].removesuffix('-reviewed')}-reviewed", key="new name")
         if st.form_submit_button("Save and use", icon=":material/save:"):
             _save(done, name.strip())
         if st.form_submit_button("Use without saving"):
-            model_choice.use(done.model)
+            session.use(done.model)
             del st.session_state["retrained"]
             st.rerun()
 
 
 def _save(done: Retrained, name: str) -> None:
     if not name or Path(name).name != name or name.startswith("."):
-        st.error("A model's name is a plain word, such as dances-reviewed.")
+        st.error("The name of a model is a plain word, such as dances-reviewed.")
         return
     folder = session.started().config.out / name
     if folder.exists():
-        st.error(f"There is a {name} already; give another name.")
+        st.error(f"A model {name} exists already; choose another name.")
         return
     check_target(folder)
     done.model.save(folder)
-    model_choice.write_its_card(done.model, folder)
+    write_card(done.model, folder)
     del st.session_state["retrained"]
     st.session_state["chosen"] = name
-    st.session_state["said"] = (":material/save:", f"Saved as {name}, and in use")
+    st.session_state["message"] = (":material/save:", f"Saved as {name}; it is used now")
     st.rerun()

@@ -1,4 +1,4 @@
-"""Train: a folder of this machine, what is wrong with it, how thorough to be; progress with the time left; the report in place."""
+"""The page Train: check a dataset of this machine, choose a preset, watch the progress, read the report."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from pathlib import Path
 
 import streamlit as st
 
-from quickstep.apps.web import html_fragments, model_choice, page_elements, session
-from quickstep.apps.web.confidence_words import Tone, some
+from quickstep.apps.web import formatting, page_elements, session
+from quickstep.apps.web.formatting import Tone, counted
 from quickstep.apps.web.jobs import Job, Jobs
 from quickstep.apps.web.pages import report
 from quickstep.datasets.audit import Audit, check
 from quickstep.datasets.manifest import read_manifest
-from quickstep.storage.model_folder import RECORD
+from quickstep.models.model_files import RECORD
 from quickstep.training.recipes import open_recipe, recipe_names
 
 CHOICES = ("fast", "balanced", "best")
 TONES: dict[str, Tone] = {"error": "warn", "warning": "care", "note": "note"}
-MOST = 12  # findings
+MOST_FINDINGS = 12
 
 
 @st.cache_resource(show_spinner=False)
 def jobs() -> Jobs:
-    """The app's jobs."""
+    """Return the app's jobs."""
     return Jobs()
 
 
 def page() -> None:
-    """The page."""
-    page_elements.header("Train", "Name a folder of labelled videos on this machine: one folder per move, or a csv that lists them.")
+    """Show the page."""
+    page_elements.header("Train", "Name a folder of labelled videos on this machine, with one folder a class, or a csv that lists them.")
     latest = jobs().latest
     if latest is not None and latest.running:
         _watch()
@@ -36,101 +36,104 @@ def page() -> None:
     if latest is not None:
         _ended(latest)
     with st.form("data", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
-        named = st.text_input("Folder or csv", key="data folder", placeholder="DANCES")
-        looked = st.form_submit_button("Look at it", icon=":material/fact_check:")
-    roots = ", ".join(str(root) for root in session.started().roots)
-    st.caption(f"It lies in {page_elements.plain(roots)}: only what is there may be used.")
-    if looked:
-        st.session_state["audited"] = str(session.started().allowed(named))
+        name = st.text_input("Folder or csv", key="data folder", placeholder="DANCES")
+        checked = st.form_submit_button("Check dataset", icon=":material/fact_check:")
+    folders = ", ".join(str(folder) for folder in session.started().data_folders)
+    st.caption(f"Only files in {page_elements.plain(folders)} may be used.")
+    if checked:
+        st.session_state["audited"] = str(session.started().allowed(name))
     if "audited" in st.session_state:
         data = Path(st.session_state["audited"])
-        audit = page_elements.remembered(f"audit {data} {_stamp(data)}", lambda: _audit(data))
-        _show(audit)
-        _choose(data)
+        audit = page_elements.remembered(f"audit {data} {_stamp(data)}", lambda: _check(data))
+        _show_findings(audit)
+        _choose_preset(data)
 
 
-def _audit(data: Path) -> Audit:
-    with page_elements.bar("Looking at the videos") as tell:
-        return check(read_manifest(data), cache=session.cache(), progress=tell)
+def _check(data: Path) -> Audit:
+    with page_elements.bar("Checking the videos") as progress:
+        return check(read_manifest(data), cache=session.cache(), progress=progress)
 
 
-def _show(audit: Audit) -> None:
-    """What is in the folder, and what is wrong with it."""
-    st.subheader("What is there", anchor=False)
+def _show_findings(audit: Audit) -> None:
+    """Show the size of the dataset and its problems."""
+    st.subheader("The dataset", anchor=False)
     st.markdown(
-        f"{some(audit.segments, 'segment')} of {some(len(audit.labels), 'move')} in {some(audit.videos, 'video')} "
+        f"{counted(audit.segments, 'segment')} of {counted(len(audit.labels), 'class', 'classes')} in {counted(audit.videos, 'video')} "
         f"({audit.seconds / 60:.1f} minutes), {audit.readable} readable."
     )
     most = max(audit.labels.values(), default=1)
-    with st.expander("How many of each", expanded=len(audit.labels) <= 8):
-        st.html(html_fragments.counts(audit.labels, most))
+    with st.expander("Segments a class", expanded=len(audit.labels) <= 8):
+        st.html(formatting.counts(audit.labels, most))
     if not audit.findings:
-        st.html(html_fragments.verdict("Nothing wrong was found.", "good"))
-    sentences = [(f"{each.sentence[:1].upper()}{each.sentence[1:]}.", TONES[each.severity]) for each in audit.findings[:MOST]]
+        st.html(formatting.verdict("No problems found.", "good"))
+    sentences = [(_sentence(finding.sentence), TONES[finding.severity]) for finding in audit.findings[:MOST_FINDINGS]]
     if sentences:
-        st.html("".join(html_fragments.verdict(text, tone) for text, tone in sentences))
-    if len(audit.findings) > MOST:
-        st.caption(f"and {len(audit.findings) - MOST} more: `quickstep check` lists them all")
+        st.html("".join(formatting.verdict(text, tone) for text, tone in sentences))
+    if len(audit.findings) > MOST_FINDINGS:
+        st.caption(f"and {len(audit.findings) - MOST_FINDINGS} more: `quickstep check` lists them all")
 
 
-def _choose(data: Path) -> None:
-    """How thorough, and the name of the model."""
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _choose_preset(data: Path) -> None:
+    """Ask for the preset and the name of the model, and start the training."""
     st.subheader("Train", anchor=False)
     known = [name for name in CHOICES if name in recipe_names()]
-    recipe = st.segmented_control("How thorough", known, default=known[0], required=True, key="recipe")
-    about = open_recipe(recipe).about
-    st.caption(page_elements.plain(f"{about[:1].upper()}{about[1:]}."))
+    recipe = st.segmented_control("Preset", known, default=known[0], required=True, key="recipe")
+    st.caption(page_elements.plain(_sentence(open_recipe(recipe).about)))
     with st.form("train", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the model", value=data.stem if data.is_file() else data.name, key="model name").strip()
         begin = st.form_submit_button("Train", type="primary", icon=":material/model_training:")
     if not begin:
         return
     if not name or Path(name).name != name or name.startswith((".", "-")):
-        st.error("A model's name is a plain word, such as dances.")
+        st.error("The name of a model is a plain word, such as dances.")
         return
     out = (session.started().config.out / name).absolute()
     verb = open_recipe(recipe).verb
-    result = out / model_choice.BEST if verb == "tune" else out
-    if (result / RECORD).exists():  # what is only half there goes on
-        st.error(f"There is a {page_elements.plain(name)} already; give another name.")
+    result = out / session.BEST if verb == "tune" else out
+    if (result / RECORD).exists():
+        st.error(f"A model {page_elements.plain(name)} exists already; choose another name.")
         return
     cache = ("--cache", str(session.started().cache)) if session.started().cache else ()
     commands = [[verb, str(data), "-o", str(out), "--recipe", recipe, *cache], ["evaluate", str(result), *cache]]
     if not jobs().begin(Job(f"{name} ({recipe})", commands, result)):
-        st.error("Something else is being trained; wait until it is done.")
+        st.error("Another model is being trained; wait until it is finished.")
         return
     st.rerun()
 
 
 @st.fragment(run_every=1.0)
 def _watch() -> None:
-    """The work that runs."""
+    """Show the progress of the job that runs."""
     job = jobs().latest
     if job is None or not job.running:
         st.rerun()
-    far, step = job.far, f"step {job.at + 1} of {len(job.commands)}"
+    step = f"step {job.current + 1} of {len(job.commands)}"
     st.subheader(f"Training {page_elements.plain(job.title)}", anchor=False)
-    left = "" if far.left is None else f", about {far.left:.0f} s left"
-    st.progress(far.share, text=f"{step}, {job.commands[job.at][0]}: {page_elements.plain(far.stage)}{left}")
-    with st.expander("What it says"):
-        st.code("\n".join(job.lines[-30:]) or "…", language=None)
+    left = "" if job.seconds_left is None else f", about {job.seconds_left:.0f} s left"
+    st.progress(job.progress.share, text=f"{step}, {job.commands[job.current][0]}: {page_elements.plain(job.progress.stage)}{left}")
+    with st.expander("Log"):
+        st.code("\n".join(job.log[-30:]) or "…", language=None)
     if st.button("Stop", icon=":material/stop_circle:"):
         job.stop()
 
 
 def _ended(job: Job) -> None:
-    """What became of it."""
+    """Show the result of a job that ended."""
     if job.stopped:
-        st.info("It was stopped; what was computed is kept, so the same again goes on from there.", icon=":material/stop_circle:")
+        st.info("Stopped. What was computed is kept: the same training resumes.", icon=":material/stop_circle:")
     elif job.status:
-        st.error(f"{page_elements.plain(job.title)}: {page_elements.plain(job.told)}", icon=":material/error:")
-        with st.expander("What it said"):
-            st.code("\n".join(job.lines[-60:]), language=None)
+        st.error(f"{page_elements.plain(job.title)}: {page_elements.plain(job.message)}", icon=":material/error:")
+        with st.expander("Log"):
+            st.code("\n".join(job.log[-60:]), language=None)
     else:
-        st.success(f"{page_elements.plain(job.title)} is ready.", icon=":material/done_all:")
+        st.success(f"{page_elements.plain(job.title)} is trained.", icon=":material/done_all:")
         with st.container(horizontal=True):
             if st.button("Try it", type="primary", icon=":material/play_circle:"):
-                st.session_state["chosen"] = model_choice.name_of(job.result)
+                st.session_state["chosen"] = session.name_of(job.result)
                 st.switch_page(page_elements.pages()["try"])
             again = st.button("Train another", icon=":material/add:")
         if again:

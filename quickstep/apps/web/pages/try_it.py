@@ -1,4 +1,4 @@
-"""Try: drop videos or take a sample; the answer beside the player, how sure it is, which moments decided, and files of it."""
+"""The page Try: classify uploaded videos or samples; show the prediction, its confidence, the decisive parts, and downloads."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from quickstep.apps.web import html_fragments, model_choice, page_elements, session, timeline_strip, video_player
-from quickstep.apps.web.confidence_words import read, share, some
+from quickstep.apps.web import formatting, page_elements, session, timeline_strip, video_player
+from quickstep.apps.web.formatting import counted, share, verdict_on
 from quickstep.apps.web.page_elements import Video
 from quickstep.inference.attribution import Weighed, weigh
 from quickstep.inference.predict import to_json, to_rows
@@ -28,8 +28,8 @@ SHOWN = 6  # labels
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What the model says of one video."""
+class Result:
+    """One video with its prediction, or with what went wrong."""
 
     video: Video
     prediction: Prediction | None
@@ -37,14 +37,14 @@ class Seen:
 
 
 def page() -> None:
-    """The page."""
-    page_elements.header("What is this move?", "Drop one or more videos and see what the model calls them, and how sure it may be.")
+    """Show the page."""
+    page_elements.header("What is this move?", "Upload one or more videos to see their predicted label and its confidence.")
     uploads = st.file_uploader(
         "Videos", type=TYPES, accept_multiple_files=True, label_visibility="collapsed", max_upload_size=session.started().config.max_mb
     )
-    videos = page_elements.bring(uploads) or _sample()
+    videos = page_elements.save_uploads(uploads) or _sample()
     if not videos:
-        st.info("There are no samples for this model: drop a video of your own.", icon=":material/upload_file:")
+        st.info("This model has no samples: upload a video.", icon=":material/upload_file:")
         return
     seen = _all(videos)
     shown = _choose(seen) if len(seen) > 1 else seen[0]
@@ -53,54 +53,54 @@ def page() -> None:
 
 
 def _sample() -> list[Video]:
-    """The sample that was picked; the first one, so that there is something to see at once."""
+    """Return the chosen sample; at first, the first one."""
     videos = {video.name: video for video in page_elements.samples()}
     if not videos:
         return []
-    name = st.pills("Or take a sample", list(videos), default=next(iter(videos)), key=f"sample {model_choice.chosen()}")
+    name = st.pills("Or choose a sample", list(videos), default=next(iter(videos)), key=f"sample {session.chosen()}")
     return [videos[name]] if name else []
 
 
-def _all(videos: list[Video]) -> list[Seen]:
-    """What the model says of each; those it has not seen yet are looked at with a bar of progress."""
+def _all(videos: list[Video]) -> list[Result]:
+    """Classify the videos; show a progress bar for those that are new."""
     seen, bar = [], None
     for place, video in enumerate(videos):
-        key = f"seen {video.key} {model_choice.stamp()}"
+        key = f"seen {video.key} {session.model_state()}"
         if key not in st.session_state.get("kept", {}):
             bar = bar or st.progress(0.0)
-            bar.progress(place / len(videos), text=f"Looking at {page_elements.plain(video.name)} …")
+            bar.progress(place / len(videos), text=f"Classifying {page_elements.plain(video.name)} …")
         seen.append(page_elements.remembered(key, lambda video=video: _look(video), most=2000))  # type: ignore[misc]
     if bar is not None:
         bar.empty()
     return seen
 
 
-def _look(video: Video) -> Seen:
+def _look(video: Video) -> Result:
     try:
-        with model_choice.in_turn() as model:
-            found = model.predict([video.path], cache=page_elements.store_for(video))
+        with session.locked_model() as model:
+            found = model.predict([video.path], cache=page_elements.cache_for(video))
     except QuickstepError as error:
-        return Seen(video, None, page_elements.told(error, video))
+        return Result(video, None, page_elements.error_text(error, video))
     if found.failures:
-        return Seen(video, None, page_elements.told(found.failures[0].error, video))
-    return Seen(video, found.predictions[0])
+        return Result(video, None, page_elements.error_text(found.failures[0].error, video))
+    return Result(video, found.predictions[0])
 
 
-def _choose(seen: list[Seen]) -> Seen:
-    """All answers in a table, and which one is shown."""
+def _choose(seen: list[Result]) -> Result:
+    """Show all predictions in a table, and let the user choose one."""
     rows = []
     for each in seen:
         if each.prediction is None:
             rows.append((each.video.name, "—", each.problem, ""))
             continue
-        reading = read(each.prediction)
+        reading = verdict_on(each.prediction)
         rows.append((each.video.name, each.prediction.label if reading.named else "—", reading.short, share(each.prediction.score)))
-    st.html(html_fragments.table(("video", "label", "reading", "score"), rows, numbers=(3,)))
+    st.html(formatting.table(("video", "label", "confidence", "score"), rows, numbers=(3,)))
     place = st.selectbox("Show", range(len(seen)), format_func=lambda number: seen[number].video.name)
     return seen[place]
 
 
-def _show(seen: Seen) -> None:
+def _show(seen: Result) -> None:
     video, prediction = seen.video, seen.prediction
     player = f"player-{abs(hash(video.key))}"
     left, right = st.columns([3, 2], gap="large")
@@ -112,54 +112,54 @@ def _show(seen: Seen) -> None:
     with right:
         found = _timeline(video)
         kicker = "over the whole video" if found is not None else ""
-        st.html(html_fragments.answer(prediction, kicker=kicker))
+        st.html(formatting.answer(prediction, kicker=kicker))
         ranked = prediction.top(len(prediction.labels))
-        st.html(html_fragments.bars(ranked[:SHOWN], named=read(prediction).named))
+        st.html(formatting.bars(ranked[:SHOWN], named=verdict_on(prediction).named))
         if len(ranked) > SHOWN:
-            with st.expander(f"{some(len(ranked) - SHOWN, 'more label')}"):
-                st.html(html_fragments.bars(ranked[SHOWN:], named=False))
+            with st.expander(f"{counted(len(ranked) - SHOWN, 'more label')}"):
+                st.html(formatting.bars(ranked[SHOWN:], named=False))
         if prediction.damaged:
-            st.caption(f"{share(prediction.damaged)} of the moments looked at are damaged; their neighbours stand in.")
+            st.caption(f"{share(prediction.damaged)} of the frames are damaged; the frames beside them are used instead.")
     with left:
         video_player.show(video.path, key=player)
         if found is not None:
             timeline_strip.show_timeline(found, player=player, key=f"timeline {player}")
-            st.caption("What is danced when; a click jumps there.")
+            st.caption("Which move happens when; click to jump there.")
         else:
             _deciding(video, prediction, player)
 
 
 def _timeline(video: Video) -> Timeline | None:
-    """The timeline of a video that is long for the model; None for a short one."""
+    """Return the timeline of a long video; None for a short one."""
 
     def make() -> Timeline | None:
         try:
-            with model_choice.in_turn() as model:
+            with session.locked_model() as model:
                 if probe(video.path).duration < LONG * window_of(model.lead, TimelineConfig()):
                     return None
-                with page_elements.bar("Looking for what is danced when") as tell:
-                    return timeline(model, video.path, cache=page_elements.store_for(video), progress=tell)
-        except QuickstepError:  # the prediction's own error is told; without it there is nothing to jump to
+                with page_elements.bar("Building the timeline") as progress:
+                    return timeline(model, video.path, cache=page_elements.cache_for(video), progress=progress)
+        except QuickstepError:  # the page shows the error of the prediction already
             return None
 
-    return page_elements.remembered(f"timeline {video.key} {model_choice.stamp()}", make)
+    return page_elements.remembered(f"timeline {video.key} {session.model_state()}", make)
 
 
 def _deciding(video: Video, prediction: Prediction, player: str) -> None:
-    """Which parts of a short video speak for the answer."""
+    """Show which parts of a short video are evidence for the label."""
 
     def make() -> Weighed:
-        with model_choice.in_turn() as model:
-            return weigh(model, prediction.segment, prediction.label, cache=page_elements.store_for(video))
+        with session.locked_model() as model:
+            return weigh(model, prediction.segment, prediction.label, cache=page_elements.cache_for(video))
 
-    with st.spinner("Asking which moments decided …"):
-        found = page_elements.remembered(f"weighed {video.key} {model_choice.stamp()}", make)
+    with st.spinner("Computing which parts decided …"):
+        found = page_elements.remembered(f"weighed {video.key} {session.model_state()}", make)
     strongest = found.strongest
     if strongest is None:
         return
     st.caption(
-        f"Which moments decided: the darker, the more a part by itself speaks for “{prediction.label}”; "
-        f"most of all {strongest.start:.1f} to {strongest.end:.1f} s. A click jumps there."
+        f"Which parts decided: the darker a part, the higher its own score for “{prediction.label}”; "
+        f"the highest is {strongest.start:.1f} to {strongest.end:.1f} s. Click to jump there."
     )
     timeline_strip.show_weighed(found, found.parts[-1].end, player=player, key=f"weighed {player}")
 
@@ -167,14 +167,16 @@ def _deciding(video: Video, prediction: Prediction, player: str) -> None:
 # -- files -------------------------------------------------------------------------------------------------------------------
 
 
-def _downloads(seen: list[Seen], shown: Seen) -> None:
-    """The answers as files."""
+def _downloads(seen: list[Result], shown: Result) -> None:
+    """Offer the predictions as files."""
     found = _renamed(seen)
     if not found.predictions and not found.failures:
         return
     with st.container(horizontal=True):
-        st.download_button("CSV", _csv(found), "answers.csv", "text/csv", on_click="ignore", icon=":material/download:")
-        st.download_button("JSON", _json(seen, found), "answers.json", "application/json", on_click="ignore", icon=":material/download:")
+        st.download_button("CSV", _csv(found), "predictions.csv", "text/csv", on_click="ignore", icon=":material/download:")
+        st.download_button(
+            "JSON", _json(seen, found), "predictions.json", "application/json", on_click="ignore", icon=":material/download:"
+        )
         if shown.prediction is not None:
             name = f"{Path(shown.video.name).stem}.srt"
             st.download_button(
@@ -182,8 +184,8 @@ def _downloads(seen: list[Seen], shown: Seen) -> None:
             )
 
 
-def _renamed(seen: list[Seen]) -> Predictions:
-    """The predictions under the names that people gave their videos."""
+def _renamed(seen: list[Result]) -> Predictions:
+    """Return the predictions with the names of the uploaded files."""
     made = [
         replace(each.prediction, segment=replace(each.prediction.segment, path=Path(each.video.name))) for each in seen if each.prediction
     ]
@@ -204,23 +206,23 @@ def _csv(found: Predictions) -> str:
     return out.getvalue()
 
 
-def _json(seen: list[Seen], found: Predictions) -> str:
-    """The predictions, and the timelines of long videos."""
+def _json(seen: list[Result], found: Predictions) -> str:
+    """Return the predictions, and the timelines of long videos, as JSON."""
     timelines = []
     for each in seen:
-        made: Timeline | None = st.session_state["kept"].get(f"timeline {each.video.key} {model_choice.stamp()}")
+        made: Timeline | None = st.session_state["kept"].get(f"timeline {each.video.key} {session.model_state()}")
         if made is not None:
             timelines.append(replace(made, video=Path(each.video.name)).to_json())
     return json.dumps({**to_json(found), **({"timelines": timelines} if timelines else {})}, ensure_ascii=False, indent=1)
 
 
-def _as_timeline(seen: Seen) -> Timeline:
-    """The timeline of a video; of a short one, a single span."""
-    made: Timeline | None = st.session_state["kept"].get(f"timeline {seen.video.key} {model_choice.stamp()}")
+def _as_timeline(seen: Result) -> Timeline:
+    """Return the timeline of a video; of a short one, a single span."""
+    made: Timeline | None = st.session_state["kept"].get(f"timeline {seen.video.key} {session.model_state()}")
     if made is not None:
         return made
     assert seen.prediction is not None
     end = probe(seen.video.path).duration
-    named = seen.prediction.label if read(seen.prediction).named else None
+    named = seen.prediction.label if verdict_on(seen.prediction).named else None
     span = Span(0.0, end, named, seen.prediction.score, likeliest=seen.prediction.label)
     return Timeline(seen.video.path, end, seen.prediction.labels, (span,), ())

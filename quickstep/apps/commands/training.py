@@ -1,0 +1,226 @@
+"""The commands that fit a model to labelled videos: train, finetune, preview-augment and tune."""
+
+from __future__ import annotations
+
+import json as jsons
+import os
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from quickstep.apps.commands.options import (
+    DEFAULT_RUN,
+    Flag,
+    Flat,
+    Out,
+    Run,
+    check_file_target,
+    check_model_target,
+    print_failures,
+    print_notes,
+)
+from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.signals.poses.config import PoseConfig
+from quickstep.training.augmentation.augment import Augment
+from quickstep.training.finetuning import FinetuneConfig
+from quickstep.training.finetuning.augmentation_preview import SheetConfig
+from quickstep.training.train import TrainConfig
+from quickstep.training.tuning.config import TuneConfig
+
+DEFAULT_TRAIN = TrainConfig()
+DEFAULT_POSES = PoseConfig()
+DEFAULT_FINETUNE = FinetuneConfig()
+DEFAULT_AUGMENT = Augment()
+DEFAULT_SHEET = SheetConfig()
+DEFAULT_TUNE = TuneConfig()
+SHOWN_TRIALS = 12
+
+
+def train_command(
+    data: Path,
+    /,
+    *,
+    out: Annotated[Path, Out],
+    recipe: str | None = None,  # noqa: ARG001 - the command line has filled in its settings already
+    classes: Path | None = None,
+    official_split: str | None = None,
+    strict: Annotated[bool, Flag] = False,
+    overwrite: Annotated[bool, Flag] = False,
+    config: Annotated[TrainConfig, Flat] = DEFAULT_TRAIN,
+    poses: Annotated[PoseConfig, Flat] = DEFAULT_POSES,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Train a classifier on a folder or csv of labelled videos.
+
+    Parameters
+    ----------
+    data
+        a folder with one folder of videos (or pose files) per class, or a csv with the columns path,label[,start,end,group,split]
+    out
+        the folder for the model
+    recipe
+        a recipe, by its name or as a toml file: settings for the options that you leave out
+    classes
+        a file with the names behind the class numbers of the list
+    official_split
+        which official split to use, where the list has several (1:train|2:test)
+    strict
+        stop at the first video that cannot be used, instead of skipping it
+    overwrite
+        replace the model in the folder
+    """
+    from quickstep.datasets.manifest import read_manifest
+    from quickstep.evaluation.rendering import write_card
+    from quickstep.training.train import train
+
+    check_model_target(out, overwrite=overwrite)
+    with TerminalProgress() as progress:
+        manifest = read_manifest(data, classes=classes, official_split=official_split)
+        trained = train(manifest, config, poses=poses, cache=run.cache, progress=progress, strict=strict)
+    trained.model.save(out)
+    write_card(trained.model, out)
+    print_failures(trained.failures)
+    print_notes(trained.warnings)
+    if run.json:
+        print(jsons.dumps({"model": str(out), **asdict(trained.model.facts)}, ensure_ascii=False))
+    say(f"{trained.model} is saved in {out}; evaluate it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
+
+
+def finetune_command(
+    data: Path,
+    /,
+    *,
+    out: Annotated[Path, Out],
+    recipe: str | None = None,  # noqa: ARG001 - the command line has filled in its settings already
+    classes: Path | None = None,
+    official_split: str | None = None,
+    strict: Annotated[bool, Flag] = False,
+    config: Annotated[FinetuneConfig, Flat] = DEFAULT_FINETUNE,
+    augment: Annotated[Augment, Flat] = DEFAULT_AUGMENT,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Fine-tune a pretrained network on labelled videos. An interrupted run resumes with the same command.
+
+    Use several GPUs with `accelerate launch -m quickstep finetune ...`.
+
+    Parameters
+    ----------
+    data
+        a folder with one folder of videos per class, or a csv with the columns path,label[,start,end,group,split]
+    out
+        the folder for the model
+    recipe
+        a recipe, by its name or as a toml file: settings for the options that you leave out
+    classes
+        a file with the names behind the class numbers of the list
+    official_split
+        which official split to use, where the list has several (1:train|2:test)
+    strict
+        stop at the first video that cannot be used, instead of skipping it
+    """
+    # Read when torch loads: threads that wait by spinning make a step many times slower as soon as other processes use the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from quickstep.datasets.manifest import read_manifest
+    from quickstep.evaluation.rendering import write_card
+    from quickstep.training.finetuning import finetune
+
+    with TerminalProgress() as progress:
+        manifest = read_manifest(data, classes=classes, official_split=official_split)
+        tuned = finetune(
+            manifest, config, augment=augment, cache=run.cache, progress=progress, strict=strict, folder=out, tell=lambda text: say(text)
+        )
+    if not tuned.main:
+        return
+    write_card(tuned.model, out)
+    print_failures(tuned.failures)
+    print_notes(tuned.warnings)
+    if run.json:
+        validation = asdict(tuned.validation) if tuned.validation else None
+        print(jsons.dumps({"model": str(out), "validation": validation, **asdict(tuned.model.facts)}, ensure_ascii=False))
+    if tuned.validation is not None:
+        say(f"epoch {tuned.history.best_epoch} was the best: {tuned.validation.told(config.metric)}")
+    say(f"{tuned.model} is saved in {out}; evaluate it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
+
+
+def preview_augment_command(
+    data: Path,
+    /,
+    *,
+    out: Annotated[Path, Out],
+    classes: Path | None = None,
+    official_split: str | None = None,
+    overwrite: Annotated[bool, Flag] = False,
+    augment: Annotated[Augment, Flat] = DEFAULT_AUGMENT,
+    sheet: Annotated[SheetConfig, Flat] = DEFAULT_SHEET,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Draw augmented training samples: a row a segment, first as tested, then as augmented.
+
+    Parameters
+    ----------
+    data
+        a folder or csv of labelled videos
+    out
+        the picture to write
+    classes
+        a file with the names behind the class numbers of the list
+    official_split
+        which official split to use, where the list has several (1:train|2:test)
+    overwrite
+        replace the picture
+    """
+    from quickstep.datasets.manifest import read_manifest
+    from quickstep.training.finetuning.augmentation_preview import draw_sheet
+
+    check_file_target(out, overwrite=overwrite)
+    drawn = draw_sheet(read_manifest(data, classes=classes, official_split=official_split), augment, sheet, out=out)
+    print_failures(drawn.failures)
+    print_notes(drawn.notes)
+    if run.json:
+        print(jsons.dumps({"sheet": str(drawn.picture), "strengths": augment.strengths, "segments": drawn.segments}, ensure_ascii=False))
+    say(f"written: {drawn.picture}", style="bold")
+
+
+def tune_command(
+    data: Path,
+    /,
+    *,
+    out: Annotated[Path, Out],
+    recipe: str | None = None,  # noqa: ARG001 - the command line has filled in its settings already
+    config: Annotated[TuneConfig, Flat] = DEFAULT_TUNE,
+    base: Annotated[TrainConfig, Flat] = DEFAULT_TRAIN,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Search for the settings that are best on validation; the test part is used once, at the end.
+
+    Parameters
+    ----------
+    data
+        a folder with one folder of videos per class, or a csv, as `train` takes it
+    out
+        the folder for the study; an interrupted search resumes with the same command
+    recipe
+        a recipe, by its name or as a toml file: settings for the options that you leave out
+    """
+    from quickstep.datasets.manifest import read_manifest
+    from quickstep.evaluation.rendering import write_card
+    from quickstep.training.tuning import tune
+    from quickstep.training.tuning.rendering import write_study
+
+    with TerminalProgress() as progress:
+        tuned = tune(read_manifest(data), out, config, base, cache=run.cache, progress=progress)
+    best = out / "best"
+    if tuned.model is not None and not (best / "README.md").is_file():
+        write_card(tuned.model, best)
+    page = write_study(tuned.board, out)
+    if run.json:
+        print(tuned.board.to_json())
+    else:
+        show_table(tuned.board.columns, tuned.board.rows(SHOWN_TRIALS))
+    for sentence in tuned.board.sentences:
+        say(sentence)
+    print_notes(tuned.notes)
+    say(f"the report: {page}", style="bold")
+    if tuned.model is not None:
+        say(f"the best model is saved in {best}; use it: quickstep predict {shlex.quote(str(best))} VIDEO", style="bold")
