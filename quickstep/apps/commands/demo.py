@@ -11,7 +11,7 @@ from quickstep.apps.commands.options import DEFAULT_PRINTING, Flat, Printing, pr
 from quickstep.apps.terminal import TerminalProgress, say
 from quickstep.datasets.synthetic import DemoConfig
 from quickstep.storage.cache import Cache
-from quickstep.models.model_files import RECORD
+from quickstep.storage.model_folder import RECORD
 from quickstep.types.errors import MissingExtra
 
 DEFAULT_DEMO = DemoConfig()

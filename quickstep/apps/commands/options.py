@@ -12,8 +12,9 @@ from cyclopts import Parameter
 from quickstep.apps.terminal import say
 from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.model import Model
+from quickstep.models.model_files import check_target
 from quickstep.storage.cache import Cache
-from quickstep.models.model_files import RECORD, check_target
+from quickstep.storage.model_folder import RECORD
 from quickstep.types.config_fields import setting
 from quickstep.types.errors import ConfigError
 from quickstep.types.view import check_views

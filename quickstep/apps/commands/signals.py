@@ -72,7 +72,9 @@ def pose_command(
 
     segments, unread = gather(inputs)
     with TerminalProgress() as progress:
-        results, failures = extract_poses(segments, people, PoseOutput(out, draw, stick_figures), world=world, cache=run.cache, progress=progress)
+        results, failures = extract_poses(
+            segments, people, PoseOutput(out, draw, stick_figures), world=world, cache=run.cache, progress=progress
+        )
     if run.json:
         print(jsons.dumps([asdict(result) for result in results], default=str, ensure_ascii=False, indent=1))
     else:

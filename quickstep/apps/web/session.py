@@ -17,7 +17,7 @@ from quickstep.apps.web.config import Started
 from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
-from quickstep.models.model_files import RECORD
+from quickstep.storage.model_folder import RECORD
 from quickstep.storage.serialization import from_plain
 
 BEST = "best"  # the folder in a study's folder that holds its best model

@@ -12,7 +12,7 @@ from quickstep.apps.web.jobs import Job, Jobs
 from quickstep.apps.web.pages import report
 from quickstep.datasets.audit import Audit, check
 from quickstep.datasets.manifest import read_manifest
-from quickstep.models.model_files import RECORD
+from quickstep.storage.model_folder import RECORD
 from quickstep.training.recipes import open_recipe, recipe_names
 
 CHOICES = ("fast", "balanced", "best")
