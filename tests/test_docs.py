@@ -1,4 +1,4 @@
-"""What the documents tell people to type works, in the order they tell it, on drawn dancers."""
+"""The commands of every documentation page run as written, on synthetic dancers; links and commands exist."""
 
 from __future__ import annotations
 
@@ -24,47 +24,47 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Path:
-    """A folder as the pages assume it: DANCES/ with a folder per move, dances.csv beside it, and a tiny network in clip/."""
-    drawn = DemoConfig(moves=("windmill", "halo", "toprock"), videos=7, dancers=7, seconds=1.2, width=160, height=120)
-    listed = draw_dancers(tmp_path / "DANCES", drawn)
-    rows = listed.read_text(encoding="utf-8").splitlines()
-    listed.unlink()
+def workspace(tmp_path: Path) -> Path:
+    """The folder that the pages assume: DANCES/ with a folder for each move, dances.csv beside it, and a tiny network in clip/."""
+    config = DemoConfig(moves=("windmill", "halo", "toprock"), videos=7, dancers=7, seconds=1.2, width=160, height=120)
+    listing = draw_dancers(tmp_path / "DANCES", config)
+    rows = listing.read_text(encoding="utf-8").splitlines()
+    listing.unlink()
     (tmp_path / "dances.csv").write_text("\n".join([rows[0], *(f"DANCES/{row}" for row in rows[1:])]) + "\n", encoding="utf-8")
     checkpoints.save("clip", tmp_path / "clip")
     return tmp_path
 
 
 def runnable() -> list[Any]:
-    """The pages with commands; they take their time."""
+    """Return the pages with commands; running them is slow."""
     return [pytest.param(page, id=page.name, marks=pytest.mark.slow) for page in PAGES if blocks(page, "sh")]
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", runnable())
-def test_what_a_page_tells_to_type_runs_as_written(page: Path, desk: Path) -> None:
+def test_the_commands_of_a_page_run_as_written(page: Path, workspace: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for script in [
         *(["bash", "-euo", "pipefail", "-c", block] for block in blocks(page, "sh")),
         *([sys.executable, "-c", b] for b in blocks(page, "python")),
     ]:
-        done = subprocess.run(script, cwd=desk, capture_output=True, text=True, env={**os.environ, "PATH": path})
-        assert done.returncode == 0, f"{script[-1]}\n{done.stdout}\n{done.stderr}"
-        assert done.stdout or done.stderr
+        result = subprocess.run(script, cwd=workspace, capture_output=True, text=True, env={**os.environ, "PATH": path})
+        assert result.returncode == 0, f"{script[-1]}\n{result.stdout}\n{result.stderr}"
+        assert result.stdout or result.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+def test_relative_links_exist(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pages_name_only_commands_that_exist(page: Path) -> None:
-    named = set(
+def test_every_command_on_a_page_exists(page: Path) -> None:
+    commands = set(
         re.findall(
             r"\bquickstep ([a-z][a-z-]+)(?= |`|$)",
             "\n".join(re.findall(r"`[^`\n]+`|^ {4}quickstep .*$", page.read_text(encoding="utf-8"), re.M)),
         )
     )
-    assert named <= COMMANDS.keys()
+    assert commands <= COMMANDS.keys()

@@ -6,8 +6,9 @@ Segments that share a group, a file or footage form one unit, and a unit is neve
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,9 +138,10 @@ def split(
 def check_leakage(manifest: Manifest, footage: Footage) -> LeakageCheck:
     """Check a finished split: no group, file or footage may be in more than one part."""
     segments = manifest.segments
+    names = dict(zip((segment.path for segment in segments), manifest.relative_paths, strict=True))
     leaks = [
-        *_leaks("group", ((group_of(segment), segment) for segment in segments if segment.group)),
-        *_leaks("bytes", ((footage.digests.get(segment.path, str(segment.path)), segment) for segment in segments)),
+        *_leaks("group", ((group_of(segment), segment) for segment in segments if segment.group), names),
+        *_leaks("bytes", ((footage.digests.get(segment.path, str(segment.path)), segment) for segment in segments), names),
     ]
     by_path: dict[Any, list[Segment]] = {}
     for segment in segments:
@@ -147,7 +149,7 @@ def check_leakage(manifest: Manifest, footage: Footage) -> LeakageCheck:
     for match in footage.matches:
         first, second = by_path.get(match.first, []), by_path.get(match.second, [])
         if first and second:
-            leaks += _leaks("footage", (("", segment) for segment in (*first, *second)))
+            leaks += _leaks("footage", (("", segment) for segment in (*first, *second)), names)
     paths = manifest.paths
     return LeakageCheck(
         groups=len(set(manifest.groups)),
@@ -158,8 +160,8 @@ def check_leakage(manifest: Manifest, footage: Footage) -> LeakageCheck:
     )
 
 
-def _leaks(kind: str, keyed: Iterable[tuple[str, Segment]]) -> list[Leak]:
-    """List the keys whose segments are in more than one part."""
+def _leaks(kind: str, keyed: Iterable[tuple[str, Segment]], names: Mapping[Path, str]) -> list[Leak]:
+    """List the keys whose segments are in more than one part; `names` are the paths to show."""
     members: dict[str, list[Segment]] = {}
     for key, segment in keyed:
         if segment.split is not None:
@@ -168,8 +170,9 @@ def _leaks(kind: str, keyed: Iterable[tuple[str, Segment]]) -> list[Leak]:
     for key, segments in members.items():
         parts = tuple(part for part in PARTS if any(segment.split == part for segment in segments))
         if len(parts) > 1:
-            videos = tuple(dict.fromkeys(next(str(s.path) for s in segments if s.split == part) for part in parts))
-            leaks.append(Leak(kind, repr(key) if kind == "group" else " = ".join(videos), parts, videos))
+            paths = tuple(dict.fromkeys(next(s.path for s in segments if s.split == part) for part in parts))
+            name = repr(key) if kind == "group" else " = ".join(names[path] for path in paths)
+            leaks.append(Leak(kind, name, parts, tuple(map(str, paths))))
     return leaks
 
 

@@ -16,6 +16,12 @@ from quickstep.types.segment import Segment
 FeatureList = list[dict[str, float | str]]
 
 
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit few trees: enough to find a shortcut, and quick."""
+    monkeypatch.setattr("quickstep.datasets.audit.metadata_shortcuts.TREES", 15)
+
+
 def info(rng: np.random.Generator, **values: object) -> VideoInfo:
     """Return a header with random values, except the given ones."""
     seconds = float(rng.uniform(2, 5))

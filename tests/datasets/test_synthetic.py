@@ -257,7 +257,7 @@ class TestNoShortcuts:
         for move in ("spin-left", "spin-right", "windmill"):
             rows = []
             for number in range(70):
-                shot = scene(move, dancers[number % 10], number)
+                shot = scene(move, dancers[number % 10], number, seconds=1.5)
                 (image,) = shot.frames([len(shot.times) // 2])
                 rows.append(gradients(image))
             features[move] = np.stack(rows)

@@ -1,4 +1,4 @@
-"""Draws takes: a stage, somebody who moves on it in their own way, a camera's noise; and copies of them as people make copies."""
+"""Draw takes (a figure that moves on a stage, with camera noise), and copies of them: scaled, cropped, trimmed, mirrored, darker."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ WIDTH, HEIGHT, FPS = 160, 120, 25
 
 
 def stage(seed: int) -> NDArray[np.float32]:
-    """A place that looks like no other: blotches, blurred."""
+    """Return the blurred background of a stage; each seed gives another one."""
     rng = np.random.default_rng(seed)
     blotches = cv2.resize(rng.uniform(30, 200, (6, 8, 3)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     return np.clip(blotches, 10, 230)
 
 
 def take(place: int, performance: int, *, seconds: float = 3.0, move: float = 1.0) -> list[Pixels]:
-    """A figure of three parts that sways before a stage; another performance has other rhythms, `move=0` stands still."""
+    """Return frames of a swaying figure on a stage; another performance has other rhythms, and with `move=0` the figure stands still."""
     rng, noise = np.random.default_rng([7, performance]), np.random.default_rng([8, place, performance])
-    back = stage(place)
+    background = stage(place)
     rates, phases = rng.uniform(0.4, 1.6, (3, 2)), rng.uniform(0, 2 * np.pi, (3, 2))
     frames = []
     for index in range(int(seconds * FPS)):
         angle = 2 * np.pi * rates * index / FPS + phases  # (3, 2)
-        picture = back.copy()
+        frame = background.copy()
         for part, (x, y) in enumerate(np.sin(angle) * move):
-            middle = (int(80 + 30 * x + 8 * part), int(45 + 18 * part + 10 * y))
-            cv2.circle(picture, middle, 11 - 2 * part, (240 - 60 * part, 60 + 50 * part, 20), -1, cv2.LINE_AA)
-        frames.append(np.clip(picture + noise.normal(0, 2, picture.shape), 0, 255).astype(np.uint8))
+            centre = (int(80 + 30 * x + 8 * part), int(45 + 18 * part + 10 * y))
+            cv2.circle(frame, centre, 11 - 2 * part, (240 - 60 * part, 60 + 50 * part, 20), -1, cv2.LINE_AA)
+        frames.append(np.clip(frame + noise.normal(0, 2, frame.shape), 0, 255).astype(np.uint8))
     return frames
 
 

@@ -199,7 +199,7 @@ def _blob(
     radius: float,
     colour: tuple[float, float, float] | None = None,
 ) -> None:
-    """A rounded, ragged shape: paint on a wall, or a tree."""
+    """Paint a rounded, ragged shape: graffiti on a wall, or a tree."""
     angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     ragged = 1 + sum(rng.uniform(0, 0.3) / k * np.sin(k * angle + rng.uniform(0, 6)) for k in (2, 3, 5))
     outline = np.stack([middle[0] + 1.4 * radius * ragged * np.cos(angle), middle[1] + radius * ragged * np.sin(angle)], 1)

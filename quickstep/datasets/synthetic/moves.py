@@ -38,7 +38,7 @@ class Move:
 
 
 def spin(beat: Beat, _: Body) -> Pose:
-    """Upright on one leg, the other foot at the knee or trailing, arms out or close."""
+    """Turn upright on one leg, the other foot at the knee or trailing, arms out or close."""
     angle = TAU * beat.phase
     turn = rotation("y", beat.way * angle + TAU * beat.style[5]) @ rotation("z", 0.05 * np.sin(0.7 * angle))
     free = 0.35 + 0.5 * beat.style[0]
@@ -53,7 +53,7 @@ def spin(beat: Beat, _: Body) -> Pose:
 
 
 def toprock(beat: Beat, body: Body) -> Pose:
-    """Upright steps across the middle, left and right in turn, with the arms opening."""
+    """Step upright across the middle, left and right in turn, with the arms opening."""
     angle = TAU * beat.phase
     sway, tall = np.sin(angle), body.height
     turn = rotation("y", 0.5 * sway + 0.6 * (beat.style[0] - 0.5))
@@ -73,7 +73,7 @@ def toprock(beat: Beat, body: Body) -> Pose:
 
 
 def stroll(beat: Beat, body: Body) -> Pose:
-    """Steps in profile to and fro; forwards it is a walk, backwards, over the same steps, a moonwalk."""
+    """Step in profile to and fro; forwards it is a walk, backwards, with the same steps, a moonwalk."""
     angle, tall = TAU * beat.phase, body.height
     stride = (0.12 + 0.03 * beat.style[0]) * tall
     reach = 0.6 + 0.15 * beat.style[1]  # metres to each side of the middle
@@ -99,7 +99,7 @@ def stroll(beat: Beat, body: Body) -> Pose:
 
 
 def windmill(beat: Beat, _: Body) -> Pose:
-    """Rolls over back and shoulders, hips off the ground, the legs a wide V that goes round."""
+    """Roll over back and shoulders, hips off the ground, the legs a wide V that goes round."""
     angle = TAU * beat.phase * beat.way
     tilt = -1.95 - 0.22 * np.cos(angle)  # the spine lies nearly flat, hips higher than the head
     turn = rotation("y", angle + TAU * beat.style[5]) @ rotation("x", tilt) @ rotation("y", -angle)
@@ -111,7 +111,7 @@ def windmill(beat: Beat, _: Body) -> Pose:
 
 
 def halo(beat: Beat, _: Body) -> Pose:
-    """Goes round on the rim of the head, hands pushing, hips high, the legs apart."""
+    """Circle on the rim of the head, hands pushing, hips high, the legs apart."""
     angle = TAU * beat.phase * beat.way
     rock = 0.9 * np.sin(angle)
     turn = rotation("y", angle + TAU * beat.style[5]) @ rotation("x", -2.35 - 0.2 * np.cos(angle)) @ rotation("y", rock)
@@ -123,7 +123,7 @@ def halo(beat: Beat, _: Body) -> Pose:
 
 
 def swipe(beat: Beat, body: Body) -> Pose:
-    """From a bridge on the hands the legs are thrown over, the body twisting once, to land in the bridge again."""
+    """Throw the legs over from a bridge on the hands, twisting once, and land in the bridge again."""
     angle = TAU * beat.phase
     twist = angle - 0.75 * np.sin(angle)  # rests in the bridge, then goes quickly
     throw = (0.5 - 0.5 * np.cos(twist)) ** 0.8  # 0 in the bridge, 1 in the air
@@ -143,7 +143,7 @@ def swipe(beat: Beat, body: Body) -> Pose:
 
 
 def headspin(beat: Beat, _: Body) -> Pose:
-    """Upside down on the head, legs open or bent, going round."""
+    """Spin upside down on the head, legs open or bent."""
     angle = TAU * beat.phase * beat.way
     turn = rotation("y", angle + TAU * beat.style[5]) @ rotation("z", np.pi + 0.12 * np.sin(0.8 * angle))
     bend = 0.75 + 0.2 * np.sin(0.4 * angle)
@@ -153,7 +153,7 @@ def headspin(beat: Beat, _: Body) -> Pose:
 
 
 def sequence(beat: Beat, body: Body) -> Pose:
-    """One reach to the sky and one drop to a crouch, in this order or in the other."""
+    """Reach up once and drop to a crouch once, in this order or in the other."""
     tall, length = body.height, beat.times[-1] + beat.times[1]
     span = length * (0.3 + 0.06 * beat.style[0])
     start = (length - 2 * span) * (0.15 + 0.7 * beat.style[1])
@@ -173,7 +173,7 @@ def sequence(beat: Beat, body: Body) -> Pose:
 
 
 def groove(beat: Beat, body: Body) -> Pose:
-    """A step to the side and back with a bounce, fast or slow."""
+    """Step to the side and back with a bounce, fast or slow."""
     angle, tall = TAU * beat.phase, body.height
     sway = np.sin(angle)
     turn = rotation("y", 0.25 * sway + 0.9 * (beat.style[0] - 0.5))
