@@ -24,7 +24,7 @@ import transformers
 
 from benchmarks.tables import show
 from quickstep.backbones import open_backbone
-from quickstep.backbones.pixel_operations import bring_to
+from quickstep.backbones.preprocessing import resize_and_crop
 from quickstep.signals.video.scaling import Painter, upright_of
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import MissingExtra
@@ -128,7 +128,7 @@ def preparation(folder: Path, rounds: int) -> dict[str, Any]:
 
     runs: dict[str, Callable[[], Any]] = {
         "processor, frame by frame": plain,
-        "ours, on tensors (raw arrays)": lambda: normalised(bring_to(seen, backbone.view), backbone),
+        "ours, on tensors (raw arrays)": lambda: normalised(resize_and_crop(seen, backbone.view), backbone),
         "ours, scaled while decoding": lambda: normalised(np.stack([painter.paint(frame) for frame in decoded]), backbone),
     }
     threads = torch.get_num_threads()

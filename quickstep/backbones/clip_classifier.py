@@ -1,7 +1,7 @@
-"""ClipClassifier: the image tower of a published CLIP classifier, a folder of `weights.ckpt` and `config.json`; pooled output.
+"""ClipClassifier: the image encoder of a published CLIP classifier, a folder of `weights.ckpt` and `config.json`; pooled embedding.
 
-The folder's config says how pictures are prepared and what the classes are called; the shape of the tower comes from the CLIP checkpoint
-that it names. Knows no torch: the weights load with the first use.
+The folder's config says how frames are prepared and what the classes are called; the shape of the encoder comes from the CLIP checkpoint
+that it names.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quickstep.backbones.base_network import Network
 from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
-from quickstep.backbones.image_encoders import FAMILIES, ImageEncoder
+from quickstep.backbones.image_encoders import FAMILIES, ImageEncoder, encode_images
 from quickstep.backbones.interface import ClassifierLayer
 from quickstep.backbones.preprocessing import read_processor
 from quickstep.backbones.spec import BackboneSpec
@@ -28,13 +28,12 @@ if TYPE_CHECKING:
     import torch
 
 WEIGHTS, CONFIG = "weights.ckpt", "config.json"
-FAMILY = "clip-classifier"
-_FRAMES = 10  # moments, where the config does not say
+_FRAMES = 10  # a window, where the config has no number
 _BASES = ("clip_model", "base_model", "pretrained_model_name", "model_name")  # under which a config names its CLIP
 _LABELS = ("class_labels", "labels", "classes", "class_names", "label_map")
 
-# CLIP's own image towers: width, inner width, layers, heads, patch, picture.
-_KNOWN = {
+# CLIP's own image encoders: width, inner width, layers, heads, patch size, image size.
+_PUBLISHED = {
     "clip-vit-base-patch32": (768, 3072, 12, 12, 32, 224),
     "clip-vit-base-patch16": (768, 3072, 12, 12, 16, 224),
     "clip-vit-large-patch14": (1024, 4096, 24, 16, 14, 224),
@@ -43,47 +42,44 @@ _KNOWN = {
 _FIELDS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "patch_size", "image_size")
 
 
-def is_classifier(folder: Path) -> bool:
-    """Whether a folder is such a classifier, by its files."""
-    return (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file() and not (folder / "model.json").exists()
-
-
 class ClipClassifier(ImageEncoder):
-    """The tower of such a folder (`clip-classifier:FOLDER`); `weights` is a folder of CLIP, where the config names none that is here.
+    """The image encoder of such a folder (`clip-classifier:FOLDER`).
 
-    A folder that `write` made, a plain checkpoint, opens as well.
+    `weights` is a folder of CLIP, where the config names none that is here. A folder that `write` made, a plain checkpoint, opens too.
     """
 
     def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
         spec = replace(spec, precision=spec.precision or "fp32")
         named = Path(spec.name.partition(":")[2]).expanduser()
-        given = Path(spec.weights).expanduser() if spec.weights is not None else None
-        self.encoder_only = given is not None and _is_tower(given)
+        weights = Path(spec.weights).expanduser() if spec.weights is not None else None
+        self.encoder_only = weights is not None and _is_encoder(weights)
         if self.encoder_only:
             super().__init__(replace(spec, embedding="pooled"), cache)
             return
         if spec.embedding not in (None, "pooled"):
             raise ConfigError("embedding", f"a CLIP classifier has the pooled embedding, not {spec.embedding!r}")
         Network.__init__(self, spec, cache)
-        self._reading = threading.Lock()
-        self.folder = given if given is not None and is_classifier(given) else named
-        self._base = given if given is not None and given != self.folder else None
-        self.said = _config(self.folder)
+        self._text_lock = threading.Lock()
+        self.capabilities = replace(self.capabilities, embeds_text=False)
+        self.folder = weights if weights is not None and is_classifier(weights) else named
+        self._clip_folder = weights if weights is not None and weights != self.folder else None
+        self.config = _read_config(self.folder)
         self.family, self.embedding = FAMILIES["clip_vision_model"], "pooled"
-        self.checkpoint = self._checkpoint()
+        self.checkpoint = self._as_checkpoint()
         self.license = self.checkpoint.license
-        self.processor = read_processor(self.checkpoint.processor, str(self.folder), frames=_whole(self.said, "max_frames", _FRAMES))
+        frames = _whole_number(self.config, "max_frames", _FRAMES)
+        self.processor = read_processor(self.checkpoint.processor, str(self.folder), frames=frames)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the layer; () where the config has none."""
-        return next((names for key in (*_LABELS, "id2label", "label2id") if (names := _names(self.said.get(key)))), ())
+        return next((names for key in (*_LABELS, "id2label", "label2id") if (names := _class_names(self.config.get(key)))), ())
 
     def classifier_layer(self) -> ClassifierLayer | None:
-        """The linear layer of the folder, over the mean of the vectors; None where only the encoder is left."""
-        from quickstep.backbones.checkpoints.clip_classifier_file import layer_of
+        """Return the linear layer of the folder, over the mean of the vectors; None where only the encoder is left."""
+        from quickstep.backbones.checkpoints.clip_classifier_file import layer_of  # imports torch
 
-        return ClassifierLayer(*layer_of(self._state), self.labels or None) if not self.encoder_only else None
+        return None if self.encoder_only else ClassifierLayer(*layer_of(self._state), self.labels or None)
 
     @cached_property
     def _state(self) -> dict[str, Any]:
@@ -92,106 +88,112 @@ class ClipClassifier(ImageEncoder):
         return read_state(self.folder / WEIGHTS)
 
     def load(self) -> torch.nn.Module:
-        """The image tower, in fp32 on the CPU."""
+        """Load the image encoder, in fp32 on the CPU."""
         if self.encoder_only:
             return super().load()
-        from quickstep.backbones.checkpoints.clip_classifier_file import load_tower
-        from quickstep.backbones.image_network import Prepared, Tower
+        from quickstep.backbones.checkpoints.clip_classifier_file import load_encoder  # imports torch and transformers
+        from quickstep.backbones.pixel_encoder import PixelEncoder
 
-        network = load_tower(self._state, self._tower, self.folder / WEIGHTS)
-        return Tower(Prepared(self.processor.slope, self.processor.offset), network, "pooler_output").eval().requires_grad_(False)
+        network = load_encoder(self._state, self._encoder, self.folder / WEIGHTS)
+        return PixelEncoder(self.processor, partial(encode_images, field="pooler_output"), network=network).eval().requires_grad_(False)
 
     @cached_property
-    def _tower(self) -> dict[str, Any]:
-        """The config of the image tower: from here, from the CLIP that is named, or of a published one that these shapes are."""
-        from quickstep.backbones.checkpoints.clip_classifier_file import shapes_of
+    def _encoder(self) -> dict[str, Any]:
+        """The config of the image encoder: from the folder, from the CLIP that it names, or of a published CLIP with these shapes."""
+        from quickstep.backbones.checkpoints.clip_classifier_file import shapes_of  # imports torch
 
         shapes = shapes_of(self._state)
-        told = self._told(shapes)
-        differing = [key for key, value in shapes.items() if told.get(key, value) != value]
-        if differing:
-            both = ", ".join(f"{key} {shapes[key]} and not {told[key]}" for key in differing)
+        config = self._encoder_config(shapes)
+        different = [key for key, value in shapes.items() if config.get(key, value) != value]
+        if different:
+            both = ", ".join(f"{key} {shapes[key]} and not {config[key]}" for key in different)
             raise WeightsError(f"{self.folder / WEIGHTS} was not made of the CLIP that its {CONFIG} names: it has {both}")
-        return {**told, **shapes}
+        return {**config, **shapes}
 
-    def _told(self, shapes: Mapping[str, int]) -> dict[str, Any]:
-        for inside in (self.said.get("vision_config"), *(self.said.get(key) for key in _BASES)):
+    def _encoder_config(self, shapes: Mapping[str, int]) -> dict[str, Any]:
+        for inside in (self.config.get("vision_config"), *(self.config.get(key) for key in _BASES)):
             if isinstance(inside, dict):
-                return _vision(inside)
-        named = next((str(self.said[key]) for key in _BASES if isinstance(self.said.get(key), str)), "")
-        folder = next((each for each in (self._base, Path(named), self.folder / named, self.folder.parent / named) if _is_clip(each)), None)
+                return _vision_config(inside)
+        named = next((str(self.config[key]) for key in _BASES if isinstance(self.config.get(key), str)), "")
+        folders = (self._clip_folder, Path(named), self.folder / named, self.folder.parent / named)
+        folder = next((folder for folder in folders if _is_clip(folder)), None)
         if folder is not None:
-            return _vision(_config(folder))
-        if isinstance(heads := self.said.get("num_attention_heads"), int):
+            return _vision_config(_read_config(folder))
+        if isinstance(heads := self.config.get("num_attention_heads"), int):
             return {"num_attention_heads": heads}
-        values = [tuple(shapes.get(key, -1) for key in _FIELDS)]
-        for name, known in _KNOWN.items():
-            if all(have in (-1, want) for have, want in zip(values[0], known, strict=True)) and named.rpartition("/")[2] in ("", name):
-                return dict(zip(_FIELDS, known, strict=True))
-        if "/" in named and named.rpartition("/")[2] not in _KNOWN:
-            return _vision(_fetched(named))
+        values = tuple(shapes.get(key, -1) for key in _FIELDS)
+        for name, published in _PUBLISHED.items():
+            if all(have in (-1, want) for have, want in zip(values, published, strict=True)) and named.rpartition("/")[2] in ("", name):
+                return dict(zip(_FIELDS, published, strict=True))
+        if "/" in named and named.rpartition("/")[2] not in _PUBLISHED:
+            return _vision_config(_download_config(named))
         raise WeightsError(
-            f"{self.folder / WEIGHTS} is not of the size of {named or 'any CLIP known here'}, so how many attention heads it has is not "
-            f"known: give the folder of its CLIP with --weights FOLDER, or put its vision_config into {CONFIG}"
+            f"{self.folder / WEIGHTS} does not have the size of {named or 'a published CLIP'}, so its number of attention heads is "
+            f"unknown: give the folder of its CLIP as weights, or put its vision_config into {CONFIG}"
         )
 
-    def _checkpoint(self) -> Checkpoint:
+    def _as_checkpoint(self) -> Checkpoint:
         return Checkpoint(
             folder=self.folder,
             source=str(self.folder),
             revision=None,
             weights=(self.folder / WEIGHTS,),
-            config={"model_type": "clip_vision_model", **self._tower},
-            processor=self._processor(),
-            license=str(self.said.get("license", "unknown")),
+            config={"model_type": "clip_vision_model", **self._encoder},
+            processor=self._processor_config(),
+            license=str(self.config.get("license", "unknown")),
         )
 
-    def _processor(self) -> dict[str, Any]:
-        """As such classifiers prepare pictures: a square of the whole picture, by their own statistics; else as CLIP itself does."""
-        side = self._tower["image_size"]
-        size = _whole(self.said, "image_size", side)
+    def _processor_config(self) -> dict[str, Any]:
+        """Prepare frames as such classifiers do: the whole frame as a square, by their own statistics; otherwise as CLIP itself does."""
+        side = self._encoder["image_size"]
+        size = _whole_number(self.config, "image_size", side)
         if size != side:
-            raise WeightsError(f"{self.folder} contradicts itself: pictures are prepared at {size} pixels, and its network takes {side}")
+            raise WeightsError(f"{self.folder} contradicts itself: frames are prepared at {size} pixels, and its network takes {side}")
         square = {"height": size, "width": size}
-        made = {"image_processor_type": "CLIPImageProcessor", "crop_size": square}
-        if "normalization_mean" not in self.said and "image_size" not in self.said:
-            return {**made, "size": {"shortest_edge": size}}
-        statistics = {"image_mean": self.said.get("normalization_mean"), "image_std": self.said.get("normalization_std")}
-        return {**made, **statistics, "size": square, "do_center_crop": False, "resample": 2}
+        clip = {"image_processor_type": "CLIPImageProcessor", "crop_size": square}
+        if "normalization_mean" not in self.config and "image_size" not in self.config:
+            return {**clip, "size": {"shortest_edge": size}}
+        statistics = {"image_mean": self.config.get("normalization_mean"), "image_std": self.config.get("normalization_std")}
+        return {**clip, **statistics, "size": square, "do_center_crop": False, "resample": 2}
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def is_classifier(folder: Path) -> bool:
+    """Whether a folder is such a classifier, by its files."""
+    return (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file() and not (folder / "model.json").exists()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        read = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise WeightsError(f"{folder / CONFIG} cannot be read ({why}): fetch or copy it again") from error
-    if not isinstance(read, dict):
-        raise WeightsError(f"{folder / CONFIG} is not what a classifier has there: fetch or copy it again")
-    return read
+        raise WeightsError(f"{folder / CONFIG} cannot be read ({why}): download or copy it again") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{folder / CONFIG} is not the config of a classifier: download or copy it again")
+    return config
 
 
-def _names(said: Any) -> tuple[str, ...]:
-    """Class names in order: of a list, of number -> name, or of name -> number."""
-    if isinstance(said, list):
-        return tuple(said) if all(isinstance(each, str) for each in said) else ()
-    if not isinstance(said, dict):
+def _class_names(value: Any) -> tuple[str, ...]:
+    """Read class names in order, from a list, from number -> name, or from name -> number."""
+    if isinstance(value, list):
+        return tuple(value) if all(isinstance(name, str) for name in value) else ()
+    if not isinstance(value, dict):
         return ()
-    by_number = said if all(str(key).isdecimal() for key in said) else {str(value): key for key, value in said.items()}
-    named = {str(key): str(value) for key, value in by_number.items()}
-    numbers = [str(index) for index in range(len(said))]
-    return tuple(named[number] for number in numbers) if set(named) == set(numbers) else ()
+    by_number = value if all(str(key).isdecimal() for key in value) else {str(number): name for name, number in value.items()}
+    names = {str(number): str(name) for number, name in by_number.items()}
+    numbers = [str(index) for index in range(len(value))]
+    return tuple(names[number] for number in numbers) if set(names) == set(numbers) else ()
 
 
-def _is_tower(folder: Path) -> bool:
-    """Whether a folder is an image tower alone, as `write` leaves it."""
+def _is_encoder(folder: Path) -> bool:
+    """Whether a folder is an image encoder alone, as `write` leaves it."""
     if is_classifier(folder) or not (folder / "model.safetensors").is_file():
         return False
-    return _config(folder).get("model_type") == "clip_vision_model"
+    return _read_config(folder).get("model_type") == "clip_vision_model"
 
 
-def _whole(said: Mapping[str, Any], key: str, usual: int) -> int:
-    value = said.get(key, usual)
+def _whole_number(config: Mapping[str, Any], key: str, default: int) -> int:
+    value = config.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096:
         raise WeightsError(f"the {key} in {CONFIG} is {value!r}, and not a whole number from 1 to 4096")
     return value
@@ -201,23 +203,17 @@ def _is_clip(folder: Path | None) -> bool:
     return folder is not None and str(folder) not in ("", ".") and (folder / CONFIG).is_file() and not (folder / WEIGHTS).exists()
 
 
-def _vision(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The half of a CLIP's config that is about pictures."""
+def _vision_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a CLIP's config about images, with the default of transformers where it leaves the heads out."""
     inside = config.get("vision_config_dict") or config.get("vision_config")
-    return _plain(inside if isinstance(inside, dict) else config)
+    vision: Mapping[str, Any] = inside if isinstance(inside, dict) else config
+    fields = (*_FIELDS, "hidden_act", "layer_norm_eps", "num_channels")
+    return {"num_attention_heads": 12, **{key: vision[key] for key in fields if vision.get(key) is not None}}
 
 
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    wanted = (*_FIELDS, "hidden_act", "layer_norm_eps", "num_channels")
-    said = {key: config[key] for key in wanted if config.get(key) is not None}
-    if "num_attention_heads" not in said:
-        said["num_attention_heads"] = 12  # what transformers assumes where a config is silent
-    return said
-
-
-def _fetched(repository: str) -> dict[str, Any]:
-    kept = hub.cached_folder(repository, "main")
+def _download_config(repository: str) -> dict[str, Any]:
+    kept = hub.kept(repository, "main")
     if kept is None:
-        with hub.explained(repository, "main", "config"):
-            kept = hub.download_file(repository, CONFIG, "main").parent
-    return _config(kept)
+        with hub.told(repository, "main", "config"):
+            kept = hub.download_one(repository, CONFIG, "main").parent
+    return _read_config(kept)

@@ -1,12 +1,10 @@
-"""VideoTower: pretrained transformers that see a whole window at once (VideoMAE, TimeSformer, ViViT, V-JEPA 2); one vector a window.
-
-Decides which class reads which checkpoint and how many frames it takes. Knows no torch.
-"""
+"""VideoEncoder: pretrained transformers for windows of frames (VideoMAE, TimeSformer, ViViT, V-JEPA 2); one vector a window."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +13,8 @@ from safetensors import safe_open
 
 from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
 from quickstep.backbones.interface import Capabilities, ClassifierLayer
-from quickstep.backbones.parameter_groups import blocks_of
 from quickstep.backbones.preprocessing import read_processor
-from quickstep.backbones.pretrained_network import SETTINGS, Pretrained, check_size
+from quickstep.backbones.pretrained_network import SETTINGS, Pretrained, check_size, group_parameters
 from quickstep.backbones.spec import BackboneSpec
 from quickstep.storage.cache import Cache
 from quickstep.types.config_fields import one_of
@@ -31,15 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of checkpoint: its classes in transformers, what its config calls frames and size, and which vector stands for a window."""
+    """A kind of checkpoint: its classes in transformers, the names of its config's fields, and how its tokens become one vector."""
 
     bare: str
     classifier: str
     trunk: str  # the attribute of the classifier that is the bare network
-    frames: tuple[str, int]  # the field of the config, and what transformers assumes where it is silent
+    frames: tuple[str, int]  # the field of the config, and the default of transformers where the config leaves it out
     size: tuple[str, int]
     width: int
-    pooled: str  # "mean" of all tokens, or the "first"
+    pooling: str  # "mean" of all tokens, or the "first"
     any_length: bool = False  # takes windows of other lengths too
     besides: tuple[str, ...] = ()  # weights of a bare checkpoint that are for other tasks
     unused: tuple[str, ...] = ()  # weights that no vector depends on
@@ -77,42 +74,37 @@ FAMILIES = {
 
 
 class VideoEncoder(Pretrained):
-    """A network of video of transformers: `hf-video:NAME_OR_FOLDER`."""
+    """A video network of transformers: `hf-video:NAME_OR_FOLDER`."""
 
     capabilities = Capabilities(trainable=True, restricts_views=True, settings=SETTINGS)
     exact = True
     embedding = "pooled"
-    text_kind = None
+    text_class = None
 
     def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
         one_of("embedding", spec.embedding or "pooled", ("pooled",))
         super().__init__(spec, cache)
-        self.family = _family(self.checkpoint)
+        self.family = _family_of(self.checkpoint)
         if self.engine == "openvino" and self.family.trunk == "timesformer":
-            raise ConfigError("engine", "OpenVINO does not give TimeSformer's own vectors (they are some per cent off): leave it out")
-        self.frames = _number(self.checkpoint, *self.family.frames)
+            raise ConfigError("engine", "OpenVINO computes other vectors than TimeSformer's own (some per cent off): leave it out")
+        self.frames = _positive_number(self.checkpoint, *self.family.frames)
         self.processor = read_processor(self.checkpoint.processor, self.checkpoint.source, frames=self.frames)
-        check_size(self.checkpoint, self.processor, _number(self.checkpoint, *self.family.size))
-        self.classifies = _classifies(self.checkpoint, self.family)
-
-    @property
-    def view(self) -> View:
-        """As many frames as the checkpoint was made for, spread over the segment, at its own size."""
-        return self.processor.view
+        check_size(self.checkpoint, self.processor, _positive_number(self.checkpoint, *self.family.size))
+        self.classifies = _is_classifier(self.checkpoint, self.family)
 
     @property
     def width(self) -> int:
-        """D: how many numbers a vector has."""
-        return _number(self.checkpoint, "hidden_size", self.family.width)
+        """D, the length of a vector."""
+        return _positive_number(self.checkpoint, "hidden_size", self.family.width)
 
     @property
     def inner_width(self) -> int:
-        """How wide the network itself is."""
+        """The length of the vectors inside the network."""
         return self.width
 
     @property
     def unit(self) -> tuple[int, int, int, int]:
-        """A window."""
+        """The shape of a window."""
         return self.view.frames, self.view.size, self.view.size, 3
 
     def check_view(self, view: View) -> None:
@@ -120,76 +112,111 @@ class VideoEncoder(Pretrained):
         self._check_frames(view.frames)
 
     def load(self) -> torch.nn.Module:
-        """uint8 (B, F, H, W, 3) -> float32 (B, D): the network and what pools it, without a classifier, in fp32 on the CPU."""
-        from quickstep.backbones.video_network import load_video_network  # imports torch and transformers
-
-        return load_video_network(self)
+        """Load the network with its pooling, without the classifier's layer, in fp32 on the CPU: (B, F, H, W, 3) -> (B, D)."""
+        return self._pooled(self._load_network()).eval().requires_grad_(False)  # type: ignore[no-any-return]
 
     def blocks(self, module: torch.nn.Module) -> list[list[str]]:
-        """Embeddings, each layer, then what pools them."""
-        return blocks_of((name for name, _ in module.named_parameters()), top=("top.",))
+        """Group the parameters: embeddings, each layer, then the pooling."""
+        return group_parameters((name for name, _ in module.named_parameters()), top=("top.",))
 
     def write(self, module: torch.nn.Module, folder: Path) -> None:
-        """The module's weights as a checkpoint folder that opens again with equal output; a classifier in it stays what it was."""
-        from quickstep.backbones.video_network import write_video_network  # imports torch and transformers
+        """Write the module's weights as a checkpoint folder; the layer of a classifier stays what it was."""
+        from quickstep.backbones.checkpoints.strict_loading import write_network  # imports torch and transformers
 
-        write_video_network(self, module, folder)
+        network = self._load_network()
+        self._pooled(network).load_state_dict(module.state_dict())  # fills the tensors of `network` itself
+        write_network(network, folder, self.checkpoint, license=self.license)
 
     def classifier_layer(self) -> ClassifierLayer | None:
-        """The layer of a checkpoint that classifies."""
+        """Return the layer of a checkpoint that classifies."""
         tensors: dict[str, Any] = {}
         for file in self.checkpoint.weights if self.classifies else ():
             if file.suffix == ".safetensors":
                 with safe_open(file, framework="pt") as opened:
-                    names = [name for name in opened.keys() if name in ("classifier.weight", "classifier.bias")]  # noqa: SIM118
+                    names = {"classifier.weight", "classifier.bias"} & set(opened.keys())
                     tensors |= {name: opened.get_tensor(name).float().numpy() for name in names}
         if len(tensors) < 2:
             return None
         return ClassifierLayer(tensors["classifier.weight"].T, tensors["classifier.bias"], self.checkpoint.labels)
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
-        """One vector a window, at the middle of its time."""
+        """Compute one vector a window, at the middle of its time."""
         for frames in batch:
             self._check_frames(len(frames))
         rows: dict[int, np.ndarray[Any, np.dtype[np.float32]]] = {}
         for count in dict.fromkeys(map(len, batch)):
             places = [place for place, frames in enumerate(batch) if len(frames) == count]
             vectors = self.vectors((self.prepared(batch[place]) for place in places), (count, *self.unit[1:]))
-            rows |= zip(places, (row[None].copy() for some in vectors for row in some), strict=True)
-        return [Features(rows[place], np.array([(each.times[0] + each.times[-1]) / 2])) for place, each in enumerate(batch)]
+            rows |= zip(places, (row[None].copy() for block in vectors for row in block), strict=True)
+        return [Features(rows[place], np.array([(frames.times[0] + frames.times[-1]) / 2])) for place, frames in enumerate(batch)]
 
     def _check_frames(self, count: int) -> None:
         if self.family.any_length:
-            pair = _number(self.checkpoint, "tubelet_size", 2)
+            pair = _positive_number(self.checkpoint, "tubelet_size", 2)
             if count % pair:
-                raise ConfigError("frames", f"{self.name} looks at {pair} frames at a time: a multiple of that a window, not {count}")
+                raise ConfigError("frames", f"{self.name} reads {pair} frames at a time: a multiple of that a window, not {count}")
         elif count != self.frames:
-            raise ConfigError("frames", f"{self.name} looks at windows of exactly {self.frames} frames, not {count}; leave it out")
+            raise ConfigError("frames", f"{self.name} reads windows of exactly {self.frames} frames, not {count}; leave it out")
+
+    def _load_network(self) -> Any:
+        """Load the network of transformers, with the classifier where the checkpoint has one."""
+        from quickstep.backbones.checkpoints.strict_loading import load_network  # imports torch and transformers
+
+        family = self.family
+        if self.classifies:
+            return load_network(self.checkpoint, family.classifier, unused=family.unused)
+        more = {"add_pooling_layer": False} if family.bare == "VivitModel" else {}
+        return load_network(self.checkpoint, family.bare, besides=family.besides, unused=family.unused, more=more)
+
+    def _pooled(self, network: Any) -> Any:
+        """Put normalization before a network of transformers and its own classifier's pooling behind it."""
+        from quickstep.backbones.pixel_encoder import PixelEncoder  # imports torch
+
+        family = self.family
+        trunk = getattr(network, family.trunk) if self.classifies else network
+        pooling, top = family.pooling, None
+        if self.classifies and family.trunk == "videomae":
+            top = network.fc_norm
+            pooling = "mean" if top is not None else "first"
+        if family.trunk == "vjepa2":
+            trunk = trunk.encoder  # without the predictor of hidden parts
+            if self.classifies:
+                pooling, top = "attention", network.pooler
+        return PixelEncoder(self.processor, partial(_encode, pooling=pooling), trunk=trunk, top=top)
 
 
-def _family(checkpoint: Checkpoint) -> Family:
+def _encode(encoder: Any, pixels: torch.Tensor, *, pooling: str) -> torch.Tensor:
+    """uint8 (B, F, H, W, 3) -> (B, D)"""
+    images = encoder.prepared(pixels.flatten(0, 1))
+    tokens = encoder.trunk(images.view(*pixels.shape[:2], *images.shape[1:])).last_hidden_state  # (B, N, D)
+    if pooling != "attention":
+        tokens = tokens.mean(dim=1) if pooling == "mean" else tokens[:, 0]
+    return encoder.top(tokens) if encoder.top is not None else tokens  # type: ignore[no-any-return]
+
+
+def _family_of(checkpoint: Checkpoint) -> Family:
     kind = str(checkpoint.config.get("model_type"))
     if kind not in FAMILIES:
         hint = {"xclip": "; open it as hf-xclip:NAME", "clip": "; open it as hf-image:NAME"}.get(kind, "")
         raise WeightsError(
-            f"{checkpoint.source} is a {kind!r} network{hint}; networks of video that can be used: {', '.join(sorted(FAMILIES))}"
+            f"{checkpoint.source} is a {kind!r} network{hint}; video networks that can be used: {', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[kind]
 
 
-def _number(checkpoint: Checkpoint, field: str, silent: int) -> int:
-    """A whole number of the config; of two that are a square's sides, either."""
-    said = checkpoint.config.get(field, silent)
-    if isinstance(said, (list, tuple)) and len(set(said)) == 1:
-        said = said[0]
-    if not isinstance(said, int) or isinstance(said, bool) or said < 1:
-        raise WeightsError(f"{checkpoint.source}: its config says {field} {said!r}, which is no number that can be used here")
-    return said
+def _positive_number(checkpoint: Checkpoint, field: str, default: int) -> int:
+    """Read a whole number of the config; of the two sides of a square, one."""
+    value = checkpoint.config.get(field, default)
+    if isinstance(value, (list, tuple)) and len(set(value)) == 1:
+        value = value[0]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise WeightsError(f"{checkpoint.source}: the {field} in its config is {value!r}, and not a whole number from 1 on")
+    return value
 
 
-def _classifies(checkpoint: Checkpoint, family: Family) -> bool:
-    """Whether the checkpoint is that of a classifier, whose own pooling is then used."""
-    names = checkpoint.tensor_names()  # a file cut short is noticed here
+def _is_classifier(checkpoint: Checkpoint, family: Family) -> bool:
+    """Whether the checkpoint has a classifier, whose pooling is then used."""
+    names = checkpoint.tensor_names()  # refuses a file that is cut short
     if names is None:
         return family.classifier in (checkpoint.config.get("architectures") or ())
     return "classifier.weight" in names

@@ -16,11 +16,10 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from quickstep.backbones import BACKBONES, open_backbone, weights_available
+from quickstep.backbones import BACKBONES, base_network, open_backbone, weights_available
 from quickstep.backbones.image_encoders import ImageEncoder
-from quickstep.backbones.pixel_operations import bring_to
 from quickstep.backbones.precision import SAFE_COSINE, cosine, probe
-from quickstep.backbones.preprocessing import read_processor
+from quickstep.backbones.preprocessing import read_processor, resize_and_crop
 from quickstep.types.errors import ConfigError, MissingExtra, UnknownName, WeightsError
 from quickstep.types.signals import Frames
 from quickstep.types.view import View
@@ -109,7 +108,7 @@ def test_pictures_are_prepared_as_by_the_checkpoints_own_processor(saved: dict[s
     slope, offset = (np.array(each)[:, None, None] for each in (backbone.processor.slope, backbone.processor.offset))
     for height, width in ((64, 96), (101, 57), (33, 200), (24, 40)):
         shown = pictures(2, height, width)
-        ours = bring_to(shown, backbone.view).transpose(0, 3, 1, 2) * slope + offset
+        ours = resize_and_crop(shown, backbone.view).transpose(0, 3, 1, 2) * slope + offset
         steps = np.abs(ours - own_pixels(saved[family], shown).numpy()) / slope  # in steps of a byte
         assert steps.max() <= 1.01
         assert steps.mean() <= (0.35 if family == "dinov3-vit" else 0.05), "that family's processor does not round to bytes, ours does"
@@ -201,19 +200,16 @@ def test_openvino_gives_the_same_vectors_in_every_family(saved: dict[str, Path],
     assert cosines(found, expected).min() >= 0.99999
 
 
-def test_precision_left_to_us_follows_the_trial_and_is_remembered(saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from quickstep.backbones import base_network as network
-    from quickstep.backbones import precision
-
-    monkeypatch.setattr(network, "_WORTH_IT", 0)
-    monkeypatch.setattr(precision, "fast_in_bf16", lambda engine: True)
+def test_automatic_precision_follows_the_trial_which_is_made_once(saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base_network, "_MIN_WIDTH_FOR_BF16", 0)
+    monkeypatch.setattr(base_network, "fast_in_bf16", lambda engine: True)
     tried = []
 
-    def trial(expected: Any, found: Any) -> float:
-        tried.append(cosine(expected, found))
+    def trial(expected: Any, actual: Any) -> float:
+        tried.append(cosine(expected, actual))
         return outcome
 
-    monkeypatch.setattr(precision, "cosine", trial)
+    monkeypatch.setattr(base_network, "cosine", trial)
     outcome = SAFE_COSINE - 1e-5
     assert open_folder(saved["clip"]).precision == "fp32"
     assert open_folder(saved["clip"]).precision == "fp32"
@@ -221,9 +217,9 @@ def test_precision_left_to_us_follows_the_trial_and_is_remembered(saved: dict[st
     assert 0.999 < tried[0] < 1, "bf16 was really tried"
     outcome = 1.0
     assert open_folder(saved["dinov2"]).precision == "bf16"
-    monkeypatch.setattr(precision, "fast_in_bf16", lambda engine: False)
+    monkeypatch.setattr(base_network, "fast_in_bf16", lambda engine: False)
     assert open_folder(saved["siglip"]).precision == "fp32"
-    assert open_folder(saved["siglip"], precision="bf16").precision == "bf16", "what is asked for is done anywhere"
+    assert open_folder(saved["siglip"], precision="bf16").precision == "bf16", "a precision that was set is used on any machine"
 
 
 def test_small_networks_are_left_in_fp32(saved: dict[str, Path]) -> None:
@@ -242,7 +238,7 @@ def test_identity_is_of_the_content_and_needs_no_network(saved: dict[str, Path],
     moved = checkpoints.save("clip", tmp_path / "moved")
     other = checkpoints.save("clip", tmp_path / "other", seed=1)
     wider = checkpoints.save("clip", tmp_path / "wider", picture={**checkpoints.CLIP_PICTURE, "size": {"shortest_edge": 40}})
-    monkeypatch.setattr(ImageEncoder, "_made", lambda *_: pytest.fail("the network was loaded"))
+    monkeypatch.setattr(ImageEncoder, "_load_engine", lambda *_: pytest.fail("the network was loaded"))
     identity = open_folder(saved["clip"]).identity
     json.dumps(identity)
     assert open_folder(moved).identity == identity
@@ -252,12 +248,16 @@ def test_identity_is_of_the_content_and_needs_no_network(saved: dict[str, Path],
     assert open_folder(moved, engine="openvino").identity != identity
 
 
-def test_opening_imports_neither_torch_nor_transformers(saved: dict[str, Path]) -> None:
+@pytest.mark.parametrize("name", ["flow-hist", "joints", "kinematics", "hf-image"])
+def test_identity_and_view_import_no_network_library(saved: dict[str, Path], name: str) -> None:
     code = (
-        "import sys; from quickstep.backbones import open_backbone; b = open_backbone(sys.argv[1]); b.view, b.width, b.license;"
+        "import sys, quickstep.backbones.precision as p; p._may_have_gpu = lambda: False; from quickstep.backbones import open_backbone;"
+        "b = open_backbone(sys.argv[1], **eval(sys.argv[2])); b.view, b.width, b.license, b.identity, b.capabilities;"
         "sys.exit(bool({'torch', 'transformers', 'openvino'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code, f"hf-image:{saved['clip']}"]).returncode == 0
+    settings: dict[str, Any] = {"hf-image": {"precision": "fp32"}, "flow-hist": {}}.get(name, {"poses": {"skeleton": "coco-17"}})
+    name = f"{name}:{saved['clip']}" if name == "hf-image" else name
+    assert subprocess.run([sys.executable, "-c", code, name, repr(settings)]).returncode == 0
 
 
 def test_views_come_from_the_checkpoint(saved: dict[str, Path]) -> None:
@@ -281,7 +281,7 @@ def test_newer_processor_files_are_read(saved: dict[str, Path], tmp_path: Path) 
 @pytest.mark.parametrize("resample", ["nearest", "lanczos", "area"])
 def test_rarer_filters_are_pillows_own(resample: Any) -> None:
     shown = pictures(2, 40, 60)
-    found = bring_to(shown, View(size=16, fit="stretch", resample=resample))
+    found = resize_and_crop(shown, View(size=16, fit="stretch", resample=resample))
     assert found.shape == (2, 16, 16, 3)
     assert np.abs(found.mean((1, 2)) - shown.mean((1, 2))).max() < 8
 
@@ -299,8 +299,8 @@ def test_rarer_filters_are_pillows_own(resample: Any) -> None:
         ({"resample": 5}, "filter 5"),
         ({"image_std": [0.1, 0, 0.1]}, "zero"),
         ({"image_mean": [0.1]}, "three numbers"),
-        ({"rescale_factor": "x"}, "no number"),
-        ({"size": 10**9}, "no size from 8 to 4096"),
+        ({"rescale_factor": "x"}, "not a number"),
+        ({"size": 10**9}, "not a size from 8 to 4096"),
         ({"image_processor_type": "Siglip2ImageProcessor"}, "NaFlex"),
         ({"image_processor_type": "BeitImageProcessor"}, "BeitImageProcessor"),
     ],

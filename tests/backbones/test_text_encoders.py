@@ -135,8 +135,8 @@ def test_siglip2_reads_small_letters_whatever_is_written(saved: dict[str, Path])
 
 
 def test_who_reads_is_known_without_the_network(saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pretrained, "_made", lambda *_: pytest.fail("the network was loaded"))
-    monkeypatch.setattr(Pretrained, "_text", property(lambda _: pytest.fail("the text encoder was loaded")))
+    monkeypatch.setattr(Pretrained, "_load_engine", lambda *_: pytest.fail("the network was loaded"))
+    monkeypatch.setattr(Pretrained, "_text_encoder", property(lambda _: pytest.fail("the text encoder was loaded")))
     reads = {family: embeds_text(open_folder(folder)) for family, folder in saved.items()}
     assert {family for family, yes in reads.items() if yes} == set(READERS)
     assert not embeds_text(open_folder(saved["clip"], embedding="pooled")), "CLIP's vector before the projection has no words beside it"

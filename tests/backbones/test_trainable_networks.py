@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from quickstep.backbones import is_trainable, open_backbone
-from quickstep.backbones.parameter_groups import blocks_of
+from quickstep.backbones.pretrained_network import group_parameters
 from quickstep.types.signals import Flow, Frames
 
 LAYERS = 2  # of the small transformers
@@ -171,7 +171,7 @@ def test_a_place_that_cannot_be_written_is_one_line(saved: dict[str, Path], tmp_
 
 
 def test_blocks_of_no_layers_are_stem_and_top() -> None:
-    assert blocks_of(["embeddings.a", "norm.b"]) == [["embeddings.a"], ["norm.b"]]
+    assert group_parameters(["embeddings.a", "norm.b"]) == [["embeddings.a"], ["norm.b"]]
 
 
 def test_what_has_no_network_cannot_be_tuned() -> None:

@@ -188,7 +188,7 @@ def test_windows_of_another_length(saved: dict[str, Path]) -> None:
 
 
 def test_other_networks_are_refused(saved: dict[str, Path], tmp_path: Path) -> None:
-    for family, line in (("clip", "hf-image:NAME"), ("xclip", "hf-xclip:NAME"), ("dinov2", "networks of video that can be used")):
+    for family, line in (("clip", "hf-image:NAME"), ("xclip", "hf-xclip:NAME"), ("dinov2", "video networks that can be used")):
         with pytest.raises(WeightsError, match=line):
             opened(checkpoints.save(family, tmp_path / family))
     wrong = tmp_path / "wrong"
@@ -197,7 +197,7 @@ def test_other_networks_are_refused(saved: dict[str, Path], tmp_path: Path) -> N
         (wrong / file.name).write_bytes(file.read_bytes())
     config = json.loads((wrong / "config.json").read_text())
     (wrong / "config.json").write_text(json.dumps({**config, "num_frames": "many"}))
-    with pytest.raises(WeightsError, match="num_frames 'many'"):
+    with pytest.raises(WeightsError, match=r"num_frames.*'many'"):
         opened(wrong)
     (wrong / "config.json").write_text(json.dumps({**config, "image_size": 64}))
     with pytest.raises(WeightsError, match="contradicts itself"):

@@ -19,8 +19,7 @@ from safetensors.numpy import load_file, save_file
 from toys import draw_colours
 
 from quickstep.backbones import TEXT_BACKBONES, embeds_text, open_backbone, view_for, weights_available
-from quickstep.backbones.pixel_operations import bring_to
-from quickstep.backbones.preprocessing import read_processor
+from quickstep.backbones.preprocessing import read_processor, resize_and_crop
 from quickstep.backbones.pretrained_network import Pretrained
 from quickstep.backbones.still_frame import on_one_frame
 from quickstep.backbones.xclip import XClip
@@ -120,7 +119,7 @@ def test_the_videos_vector_is_the_networks_own(saved: dict[str, Path], family: s
     shown = windows(2, backbone.view.frames)
     plain = backbone.embed(shown)
     slope, offset = (np.array(each, np.float32) for each in (backbone.processor.slope, backbone.processor.offset))
-    values = np.stack([bring_to(frames.pixels, backbone.view, exact=True) for frames in shown]) * slope + offset
+    values = np.stack([resize_and_crop(frames.pixels, backbone.view, exact=True) for frames in shown]) * slope + offset
     network = transformers.XCLIPModel.from_pretrained(saved[family], dtype=torch.float32).eval()
     with torch.inference_mode():
         expected = network.get_video_features(torch.from_numpy(values).permute(0, 1, 4, 2, 3)).pooler_output.numpy()
@@ -280,7 +279,7 @@ def test_training_and_overlapping_windows_of_real_videos(saved: dict[str, Path],
 
 def test_identity_is_of_the_content_and_needs_no_network(saved: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moved, other = checkpoints.save("xclip", tmp_path / "moved"), checkpoints.save("xclip", tmp_path / "other", seed=1)
-    monkeypatch.setattr(Pretrained, "_made", lambda *_: pytest.fail("the network was loaded"))
+    monkeypatch.setattr(Pretrained, "_load_engine", lambda *_: pytest.fail("the network was loaded"))
     backbone = open_folder(saved["xclip"])
     json.dumps(backbone.identity)
     assert open_folder(moved).identity == backbone.identity
@@ -382,7 +381,7 @@ def test_checkpoints_that_are_something_else(saved: dict[str, Path], copied: Pat
     with pytest.raises(ConfigError, match=r"embedding: one of projected, prompted"):
         open_folder(saved["xclip"], embedding="pooled")
     config = json.loads((copied / "config.json").read_text())
-    for change, says in (({"num_frames": "8"}, "num_frames '8'"), ({"num_frames": 0}, "num_frames 0"), ({"image_size": 64}, "takes 64")):
+    for change, says in (({"num_frames": "8"}, "num_frames.*'8'"), ({"num_frames": 0}, "num_frames.* 0"), ({"image_size": 64}, "takes 64")):
         (copied / "config.json").write_text(json.dumps({**config, "vision_config": {**config["vision_config"], **change}}))
         with pytest.raises(WeightsError, match=says):
             open_folder(copied)
