@@ -1,4 +1,4 @@
-"""weigh: which moments of a segment decided: each part of it judged by itself, by the same model in the same way."""
+"""Attribute a prediction to parts of its segment: the same model classifies each part alone."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from quickstep.signals.video import probe
 from quickstep.storage.cache import Cache
 from quickstep.types.segment import Segment
 
-SHORTEST = 0.3  # seconds: in less there is no movement to see
-MOST = 8
+MIN_SECONDS = 0.3  # a shorter part shows no movement
+MAX_PARTS = 8
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a segment and how likely the segment's label is when only this part is seen."""
+    """A part of a segment, and the probability of the segment's label when the model reads this part only."""
 
     start: float  # seconds of the video
     end: float
     score: float
-    label: str  # what the part would be called by itself
+    label: str  # the most likely label of this part
 
 
 @dataclass(frozen=True)
-class Weighed:
-    """The parts of a segment in the order of time; those that could not be read are left out."""
+class Attribution:
+    """The parts of a segment in time order, without those that could not be read."""
 
     label: str
     parts: tuple[Part, ...]
 
     @property
     def strongest(self) -> Part | None:
-        """The part that says it most clearly."""
+        """Return the part with the highest probability."""
         return max(self.parts, key=lambda part: part.score, default=None)
 
 
-def weigh(model: AnyModel, segment: Segment, label: str, *, parts: int = MOST, cache: Cache | None = None) -> Weighed:
-    """How much each part of a segment speaks for `label` when the model sees nothing else of it."""
+def attribute(model: AnyModel, segment: Segment, label: str, *, parts: int = MAX_PARTS, cache: Cache | None = None) -> Attribution:
+    """Return how likely `label` is for each part of a segment; no parts for a pose file or a very short segment."""
     if is_pose_name(segment.path):
-        return Weighed(label, ())
+        return Attribution(label, ())
     end = probe(segment.path).duration if segment.end is None else segment.end
-    count = int(min(parts, (end - segment.start) // SHORTEST))
+    count = int(min(parts, (end - segment.start) // MIN_SECONDS))
     if count < 2:
-        return Weighed(label, ())
+        return Attribution(label, ())
     edges = np.linspace(segment.start, end, count + 1).tolist()
     pieces = [Segment(segment.path, start=start, end=stop, person=segment.person) for start, stop in pairwise(edges)]
-    place = model.labels.index(label)
-    said = model.predict(pieces, cache=cache)
-    found = [Part(each.segment.start, each.segment.end or end, float(each.scores[place]), each.label) for each in said.predictions]
-    return Weighed(label, tuple(found))
+    column = model.labels.index(label)
+    answer = model.predict(pieces, cache=cache)
+    scored = [Part(one.segment.start, one.segment.end or end, float(one.scores[column]), one.label) for one in answer.predictions]
+    return Attribution(label, tuple(scored))

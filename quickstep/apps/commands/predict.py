@@ -141,13 +141,13 @@ def _write_file(request: _Request, out: Path, run: Run) -> int:
         )
     failed = len(written.failures)
     if run.json:
-        counts = {"named": written.named, "kept": written.kept, "failed": failed, "replaced": written.replaced}
+        counts = {"named": written.predicted, "kept": written.kept, "failed": failed, "replaced": written.replaced}
         print(jsons.dumps({"out": str(out), **counts}, ensure_ascii=False))
     print_failures(written.failures, FAILED)
     if written.replaced:
         say(f"{written.replaced} rows of another model, of changed videos or of failures were computed again", style="yellow")
-    say(f"{out}: {written.named} new predictions, {written.kept} kept, {failed} failures", style="bold")
-    return 0 if written.named or written.kept else 1
+    say(f"{out}: {written.predicted} new predictions, {written.kept} kept, {failed} failures", style="bold")
+    return 0 if written.predicted or written.kept else 1
 
 
 def _print_as_made(request: _Request, format: str) -> int:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from quickstep.apps.web.formatting import clock, share
 from quickstep.apps.web.theme import HUES
-from quickstep.inference.attribution import Weighed
+from quickstep.inference.attribution import Attribution
 from quickstep.inference.timelines import Timeline
 
 WEAK = "var(--qs-weak)"
@@ -74,7 +74,7 @@ def show_timeline(found: Timeline, *, player: str, key: str) -> None:
     show(rows, found.duration, player=player, key=key, legend=[*((label, colours[label]) for label in used), *unsure])
 
 
-def show_weighed(found: Weighed, duration: float, *, player: str, key: str) -> None:
+def show_weighed(found: Attribution, duration: float, *, player: str, key: str) -> None:
     """Draw the parts of a video: the darker, the higher a part's own score for the label."""
     parts, most = [], max((part.score for part in found.parts), default=1.0)
     for part in found.parts:

@@ -1,19 +1,29 @@
-"""Predictions as they are made, a few at a time, and files of them that grow: what is in such a file is not asked again.
+"""Predict batch by batch, and write files of predictions that grow: what is in such a file already is not computed again.
 
-A row tells by which model it was made and of which bytes, so that another model or a changed video is noticed. Memory holds a few
-predictions, however many there are. Knows no scores of its own: `Model.predict` gives them.
+A row has the digests of its model and of its video, so that another model or a changed video is noticed. Only one batch of predictions is
+in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from quickstep.datasets.inputs import gather
-from quickstep.inference.prediction_files.formats import Csv, Form, JsonLines, Source, columns_of, digest_of_video, form_of, who
-from quickstep.models.ensemble import AnyModel
+from quickstep.datasets.inputs import Inputs, gather
+from quickstep.inference.prediction_files.formats import (
+    CsvFile,
+    JsonLinesFile,
+    PredictionFile,
+    Source,
+    csv_columns,
+    digest_of_video,
+    prediction_file,
+    row_key,
+)
+from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.pose_input import select_people
 from quickstep.models.predictions import Predictions
 from quickstep.signals.poses.config import PoseConfig
@@ -21,23 +31,25 @@ from quickstep.storage.cache import Cache
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
 
-TOGETHER = 64  # segments that are looked at together
+BATCH = 64  # segments that are predicted together
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Written:
-    """What became of a file of predictions."""
+class WrittenPredictions:
+    """What was written to a file of predictions."""
 
     path: Path
-    named: int = 0  # rows written now
-    kept: int = 0  # asked for, and there already
-    replaced: int = 0  # rows of another model, of changed videos, or of failures, which were asked again
+    predicted: int = 0  # new rows
+    kept: int = 0  # rows that were in the file already
+    replaced: int = 0  # rows of another model, of changed videos or of failures, which were computed again
     failures: tuple[Failure, ...] = ()
 
 
-def predict_some(
-    model: AnyModel,
-    inputs: Iterable[Segment | str | Path],
+def predict_batches(
+    model: AnyModel | str | Path,
+    inputs: Inputs,
     *,
     cache: Cache | None = None,
     progress: Progress = silent,
@@ -45,31 +57,19 @@ def predict_some(
     stdin: IO[str] | None = None,
     person: str | None = None,
 ) -> Iterator[Predictions]:
-    """What `predict` gives of the same inputs, a few at a time, as they are ready."""
+    """Yield what `predict` returns, batch by batch, as soon as each is ready."""
+    model = load_model(model, cache=cache)
     segments, failures = gather(inputs, stdin=stdin)
     if failures:
-        _strictly(failures, strict=strict)
+        _raise_if_strict(failures, strict=strict)
         yield Predictions((), tuple(failures))
-    yield from _few_by_few(model, segments, cache=cache or Cache(), progress=progress, strict=strict, person=person)
-
-
-def _few_by_few(
-    model: AnyModel, segments: Sequence[Segment], *, cache: Cache, progress: Progress, strict: bool, person: str | None
-) -> Iterator[Predictions]:
-    for first in range(0, len(segments), TOGETHER):
-        some, unseen = _people(segments[first : first + TOGETHER], model, person, cache)
-        _strictly(unseen, strict=strict)
-        told = _Part(progress, first, len(segments), min(TOGETHER, len(segments) - first))
-        found = model.predict(some, cache=cache, progress=told, strict=strict) if some else Predictions(())
-        yield Predictions(found.predictions, (*unseen, *found.failures), found.seconds)
-    if segments:
-        progress("features", len(segments), len(segments))
+    yield from _batches(model, segments, cache=cache or Cache(), progress=progress, strict=strict, person=person)
 
 
 def predict_as_text(
-    model: AnyModel,
-    inputs: Iterable[Segment | str | Path],
-    form: str,
+    model: AnyModel | str | Path,
+    inputs: Inputs,
+    format: str,
     *,
     top: int | None = None,
     cache: Cache | None = None,
@@ -78,24 +78,24 @@ def predict_as_text(
     stdin: IO[str] | None = None,
     person: str | None = None,
 ) -> Iterator[tuple[str, Predictions]]:
-    """Lines of csv (its head first) or of JSON, a few at a time as they are ready, each with what it says."""
+    """Yield lines of csv (its header first) or of JSON, batch by batch, each with its predictions."""
+    model = load_model(model, cache=cache)
     segments, failures = gather(inputs, stdin=stdin)
-    _strictly(failures, strict=strict)
-    named = person is not None or any(segment.person is not None for segment in segments)
-    if form == ".csv":
-        columns = columns_of(model, top=top, people=named)
-        printed: Form = Csv(Path("-"), columns, top)
+    _raise_if_strict(failures, strict=strict)
+    file: PredictionFile
+    if format == ".csv":
+        file = CsvFile(Path("-"), csv_columns(model, top=top, people=_has_people(segments, person)), top)
     else:
-        printed = JsonLines(Path("-"), tuple(model.labels), top)
-    before = Predictions((), tuple(failures))
-    yield printed.head() + printed.lines(before), before
-    for found in _few_by_few(model, segments, cache=cache or Cache(), progress=progress, strict=strict, person=person):
-        yield printed.lines(found), found
+        file = JsonLinesFile(Path("-"), tuple(model.labels), top)
+    unreadable = Predictions((), tuple(failures))
+    yield file.header() + file.format(unreadable), unreadable
+    for predictions in _batches(model, segments, cache=cache or Cache(), progress=progress, strict=strict, person=person):
+        yield file.format(predictions), predictions
 
 
 def write_predictions(
-    model: AnyModel,
-    inputs: Iterable[Segment | str | Path],
+    model: AnyModel | str | Path,
+    inputs: Inputs,
     path: str | Path,
     *,
     top: int | None = None,
@@ -104,52 +104,69 @@ def write_predictions(
     strict: bool = False,
     stdin: IO[str] | None = None,
     person: str | None = None,
-) -> Written:
-    """Predictions into a .csv or .jsonl file, each as it is made; a file that is there already goes on where it stopped.
+) -> WrittenPredictions:
+    """Write predictions to a .csv or .jsonl file, each batch as soon as it is ready; resume with a file that exists.
 
-    What failed is asked again. Rows about other videos stay, as long as they are of this model.
+    Failures are computed again. Rows about other videos stay if they are of this model.
     """
     cache = cache or Cache()
+    model = load_model(model, cache=cache)
     segments, failures = gather(inputs, stdin=stdin)
-    _strictly(failures, strict=strict)
-    named = person is not None or any(segment.person is not None for segment in segments)
-    form = form_of(Path(path), model, top=top, people=named)
-    by = model.digest
-    known, replaced = form.begin(by, {who(segment) for segment in segments}, cache)
-    done, kept = 0, 0
-    with form.path.open("a", encoding="utf-8", newline="", errors="surrogateescape") as file:
-        file.write(form.lines(Predictions((), tuple(failures)), Source({}, by)))
-        for first in range(0, len(segments), TOGETHER):
-            some, unseen = _people(segments[first : first + TOGETHER], model, person, cache)
-            videos = {segment: digest_of_video(segment, cache) for segment in some}
-            missing = [segment for segment in some if videos[segment] == "" or known.get(who(segment)) != videos[segment]]
-            kept += len(some) - len(missing)
-            told = _Part(progress, first, len(segments), min(TOGETHER, len(segments) - first))
-            found = model.predict(missing, cache=cache, progress=told) if missing else Predictions(())
-            found = Predictions(found.predictions, (*unseen, *found.failures))
-            file.write(form.lines(found, Source(videos, by)))
+    _raise_if_strict(failures, strict=strict)
+    target = prediction_file(Path(path), model, top=top, people=_has_people(segments, person))
+    digests, replaced = target.prepare(model.digest, {row_key(segment) for segment in segments}, cache)
+    if digests or replaced:
+        _log.info("%s: %d rows are valid, %d are computed again", target.path, len(digests), replaced)
+    predicted, kept = 0, 0
+    with target.path.open("a", encoding="utf-8", newline="", errors="surrogateescape") as file:
+        file.write(target.format(Predictions((), tuple(failures)), Source({}, model.digest)))
+        for first in range(0, len(segments), BATCH):
+            batch, absent = _select_people(segments[first : first + BATCH], model, person, cache)
+            videos = {segment: digest_of_video(segment, cache) for segment in batch}
+            missing = [segment for segment in batch if videos[segment] == "" or digests.get(row_key(segment)) != videos[segment]]
+            kept += len(batch) - len(missing)
+            inner = _BatchProgress(progress, first, len(segments), min(BATCH, len(segments) - first))
+            answer = model.predict(missing, cache=cache, progress=inner) if missing else Predictions(())
+            answer = Predictions(answer.predictions, (*absent, *answer.failures))
+            file.write(target.format(answer, Source(videos, model.digest)))
             file.flush()
-            done, failures = done + len(found.predictions), [*failures, *found.failures]
-            _strictly(found.failures, strict=strict)
+            predicted, failures = predicted + len(answer.predictions), [*failures, *answer.failures]
+            _raise_if_strict(answer.failures, strict=strict)
     progress("features", len(segments), len(segments))
-    return Written(form.path, done, kept, replaced, tuple(failures))
+    return WrittenPredictions(target.path, predicted, kept, replaced, tuple(failures))
 
 
-def _strictly(failures: Sequence[Failure], *, strict: bool) -> None:
+def _batches(
+    model: AnyModel, segments: Sequence[Segment], *, cache: Cache, progress: Progress, strict: bool, person: str | None
+) -> Iterator[Predictions]:
+    for first in range(0, len(segments), BATCH):
+        batch, absent = _select_people(segments[first : first + BATCH], model, person, cache)
+        _raise_if_strict(absent, strict=strict)
+        inner = _BatchProgress(progress, first, len(segments), min(BATCH, len(segments) - first))
+        answer = model.predict(batch, cache=cache, progress=inner, strict=strict) if batch else Predictions(())
+        yield Predictions(answer.predictions, (*absent, *answer.failures), answer.seconds)
+    if segments:
+        progress("features", len(segments), len(segments))
+
+
+def _has_people(segments: Sequence[Segment], person: str | None) -> bool:
+    return person is not None or any(segment.person is not None for segment in segments)
+
+
+def _raise_if_strict(failures: Sequence[Failure], *, strict: bool) -> None:
     if strict and failures:
         raise failures[0].error
 
 
-def _people(segments: Sequence[Segment], model: AnyModel, person: str | None, cache: Cache) -> tuple[list[Segment], list[Failure]]:
-    """The segments, each about the person that is asked for."""
+def _select_people(segments: Sequence[Segment], model: AnyModel, person: str | None, cache: Cache) -> tuple[list[Segment], list[Failure]]:
     if person is None:
         return list(segments), []
     return select_people(segments, model.lead.backbone, PoseConfig(person=person).person, cache=cache)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Progress of a part, told as that of the whole."""
+class _BatchProgress:
+    """Reports the progress of a batch as that of all segments."""
 
     progress: Progress
     before: int
@@ -159,5 +176,5 @@ class _Part:
     def __call__(self, stage: str, done: int, total: int) -> None:
         if stage != "features":
             self.progress(stage, done, total)
-        elif total:  # of a part, some may be there already, and some be several people
+        elif total:  # a batch may have segments that are done, and several people in one segment
             self.progress(stage, min(self.before + round(self.length * done / total), self.total - 1), self.total)

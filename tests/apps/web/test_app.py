@@ -17,7 +17,7 @@ import pytest
 from toys import Colours, draw_colours
 
 from quickstep.evaluation.rendering import write_card
-from quickstep.inference.attribution import weigh
+from quickstep.inference.attribution import attribute
 from quickstep.models.model import Model
 from quickstep.models.predictions import Prediction
 from quickstep.signals.video import probe, read_frames
@@ -158,11 +158,11 @@ def test_each_part_of_a_segment_gets_its_own_score(coloured: Path, tmp_path: Pat
     from library_sets import draw
 
     video = draw(tmp_path / "two.mp4", ("red", 2), ("blue", 2))
-    found = weigh(Model.load(coloured / "model"), Segment(video), "red", parts=4, cache=Cache(tmp_path / "cache"))
+    found = attribute(Model.load(coloured / "model"), Segment(video), "red", parts=4, cache=Cache(tmp_path / "cache"))
     assert [part.label for part in found.parts] == ["red", "red", "blue", "blue"]
     assert min(part.score for part in found.parts[:2]) > max(part.score for part in found.parts[2:])
     assert found.strongest in found.parts[:2]
-    assert weigh(Model.load(coloured / "model"), Segment(video, end=0.4), "red", cache=Cache(tmp_path / "cache")).parts == ()
+    assert attribute(Model.load(coloured / "model"), Segment(video, end=0.4), "red", cache=Cache(tmp_path / "cache")).parts == ()
 
 
 def test_videos_that_browsers_cannot_play_are_converted(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import streamlit as st
 from quickstep.apps.web import formatting, page_elements, session, timeline_strip, video_player
 from quickstep.apps.web.formatting import counted, share, verdict_on
 from quickstep.apps.web.page_elements import Video
-from quickstep.inference.attribution import Weighed, weigh
+from quickstep.inference.attribution import Attribution, attribute
 from quickstep.inference.predict import to_json, to_rows
 from quickstep.inference.timelines import FORMATS, Span, Timeline, TimelineConfig, timeline
 from quickstep.inference.timelines.windows import window_of
@@ -148,9 +148,9 @@ def _timeline(video: Video) -> Timeline | None:
 def _deciding(video: Video, prediction: Prediction, player: str) -> None:
     """Show which parts of a short video are evidence for the label."""
 
-    def make() -> Weighed:
+    def make() -> Attribution:
         with session.locked_model() as model:
-            return weigh(model, prediction.segment, prediction.label, cache=page_elements.cache_for(video))
+            return attribute(model, prediction.segment, prediction.label, cache=page_elements.cache_for(video))
 
     with st.spinner("Computing which parts decided …"):
         found = page_elements.remembered(f"weighed {video.key} {session.model_state()}", make)
