@@ -91,7 +91,7 @@ def _segment_row(segment: Segment) -> dict[str, str]:
 def _score_columns(prediction: Prediction, top: int | None) -> dict[str, str]:
     if top is None:
         return {f"score:{label}": repr(float(score)) for label, score in zip(prediction.labels, prediction.scores, strict=True)}
-    columns = {}
+    columns: dict[str, str] = {}
     for rank, (label, score) in enumerate(prediction.top(top), start=1):
         columns |= {f"label_{rank}": label, f"score_{rank}": repr(score)}
     return columns

@@ -66,8 +66,8 @@ class PredictionFile(ABC):
         records = self.records(predictions)
         if source is None:
             return "".join(map(self.line, records))
-        answers = (*predictions.predictions, *predictions.failures)
-        digests = [{"video": source.videos.get(answer.segment, ""), "model": source.model} for answer in answers]
+        segments = [*(one.segment for one in predictions.predictions), *(one.segment for one in predictions.failures)]
+        digests = [{"video": source.videos.get(segment, ""), "model": source.model} for segment in segments]
         return "".join(self.line({**record, **more}) for record, more in zip(records, digests, strict=True))
 
     def _rewrite(self, rows: Iterable[Mapping[str, Any]]) -> None:
