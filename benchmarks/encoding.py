@@ -25,7 +25,7 @@ import transformers
 from benchmarks.tables import show
 from quickstep.backbones import open_backbone
 from quickstep.backbones.preprocessing import resize_and_crop
-from quickstep.signals.video.scaling import Painter, upright_of
+from quickstep.signals.video.scaling import FrameScaler, orientation_of
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import MissingExtra
 from quickstep.types.signals import Frames
@@ -120,7 +120,7 @@ def preparation(folder: Path, rounds: int) -> dict[str, Any]:
     shown = pictures(4, 1080, 1920)
     decoded = [av.VideoFrame.from_ndarray(each, format="rgb24").reformat(format="yuv420p") for each in shown]
     seen = np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
-    painter = Painter(upright_of(decoded[0], 1.0), backbone.view)
+    scaler = FrameScaler(orientation_of(decoded[0], 1.0), backbone.view)
 
     def plain() -> Any:
         """What people do: convert the whole picture, then the processor on it."""
@@ -129,7 +129,7 @@ def preparation(folder: Path, rounds: int) -> dict[str, Any]:
     runs: dict[str, Callable[[], Any]] = {
         "processor, frame by frame": plain,
         "ours, on tensors (raw arrays)": lambda: normalised(resize_and_crop(seen, backbone.view), backbone),
-        "ours, scaled while decoding": lambda: normalised(np.stack([painter.paint(frame) for frame in decoded]), backbone),
+        "ours, scaled while decoding": lambda: normalised(np.stack([scaler.scale(frame) for frame in decoded]), backbone),
     }
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one thread for each of them, as decoding workers have it

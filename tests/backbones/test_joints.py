@@ -233,7 +233,7 @@ def test_nobody_and_hardly_anybody_are_failures_and_the_others_go_on(tmp_path: P
     assert "no visible person in its 10 frames" in said["nobody.npy"]
     assert "all joints of the person lie on one spot" in said["spot.npy"]
     assert "is not JSON" in said["broken.json"]
-    assert "there is no such file" in said["absent.npy"]
+    assert "no such file" in said["absent.npy"]
 
 
 def test_half_gone_is_damaged_not_lost(tmp_path: Path) -> None:

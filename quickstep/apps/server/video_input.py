@@ -24,7 +24,7 @@ from quickstep.apps.server.metrics import Metrics
 from quickstep.apps.server.multipart import HOW_TO_SEND, read_body, receive_form
 from quickstep.apps.server.url_download import Downloader, name_in_url
 from quickstep.signals.video import OVERHANG, probe
-from quickstep.signals.video.source import Source
+from quickstep.signals.video.source import VideoSource
 from quickstep.types.errors import CacheError, QuickstepError
 
 T = TypeVar("T")
@@ -153,7 +153,7 @@ def _printable(name: str) -> str:
 
 def check_video(path: Path, span: Span, limits: Limits) -> None:
     """Refuse a video that is too large or too long, or that does not have the requested span."""
-    with contextlib.closing(Source(path)) as source:
+    with contextlib.closing(VideoSource(path)) as source:
         _check_edge(max(source.codec.width, source.codec.height), limits)  # before a frame of that size is allocated
     info = probe(path)
     _check_edge(max(info.width, info.height, *info.coded_size), limits)

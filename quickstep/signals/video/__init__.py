@@ -1,14 +1,14 @@
-"""Video files: what they are, their frames at given moments, and writing them. The only rooms that know PyAV.
+"""Video files: their properties, their frames at given times, and writing them. Only this package imports PyAV.
 
-    opening    one file, its packets, its seeks, its errors
-    decoding   packets -> pictures, whole or damaged
-    stepping   from moment to moment, decoding as little as possible
-    walking    picture by picture, where a file is damaged or has no times
-    scaling    upright, square pixels, right colours, a view's size
-    reading    VideoInfo, VideoReader, probe, read_frames, read_windows
-    writing    write_video
-
-Reading sound has its place here too, beside `reading`; nothing needs it yet.
+reader               VideoInfo, VideoReader, probe, read_frames, read_windows
+source               an open file: packets, seeks, timestamps, errors
+decoder              packets -> frames, intact or damaged
+seek_sampler         the frames at given timestamps, decoding as little as possible
+sequential_sampler   the same frame by frame, where a file is damaged or has no timestamps
+scaling              orientation, square pixels, colours, the size of a view
+frame_arrays         a view of frames that are in memory
+writer               write_video
+prefetch             items produced in threads, for every package
 """
 
 import av
@@ -30,10 +30,10 @@ __all__ = [
     "write_video",
 ]
 
-# A part of every cache key: raise it whenever the same moments of the same file give other pixels than before.
+# A part of every cache key: raise it whenever the same times of the same file give other pixels than before.
 DECODING_VERSION = 2
 
 
 def ffmpeg_version() -> str:
-    """The version of the FFmpeg that PyAV brings."""
+    """Return the version of the FFmpeg that PyAV brings."""
     return str(av.ffmpeg_version_info)

@@ -1,6 +1,6 @@
-"""Walker: decodes every picture in turn and tells what is shown at given time stamps; the slow and patient way.
+"""SequentialSampler: the frame at each of ascending timestamps, decoding every frame in turn.
 
-It serves files whose packets have no usable times, and places that are damaged: there it finds the nearest whole picture.
+It is for files whose packets have no usable timestamps, and for damaged places, where it finds the nearest intact frame.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ from dataclasses import dataclass
 
 from av.video.frame import VideoFrame
 
-from quickstep.signals.video.decoder import Decoder, Shown
-from quickstep.signals.video.source import Source
+from quickstep.signals.video.decoder import DecodedFrame, Decoder
+from quickstep.signals.video.source import VideoSource
 from quickstep.types.errors import MediaError
 
 LATEST = 2**62
-LEAD = (2.0, 10.0, 60.0)  # seconds before a damaged moment at which walking starts, then from the beginning
-WIDE = 1.9  # times the usual distance between pictures: beside damage, a gap in which some are missing
-# Codecs with packets that show nothing of their own: a picture that never comes out was not lost.
-HIDING = frozenset({"vp8", "vp9", "av1", "libdav1d", "libaom-av1", "mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv2", "wmv3", "vc1"})
-NEAR = 10.0  # seconds that are walked rather than jumped
+LEAD = (2.0, 10.0, 60.0)  # seconds before a damaged timestamp at which decoding starts; then at the start of the file
+WIDE_GAP = 1.9  # times the average gap between frames: near damage, frames are missing in a wider one
+# Codecs whose packets may give no frame: a frame that never comes out was not lost.
+HIDDEN_FRAMES = frozenset({"vp8", "vp9", "av1", "libdav1d", "libaom-av1", "mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv2", "wmv3", "vc1"})
+NEAR = 10.0  # seconds that are decoded rather than skipped with a seek
 
 
 @dataclass(frozen=True)
-class Step:
-    """What is shown at one of the moments asked for."""
+class SampledFrame:
+    """The frame at one of the timestamps."""
 
-    place: int  # which of them
+    place: int  # the index of the timestamp
     pts: int
     frame: VideoFrame
-    whole: bool  # False: the moment's own picture was unreadable, this is the nearest readable one
+    intact: bool  # False: the frame at the timestamp is damaged, this is the nearest intact one
 
 
-class Walker:
-    """Goes forward through a source of its own, picture by picture."""
+class SequentialSampler:
+    """Decodes a source of its own forwards, frame by frame."""
 
-    def __init__(self, source: Source, *, zero: int, seeks: bool) -> None:
+    def __init__(self, source: VideoSource, *, zero: int, seeks: bool) -> None:
         self.source = source
         self.zero = zero
         self._seeks = seeks
@@ -44,21 +44,21 @@ class Walker:
 
     def _start(self) -> None:
         self.decoder = Decoder(self.source.codec)
-        self.decoder.untimed_gap = self.source.usual_gap if self.source.untimed else None
-        self._before: Shown | None = None  # the last whole picture
-        self._last: Shown | None = None  # the last picture, whole or not
-        self._next: deque[Shown] = deque()
-        self._known: list[int] = []  # time stamps fed and not yet passed
+        self.decoder.untimed_gap = self.source.average_gap if self.source.untimed else None
+        self._before: DecodedFrame | None = None  # the last intact frame
+        self._last: DecodedFrame | None = None  # the last frame, intact or not
+        self._next: deque[DecodedFrame] = deque()
+        self._known: list[int] = []  # timestamps fed and not yet passed
         self._ended = False
 
-    def steps(self, wanted: Sequence[tuple[int, int]]) -> Iterator[Step]:
-        """What is shown at each (place, time stamp), ascending."""
+    def sample(self, wanted: Sequence[tuple[int, int]]) -> Iterator[SampledFrame]:
+        """Yield the frame at each (index, timestamp), ascending."""
         for place, limit in wanted:
             self._approach(limit)
             yield self._find(place, limit)
 
     def _approach(self, limit: int) -> None:
-        """Jump forward, or back to the start, where the next moment is not just ahead."""
+        """Seek forwards, or back to the start, unless the timestamp comes soon."""
         at = self._last.pts if self._last else -LATEST
         if self._before and self._before.pts <= limit and (limit - at) * self.source.tick < NEAR:
             return
@@ -68,7 +68,7 @@ class Walker:
             return
         for lead in LEAD:
             self._jump(limit - round(lead / self.source.tick))
-            if self._peek_whole(limit):
+            if self._has_intact_frame(limit):
                 return
         self._reopen()
 
@@ -83,55 +83,55 @@ class Walker:
         self.source.reopen()
         self._start()
 
-    def _peek_whole(self, limit: int) -> bool:
-        """Whether a whole picture comes up at or before `limit`."""
-        seen: list[Shown] = []
-        while (one := self._pull()) is not None:
-            seen.append(one)
-            if one.whole or one.pts > limit:
+    def _has_intact_frame(self, limit: int) -> bool:
+        """Whether an intact frame follows at or before `limit`."""
+        frames: list[DecodedFrame] = []
+        while (frame := self._pull()) is not None:
+            frames.append(frame)
+            if frame.intact or frame.pts > limit:
                 break
-        self._next.extendleft(reversed(seen))
-        return bool(seen) and seen[-1].whole and seen[-1].pts <= limit
+        self._next.extendleft(reversed(frames))
+        return bool(frames) and frames[-1].intact and frames[-1].pts <= limit
 
-    def _find(self, place: int, limit: int) -> Step:
-        """Walk until the picture after `limit`; where its own is not whole, until the next whole one."""
-        after: Shown | None = None
-        while (one := self._pull()) is not None:
-            if one.pts > limit:
-                after = one
+    def _find(self, place: int, limit: int) -> SampledFrame:
+        """Decode until the frame after `limit`; if the one at `limit` is damaged, until the next intact one."""
+        after: DecodedFrame | None = None
+        while (frame := self._pull()) is not None:
+            if frame.pts > limit:
+                after = frame
                 break
-            self._last = one
-            if one.whole:
-                self._before = one
+            self._last = frame
+            if frame.intact:
+                self._before = frame
         own = self._last
-        whole = own is not None and own.whole and not self._lost_between(own, limit, after)
-        beyond: list[Shown] = [after] if after else []
-        while not whole and beyond and not beyond[-1].whole and (one := self._pull()) is not None:
-            beyond.append(one)
+        intact = own is not None and own.intact and not self._is_frame_lost(own, limit, after)
+        beyond: list[DecodedFrame] = [after] if after else []
+        while not intact and beyond and not beyond[-1].intact and (frame := self._pull()) is not None:
+            beyond.append(frame)
         self._next.extendleft(reversed(beyond))
-        chosen = self._nearest(limit, beyond[-1] if beyond and beyond[-1].whole else None, whole)
-        return Step(place, chosen.pts, chosen.frame, whole or (own is None and not self.decoder.damaged))
+        chosen = self._nearest(limit, beyond[-1] if beyond and beyond[-1].intact else None, intact)
+        return SampledFrame(place, chosen.pts, chosen.frame, intact or (own is None and not self.decoder.damaged))
 
-    def _nearest(self, limit: int, after: Shown | None, whole: bool) -> Shown:
+    def _nearest(self, limit: int, after: DecodedFrame | None, intact: bool) -> DecodedFrame:
         before = self._before
         if before is None and after is None:
-            raise MediaError(self.source.path, "not one picture near a moment asked for can be decoded")
-        if before is None or (after is not None and not whole and after.pts - limit < limit - before.pts):
+            raise MediaError(self.source.path, "no frame near one of the timestamps can be decoded")
+        if before is None or (after is not None and not intact and after.pts - limit < limit - before.pts):
             assert after is not None
             return after
         return before
 
-    def _lost_between(self, own: Shown, limit: int, after: Shown | None) -> bool:
-        """Whether the file has a picture shown after `own` and by `limit` that could not be read."""
-        silent = self.source.codec.name in HIDING or own.frame.interlaced_frame
-        if (self.decoder.damaged or not silent) and any(own.pts < pts <= limit for pts in self._known):
+    def _is_frame_lost(self, own: DecodedFrame, limit: int, after: DecodedFrame | None) -> bool:
+        """Whether the file has a frame after `own` and before `limit` that could not be read."""
+        may_hide = self.source.codec.name in HIDDEN_FRAMES or own.frame.interlaced_frame
+        if (self.decoder.damaged or not may_hide) and any(own.pts < pts <= limit for pts in self._known):
             return True
         if after is None:
-            return self.source.promises(own.pts, limit)
-        return not after.whole and after.pts - own.pts > WIDE * self.source.usual_gap
+            return self.source.announces_frame(own.pts, limit)
+        return not after.intact and after.pts - own.pts > WIDE_GAP * self.source.average_gap
 
-    def _pull(self) -> Shown | None:
-        """The next picture, or None at the end."""
+    def _pull(self) -> DecodedFrame | None:
+        """Return the next frame, or None at the end."""
         while not self._next:
             if self._ended:
                 return None
@@ -143,7 +143,7 @@ class Walker:
             if packet.pts is not None and not packet.is_discard and not self.source.untimed:
                 self._known.append(packet.pts)
             self._next.extend(self.decoder.feed(packet, skip=False))
-        one = self._next.popleft()
+        frame = self._next.popleft()
         if len(self._known) > 512:
-            self._known = [pts for pts in self._known if pts > one.pts - 1 / self.source.tick]
-        return one
+            self._known = [pts for pts in self._known if pts > frame.pts - 1 / self.source.tick]
+        return frame

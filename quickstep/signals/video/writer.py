@@ -1,19 +1,21 @@
-"""write_video: pictures in, an h264 mp4 out, whole or not at all; knows nothing of reading."""
+"""write_video: encode frames as an h264 mp4, atomically."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from quickstep.signals.video.source import translated
+from quickstep.storage.files import replacing
 from quickstep.types.errors import MediaError
 
 
@@ -28,61 +30,51 @@ def write_video(
     threads: int = 1,
     preset: str | None = None,
 ) -> None:
-    """Encode RGB pictures (H, W, 3), all of one even size, into a video that plays everywhere (yuv420p, index in front).
+    """Encode RGB frames (H, W, 3), all of one even size, as a video that plays everywhere (yuv420p, index first).
 
-    With one thread the same pictures give the same bytes. The file is written aside and renamed when whole. `preset` is the
-    codec's own word for how long it may think: a quick one makes larger files.
+    With one thread the same frames give the same bytes. `preset` is the codec's own trade of speed against file size.
     """
     path = Path(path)
-    rate = Fraction(fps).limit_denominator(60_000)
-    pictures = iter(frames)
-    first = next(pictures, None)
+    images = iter(frames)
+    first = next(images, None)
     if first is None:
-        raise MediaError(path, "a video needs at least one picture")
-    height, width = _checked(path, first, None)
-    handle, aside = _aside(path)
-    os.close(handle)
+        raise MediaError(path, "a video needs at least one frame")
+    height, width = _check_frame(path, first, None)
+    options: dict[str, Any] = {"crf": str(crf)}
+    if keyframe_every:
+        options["g"] = str(keyframe_every)
+    if preset is not None:
+        options["preset"] = preset
+    if codec == "libx264":  # its macroblock tree reads uninitialized memory with AVX-512: other bytes each time
+        options["mbtree"] = "0"
     try:
-        with (
-            translated(path),
-            av.open(str(aside), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container,
-        ):
-            stream = container.add_stream(codec, rate=rate)
+        with replacing(path, sync=False) as temporary, translated(path), _create(temporary) as container:
+            stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(60_000))
             assert isinstance(stream, VideoStream)
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.width, stream.height, stream.pix_fmt, stream.options = width, height, "yuv420p", options
             stream.codec_context.thread_count = threads
             stream.codec_context.flags |= av.codec.context.Flags.bitexact
-            stream.options = {"crf": str(crf), **({"g": str(keyframe_every)} if keyframe_every else {})}
-            if preset is not None:
-                stream.options |= {"preset": preset}
-            if codec == "libx264":  # its macroblock tree reads stray memory with AVX-512: other bytes each time
-                stream.options["mbtree"] = "0"
-            picture: NDArray[np.uint8] | None = first
-            while picture is not None:
-                _checked(path, picture, (height, width))
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
-                picture = next(pictures, None)
+            for image in chain([first], images):
+                _check_frame(path, image, (height, width))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
             container.mux(stream.encode(None))
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
+    except MediaError:
         raise
-
-
-def _aside(path: Path) -> tuple[int, str]:
-    try:
-        return tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".part", dir=path.parent)
     except OSError as error:
         raise MediaError(path, f"cannot be written: {error.strerror or error}") from error
 
 
-def _checked(path: Path, picture: NDArray[np.uint8], size: tuple[int, int] | None) -> tuple[int, int]:
-    height, width = picture.shape[:2]
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise MediaError(path, f"pictures are uint8 (H, W, 3), not {picture.dtype} {picture.shape}")
+def _create(path: Path) -> OutputContainer:
+    return av.open(str(path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"})
+
+
+def _check_frame(path: Path, image: NDArray[np.uint8], size: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the height and width of a frame that can be encoded."""
+    height, width = image.shape[:2]
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise MediaError(path, f"frames are uint8 (H, W, 3), not {image.dtype} {image.shape}")
     if height % 2 or width % 2:
         raise MediaError(path, f"h264 needs an even width and height, not {width}x{height}")
     if size is not None and size != (height, width):
-        raise MediaError(path, f"all pictures have one size: {width}x{height} came after {size[1]}x{size[0]}")
+        raise MediaError(path, f"all frames need one size: {width}x{height} came after {size[1]}x{size[0]}")
     return height, width

@@ -114,7 +114,7 @@ def test_windows_follow_each_other_and_stay_in_the_segment(written: Written) -> 
     assert windows[-1].times[-1] < 1.2
     past = next(read_windows(Segment(path, start=1.0, end=2.2), View(frames=3, size=48)))  # a label rounded up
     assert past.times[-1] <= truth.times[-1]
-    with pytest.raises(MediaError, match=r"ends at 99 s, but the video already at 1\.6"):
+    with pytest.raises(MediaError, match=r"ends at 99 s, .*1\.6"):
         list(read_windows(Segment(path, start=1.0, end=99.0), view))
     with pytest.raises(MediaError, match=r"starts at 5 s, but the video ends at 1\.6"):
         list(read_windows(Segment(path, start=5.0), view))
@@ -224,9 +224,10 @@ def test_writing_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
         write_video(tmp_path / "a.mp4", [np.zeros((63, 96, 3), np.uint8)], fps=25)
     with pytest.raises(MediaError, match="at least one"):
         write_video(tmp_path / "a.mp4", [], fps=25)
-    with pytest.raises(MediaError, match="cannot be written"):
-        write_video(tmp_path / "no" / "a.mp4", [np.zeros((64, 96, 3), np.uint8)], fps=25)
     assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MediaError, match="cannot be written"):
+        write_video(tmp_path / "file" / "a.mp4", [np.zeros((64, 96, 3), np.uint8)], fps=25)
 
 
 @pytest.mark.slow

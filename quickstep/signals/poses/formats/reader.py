@@ -177,7 +177,7 @@ def _read_bytes(file: Path, count: int = -1) -> bytes:
         with file.open("rb") as handle:
             return handle.read(count)
     except FileNotFoundError:
-        raise MediaError(file, "does not exist") from None
+        raise MediaError(file, "no such file") from None
     except ValueError as error:  # a null byte in the name
         raise MediaError(file, f"cannot be read: {error}") from error
     except OSError as error:
@@ -189,7 +189,7 @@ def _stamp(file: Path) -> tuple[int, int]:
     try:
         stat = file.stat()
     except OSError as error:
-        raise MediaError(file, "does not exist") from error
+        raise MediaError(file, "no such file") from error
     return stat.st_size, stat.st_mtime_ns
 
 
