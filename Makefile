@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --co
 
 .PHONY: demo app test test-app test-slow test-docs lint format bench clean
 
-demo: .venv/ready             ## draw dancers, then scan, split, train, evaluate and predict, offline
+demo: .venv/ready             ## draw dancers, then check, split, train, evaluate and predict, offline
 	$(BIN)/quickstep demo demo
 
 app: .venv/installed-app      ## the web app, on the demo's model: make app MODEL=models/mine for another

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
 from cyclopts.config import Dict
 
-from quickstep import __version__
 from quickstep.apps.help import GroupedHelp
 from quickstep.apps.option_names import error_text, options_of_command, translate, usage_error_text
 from quickstep.types.errors import QuickstepError
@@ -207,7 +206,6 @@ def _apply_verbosity(command: App, names: tuple[str, ...], arguments: ArgumentCo
 
 app = App(
     name="quickstep",
-    version=__version__,
     version_flags=("--version", "-v"),
     config=(_apply_recipe, _apply_verbosity),
     default_parameter=Parameter(negative_iterable=()),  # an empty list is typed by leaving the option out

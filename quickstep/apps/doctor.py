@@ -1,4 +1,4 @@
-"""examine: what is installed, what is missing and what to do about it; changes nothing."""
+"""Examine an installation: what is installed, what is missing and what to do about it. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ LIBRARIES = ("torch", "transformers", "av", "opencv-contrib-python-headless", "s
 EXTRAS = {
     "openvino": ("openvino", "the fastest way to encode images on Intel processors"),
     "tune": ("optuna", "a search for settings"),
-    "serve": ("fastapi", "models for other programs, over HTTP"),
-    "search": ("lancedb", "a library of videos that can be searched"),
-    "pose": ("mediapipe", "bodies in videos"),
-    "rtmpose": ("rtmlib", "bodies in videos by RTMPose"),
-    "siglip": ("sentencepiece", "the words of the first SigLIP"),
+    "serve": ("fastapi", "the HTTP service"),
+    "search": ("lancedb", "a searchable library of videos"),
+    "pose": ("mediapipe", "keypoints by MediaPipe"),
+    "rtmpose": ("rtmlib", "keypoints by RTMPose"),
+    "siglip": ("sentencepiece", "text prompts for the first SigLIP"),
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what it is, how it stands and, where that is not well, what to do."""
+    """One part of the installation: its state and, where it is not good, what to do."""
 
     what: str
     state: State
@@ -36,7 +36,7 @@ class Finding:
 
 
 def examine(cache: Cache | None = None) -> list[Finding]:
-    """Everything that decides whether and how quickly quickstep works here."""
+    """Examine everything that decides whether and how fast quickstep works on this machine."""
     return [_python(), *_libraries(), *_extras(), _opencv(), _ffmpeg(), _device(), _weights(), _cache(cache or Cache())]
 
 
@@ -67,7 +67,7 @@ def _extras() -> Iterator[Finding]:
 def _opencv() -> Finding:
     try:
         import cv2
-    except ImportError as error:  # the OpenCV that MediaPipe brings draws windows, and asks for their library
+    except ImportError as error:  # MediaPipe's OpenCV needs a library for windows
         advice = "install libGL (Debian: apt install libgl1), or pip install --force-reinstall --no-deps opencv-contrib-python-headless"
         return Finding("cv2", "bad", str(error), advice)
     return Finding("cv2", "good", cv2.__version__)

@@ -1,6 +1,6 @@
-"""publish: a model's folder made ready for strangers, with its card, and sent to a model hub (or only written).
+"""Push a model with its card to a model hub, or only write what would be pushed.
 
-What tells of people stays at home: the list of videos, their names, groups and pictures, and this machine's paths.
+Personal data is removed: the list of videos, their names, groups and frames, and the paths of this machine.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from quickstep.storage.cache import Cache
 from quickstep.types.config_fields import setting
 from quickstep.types.errors import ConfigError, ModelError, WeightsError
 
-WAYS_ON = "log in (hf auth login) and try again, or write it here with --dry-run DIR"
+WAYS_ON = "log in (hf auth login) and try again, or write the files with `dry_run=FOLDER`"
 REPORT, CARD = "report.json", "README.md"
-PICTURES = ("baselines.png", "confusion.png", "reliability.png", "risk-coverage.png", "roc.png", "pr.png")  # no video is seen on them
+CHARTS = ("baselines.png", "confusion.png", "reliability.png", "risk-coverage.png", "roc.png", "pr.png")  # they show no frame of a video
 
 
 @dataclass(frozen=True)
 class PushConfig:
-    """Where a model goes, and who may see it."""
+    """Where a model is pushed to, and who can see it."""
 
     to: str = field(metadata={"help": "its name on the hub: owner/name"})
-    dry_run: Path | None = setting(None, "write what would be sent into this folder, and send nothing")
-    private: bool = setting(False, "only its owner may see it there")
-    license: str | None = setting(None, "the licence you give it (default: that of the backbone's weights)")
+    dry_run: Path | None = setting(None, "write the files into this folder, and push nothing")
+    private: bool = setting(False, "only you can see it there")
+    license: str | None = setting(None, "the licence of the model (default: that of the backbone's weights)")
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", self.to):
@@ -45,59 +45,59 @@ class PushConfig:
 
 
 @dataclass(frozen=True)
-class Published:
-    """What was written or sent."""
+class Pushed:
+    """The files that were written or pushed."""
 
-    where: str  # the folder, or the page
+    where: str  # the folder, or the page on the hub
     files: Mapping[str, int]  # name -> bytes
     notes: tuple[str, ...] = ()
 
 
-def push(folder: str | Path, config: PushConfig, *, cache: Cache | None = None) -> Published:
-    """Write a model with its card for strangers, and send it unless this is a dry run."""
+def push(folder: str | Path, config: PushConfig, *, cache: Cache | None = None) -> Pushed:
+    """Write a model with its card, without personal data, and push it unless this is a dry run."""
     model = load_model(folder, cache=cache)
     own = model.folder or Path(folder)
-    ready = _Ready(config, _for_strangers(model), _report(own), own)
+    upload = _Upload(config, _without_personal_data(model), _report(own), own)
     if config.dry_run is not None:
         if config.dry_run.resolve() == own.resolve():
-            raise ConfigError("dry-run", f"{config.dry_run} is the model itself; name another folder")
-        return ready.write(check_target(config.dry_run))
-    with tempfile.TemporaryDirectory(prefix="quickstep-publish-") as place:
-        written = ready.write(Path(place) / "model")
+            raise ConfigError("dry_run", f"{config.dry_run} is the model's own folder: name another one")
+        return upload.write(check_target(config.dry_run))
+    with tempfile.TemporaryDirectory(prefix="quickstep-push-") as place:
+        written = upload.write(Path(place) / "model")
         try:
             with hub.explained(config.to, "main", "model", ways_on=WAYS_ON, effect="nothing was sent"):
                 page = hub.upload_folder(Path(written.where), config.to, private=config.private, message="A model of quickstep")
         except WeightsError as error:
-            raise ModelError(folder, f"is not published: {error}") from error
+            raise ModelError(folder, f"was not pushed: {error}") from error
     return replace(written, where=page)
 
 
 @dataclass(frozen=True, eq=False)
-class _Ready:
-    """All that strangers are given."""
+class _Upload:
+    """Everything that is pushed."""
 
     config: PushConfig
     model: AnyModel
     report: Report | None
-    own: Path  # where the model lies, with its pictures
+    own: Path  # the folder of the model and its charts
 
-    def write(self, folder: Path) -> Published:
-        """The model, its card and the pictures that the card shows."""
+    def write(self, folder: Path) -> Pushed:
+        """Write the model, its card and the charts that the card shows."""
         self.model.save(folder)
         about = About.of(self.model) if self.report is None else About.of_report(self.report)
         about = replace(about, model=replace(about.model, name=self.config.to))
         report = replace(self.report, model=about.model) if self.report else None
         (folder / CARD).write_text(model_card(about, report, license=self.config.license), encoding="utf-8", newline="\n")
-        for name in PICTURES:
+        for name in CHARTS:
             if report and (self.own / name).is_file():
                 shutil.copyfile(self.own / name, folder / name)
         files = {file.relative_to(folder).as_posix(): file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
-        notes = () if report else ("it was never evaluated, so its card has no figures: quickstep evaluate fills them in",)
-        return Published(str(folder), files, notes)
+        notes = () if report else ("the model was never evaluated, so its card has no measurements: run `quickstep evaluate` first",)
+        return Pushed(str(folder), files, notes)
 
 
 def _report(own: Path) -> Report | None:
-    """The model's own report, without anybody's name; None where it was not evaluated."""
+    """Return the model's report without names; None if the model was not evaluated."""
     file = own / REPORT
     if not file.is_file():
         return None
@@ -112,7 +112,7 @@ def _report(own: Path) -> Report | None:
     )
     lines = tuple(line for line in report.proof.lines)
     proof = replace(report.proof, lines=lines, leaks=(f"{len(report.proof.leaks)} leaks",) if report.proof.leaks else ())
-    settings = _at_home(report.model.settings)
+    settings = _without_paths(report.model.settings)
     return replace(
         report,
         tested=tested,
@@ -124,26 +124,26 @@ def _report(own: Path) -> Report | None:
     )
 
 
-def _for_strangers(model: AnyModel) -> AnyModel:
-    """The same model without what tells of this machine and of the people in its videos."""
-    facts = _free_of_names(model.facts)
+def _without_personal_data(model: AnyModel) -> AnyModel:
+    """Return the model without paths of this machine and names of its videos."""
+    facts = _without_names(model.facts)
     if isinstance(model, Ensemble):
-        members = tuple(replace(_one_for_strangers(member), folder=None) for member in model.members)
+        members = tuple(replace(_member_without_personal_data(member), folder=None) for member in model.members)
         return replace(model, members=members, manifest=None, facts=facts)
-    return _one_for_strangers(model)
+    return _member_without_personal_data(model)
 
 
-def _one_for_strangers(model: Model) -> Model:
-    return replace(model, manifest=None, history=None, facts=_free_of_names(model.facts), spec=_anywhere(model))
+def _member_without_personal_data(model: Model) -> Model:
+    return replace(model, manifest=None, history=None, facts=_without_names(model.facts), spec=_portable(model))
 
 
-def _free_of_names(facts: Facts) -> Facts:
+def _without_names(facts: Facts) -> Facts:
     failures = (f"{len(facts.failures)} segments could not be used",) if facts.failures else ()
-    return replace(facts, source=Path(facts.source).name, failures=failures, training=_at_home(facts.training))
+    return replace(facts, source=Path(facts.source).name, failures=failures, training=_without_paths(facts.training))
 
 
-def _anywhere(model: Model) -> BackboneSpec:
-    """How the backbone is opened on another machine: by its name on the hub, or from inside the folder."""
+def _portable(model: Model) -> BackboneSpec:
+    """Return how another machine opens the backbone: by its name on the hub, or from inside the folder."""
     spec = model.spec
     family, colon, _ = spec.name.partition(":")
     if spec.inside:
@@ -160,6 +160,6 @@ def _anywhere(model: Model) -> BackboneSpec:
     )
 
 
-def _at_home(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose paths are only names."""
+def _without_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with paths reduced to names."""
     return {name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value for name, value in settings.items()}

@@ -158,7 +158,7 @@ def _read_descriptions(file: Path, labels: Mapping[str, object]) -> dict[str, tu
     descriptions = {}
     for label, sentences in _parse(read_text(file), file):
         if label_key(label) not in label_by_key:
-            raise ConfigError("words", f"{file} describes {label!r}, which is not one of the labels: {', '.join(list(labels)[:8])}")
+            raise ConfigError("prompts", f"{file} describes {label!r}, which is not one of the labels: {', '.join(list(labels)[:8])}")
         if sentences:
             descriptions[label_by_key[label_key(label)]] = sentences
     return descriptions

@@ -42,16 +42,16 @@ def somebody(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
 
 def test_strangers_get_the_same_answers_and_nobody_s_name(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
     folder, manifest = somebody
-    published = push(folder, PushConfig("anna/colours", dry_run=tmp_path / "out"))
-    assert set(published.files) == {file.name for file in (tmp_path / "out").iterdir()}
-    assert {"model.json", "head.safetensors", "README.md", "confusion.png"} <= set(published.files)
-    assert not {"manifest.csv", "history.json", "report.html", "report.json"} & set(published.files)
+    pushed = push(folder, PushConfig("anna/colours", dry_run=tmp_path / "out"))
+    assert set(pushed.files) == {file.name for file in (tmp_path / "out").iterdir()}
+    assert {"model.json", "head.safetensors", "README.md", "confusion.png"} <= set(pushed.files)
+    assert not {"manifest.csv", "history.json", "report.html", "report.json"} & set(pushed.files)
     here, there = Model.load(folder), Model.load(tmp_path / "out")
     segments = manifest.part("test").segments
     for own, theirs in zip(here.predict(segments).predictions, there.predict(segments).predictions, strict=True):
         assert np.array_equal(own.scores, theirs.scores)
         assert own.confidence == theirs.confidence
-    told = b"".join((tmp_path / "out" / name).read_bytes() for name in published.files)
+    told = b"".join((tmp_path / "out" / name).read_bytes() for name in pushed.files)
     assert b"anna-secret" not in told
     assert str(tmp_path).encode() not in told
     for segment in manifest.segments:
@@ -59,7 +59,7 @@ def test_strangers_get_the_same_answers_and_nobody_s_name(somebody: tuple[Path, 
         assert f"{segment.group}".encode() not in told
 
 
-def test_the_card_of_a_published_model_has_every_figure(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
+def test_the_card_of_a_pushed_model_has_every_figure(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
     folder, _ = somebody
     push(folder, PushConfig("anna/colours", dry_run=tmp_path / "out", license="cc-by-4.0"))
     card = huggingface_hub.ModelCard.load(tmp_path / "out" / "README.md")
@@ -100,12 +100,12 @@ def test_an_ensemble_goes_out_with_its_members(somebody: tuple[Path, Manifest], 
     folder, manifest = somebody
     one = Model.load(folder)
     Ensemble((one, replace(one, temperature=2.0)), (0.7, 0.3), ("a", "b"), manifest=one.manifest).save(tmp_path / "both")
-    published = push(tmp_path / "both", PushConfig("anna/both", dry_run=tmp_path / "out"))
-    assert not [name for name in published.files if "manifest" in name or "history" in name]
+    pushed = push(tmp_path / "both", PushConfig("anna/both", dry_run=tmp_path / "out"))
+    assert not [name for name in pushed.files if "manifest" in name or "history" in name]
     segments = manifest.part("test").segments
     own, theirs = (load_model(place).predict(segments).predictions for place in (tmp_path / "both", tmp_path / "out"))
     assert all(np.array_equal(a.scores, b.scores) for a, b in zip(own, theirs, strict=True))
-    assert not any(b"anna-secret" in (tmp_path / "out" / name).read_bytes() for name in published.files)
+    assert not any(b"anna-secret" in (tmp_path / "out" / name).read_bytes() for name in pushed.files)
 
 
 def test_sending_needs_a_hub(somebody: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,16 +125,16 @@ def test_sending_needs_a_hub(somebody: tuple[Path, Manifest], monkeypatch: pytes
 
     with monkeypatch.context() as patched:
         patched.setattr("huggingface_hub.HfApi", Hub)
-        published = push(folder, PushConfig("anna/colours", private=True))
-    assert published.where == "https://hub/anna/colours"
+        pushed = push(folder, PushConfig("anna/colours", private=True))
+    assert pushed.where == "https://hub/anna/colours"
     assert sent[0] == {"made": "anna/colours", "private": True, "exist_ok": True}
-    assert sent[1]["files"] == sorted(published.files)
+    assert sent[1]["files"] == sorted(pushed.files)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match=r"is not published: .*--dry-run DIR"):
+    with pytest.raises(ModelError, match=r"was not pushed: .*`dry_run=FOLDER`"):
         push(folder, PushConfig("anna/colours"))
 
 
-def test_what_strangers_could_not_open_is_not_published(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
+def test_what_strangers_could_not_open_is_not_pushed(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
     folder, manifest = somebody
     weights = save("clip", tmp_path / "clip")
     trained = train(manifest, TrainConfig(backbone=f"hf-image:{weights}", epochs=2))

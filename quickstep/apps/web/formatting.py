@@ -66,7 +66,7 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 
 
 def answer(prediction: Prediction, *, kicker: str = "") -> str:
-    """The likeliest label, large, with its honest judged."""
+    """Return the most probable label, large, with how far it can be trusted."""
     judged = verdict_on(prediction)
     label = prediction.label if judged.named else "none of these"
     short = "" if not judged.named else f'<span class="qs-reading {judged.tone}">{judged.short}</span>'
