@@ -1,19 +1,22 @@
-"""How good a model is, and whether that can be believed; from predictions to a Report, and from Reports to a verdict.
+"""Evaluation: how good a model is, which baselines it beats, whether the test set is clean, and the report of all that.
 
-testing      evaluate: a model and segments it has not learnt from -> Report
-baselines    what must be beaten: majority, metadata alone, one frame alone
-metrics      numbers from labels and probabilities
-measuring    every figure and curve of a report
-verdicts     what the figures mean, in plain sentences
-deciding     which numbers made the difference, where they have names
-provenance   where model and segments come from, and the proof that nothing leaks
-thumbnails   some moments of a segment as a small picture
-report       Report: all of it as frozen data
-comparison   compare: is one model really better than another?
+Names are imported on first use, so that importing one of them does not import the others.
 """
 
-from quickstep.evaluation.comparison import Comparison, compare
-from quickstep.evaluation.evaluate import evaluate
-from quickstep.evaluation.report import Report
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quickstep.evaluation.comparison import Comparison, compare
+    from quickstep.evaluation.evaluator import evaluate
+    from quickstep.evaluation.report import Report
 
 __all__ = ["Comparison", "Report", "compare", "evaluate"]
+
+_MODULES = {"Comparison": "comparison", "Report": "report", "compare": "comparison", "evaluate": "evaluator"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

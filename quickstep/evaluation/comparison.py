@@ -1,7 +1,7 @@
-"""compare: is one model really better than another on the same segments? Works on reports alone; opens no video.
+"""compare: is one model better than another on the same segments? It needs their reports alone and opens no video.
 
-Two answers are asked for each pair: a bootstrap interval over groups, and tests (exact McNemar over segments, sign flips over
-groups). Only where both agree is a model called better.
+Each pair gets a bootstrap interval over groups and two tests (exact McNemar over segments, sign flips over groups). A model is called
+better only where both agree.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from quickstep.evaluation.report import Report, Tested
-from quickstep.evaluation.report_figures import clusters
+from quickstep.evaluation.report import Report, TestedSegment
+from quickstep.evaluation.report_figures import groups_of
 from quickstep.storage.serialization import to_plain
 from quickstep.types.confidence_intervals import Difference, Interval, between, difference, holm, percent, points, share
 from quickstep.types.errors import ConfigError
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from quickstep.storage.cache import Cache
 
 Key = tuple[Any, ...]
-SURE = 0.05
+SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
-class Standing:
-    """One model on the shared segments."""
+class ComparedModel:
+    """One model's accuracy on the shared segments."""
 
     name: str
     trained_on: str
@@ -39,51 +39,51 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Duel:
-    """One model against the reference; differences above 0 speak for the challenger."""
+class Pair:
+    """One model against the reference; differences above 0 favour the challenger."""
 
     challenger: str
     reference: str
     difference: Difference
-    p: float  # the larger of both tests' p, corrected (Holm) for the number of duels
-    better: str  # the name of the better one; empty where neither can be called so
+    p: float  # the larger p value of both tests, with Holm's correction for the number of pairs
+    better: str  # the name of the better model; empty where neither is significantly better
     verdict: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the models stand, which is better, and on what that rests."""
+    """The accuracies of several models on the same segments, and the differences between them."""
 
     segments: int
     groups: int
-    standings: tuple[Standing, ...]
-    duels: tuple[Duel, ...]
+    models: tuple[ComparedModel, ...]
+    pairs: tuple[Pair, ...]
     notes: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """For the terminal: verdicts first, then the figures."""
-        width = max(len(standing.name) for standing in self.standings)
-        lines = [duel.verdict for duel in self.duels] + [""]
-        for standing in self.standings:
-            accuracy = standing.accuracy
-            lines.append(f"{standing.name:<{width}}  {percent(accuracy.value):>6}  ({between(accuracy)})  {_where(standing)}")
-        lines += ["", *self._rests_on]
+        """The result for the terminal: verdicts first, then the figures."""
+        width = max(len(model.name) for model in self.models)
+        lines = [pair.verdict for pair in self.pairs] + [""]
+        for model in self.models:
+            accuracy = model.accuracy
+            lines.append(f"{model.name:<{width}}  {percent(accuracy.value):>6}  ({between(accuracy)})  {_sources(model)}")
+        lines += ["", *self._method]
         return "\n".join(lines)
 
     @property
     def markdown(self) -> str:
-        """The same as a small page."""
+        """The result as a small page."""
         rows = [
-            f"| {_cell(s.name)} | {percent(s.accuracy.value)} | {between(s.accuracy)} | {_cell(s.trained_on)} | {_cell(s.tested_on)} |"
-            for s in self.standings
+            f"| {_escape(m.name)} | {percent(m.accuracy.value)} | {between(m.accuracy)} | {_escape(m.trained_on)} | {_escape(m.tested_on)} |"
+            for m in self.models
         ]
-        head = ["| model | right | 95 % interval | trained on | tested on |", "|---|---:|---:|---|---|"]
-        verdicts = [f"- {_cell(duel.verdict)}" for duel in self.duels]
-        return "\n".join(["# Comparison", "", *verdicts, "", *head, *rows, "", *self._rests_on]) + "\n"
+        head = ["| model | accuracy | 95 % interval | trained on | tested on |", "|---|---:|---:|---|---|"]
+        verdicts = [f"- {_escape(pair.verdict)}" for pair in self.pairs]
+        return "\n".join(["# Comparison", "", *verdicts, "", *head, *rows, "", *self._method]) + "\n"
 
     @property
-    def _rests_on(self) -> list[str]:
+    def _method(self) -> list[str]:
         over = f", {self.groups} groups" if self.groups < self.segments else ""
         return [
             f"On the same {self.segments} segments{over}. Paired bootstrap over groups; exact McNemar and sign-flip tests.",
@@ -91,7 +91,7 @@ class Comparison:
         ]
 
     def to_json(self) -> str:
-        """Everything, for programs."""
+        """Return the whole comparison as JSON."""
         return json.dumps(to_plain(self), ensure_ascii=False, allow_nan=False)
 
 
@@ -102,84 +102,87 @@ def compare(
     cache: Cache | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """Hold the reports (or report.json files, or model folders that have one) against the first, or against the best.
+    """Compare reports (or report.json files, or model folders that have one) with the first of them, or with the best.
 
     A Model is evaluated on its own test part first.
     """
     if len(reports) < 2:
-        raise ConfigError("reports", f"comparing takes two or more, not {len(reports)}")
+        raise ConfigError("reports", f"a comparison takes two or more, not {len(reports)}")
     opened = [_opened(report, cache) for report in reports]
-    names = _names([report.model.name for report in opened])
-    keyed, notes = _keyed(opened)
+    names = _numbered([report.model.name for report in opened])
+    keyed, notes = _by_segment(opened)
     shared, more = _shared(keyed, names)
-    groups = clusters([keyed[0][key] for key in shared])
-    right = [np.array([table[key].right for key in shared]) for table in keyed]
-    standings = tuple(
-        Standing(name, report.trained_on.name, report.tested_on.name, share(hits, groups, seed=seed))
-        for name, report, hits in zip(names, opened, right)
+    groups = groups_of([keyed[0][key] for key in shared])
+    correct = [np.array([table[key].correct for key in shared]) for table in keyed]
+    models = tuple(
+        ComparedModel(name, report.trained_on.name, report.tested_on.name, share(hits, groups, seed=seed))
+        for name, report, hits in zip(names, opened, correct)
     )
-    chosen = max(range(len(right)), key=lambda index: right[index].mean()) if against == "best" else 0
-    others = [index for index in range(len(right)) if index != chosen]
-    differences = [difference(right[index], right[chosen], groups, seed=seed) for index in others]
-    ps = holm([max(found.p, found.p_mcnemar) for found in differences])
-    duels = tuple(_duel(names[index], names[chosen], found, p) for index, found, p in zip(others, differences, ps))
-    if len(duels) > 1:
-        more.append(f"The p values are corrected (Holm) for {len(duels)} comparisons at once.")
-    return Comparison(len(shared), len(set(groups)), standings, duels, (*notes, *more))
+    reference = max(range(len(correct)), key=lambda index: correct[index].mean()) if against == "best" else 0
+    others = [index for index in range(len(correct)) if index != reference]
+    differences = [difference(correct[index], correct[reference], groups, seed=seed) for index in others]
+    p_values = holm([max(each.p, each.p_mcnemar) for each in differences])
+    pairs = tuple(_pair(names[index], names[reference], each, p) for index, each, p in zip(others, differences, p_values))
+    if len(pairs) > 1:
+        more.append(f"The p values are corrected (Holm) for {len(pairs)} comparisons at once.")
+    return Comparison(len(shared), len(set(groups)), models, pairs, (*notes, *more))
 
 
-def _opened(given: Report | Model | str | Path, cache: Cache | None) -> Report:
-    if isinstance(given, Report):
-        return given
-    if isinstance(given, (str, Path)):
-        return Report.load(given)
-    from quickstep.evaluation.evaluate import evaluate
+def _opened(report: Report | Model | str | Path, cache: Cache | None) -> Report:
+    if isinstance(report, Report):
+        return report
+    if isinstance(report, (str, Path)):
+        return Report.load(report)
+    from quickstep.evaluation.evaluator import evaluate
 
-    return evaluate(given, cache=cache, baselines=False)
+    return evaluate(report, cache=cache, baselines=False)
 
 
-def _duel(challenger: str, reference: str, found: Difference, p: float) -> Duel:
-    interval, tests = found.interval, f"p = {p:.2g}"
-    gain, better = points(interval), challenger if interval.value > 0 else reference
+def _pair(challenger: str, reference: str, measured: Difference, p: float) -> Pair:
+    """State in a sentence whether one of the two is better."""
+    interval, test = measured.interval, f"p = {p:.2g}"
+    lead, better = points(interval), challenger if interval.value > 0 else reference
     worse = reference if better == challenger else challenger
-    apart = interval.low > 0 or interval.high < 0
-    alone = f"{found.only_a} right by {challenger} alone, {found.only_b} by {reference} alone"
-    if found.only_a + found.only_b == 0:
-        return Duel(challenger, reference, found, p, "", f"{challenger} and {reference} are right on exactly the same segments.")
-    if apart and p < SURE:
-        verdict = f"{better} is better than {worse}: {challenger} is ahead by {gain}; {alone}; {tests}."
-        return Duel(challenger, reference, found, p, better, verdict)
-    if apart or p < SURE:
-        verdict = f"{better} may be better than {worse}, but not surely: {challenger} is ahead by {gain}; {alone}; {tests}."
-        return Duel(challenger, reference, found, p, "", verdict)
-    unseen = 100 * (interval.high - interval.low) / 2
+    separate = interval.low > 0 or interval.high < 0
+    counts = f"{measured.only_a} correct by {challenger} alone, {measured.only_b} by {reference} alone"
+    if measured.only_a + measured.only_b == 0:
+        verdict = f"{challenger} and {reference} are correct on exactly the same segments."
+        return Pair(challenger, reference, measured, p, "", verdict)
+    if separate and p < SIGNIFICANCE:
+        verdict = f"{better} is better than {worse}: {challenger} leads by {lead}; {counts}; {test}."
+        return Pair(challenger, reference, measured, p, better, verdict)
+    if separate or p < SIGNIFICANCE:
+        verdict = f"{better} may be better than {worse}, but not significantly: {challenger} leads by {lead}; {counts}; {test}."
+        return Pair(challenger, reference, measured, p, "", verdict)
+    undetectable = 100 * (interval.high - interval.low) / 2
     verdict = (
-        f"No difference between {challenger} and {reference} can be shown: {gain}; {alone}; {tests}. "
-        f"One of less than about {unseen:.0f} points could not be seen with these segments."
+        f"There is no significant difference between {challenger} and {reference}: {lead}; {counts}; {test}. "
+        f"Differences below about {undetectable:.0f} points cannot be detected with these segments."
     )
-    return Duel(challenger, reference, found, p, "", verdict)
+    return Pair(challenger, reference, measured, p, "", verdict)
 
 
-def _keyed(reports: Sequence[Report]) -> tuple[list[dict[Key, Tested]], list[str]]:
-    """Each report's segments under what identifies them: the path, or where folders differ, the path's end."""
-    whole = [{(one.path, one.start, one.end, one.person): one for one in report.tested} for report in reports]
-    if set.intersection(*(set(table) for table in whole)):
-        return whole, []
-    ends = [_by_end(report.tested) for report in reports]
-    if set.intersection(*(set(table) for table in ends)):
-        return ends, ["The reports name videos in different folders; they were paired by folder and file name."]
-    return whole, []
+def _by_segment(reports: Sequence[Report]) -> tuple[list[dict[Key, TestedSegment]], list[str]]:
+    """Return each report's segments by path and span; where the folders differ, by the last folder and the file name."""
+    by_path = [{(segment.path, segment.start, segment.end, segment.person): segment for segment in report.tested} for report in reports]
+    if set.intersection(*(set(table) for table in by_path)):
+        return by_path, []
+    by_name = [_by_file_name(report.tested) for report in reports]
+    if set.intersection(*(set(table) for table in by_name)):
+        return by_name, ["The reports have the videos in different folders; they were paired by folder and file name."]
+    return by_path, []
 
 
-def _by_end(tested: Sequence[Tested]) -> dict[Key, Tested]:
-    found: dict[Key, list[Tested]] = {}
-    for one in tested:
-        found.setdefault((PurePath(one.path).parts[-2:], one.start, one.end, one.person), []).append(one)
-    return {key: ones[0] for key, ones in found.items() if len(ones) == 1}
+def _by_file_name(tested: Sequence[TestedSegment]) -> dict[Key, TestedSegment]:
+    """Return the segments that their last folder, file name and span identify."""
+    by_name: dict[Key, list[TestedSegment]] = {}
+    for segment in tested:
+        by_name.setdefault((PurePath(segment.path).parts[-2:], segment.start, segment.end, segment.person), []).append(segment)
+    return {key: segments[0] for key, segments in by_name.items() if len(segments) == 1}
 
 
-def _shared(keyed: Sequence[Mapping[Key, Tested]], names: Sequence[str]) -> tuple[list[Key], list[str]]:
-    """The segments that all reports tested under the same label, and what had to be left out."""
+def _shared(keyed: Sequence[Mapping[Key, TestedSegment]], names: Sequence[str]) -> tuple[list[Key], list[str]]:
+    """Return the segments that all reports tested under the same label, and notes on what was left out."""
     common = [key for key in keyed[0] if all(key in table for table in keyed)]
     if not common:
         raise ConfigError("reports", f"{' and '.join(names)} have no tested segment in common; evaluate them on one manifest")
@@ -187,24 +190,24 @@ def _shared(keyed: Sequence[Mapping[Key, Tested]], names: Sequence[str]) -> tupl
     if not agreed:
         raise ConfigError("reports", f"{' and '.join(names)} were tested under different labels; evaluate them on one manifest")
     notes = []
-    left = [f"{len(table) - len(common)} of {len(table)} of {name}" for name, table in zip(names, keyed) if len(table) > len(common)]
-    if left:
-        notes.append(f"Only the segments that all have tested count; left out: {', '.join(left)}.")
+    unshared = [f"{len(table) - len(common)} of {len(table)} of {name}" for name, table in zip(names, keyed) if len(table) > len(common)]
+    if unshared:
+        notes.append(f"Only segments that all models were tested on count; left out: {', '.join(unshared)}.")
     if len(agreed) < len(common):
         notes.append(f"{len(common) - len(agreed)} segments with a different label in some report are left out.")
     return agreed, notes
 
 
-def _names(names: Sequence[str]) -> list[str]:
-    """The models' names, numbered where two are alike."""
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Number the names that occur more than once."""
     return [f"{name} ({names[: index + 1].count(name)})" if names.count(name) > 1 else name for index, name in enumerate(names)]
 
 
-def _where(standing: Standing) -> str:
-    if standing.trained_on == standing.tested_on:
-        return f"on {standing.tested_on}"
-    return f"trained on {standing.trained_on}, tested on {standing.tested_on}"
+def _sources(model: ComparedModel) -> str:
+    if model.trained_on == model.tested_on:
+        return f"on {model.tested_on}"
+    return f"trained on {model.trained_on}, tested on {model.tested_on}"
 
 
-def _cell(text: str) -> str:
+def _escape(text: str) -> str:
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

@@ -1,6 +1,7 @@
-"""Numbers from labels and probabilities: how often right, for which class, how honest the certainty is; knows no videos.
+"""Metrics from labels and probabilities: accuracy, per-class figures, curves and calibration.
 
-Labels are whole numbers (N,) below C, probabilities float64 (N, C). A class that never occurs has no recall: None, not 0.
+Labels are integers (N,) below C, probabilities float64 (N, C). A class without segments has recall None, not 0.
+scikit-learn computes curves and losses; it is imported when they are asked for.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Summary:
-    """The three shares that sum up how often a model is right."""
+    """Accuracy, balanced accuracy and macro F1 with their intervals."""
 
     accuracy: Interval
-    balanced_accuracy: Interval  # every class counts alike
+    balanced_accuracy: Interval  # the mean recall of the classes
     macro_f1: Interval
 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """How one class fares: of `count` true segments `right` were named; `said` is how often the name was given."""
+    """The figures of one class: of `count` segments `correct` were recognized; `predicted` segments got the label."""
 
     label: str
     count: int
-    said: int
-    right: int
+    predicted: int
+    correct: int
     precision: float | None
     recall: float | None
     f1: float | None
@@ -53,75 +54,79 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reliability:
-    """For each band of certainty: how sure the model was, how often it was right, and over how many segments."""
+    """For each bin of confidence: mean confidence, accuracy and number of segments."""
 
-    sure: tuple[float, ...]
-    right: tuple[float, ...]
+    confidence: tuple[float, ...]
+    accuracy: tuple[float, ...]
     counts: tuple[int, ...]
-    ece: float  # the expected calibration error: the mean gap, weighted by counts
+    ece: float  # expected calibration error: the mean gap, weighted by counts
     log_loss: float
     brier: float
 
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """How often the model is wrong on the share of segments it is surest of."""
+    """The error rate on the share of segments with the highest confidence."""
 
     coverage: tuple[float, ...]
     risk: tuple[float, ...]
-    sure: tuple[float, ...]  # the certainty at which that share is reached
+    confidence: tuple[float, ...]  # at which that coverage is reached
     area: float  # AURC: 0 is best
-    best_area: float  # what perfect ordering of the same mistakes would reach
+    best_area: float  # the area with the same errors in the best order
 
 
 def check(labels: Ints, probabilities: Floats) -> None:
-    """Refuse what is no set of labels and probabilities, saying what is wrong with it."""
+    """Raise ValueError where labels and probabilities cannot be measured."""
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
         raise ValueError(f"probabilities are (N, C) and labels (N,), not {probabilities.shape} and {labels.shape}")
     if len(labels) == 0 or probabilities.shape[1] == 0:
         raise ValueError("there is nothing to measure: no segments or no classes")
     if not np.isfinite(probabilities).all():
-        raise ValueError(f"{int((~np.isfinite(probabilities)).any(axis=1).sum())} of {len(labels)} segments have a score that is no number")
+        raise ValueError(f"{int((~np.isfinite(probabilities)).any(axis=1).sum())} of {len(labels)} segments have a score that is not finite")
     if (probabilities < 0).any() or (np.abs(probabilities.sum(axis=1) - 1) > 1e-3).any():
-        raise ValueError("probabilities are from 0 on and add up to 1 for each segment")
+        raise ValueError("probabilities must be at least 0 and sum to 1 for each segment")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= probabilities.shape[1]:
-        raise ValueError(f"labels are whole numbers from 0 to {probabilities.shape[1] - 1}")
+        raise ValueError(f"labels must be integers from 0 to {probabilities.shape[1] - 1}")
 
 
-def confusion(labels: Ints, said: Ints, *, classes: int) -> Ints:
-    """(C, C) counts: the row is the truth, the column what was said."""
-    return np.bincount(labels * classes + said, minlength=classes * classes).reshape(classes, classes)
+def confusion(labels: Ints, predicted: Ints, *, classes: int) -> Ints:
+    """Return counts (C, C): rows are true classes, columns predicted ones."""
+    return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
-def summarise(labels: Ints, said: Ints, groups: Sequence[Hashable], *, classes: int, seed: int = 0) -> Summary:
-    """Accuracy, balanced accuracy and macro F1, each with its interval over groups."""
-    true, named = np.eye(classes)[labels], np.eye(classes)[said]  # (N, C)
+def summarize(labels: Ints, predicted: Ints, groups: Sequence[Hashable], *, classes: int, seed: int = 0) -> Summary:
+    """Return accuracy, balanced accuracy and macro F1, each with its bootstrap interval over groups."""
     units = units_of(groups)
-    sums = add_up(np.hstack([true * named, true, named]), units)  # (U, 3C)
-    value = shares(sums.sum(axis=0, keepdims=True))[0]
-    low, high = bootstrap(sums, shares, seed=seed)
+    sums = add_up(_one_hot_counts(labels, predicted, classes), units)  # (U, 3C)
+    values = _shares(sums.sum(axis=0, keepdims=True))[0]
+    lows, highs = bootstrap(sums, _shares, seed=seed)
     intervals = [
-        widened(float(v), float(least), float(most), units=units, segments=len(labels)) for v, least, most in zip(value, low, high)
+        widened(float(value), float(low), float(high), units=units, segments=len(labels)) for value, low, high in zip(values, lows, highs)
     ]
     return Summary(*intervals)
 
 
-def plain_shares(labels: Ints, said: Ints, *, classes: int) -> tuple[float, float, float]:
-    """Accuracy, balanced accuracy and macro F1, without their intervals."""
-    true, named = np.eye(classes)[labels], np.eye(classes)[said]  # (N, C)
-    accuracy, balanced, f1 = shares(np.hstack([true * named, true, named]).sum(axis=0, keepdims=True))[0]
+def plain_shares(labels: Ints, predicted: Ints, *, classes: int) -> tuple[float, float, float]:
+    """Return accuracy, balanced accuracy and macro F1 without intervals."""
+    accuracy, balanced, f1 = _shares(_one_hot_counts(labels, predicted, classes).sum(axis=0, keepdims=True))[0]
     return float(accuracy), float(balanced), float(f1)
 
 
-def shares(sums: Floats) -> Floats:
-    """(B, 3C) right, true and named counts -> (B, 3) accuracy, balanced accuracy, macro F1."""
-    right, true, named = np.split(sums, 3, axis=1)
-    either = true + named
-    recall = np.divide(right, true, out=np.zeros_like(right), where=true > 0)
-    f1 = np.divide(2 * right, either, out=np.zeros_like(right), where=either > 0)
+def _one_hot_counts(labels: Ints, predicted: Ints, classes: int) -> Floats:
+    """Return for each segment (N, 3C) whether it is a correct, a true and a predicted one of each class."""
+    true, named = np.eye(classes)[labels], np.eye(classes)[predicted]
+    return np.hstack([true * named, true, named])
+
+
+def _shares(sums: Floats) -> Floats:
+    """Return accuracy, balanced accuracy and macro F1 of counts: (B, 3C) correct, true and predicted -> (B, 3)."""
+    correct, true, predicted = np.split(sums, 3, axis=1)
+    either = true + predicted
+    recall = np.divide(correct, true, out=np.zeros_like(correct), where=true > 0)
+    f1 = np.divide(2 * correct, either, out=np.zeros_like(correct), where=either > 0)
     return np.column_stack(
         [
-            right.sum(axis=1) / true.sum(axis=1),
+            correct.sum(axis=1) / true.sum(axis=1),
             recall.sum(axis=1) / (true > 0).sum(axis=1),
             f1.sum(axis=1) / (either > 0).sum(axis=1),
         ]
@@ -129,58 +134,60 @@ def shares(sums: Floats) -> Floats:
 
 
 def per_class(matrix: Ints, labels: Sequence[str]) -> tuple[ClassFigures, ...]:
-    """Precision, recall and F1 of every class from the confusion counts."""
+    """Return precision, recall and F1 of every class from the confusion counts."""
     figures = []
     for index, label in enumerate(labels):
-        right, count, said = int(matrix[index, index]), int(matrix[index].sum()), int(matrix[:, index].sum())
+        correct, count, predicted = int(matrix[index, index]), int(matrix[index].sum()), int(matrix[:, index].sum())
         figures.append(
             ClassFigures(
                 label=label,
                 count=count,
-                said=said,
-                right=right,
-                precision=right / said if said else None,
-                recall=right / count if count else None,
-                f1=2 * right / (count + said) if count + said else None,
+                predicted=predicted,
+                correct=correct,
+                precision=correct / predicted if predicted else None,
+                recall=correct / count if count else None,
+                f1=2 * correct / (count + predicted) if count + predicted else None,
             )
         )
     return tuple(figures)
 
 
 def top_k(labels: Ints, probabilities: Floats, *, k: int) -> float:
-    """The share of segments whose label is among the k most probable; of equally probable ones the first named counts."""
+    """Return the share of segments whose label is among the k most probable; of equally probable labels the first counts."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(1, k)]
     return float((order == labels[:, None]).any(axis=1).mean())
 
 
 def log_loss(labels: Ints, probabilities: Floats) -> float:
-    """The mean of -log(probability of the truth), never below the smallest step a float can take."""
-    given = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.clip(given, np.finfo(np.float64).eps, 1.0)).mean())
+    """Return the mean of -log(probability of the true class)."""
+    from sklearn import metrics
+
+    classes = probabilities.shape[1]
+    return float(metrics.log_loss(labels, probabilities, labels=range(classes))) if classes > 1 else 0.0
 
 
 def reliability(labels: Ints, probabilities: Floats, *, bins: int = BINS) -> Reliability:
-    """How certainty and truth go together, in equally wide bands of certainty; empty bands are left out."""
-    sure = probabilities.max(axis=1)
-    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    band = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)
-    counts = np.bincount(band, minlength=bins)
+    """Return confidence and accuracy in equally wide bins of confidence; empty bins are left out."""
+    confidence = probabilities.max(axis=1)
+    correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    bin_numbers = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    counts = np.bincount(bin_numbers, minlength=bins)
     filled = counts > 0
-    mean_sure = np.bincount(band, sure, bins)[filled] / counts[filled]
-    mean_right = np.bincount(band, right, bins)[filled] / counts[filled]
+    mean_confidence = np.bincount(bin_numbers, confidence, bins)[filled] / counts[filled]
+    accuracy = np.bincount(bin_numbers, correct, bins)[filled] / counts[filled]
     truth = np.eye(probabilities.shape[1])[labels]
     return Reliability(
-        sure=tuple(mean_sure.tolist()),
-        right=tuple(mean_right.tolist()),
+        confidence=tuple(mean_confidence.tolist()),
+        accuracy=tuple(accuracy.tolist()),
         counts=tuple(counts[filled].tolist()),
-        ece=float(np.abs(mean_sure - mean_right) @ counts[filled] / len(labels)),
+        ece=float(np.abs(mean_confidence - accuracy) @ counts[filled] / len(labels)),
         log_loss=log_loss(labels, probabilities),
-        brier=float(((probabilities - truth) ** 2).sum(axis=1).mean()),
+        brier=float(((probabilities - truth) ** 2).sum(axis=1).mean()),  # of all classes, which scikit-learn 1.6 does not offer
     )
 
 
 def at_temperature(probabilities: Floats, temperature: float) -> Floats:
-    """The probabilities as they were before being divided by `temperature` in the logits (softmax is undone exactly)."""
+    """Return the probabilities before temperature scaling: as if the logits had not been divided by `temperature`."""
     logits = temperature * np.log(np.clip(probabilities, np.finfo(np.float64).tiny, None))
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     result: Floats = powers / powers.sum(axis=1, keepdims=True)
@@ -188,50 +195,53 @@ def at_temperature(probabilities: Floats, temperature: float) -> Floats:
 
 
 def risk_coverage(labels: Ints, probabilities: Floats) -> RiskCoverage:
-    """The share wrong among the n surest, for n = 1..N; equally sure segments count as in a random order, on average."""
-    sure = probabilities.max(axis=1)
+    """Return the error rate among the n most confident segments, n = 1..N; ties count as the mean over all their orders."""
+    confidence = probabilities.max(axis=1)
     wrong = (probabilities.argmax(axis=1) != labels).astype(np.float64)
-    order = np.argsort(-sure, kind="stable")
-    sure, wrong = sure[order], wrong[order]
-    starts = np.flatnonzero(np.diff(sure, prepend=np.inf))
-    tied = np.repeat(np.add.reduceat(wrong, starts) / np.diff(np.append(starts, len(sure))), np.diff(np.append(starts, len(sure))))
-    seen = np.arange(1, len(sure) + 1)
-    risk = np.cumsum(tied) / seen
-    ideal = np.cumsum(np.sort(wrong)) / seen
-    keep = _thin(len(seen), 200)
+    order = np.argsort(-confidence, kind="stable")
+    confidence, wrong = confidence[order], wrong[order]
+    starts = np.flatnonzero(np.diff(confidence, prepend=np.inf))
+    lengths = np.diff(np.append(starts, len(confidence)))
+    tied = np.repeat(np.add.reduceat(wrong, starts) / lengths, lengths)
+    answered = np.arange(1, len(confidence) + 1)
+    risk = np.cumsum(tied) / answered
+    best = np.cumsum(np.sort(wrong)) / answered
+    kept = _thinned(len(answered), 200)
     return RiskCoverage(
-        coverage=_tuple(seen[keep] / len(seen)),
-        risk=_tuple(risk[keep]),
-        sure=_tuple(sure[keep]),
+        coverage=_rounded(answered[kept] / len(answered)),
+        risk=_rounded(risk[kept]),
+        confidence=_rounded(confidence[kept]),
         area=float(risk.mean()),
-        best_area=float(ideal.mean()),
+        best_area=float(best.mean()),
     )
 
 
 def roc(truth: NDArray[np.bool_], scores: Floats, *, label: str = "", points: int = 200) -> Curve:
-    """False-positive rate against true-positive rate, equal scores taken together."""
-    hits, alarms = _steps(truth, scores)
-    if hits[-1] == 0 or alarms[-1] == 0:
+    """Return the ROC curve: false positive rate against true positive rate."""
+    from sklearn import metrics
+
+    if truth.all() or not truth.any():
         return Curve(label, (), (), None)
-    x, y = np.append(0.0, alarms / alarms[-1]), np.append(0.0, hits / hits[-1])
-    keep = _thin(len(x), points)
-    return Curve(label, _tuple(x[keep]), _tuple(y[keep]), float(np.trapezoid(y, x)))
+    x, y, _ = metrics.roc_curve(truth, scores, drop_intermediate=False)
+    kept = _thinned(len(x), points)
+    return Curve(label, _rounded(x[kept]), _rounded(y[kept]), float(metrics.auc(x, y)))
 
 
 def precision_recall(truth: NDArray[np.bool_], scores: Floats, *, label: str = "", points: int = 200) -> Curve:
-    """Recall against precision; the area is the average precision."""
-    hits, alarms = _steps(truth, scores)
-    if hits[-1] == 0:
+    """Return recall against precision; the area is the average precision."""
+    from sklearn import metrics
+
+    if not truth.any():
         return Curve(label, (), (), None)
-    recall, precision = hits / hits[-1], hits / (hits + alarms)
-    area = float(np.sum(np.diff(recall, prepend=0.0) * precision))
-    x, y = np.append(0.0, recall), np.append(precision[0], precision)
-    keep = _thin(len(x), points)
-    return Curve(label, _tuple(x[keep]), _tuple(y[keep]), area)
+    precision, recall, _ = metrics.precision_recall_curve(truth, scores)
+    x, y = recall[::-1], precision[::-1].copy()
+    y[0] = y[1]  # where nothing is predicted, scikit-learn sets the precision to 1
+    kept = _thinned(len(x), points)
+    return Curve(label, _rounded(x[kept]), _rounded(y[kept]), float(metrics.average_precision_score(truth, scores)))
 
 
 def one_against_rest(labels: Ints, probabilities: Floats, names: Sequence[str]) -> tuple[tuple[Curve, ...], tuple[Curve, ...]]:
-    """The ROC curves and the precision-recall curves of every class."""
+    """Return the ROC curves and the precision-recall curves of every class."""
     points = int(np.clip(20_000 // len(names), 20, 200))
     columns = [(labels == index, probabilities[:, index], name) for index, name in enumerate(names)]
     rocs = tuple(roc(truth, scores, label=name, points=points) for truth, scores, name in columns)
@@ -239,23 +249,15 @@ def one_against_rest(labels: Ints, probabilities: Floats, names: Sequence[str]) 
 
 
 def mean_area(curves: Sequence[Curve]) -> float | None:
-    """The mean area over the classes that have one."""
+    """Return the mean area over the classes that have one."""
     areas = [curve.area for curve in curves if curve.area is not None]
     return float(np.mean(areas)) if areas else None
 
 
-def _steps(truth: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
-    """True and false positives counted down the scores, at the last of each run of equal ones."""
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    hits = np.cumsum(truth[order])[last].astype(np.float64)
-    return hits, last + 1.0 - hits
-
-
-def _thin(count: int, most: int) -> Ints:
-    """Indices that keep the first, the last and at most `most` points evenly between."""
+def _thinned(count: int, most: int) -> Ints:
+    """Return indices of the first, the last and at most `most` evenly spaced points."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
-def _tuple(values: Floats) -> tuple[float, ...]:
+def _rounded(values: Floats) -> tuple[float, ...]:
     return tuple(np.round(values, 6).tolist())

@@ -1,4 +1,4 @@
-"""Where a model came from and what it was tested on, in a report's plain data; and the proof that the two do not overlap."""
+"""Provenance: where the model and the tested segments come from, and the check that training and test part are separate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from quickstep.datasets.duplicates.same_footage import compare_footage
 from quickstep.datasets.manifest import PARTS, Manifest
 from quickstep.datasets.splits import check_leakage
-from quickstep.evaluation.report import Hard, Learning, ModelFacts, PartCount, Proof, Source
+from quickstep.evaluation.report import HardSegment, Learning, ModelFacts, PartCount, Proof, Source
 from quickstep.models.ensemble import AnyModel, Ensemble
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
@@ -19,11 +19,11 @@ from quickstep.types.segment import Segment
 from quickstep.types.view import View
 
 HARDEST = 20
-LEAKS = 20  # written out
+MOST_LEAKS = 20  # written to the report
 
 
 def model_facts(model: AnyModel) -> ModelFacts:
-    """What a model is, in plain data; of an ensemble, what its members are."""
+    """Describe a model in plain data; of an ensemble, its members."""
     facts, members = model.facts, model.members
     return ModelFacts(
         name=_model_name(model),
@@ -33,20 +33,19 @@ def model_facts(model: AnyModel) -> ModelFacts:
         head=" + ".join(member.head.name for member in members),
         temperature=model.temperature,
         threshold=model.threshold,
-        view=to_plain(model.view) if isinstance(model, Model) else _views(model),
+        view=to_plain(model.view) if isinstance(model, Model) else _member_views(model),
         settings={**facts.training, **facts.fitting},
         versions=dict(facts.versions),
         words=dict(facts.words),
     )
 
 
-def _views(model: Ensemble) -> dict[str, Any]:
-    """How each member looks, in a line."""
-    told = [_look(member.view) for member in model.members]
-    return dict(zip(model.names, told, strict=True))
+def _member_views(model: Ensemble) -> dict[str, Any]:
+    """Describe each member's view in one line."""
+    return dict(zip(model.names, (_view_line(member.view) for member in model.members), strict=True))
 
 
-def _look(view: View) -> str:
+def _view_line(view: View) -> str:
     pace = f" at {view.fps:g} a second" if view.fps else ""
     return f"{view.frames} frames of {view.size} x {view.size}{pace}, {view.description}"
 
@@ -58,31 +57,31 @@ def _model_name(model: AnyModel) -> str:
 
 
 def trained_on(model: AnyModel) -> Source:
-    """What a model was fitted and chosen on."""
+    """Return the source of the segments that a model was fitted and validated on."""
     facts, own = model.facts, model.manifest
     segments = sum(sum(model.facts.splits.get(part, {}).values()) for part in ("train", "val"))
     groups = len(set(own.part("train").groups) | set(own.part("val").groups)) if own is not None else 0
-    return Source(_called(Path(facts.source)) if facts.source else "segments", facts.fingerprint, segments, groups)
+    return Source(_source_name(Path(facts.source)) if facts.source else "segments", facts.fingerprint, segments, groups)
 
 
 def name_of(manifest: Manifest) -> str:
-    """What to call where segments came from."""
-    return _called(manifest.source) if manifest.source is not None else "segments"
+    """Return a short name of a manifest's source."""
+    return _source_name(manifest.source) if manifest.source is not None else "segments"
 
 
-def _called(source: Path) -> str:
-    """A folder's name; of a file also its folder's, because many are called index.csv."""
-    place = source.absolute()
-    return f"{place.parent.name}/{place.name}" if place.suffix and not place.is_dir() else place.name
+def _source_name(source: Path) -> str:
+    """Return a folder's name; for a file also its folder's, because many files are called index.csv."""
+    absolute = source.absolute()
+    return f"{absolute.parent.name}/{absolute.name}" if absolute.suffix and not absolute.is_dir() else absolute.name
 
 
 def learning(model: AnyModel) -> Learning | None:
-    """How fitting went, and which segments were wrong most often meanwhile; of an ensemble each member's report tells."""
+    """Return the fit's curves and its hardest segments; None for an ensemble, whose members have reports of their own."""
     history = model.history if isinstance(model, Model) else None
     if history is None:
         return None
     hard = [
-        Hard(str(segment), segment.label or "", part, wrong, history.epochs)
+        HardSegment(str(segment), segment.label or "", part, wrong, history.epochs)
         for part in ("train", "val")
         for segment, wrong in history.most_wrong(part, HARDEST)
     ]
@@ -92,44 +91,44 @@ def learning(model: AnyModel) -> Learning | None:
         "train_accuracy": history.train_accuracy,
         "val_accuracy": history.val_accuracy,
     }
-    return Learning(curves, history.best_epoch, tuple(sorted(hard, key=lambda one: -one.wrong)[:HARDEST]))
+    return Learning(curves, history.best_epoch, tuple(sorted(hard, key=lambda segment: -segment.wrong)[:HARDEST]))
 
 
 def part_counts(model: AnyModel, manifest: Manifest | None = None) -> tuple[PartCount, ...]:
-    """How many segments of each label are in each part: of a manifest, or as the model remembers them."""
+    """Return the number of segments of each label in each part: of a manifest, or as saved with the model."""
     counts = {part: manifest.part(part).counts if manifest else model.facts.splits.get(part, {}) for part in PARTS}
     return tuple(PartCount(label, *(counts[part].get(label, 0) for part in PARTS)) for label in model.labels)
 
 
-def held_apart(model: AnyModel, tested: Sequence[Segment], *, cache: Cache, progress: Progress) -> Proof:
-    """Hold what was tested against what was learnt from: groups, bytes and footage."""
-    learnt = _learnt(model)
+def prove_separation(model: AnyModel, tested: Sequence[Segment], *, cache: Cache, progress: Progress) -> Proof:
+    """Compare the tested segments with the model's training segments: groups, files and footage."""
+    learned = _training_segments(model)
     spans = {segment.span for segment in tested}
-    together = Manifest(tuple(segment for segment in learnt if segment.span not in spans) + _as_test(tested))
+    together = Manifest(tuple(segment for segment in learned if segment.span not in spans) + _as_test(tested))
     counts = part_counts(model, together)
     if model.is_zero_shot:
-        return Proof(counts, ("the model was made of words alone, so it has seen none of the tested videos",))
-    if not learnt:
-        return Proof(counts, ("what the model learnt from is not here, so nothing could be compared",), known=False)
-    found = check_leakage(together, compare_footage(together.paths, cache, progress=progress))
-    leaks = [str(leak) for leak in found.leaks if "test" in leak.parts]
-    again = [segment for segment in learnt if segment.span in spans]
-    if again:
-        parts = " and ".join(part for part in PARTS if any(segment.split == part for segment in again))
-        leaks.insert(0, f"{len(again)} of {len(tested)} tested segments are of the model's own {parts} part")
-    return Proof(counts, found.sentences, tuple(leaks[:LEAKS]))
+        return Proof(counts, ("the model was made from class descriptions alone, so it was not trained on any video",))
+    if not learned:
+        return Proof(counts, ("the model's training videos are missing, so nothing could be compared",), known=False)
+    proof = check_leakage(together, compare_footage(together.paths, cache, progress=progress))
+    leaks = [str(leak) for leak in proof.leaks if "test" in leak.parts]
+    repeated = [segment for segment in learned if segment.span in spans]
+    if repeated:
+        parts = " and ".join(part for part in PARTS if any(segment.split == part for segment in repeated))
+        leaks.insert(0, f"{len(repeated)} of {len(tested)} tested segments are in the model's own {parts} part")
+    return Proof(counts, proof.sentences, tuple(leaks[:MOST_LEAKS]))
 
 
-def _learnt(model: AnyModel) -> list[Segment]:
-    """What any of its members learnt from or was chosen on; nothing where one of them cannot tell."""
+def _training_segments(model: AnyModel) -> list[Segment]:
+    """Return the segments that any member was fitted or validated on; none where a member's are unknown."""
     if model.manifest is not None:
         return [segment for segment in model.manifest.segments if segment.split in ("train", "val")]
     manifests = [member.manifest for member in model.members if not member.is_zero_shot]
     known = [manifest for manifest in manifests if manifest is not None]
     if len(known) < len(manifests):
         return []
-    learnt = {segment.span: segment for manifest in known for segment in manifest.segments if segment.split in ("train", "val")}
-    return list(learnt.values())
+    learned = {segment.span: segment for manifest in known for segment in manifest.segments if segment.split in ("train", "val")}
+    return list(learned.values())
 
 
 def _as_test(segments: Sequence[Segment]) -> tuple[Segment, ...]:

@@ -1,6 +1,6 @@
-"""Report: all that an evaluation found, as frozen data that JSON can hold; measures nothing and draws nothing.
+"""Report: the result of an evaluation as frozen data that JSON can hold.
 
-The page, the markdown, the pictures, the card and the comparison are made of a Report and of nothing else.
+The html page, the markdown, the charts, the model card and the comparison are made from a Report alone.
 """
 
 from __future__ import annotations
@@ -17,33 +17,35 @@ from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.types.confidence_intervals import Difference, Interval, between, percent
 from quickstep.types.errors import ModelError
 
-FORMAT = 1
+FORMAT = 2  # 1 was written by version 0.1
 
 
 @dataclass(frozen=True)
-class Tested:
-    """One tested segment: what it is, what was said, and every class's probability."""
+class TestedSegment:
+    """One tested segment: its label, the predicted label, and the probability of every class."""
 
     path: str
     start: float
     end: float | None
     group: str | None
     label: str
-    said: str
+    predicted: str
     scores: tuple[float, ...]
-    person: int | None = None  # which of the people in it; None: the dancer
+    person: int | None = None  # of several people in the segment; None: the dancer
 
     @property
-    def right(self) -> bool:
-        return self.said == self.label
+    def correct(self) -> bool:
+        """Whether the predicted label is the true one."""
+        return self.predicted == self.label
 
     @property
-    def sure(self) -> float:
+    def confidence(self) -> float:
+        """The probability of the predicted label."""
         return max(self.scores)
 
     @property
     def name(self) -> str:
-        """The path with, where it is not the whole video, the span."""
+        """The path, with the span where the segment is not the whole video."""
         if self.start == 0 and self.end is None:
             return self.path
         return f"{self.path} @ {self.start:g}-{'end' if self.end is None else f'{self.end:g}'} s"
@@ -51,7 +53,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A sentence in plain words; `level` is "warning", "caution", "note" or "good"."""
+    """One sentence on what a figure means; `level` is "warning", "caution", "note" or "good"."""
 
     level: str
     about: str  # "chance", "frame", "metadata", "size", "data" ...
@@ -60,13 +62,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Something simpler than the model, fitted on the same part and tested on the same segments."""
+    """A simpler classifier, fitted on the same training part and tested on the same segments."""
 
-    name: str  # "majority", "metadata", "frame"
+    name: str  # "majority", "metadata", "frame" or "pose"
     about: str
-    accuracy: Interval | None  # None: it could not be made; `problem` says why
+    accuracy: Interval | None  # None: it could not be fitted; `problem` says why
     difference: Difference | None  # the model's lead over it
-    over_majority: Difference | None = None  # its own lead over always saying the commonest label
+    over_majority: Difference | None = None  # its own lead over the majority class
     note: str = ""
     problem: str = ""
 
@@ -79,17 +81,17 @@ class Figures:
     balanced_accuracy: Interval
     macro_f1: Interval
     top_k: dict[str, float]  # "1", "3", "5"
-    chance: float  # the largest class's share of what was tested
-    auc_roc: float | None  # means over the classes tested
+    chance: float  # the share of the majority class in the tested segments
+    auc_roc: float | None  # means over the tested classes
     auc_pr: float | None
-    threshold: float | None  # from so sure on, answers were right 95 times in 100 on validation; None: not known
-    answered: float | None  # the share at or above the threshold
-    right_when_answered: float | None
+    threshold: float | None  # from this confidence on, 95 of 100 predictions were correct on validation; None: unknown
+    coverage: float | None  # the share of segments at or above the threshold
+    selective_accuracy: float | None  # the accuracy on those
 
 
 @dataclass(frozen=True)
 class Curves:
-    """The lines behind the charts."""
+    """The data of the line charts."""
 
     roc: tuple[Curve, ...]
     pr: tuple[Curve, ...]
@@ -100,7 +102,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Source:
-    """Where segments came from."""
+    """The manifest that segments came from."""
 
     name: str
     fingerprint: str
@@ -110,7 +112,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What was tested."""
+    """The model that was tested."""
 
     name: str
     backbone: str
@@ -122,12 +124,12 @@ class ModelFacts:
     view: dict[str, Any]
     settings: dict[str, Any]
     versions: dict[str, str]
-    words: dict[str, tuple[str, ...]] = field(default_factory=dict)  # label -> the sentences that were read for it
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)  # label -> its class descriptions
 
 
 @dataclass(frozen=True)
 class PartCount:
-    """How many segments of one class are in each part."""
+    """The number of segments of one class in each part."""
 
     label: str
     train: int
@@ -137,23 +139,24 @@ class PartCount:
 
 @dataclass(frozen=True)
 class Proof:
-    """Why nothing of the test part can have been learnt by heart, line by line."""
+    """The checks that the test part is separate from the training part."""
 
     counts: tuple[PartCount, ...]
-    lines: tuple[str, ...]  # what was checked and found
-    leaks: tuple[str, ...] = ()  # what was tested though it was learnt from
+    lines: tuple[str, ...]  # what was compared, with the result
+    leaks: tuple[str, ...] = ()  # tested segments that the model was trained on
     known: bool = True  # False: there was nothing to compare with
 
     @property
     def clean(self) -> bool:
+        """Whether the comparison was possible and found no leak."""
         return self.known and not self.leaks
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A segment named wrongly, with some of its moments side by side as a small JPEG (a data URI; empty if unreadable)."""
+    """A misclassified segment, with some of its frames as one small JPEG (a data URI; empty if the video is unreadable)."""
 
-    tested: Tested
+    tested: TestedSegment
     strip: str
 
     def __post_init__(self) -> None:
@@ -162,18 +165,18 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Deciding:
-    """A number that has a name, or several that say much the same, and what the model loses without it."""
+class FeatureImportance:
+    """A named feature, or a family of correlated features, and the accuracy that the model loses without it."""
 
     name: str
     about: str
-    loss: Interval  # of accuracy, where the segments exchange this among each other
-    members: tuple[str, ...] = ()  # of several
+    loss: Interval  # of accuracy, when the segments' values are permuted
+    members: tuple[str, ...] = ()  # of a family
 
 
 @dataclass(frozen=True)
-class Hard:
-    """A segment that was often wrong while the head was fitted."""
+class HardSegment:
+    """A segment that was often misclassified while the head was fitted."""
 
     name: str
     label: str
@@ -184,15 +187,15 @@ class Hard:
 
 @dataclass(frozen=True)
 class Learning:
-    """How fitting went, epoch by epoch: name of the curve -> values."""
+    """The fit, epoch by epoch: name of the curve -> values."""
 
     curves: dict[str, tuple[float, ...]]
     best_epoch: int
-    hardest: tuple[Hard, ...]
+    hardest: tuple[HardSegment, ...]
 
 
 @dataclass(frozen=True)
-class Unread:
+class UnreadSegment:
     """A segment that could not be tested, and why."""
 
     name: str
@@ -201,7 +204,7 @@ class Unread:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one evaluation found."""
+    """The result of one evaluation."""
 
     quickstep: str
     made: str  # ISO 8601, UTC
@@ -210,7 +213,7 @@ class Report:
     model: ModelFacts
     trained_on: Source
     tested_on: Source
-    tested: tuple[Tested, ...]
+    tested: tuple[TestedSegment, ...]
     figures: Figures
     classes: tuple[ClassFigures, ...]
     confusion: tuple[tuple[int, ...], ...]
@@ -220,10 +223,10 @@ class Report:
     proof: Proof
     learning: Learning | None = None
     mistakes: tuple[Mistake, ...] = ()
-    failures: tuple[Unread, ...] = ()
-    left_out: dict[str, int] = field(default_factory=dict)  # label the model never learnt -> segments
+    failures: tuple[UnreadSegment, ...] = ()
+    left_out: dict[str, int] = field(default_factory=dict)  # label that the model was not trained on -> segments
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time
-    deciding: tuple[Deciding, ...] = ()  # where the backbone's numbers have names: which made the difference, families first
+    importances: tuple[FeatureImportance, ...] = ()  # where the backbone's features have names; families first
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -239,48 +242,48 @@ class Report:
             raise ValueError("a report has a reliability and a risk curve")
 
     @property
-    def right(self) -> int:
-        return sum(tested.right for tested in self.tested)
+    def correct(self) -> int:
+        """The number of correctly classified segments."""
+        return sum(segment.correct for segment in self.tested)
 
     @property
-    def things(self) -> str:
-        """What to call what was tested: videos where none was cut, segments otherwise."""
-        whole = all(tested.start == 0 and tested.end is None for tested in self.tested)
+    def unit(self) -> str:
+        """What the tested segments are called: "videos" where all are whole videos, else "segments"."""
+        whole = all(segment.start == 0 and segment.end is None for segment in self.tested)
         return ("video" if whole else "segment") + ("" if len(self.tested) == 1 else "s")
 
     @property
     def headline(self) -> str:
-        """The first sentence of everything made of this report."""
+        """The first sentence of the page, the card and the command's output."""
         accuracy = self.figures.accuracy
-        return (
-            f"Right on {self.right} of {len(self.tested)} test {self.things}: {percent(accuracy.value)} (95 % interval {between(accuracy)})"
-        )
+        correct = f"{self.correct} of {len(self.tested)} test {self.unit} correct"
+        return f"{correct}: {percent(accuracy.value)} (95 % interval {between(accuracy)})"
 
     @property
     def summary(self) -> tuple[str, ...]:
-        """The headline and what it means, one sentence each."""
+        """The headline and the verdicts, one sentence each."""
         return (f"{self.headline}.", *(verdict.text for verdict in self.verdicts))
 
     def to_json(self) -> str:
-        """The whole report as JSON; `from_json` gives an equal one."""
+        """Return the whole report as JSON; `from_json` gives an equal one."""
         return json.dumps(to_plain(self), allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes, *, where: str | Path = "report.json") -> Report:
-        """The report that `to_json` wrote; anything else is refused in one line."""
+        """Return the report that `to_json` wrote, also in version 0.1; raise ModelError for anything else."""
         try:
-            plain = json.loads(text, parse_constant=_no_number)
+            plain = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise ModelError(where, f"is not JSON ({error}); make it anew with quickstep evaluate") from error
+            raise ModelError(where, f"is not JSON ({error}); evaluate the model again") from error
         version = plain.get("format") if isinstance(plain, Mapping) else None
         if not isinstance(version, int):
-            raise ModelError(where, "is not a report of quickstep; make one with quickstep evaluate")
+            raise ModelError(where, "is not a report of quickstep; evaluate the model to get one")
         if version > FORMAT:
             raise ModelError(where, f"was written by a newer quickstep (format {version}, this one reads up to {FORMAT}); update quickstep")
         try:
-            return from_plain(cls, plain, where="report")
+            return from_plain(cls, _upgraded(plain) if version == 1 else plain, where="report")
         except ValueError as error:
-            raise ModelError(where, f"{error}; make it anew with quickstep evaluate") from error
+            raise ModelError(where, f"{error}; evaluate the model again") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Report:
@@ -290,9 +293,32 @@ class Report:
         try:
             return cls.from_json(file.read_bytes(), where=file)
         except (OSError, UnicodeDecodeError) as error:
-            why = "there is no report here; make one with quickstep evaluate" if isinstance(error, FileNotFoundError) else str(error)
+            why = "there is no report here; evaluate the model first" if isinstance(error, FileNotFoundError) else str(error)
             raise ModelError(file, why) from error
 
 
-def _no_number(word: str) -> None:
-    raise ValueError(f"it has a {word}")
+_RENAMED_IN_FORMAT_2: dict[str, dict[str, str]] = {  # path of the objects -> their old and new field names
+    "": {"deciding": "importances"},
+    "tested": {"said": "predicted"},
+    "mistakes.tested": {"said": "predicted"},
+    "classes": {"said": "predicted", "right": "correct"},
+    "figures": {"answered": "coverage", "right_when_answered": "selective_accuracy"},
+    "curves.uncalibrated": {"sure": "confidence", "right": "accuracy"},
+    "curves.calibrated": {"sure": "confidence", "right": "accuracy"},
+    "curves.risk_coverage": {"sure": "confidence"},
+}
+
+
+def _upgraded(value: Any, path: str = "") -> Any:
+    """Return the plain data of format 1 under the field names of format 2; data of another shape is left as it is."""
+    if isinstance(value, list):
+        return [_upgraded(element, path) for element in value]
+    if not isinstance(value, dict):
+        return value
+    names = _RENAMED_IN_FORMAT_2.get(path, {})
+    upgraded = {names.get(name, name): _upgraded(inner, f"{path}.{name}".lstrip(".")) for name, inner in value.items()}
+    return upgraded | {"format": FORMAT} if not path else upgraded
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"it contains {word}")

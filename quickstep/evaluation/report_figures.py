@@ -1,4 +1,4 @@
-"""measure: tested segments -> every figure and curve of a report; knows no model and opens no video."""
+"""Measure every figure and curve of a report from its tested segments."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from quickstep.evaluation import metrics
 from quickstep.evaluation.metrics import ClassFigures
-from quickstep.evaluation.report import Curves, Figures, Tested
+from quickstep.evaluation.report import Curves, Figures, TestedSegment
 
 TOP = (1, 3, 5)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the predictions of one model on one set of segments come to."""
+    """The figures and curves of one model on one set of segments."""
 
     figures: Figures
     classes: tuple[ClassFigures, ...]
@@ -25,18 +25,18 @@ class Measured:
 
 
 def measure(
-    tested: Sequence[Tested], labels: Sequence[str], *, temperature: float = 1.0, threshold: float | None = None, seed: int = 0
+    tested: Sequence[TestedSegment], labels: Sequence[str], *, temperature: float = 1.0, threshold: float | None = None, seed: int = 0
 ) -> Measured:
-    """Every number that follows from what was said about these segments."""
-    place = {label: index for index, label in enumerate(labels)}
-    truth = np.array([place[one.label] for one in tested], dtype=np.int64)
-    said = np.array([place[one.said] for one in tested], dtype=np.int64)
-    scores = np.array([one.scores for one in tested], dtype=np.float64).reshape(len(tested), -1)
+    """Return all figures and curves of these segments."""
+    numbers = {label: index for index, label in enumerate(labels)}
+    truth = np.array([numbers[segment.label] for segment in tested], dtype=np.int64)
+    predicted = np.array([numbers[segment.predicted] for segment in tested], dtype=np.int64)
+    scores = np.array([segment.scores for segment in tested], dtype=np.float64).reshape(len(tested), -1)
     metrics.check(truth, scores)
-    summary = metrics.summarise(truth, said, clusters(tested), classes=len(labels), seed=seed)
-    matrix = metrics.confusion(truth, said, classes=len(labels))
+    summary = metrics.summarize(truth, predicted, groups_of(tested), classes=len(labels), seed=seed)
+    matrix = metrics.confusion(truth, predicted, classes=len(labels))
     roc, pr = metrics.one_against_rest(truth, scores, labels)
-    sure = scores.max(axis=1) >= (2.0 if threshold is None else threshold)
+    answered = scores.max(axis=1) >= (2.0 if threshold is None else threshold)
     figures = Figures(
         accuracy=summary.accuracy,
         balanced_accuracy=summary.balanced_accuracy,
@@ -46,8 +46,8 @@ def measure(
         auc_roc=metrics.mean_area(roc),
         auc_pr=metrics.mean_area(pr),
         threshold=threshold,
-        answered=None if threshold is None else float(sure.mean()),
-        right_when_answered=float((truth == said)[sure].mean()) if sure.any() else None,
+        coverage=None if threshold is None else float(answered.mean()),
+        selective_accuracy=float((truth == predicted)[answered].mean()) if answered.any() else None,
     )
     curves = Curves(
         roc=roc,
@@ -59,6 +59,6 @@ def measure(
     return Measured(figures, metrics.per_class(matrix, labels), tuple(tuple(map(int, row)) for row in matrix), curves)
 
 
-def clusters(tested: Sequence[Tested]) -> list[str]:
-    """What is right or wrong together: the group, or without one the video."""
-    return [one.group if one.group is not None else one.path for one in tested]
+def groups_of(tested: Sequence[TestedSegment]) -> list[str]:
+    """Return the unit that each segment is resampled with: its group, or without one its video."""
+    return [segment.group if segment.group is not None else segment.path for segment in tested]

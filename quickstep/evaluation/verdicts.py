@@ -1,6 +1,6 @@
-"""What the figures mean, in plain sentences: chance, shortcuts, too few, unsure; measures nothing itself.
+"""Verdicts: what the figures mean, in plain sentences.
 
-A warning says that the headline may not mean what it seems to; a caution that it is not certain; a note adds a fact.
+A warning says that the accuracy may not mean what it seems to; a caution that it is uncertain; a note adds a fact.
 """
 
 from __future__ import annotations
@@ -10,189 +10,198 @@ from collections.abc import Mapping, Sequence
 from quickstep.datasets.audit.metadata_shortcuts import Shortcut
 from quickstep.evaluation.metrics import ClassFigures, Reliability
 from quickstep.evaluation.report import Baseline, Figures, Proof, Verdict
-from quickstep.types.confidence_intervals import Interval, between, percent, points
+from quickstep.types.confidence_intervals import Difference, Interval, between, percent, points
 
 LEVELS = ("warning", "caution", "note", "good")
-NEAR = 0.02  # two shares this close count as equal
-VAGUE = 0.5  # a lead that may be this large cannot be denied
-FEW = 30  # fewer tested segments than this cannot carry a claim
+NEAR = 0.02  # accuracies this close count as equal
+LARGE = 0.5  # where the interval reaches this lead, the test set is too small to deny it
+FEW = 30  # with fewer tested segments no claim is made
 
 
-def in_order(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
-    """The gravest first, otherwise as given."""
+def by_severity(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """Sort the verdicts, warnings first."""
     return tuple(sorted(verdicts, key=lambda verdict: LEVELS.index(verdict.level)))
 
 
 def on_size(accuracy: Interval, tested: int) -> list[Verdict]:
-    """Whether there is enough to say anything."""
-    many = f"{tested} test segment{'' if tested == 1 else 's'}"
+    """Judge whether the test set is large enough."""
+    count = f"{tested} test segment{'' if tested == 1 else 's'}"
     if accuracy.over == "groups":
-        many += f" in {accuracy.units} groups"
+        count += f" in {accuracy.units} groups"
     width = accuracy.high - accuracy.low
     if tested < 10 or width > 0.5:
-        return [Verdict("warning", "size", f"Too few test segments to say: with {many} the truth may lie anywhere in {between(accuracy)}.")]
+        text = f"The test set is too small to conclude anything: with {count} the true accuracy may be anywhere in {between(accuracy)}."
+        return [Verdict("warning", "size", text)]
     if tested < FEW or width > 0.25:
-        return [Verdict("caution", "size", f"Only {many}: the truth may lie anywhere in {between(accuracy)}.")]
+        return [Verdict("caution", "size", f"There are only {count}: the true accuracy may be anywhere in {between(accuracy)}.")]
     return []
 
 
 def on_interval(accuracy: Interval, *, grouped: bool) -> list[Verdict]:
-    """What makes the interval itself less certain."""
+    """State what makes the interval itself less certain."""
     verdicts = []
     if accuracy.note:
         verdicts.append(Verdict("note", "interval", f"About the interval: {accuracy.note}."))
     if not grouped:
         text = (
-            "No groups are named, so every video counts as a source of its own. If several show one dancer or one session, name them in "
-            "a group column: the figures are too good otherwise."
+            "The manifest has no groups, so every video counts as independent. If several videos show the same dancer or session, add a "
+            "group column: without it the figures are too optimistic."
         )
         verdicts.append(Verdict("note", "groups", text))
     return verdicts
 
 
 def on_chance(figures: Figures, majority: Baseline, classes: int) -> list[Verdict]:
-    """Whether the model beats always saying the commonest label."""
+    """Judge whether the model beats the majority class."""
     if majority.accuracy is None or majority.difference is None:
         return []
     lead, score = majority.difference.interval, percent(figures.accuracy.value)
-    usual, best = majority.accuracy.value, max(majority.accuracy.value, figures.chance)
+    baseline, best = majority.accuracy.value, max(majority.accuracy.value, figures.chance)
     if figures.accuracy.value - best <= NEAR:
-        always = f"always {majority.about}" if usual == best else "one and the same answer for every video"
-        text = f"This is not better than chance: {always} is right on {percent(best)}, your model on {score}."
+        constant = majority.about if baseline == best else "the same label for every video"
+        text = f"The model is not better than chance: {constant} is {percent(best)} accurate, the model {score}."
         if figures.balanced_accuracy.low > 1 / classes:
-            text += f" It does tell the classes apart somewhat (balanced accuracy {percent(figures.balanced_accuracy.value)})."
+            text += f" It does separate the classes to some degree (balanced accuracy {percent(figures.balanced_accuracy.value)})."
         return [Verdict("warning", "chance", text)]
     if lead.low <= 0:
-        text = f"Too few test segments to say that this is better than chance: {score} against {percent(usual)}, {points(lead)}."
-        return [Verdict("warning", "chance", text)]
+        text = f"The test set is too small to show that the model beats the majority class ({score} against {percent(baseline)}; "
+        return [Verdict("warning", "chance", f"{text}{points(lead)}).")]
     return []
 
 
 def on_frame(figures: Figures, frame: Baseline) -> list[Verdict]:
-    """Whether one still picture does what the model does."""
+    """Judge whether a single frame is as good as the model."""
     if frame.accuracy is None or frame.difference is None or frame.over_majority is None:
         return []
     lead, pair = frame.difference.interval, _pair(frame.accuracy, figures.accuracy)
     if lead.low > 0:
-        text = f"It is ahead of a single frame by {points(lead)}: it uses more than one picture shows."
-        return [Verdict("good", "frame", text)]
-    if frame.over_majority.interval.value <= NEAR:
+        return [Verdict("good", "frame", f"The model is ahead of a single frame by {points(lead)}: it uses the movement.")]
+    if not _beats_majority(frame.over_majority):
         return []
-    if lead.value <= NEAR and lead.high > VAGUE:
-        text = f"Too few test segments to say whether it sees more than a single frame shows ({pair}; {points(lead)})."
+    background = "it may recognize the background, not the move"
+    if lead.value <= NEAR and lead.high > LARGE:
+        text = f"The test set is too small to show whether the model beats a single frame ({pair}; {points(lead)})."
         return [Verdict("caution", "frame", text)]
     if lead.value <= NEAR:
-        text = f"A single frame scores {_how(lead)} your model ({pair}): it may be reading the stage, not the move."
+        text = f"A single frame is {_compared(lead)} the model ({pair}): {background}."
         return [Verdict("warning", "frame", text)]
-    text = f"It is ahead of a single frame, but not surely ({pair}; {points(lead)}): it may be reading the stage, not the move."
+    text = f"The model is ahead of a single frame, but not significantly ({pair}; {points(lead)}): {background}."
     return [Verdict("caution", "frame", text)]
 
 
 def on_pose(figures: Figures, pose: Baseline) -> list[Verdict]:
-    """Whether one pose does what the whole movement does."""
+    """Judge whether a single pose is as good as the model."""
     if pose.accuracy is None or pose.difference is None or pose.over_majority is None:
         return []
     lead, pair = pose.difference.interval, _pair(pose.accuracy, figures.accuracy)
     if lead.low > 0:
-        return [Verdict("good", "pose", f"It is ahead of a single pose by {points(lead)}: it uses the movement, not a posture alone.")]
-    if pose.over_majority.interval.value <= NEAR:
+        return [Verdict("good", "pose", f"The model is ahead of a single pose by {points(lead)}: it uses the movement.")]
+    if not _beats_majority(pose.over_majority):
         return []
-    if lead.value <= NEAR and lead.high > VAGUE:
-        text = f"Too few test segments to say whether it sees more than a single pose shows ({pair}; {points(lead)})."
+    if lead.value <= NEAR and lead.high > LARGE:
+        text = f"The test set is too small to show whether the model beats a single pose ({pair}; {points(lead)})."
         return [Verdict("caution", "pose", text)]
     if lead.value <= NEAR:
-        text = f"A single pose scores {_how(lead)} your model ({pair}): the posture gives the class away, or the movement is not used."
+        text = f"A single pose is {_compared(lead)} the model ({pair}): the posture gives the class away, or the model ignores the movement."
         return [Verdict("caution", "pose", text)]
-    return [Verdict("note", "pose", f"It is ahead of a single pose, but not surely ({pair}; {points(lead)}).")]
+    return [Verdict("note", "pose", f"The model is ahead of a single pose, but not significantly ({pair}; {points(lead)}).")]
 
 
 def on_metadata(figures: Figures, metadata: Baseline, shortcut: Shortcut | None = None) -> list[Verdict]:
-    """Whether the files give the labels away without being looked at; `shortcut` was tried over all segments, so it is surer."""
+    """Judge whether file metadata gives the labels away; `shortcut` was measured on all segments, so it is more certain."""
     if metadata.accuracy is None or metadata.difference is None or metadata.over_majority is None:
         return []
     lead, over = metadata.difference.interval, metadata.over_majority.interval
     pair = _pair(metadata.accuracy, figures.accuracy)
-    what = f"File metadata alone ({metadata.about.split(';')[0] or 'size, length, frame rate, codec'})"
+    name = f"File metadata alone ({metadata.about.split(';')[0] or 'size, length, frame rate, codec'})"
     if lead.value <= NEAR and over.value > NEAR:
-        text = f"{what} scores {_how(lead)} your model ({pair}): the files give the classes away, whatever moves in them."
+        text = f"{name} is {_compared(lead)} the model ({pair}): the files give the classes away without their content."
         return [Verdict("warning", "metadata", text)]
     if shortcut is not None and shortcut.suspicious:
+<<<<<<< HEAD
         text = f"Part of the score may be a shortcut: {shortcut.sentence}."
         return [Verdict("warning", "metadata", text)]
+=======
+        return [Verdict("warning", "metadata", f"Part of the accuracy may be a shortcut: {say(shortcut)}.")]
+>>>>>>> d1030b4 (WIP evaluation)
     if over.low > 0:
-        chance = percent(metadata.accuracy.value - over.value)
-        text = f"{what} is right on {percent(metadata.accuracy.value)} where chance is {chance}: part of the score may be a shortcut."
+        chance, score = percent(metadata.accuracy.value - over.value), percent(metadata.accuracy.value)
+        text = f"{name} is {score} accurate where chance is {chance}: part of the accuracy may be a shortcut."
         return [Verdict("warning", "metadata", text)]
     if lead.low <= 0 and over.value > NEAR:
-        text = f"{what} may be a shortcut: the model is not surely ahead of it ({pair}; {points(lead)})."
+        text = f"{name} may be a shortcut: the model is not significantly ahead of it ({pair}; {points(lead)})."
         return [Verdict("caution", "metadata", text)]
     return []
 
 
 def on_classes(classes: Sequence[ClassFigures]) -> list[Verdict]:
-    """Which classes are never recognised, and which were not tested."""
+    """State which classes are never recognized, and which were not tested."""
     verdicts = []
-    never = [f"{figures.label} (0 of {figures.count})" for figures in classes if figures.count >= 3 and figures.right == 0]
+    never = [f"{figures.label} (0 of {figures.count})" for figures in classes if figures.count >= 3 and figures.correct == 0]
     if never:
-        verdicts.append(Verdict("caution", "classes", f"Never recognised: {_several(never)}."))
+        verdicts.append(Verdict("caution", "classes", f"Never recognized: {_listed(never)}."))
     absent = [figures.label for figures in classes if figures.count == 0]
     if absent:
-        verdicts.append(Verdict("caution", "classes", f"Not tested, because no test segment has the label: {_several(absent)}."))
+        verdicts.append(Verdict("caution", "classes", f"Not tested, because no test segment has the label: {_listed(absent)}."))
     return verdicts
 
 
-def on_certainty(calibrated: Reliability, figures: Figures, tested: int) -> list[Verdict]:
-    """Whether "80 % sure" means right in four of five."""
+def on_calibration(calibrated: Reliability, figures: Figures, tested: int) -> list[Verdict]:
+    """Judge whether a confidence of 80 % means four correct of five."""
     if tested < FEW or calibrated.ece < 0.15:
         return []
-    sure = sum(s * n for s, n in zip(calibrated.sure, calibrated.counts)) / sum(calibrated.counts)
-    how = "surer than it is right" if sure > figures.accuracy.value else "right more often than it is sure"
-    text = f"It is {how}: on average {percent(sure)} sure, right on {percent(figures.accuracy.value)}."
+    confidence = sum(value * count for value, count in zip(calibrated.confidence, calibrated.counts)) / sum(calibrated.counts)
+    kind = "overconfident" if confidence > figures.accuracy.value else "underconfident"
+    text = f"The model is {kind}: its mean confidence is {percent(confidence)}, its accuracy {percent(figures.accuracy.value)}."
     return [Verdict("caution", "certainty", text)]
 
 
 def on_proof(proof: Proof) -> list[Verdict]:
-    """Whether something tested was learnt from."""
+    """State whether the model was trained on tested segments."""
     if proof.leaks:
-        return [Verdict("warning", "proof", f"The test is not clean, so its figures flatter: {proof.leaks[0]}.")]
+        return [Verdict("warning", "proof", f"The test set is not clean, so the figures are too optimistic: {proof.leaks[0]}.")]
     if not proof.known:
-        return [Verdict("caution", "proof", f"Whether the test is clean is not known: {proof.lines[0]}.")]
+        return [Verdict("caution", "proof", f"Whether the test set is clean is unknown: {proof.lines[0]}.")]
     return []
 
 
 def on_left_out(left_out: Mapping[str, int], tested: int) -> list[Verdict]:
-    """Labels that the model never learnt cannot be right: they are not counted, but said."""
+    """State which segments were left out, because the model was not trained on their labels."""
     if not left_out:
         return []
     count = sum(left_out.values())
-    named = _several([f"{label} ({number})" for label, number in left_out.items()])
-    text = f"{count} of {count + tested} segments have labels that the model never learnt and are left out of the figures: {named}."
+    listed = _listed([f"{label} ({number})" for label, number in left_out.items()])
+    text = f"{count} of {count + tested} segments have labels that the model was not trained on, and are left out of the figures: {listed}."
     return [Verdict("caution", "labels", text)]
 
 
 def on_failures(failed: int, tested: int) -> list[Verdict]:
-    """Segments that could not be read are counted, not forgotten."""
+    """State how many segments could not be read."""
     if not failed:
         return []
     return [Verdict("caution", "failures", f"{failed} of {failed + tested} test segments could not be read; they are listed below.")]
 
 
 def on_problem(baseline: Baseline) -> list[Verdict]:
-    """A baseline that could not be made leaves a question open."""
+    """State why a baseline is missing."""
     if not baseline.problem:
         return []
-    return [Verdict("caution", baseline.name, f"The {baseline.name} baseline could not be made: {baseline.problem}")]
+    return [Verdict("caution", baseline.name, f"The {baseline.name} baseline could not be computed: {baseline.problem}")]
 
 
-def _how(lead: Interval) -> str:
-    """How a baseline stands to a model that is not ahead of it."""
-    return "better than" if lead.high < 0 else "at least as well as" if lead.value < -NEAR else "as well as"
+def _beats_majority(over_majority: Difference) -> bool:
+    return over_majority.interval.value > NEAR
+
+
+def _compared(lead: Interval) -> str:
+    """Compare a baseline with a model that is not ahead of it."""
+    return "better than" if lead.high < 0 else "at least as good as" if lead.value < -NEAR else "as good as"
 
 
 def _pair(baseline: Interval, model: Interval) -> str:
     return f"{percent(baseline.value)} against {percent(model.value)}"
 
 
-def _several(names: Sequence[str], *, most: int = 8) -> str:
+def _listed(names: Sequence[str], *, most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

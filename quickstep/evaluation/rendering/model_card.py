@@ -1,6 +1,6 @@
-"""model_card: the README.md of a model's folder, for people and (YAML in front, with a model index) for model hubs.
+"""The model card: the README.md of a model's folder, for people and (with YAML front matter and a model index) for model hubs.
 
-Everything in it is a fact of the model or of its report; what was not measured is said to be so.
+Everything in it comes from the model or its report; figures that were not measured are marked as such.
 """
 
 from __future__ import annotations
@@ -12,8 +12,18 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from quickstep.evaluation.provenance import model_facts, part_counts, trained_on
-from quickstep.evaluation.rendering.markdown import baselines, confusion, deciding, escape, fairness, mistakes, per_class, section, table
-from quickstep.evaluation.rendering.sentences import calibration, facts_of, risk_words, say, spoken, tiles, under
+from quickstep.evaluation.rendering.markdown import (
+    baseline_table,
+    class_table,
+    confusion_table,
+    escape,
+    importance_table,
+    mistake_table,
+    proof_lines,
+    section,
+    table,
+)
+from quickstep.evaluation.rendering.sentences import calibration, facts_of, risk_words, setting_text, subtitle, tiles, with_interval
 from quickstep.evaluation.report import ModelFacts, PartCount, Report, Source
 from quickstep.models.ensemble import AnyModel
 
@@ -21,8 +31,8 @@ TASK = "video-classification"
 
 
 @dataclass(frozen=True)
-class About:
-    """What a card says of a model, evaluated or not."""
+class CardFacts:
+    """The facts of a model for its card, evaluated or not."""
 
     model: ModelFacts
     labels: tuple[str, ...]
@@ -31,28 +41,28 @@ class About:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: AnyModel) -> About:
-        """Of a model itself."""
+    def of(cls, model: AnyModel) -> CardFacts:
+        """Return the facts of a model."""
         return cls(model_facts(model), model.labels, trained_on(model), part_counts(model), model.facts.notes)
 
     @classmethod
-    def of_report(cls, report: Report) -> About:
-        """Of the model that a report is about."""
+    def of_report(cls, report: Report) -> CardFacts:
+        """Return the facts of the model that a report is about."""
         return cls(report.model, report.labels, report.trained_on, report.proof.counts)
 
 
-def model_card(about: AnyModel | Report | About, report: Report | None = None, *, license: str | None = None) -> str:
-    """The card as text; with a report every metric is filled in, without one it says that none was measured.
+def model_card(about: AnyModel | Report | CardFacts, report: Report | None = None, *, license: str | None = None) -> str:
+    """Return the card as text; with a report every metric is filled in, without one the card says that none was measured.
 
-    `license` is what its maker gives it under, where that is not what the backbone's weights come under.
+    `license` is the model's own licence, where it differs from that of the backbone's weights.
     """
     if isinstance(about, Report):
-        return model_card(About.of_report(about), about, license=license)
-    facts = about if isinstance(about, About) else About.of(about)
-    return f"---\n{_front(facts, report, license)}\n---\n\n" + "\n".join(_body(facts, report, license)) + "\n"
+        return model_card(CardFacts.of_report(about), about, license=license)
+    facts = about if isinstance(about, CardFacts) else CardFacts.of(about)
+    return f"---\n{_front_matter(facts, report, license)}\n---\n\n" + "\n".join(_body(facts, report, license)) + "\n"
 
 
-def _front(about: About, report: Report | None, given: str | None) -> str:
+def _front_matter(about: CardFacts, report: Report | None, given: str | None) -> str:
     name = re.sub(r"[^\w. -]", "-", about.model.name.rpartition("/")[2]) or "model"
     known: dict[str, Any] = {"model_name": name, "eval_results": _results(report)} if report else {}
     license, license_name = _license(given or about.model.license)
@@ -70,7 +80,7 @@ def _front(about: About, report: Report | None, given: str | None) -> str:
 
 
 def _license(license: str) -> tuple[str, str]:
-    """The hub's name of a licence; where it knows none, "other" and the name as it is."""
+    """Return the hub's identifier of a licence; where there is none, "other" and the name as it is."""
     short = license.strip().lower()
     if re.fullmatch(r"[a-z0-9.-]{2,30}", short) and short not in ("unknown", "none"):
         return short, ""
@@ -91,7 +101,7 @@ def _results(report: Report) -> list[EvalResult]:
     ]
     after, risk = curves.calibrated, curves.risk_coverage
     loose = (
-        ("log_loss", "Log-loss", after.log_loss),
+        ("log_loss", "Log loss", after.log_loss),
         ("expected_calibration_error", "Expected calibration error", after.ece),
         ("brier_score", "Brier score", after.brier),
         ("aurc", "Area under the risk-coverage curve", risk.area),
@@ -116,23 +126,23 @@ def _results(report: Report) -> list[EvalResult]:
     ]
 
 
-def _body(about: About, report: Report | None, given: str | None) -> list[str]:
+def _body(about: CardFacts, report: Report | None, given: str | None) -> list[str]:
     model = about.model
-    lines = [f"# {escape(model.name)}", "", _what_it_is(about), ""]
+    lines = [f"# {escape(model.name)}", "", _summary(about), ""]
     lines += (
-        [f"**{escape(report.headline)}.** {escape(under(report))}"]
+        [f"**{escape(report.headline)}.** {escape(subtitle(report))}"]
         if report
-        else ["Not evaluated yet: `quickstep evaluate` fills this card in."]
+        else ["Not evaluated yet: `quickstep evaluate` adds the figures to this card."]
     )
     lines += section("Use", _use(model.name))
     if report:
-        lines += section("How good it is", _measured(report))
-    lines += section("What it was trained on", _training(about))
+        lines += section("Results", _measured(report))
+    lines += section("Training data", _training(about))
     if report:
-        lines += section("Is the test fair?", fairness(report, counted=False))
+        lines += section("Is the test set clean?", proof_lines(report, counted=False))
     lines += section("Limits", [f"- {escape(line)}" for line in _limits(about, report)])
-    own = [f"This model is given under: {escape(given)}.", ""] if given else []
-    theirs = escape(f"The backbone {model.backbone} comes under: {model.license or 'no licence that its weights state'}.")
+    own = [f"The licence of this model: {escape(given)}.", ""] if given else []
+    theirs = escape(f"The licence of the backbone {model.backbone}: {model.license or 'not stated by its weights'}.")
     lines += section("Licence", [*own, theirs])
     for title, rows in facts_of(model):
         if rows:
@@ -140,18 +150,18 @@ def _body(about: About, report: Report | None, given: str | None) -> list[str]:
     return lines
 
 
-def _what_it_is(about: About) -> str:
+def _what_it_is(about: CardFacts) -> str:
     labels = ", ".join(about.labels[:30]) + (f" and {len(about.labels) - 30} more" if len(about.labels) > 30 else "")
-    head = f"a {about.model.head} head fitted on labelled videos turns these into probabilities"
-    if _words_alone(about):
-        head = "and the words below, read by the same network, turn these into probabilities; no labelled video was needed"
+    head = f"a {about.model.head} head, fitted on labelled videos, turns these into probabilities"
+    if _without_videos(about):
+        head = "class descriptions, embedded by the same network, turn these into probabilities; no labelled video was needed"
     return escape(
-        f"Names the move in a video, one of {len(about.labels)}: {labels}. The backbone {about.model.backbone} turns frames into "
-        f"numbers, {head}."
+        f"Classifies the move in a video as one of {len(about.labels)}: {labels}. The backbone {about.model.backbone} extracts features, "
+        f"{head}."
     )
 
 
-def _words_alone(about: About) -> bool:
+def _without_videos(about: CardFacts) -> bool:
     return bool(about.model.words) and not about.trained_on.segments
 
 
@@ -173,38 +183,38 @@ def _use(name: str) -> list[str]:
 def _measured(report: Report) -> list[str]:
     accuracy = report.figures.accuracy
     over = f"95 % interval, over {accuracy.units} {accuracy.over}"
-    rows = [("Accuracy", spoken(accuracy), over), *((tile.name, tile.value, tile.fine) for tile in tiles(report))]
-    pictures = ["", "![Beside simpler ways](baselines.png)", "", "![Confusion](confusion.png)", ""]
-    lines = [*table(("", "", ""), rows), *section("Beside simpler ways", baselines(report))]
-    lines += [*pictures, *section("Each move", per_class(report)), "", *confusion(report)]
-    if report.deciding:
-        lines += section("What made the difference", deciding(report))
-    lines += section("Certainty", [f"- {escape(line)}" for line in (calibration(report), risk_words(report))])
-    return lines + section("Surest mistakes", mistakes(report, most=10))
+    rows = [("Accuracy", with_interval(accuracy), over), *((tile.name, tile.value, tile.detail) for tile in tiles(report))]
+    pictures = ["", "![Baselines](baselines.png)", "", "![Confusion](confusion.png)", ""]
+    lines = [*table(("", "", ""), rows), *section("Compared with baselines", baseline_table(report))]
+    lines += [*pictures, *section("Classes", class_table(report)), "", *confusion_table(report)]
+    if report.importances:
+        lines += section("Important features", importance_table(report))
+    lines += section("Confidence", [f"- {escape(line)}" for line in (calibration(report), risk_words(report))])
+    return lines + section("Most confident mistakes", mistake_table(report, most=10))
 
 
-def _training(about: About) -> list[str]:
+def _training(about: CardFacts) -> list[str]:
     source = about.trained_on
-    if _words_alone(about):
-        return ["On no video: its labels are words."]
+    if _without_videos(about):
+        return ["None: the model was made from class descriptions."]
     groups = f" from {source.groups} groups" if source.groups else ""
     many = f"{source.segments} segments{groups} for training and validation"
     lines = [escape(f"{source.name}: {many}; fingerprint {source.fingerprint[:16]}.")]
     if not about.counts:
         return lines
     rows = [(row.label, str(row.train), str(row.val), str(row.test)) for row in about.counts]
-    return [*lines, "", *table(("move", "train", "val", "test"), rows)]
+    return [*lines, "", *table(("class", "train", "val", "test"), rows)]
 
 
-def _limits(about: About, report: Report | None) -> list[str]:
+def _limits(about: CardFacts, report: Report | None) -> list[str]:
     view = about.model.view
     lines = [verdict.text for verdict in report.verdicts if verdict.level != "good"] if report else list(about.notes)
-    pace = f" at {say(view['fps'])} a second" if view.get("fps") else ", spread evenly over the segment"
-    if "frames" in view:  # an ensemble's members each look in their own way
-        lines.append(f"It looks at windows of {view.get('frames')} frames{pace}: what happens between them it does not see.")
-    lines.append(f"It always names one of its {len(about.labels)} moves, also where a video shows none of them.")
+    pace = f" at {setting_text(view['fps'])} a second" if view.get("fps") else ", spread evenly over the segment"
+    if "frames" in view:  # an ensemble's members have views of their own
+        lines.append(f"It reads windows of {view.get('frames')} frames{pace}; it misses movement between those frames.")
+    lines.append(f"It always predicts one of its {len(about.labels)} classes, also where a video shows none of them.")
     if about.model.threshold is None:
-        lines.append("From which certainty on its answers can be relied on is not known.")
-    if not _words_alone(about):
-        lines.append("It was tried on people, places and cameras like those of its own videos; others may fare worse.")
+        lines.append("The confidence from which on its predictions are reliable is unknown.")
+    if not _without_videos(about):
+        lines.append("It was tested on people, places and cameras like those of its own videos; its accuracy elsewhere may be lower.")
     return lines

@@ -1,8 +1,8 @@
-"""The sentences and small tables that page, markdown and card share; made of a Report alone."""
+"""The sentences and small tables that the page, the markdown and the model card share, all from a Report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -11,55 +11,59 @@ from quickstep.evaluation.metrics import Curve, mean_area
 from quickstep.evaluation.report import ModelFacts, Report
 from quickstep.types.confidence_intervals import Interval, between, percent
 
-WORDS = {"warning": "Warning", "caution": "Careful", "note": "Note", "good": "Good"}
-NAMES = {"majority": "Always the commonest", "metadata": "File metadata alone", "frame": "One middle frame", "pose": "One middle pose"}
+LEVEL_NAMES = {"warning": "Warning", "caution": "Caution", "note": "Note", "good": "Good"}
+BASELINE_NAMES = {
+    "majority": "Majority class",
+    "metadata": "File metadata alone",
+    "frame": "One middle frame",
+    "pose": "One middle pose",
+}
 
 Rows = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A number with its name and what qualifies it."""
+    """A figure with its name and a short qualification."""
 
     name: str
     value: str
-    fine: str
+    detail: str
 
 
-def under(report: Report) -> str:
-    """The sentence under the headline: what was tested, of whom, and against what chance."""
+def subtitle(report: Report) -> str:
+    """Return the sentence under the headline: what was tested, and the share of the majority class."""
     groups = report.tested_on.groups
-    moves = f"{len(report.labels)} moves" if len(report.labels) != 1 else "1 move"
-    whose = f" from {groups} groups" if 1 < groups < len(report.tested) else " of one group" if groups == 1 < len(report.tested) else ""
+    classes = f"{len(report.labels)} classes" if len(report.labels) != 1 else "1 class"
+    source = f" from {groups} groups" if 1 < groups < len(report.tested) else " of one group" if groups == 1 < len(report.tested) else ""
     other = report.tested_on.fingerprint != report.trained_on.fingerprint
     where = f"Trained on {report.trained_on.name}, tested on {report.tested_on.name}: " if other else ""
-    text = f"{moves}, {len(report.tested)} {report.things}{whose} that it did not learn from. "
-    text += f"The commonest of them makes up {percent(report.figures.chance)}."
-    return where + text
+    text = f"{classes}, {len(report.tested)} {report.unit}{source} that the model was not trained on. "
+    return where + text + f"The majority class has {percent(report.figures.chance)} of them."
 
 
 def tiles(report: Report) -> list[Tile]:
-    """The measured numbers beside the headline."""
+    """Return the figures beside the headline."""
     figures, curves = report.figures, report.curves
-    shown = [
+    result = [
         Tile("Balanced accuracy", percent(figures.balanced_accuracy.value), f"95 % interval {between(figures.balanced_accuracy)}"),
         Tile("Macro F1", percent(figures.macro_f1.value), f"95 % interval {between(figures.macro_f1)}"),
     ]
     for k, value in figures.top_k.items():
         if 1 < int(k) < len(report.labels):
-            shown.append(Tile(f"Top {k}", percent(value), f"the truth is among the first {k}"))
+            result.append(Tile(f"Top-{k} accuracy", percent(value), f"the label is among the first {k}"))
     before, after = curves.uncalibrated, curves.calibrated
-    shown.append(Tile("Log-loss", f"{after.log_loss:.2f}", f"{before.log_loss:.2f} before scaling"))
-    shown.append(Tile("Calibration error", percent(after.ece), f"{percent(before.ece)} before scaling"))
+    result.append(Tile("Log loss", f"{after.log_loss:.2f}", f"{before.log_loss:.2f} before temperature scaling"))
+    result.append(Tile("Calibration error", percent(after.ece), f"{percent(before.ece)} before temperature scaling"))
     if figures.auc_roc is not None:
-        shown.append(Tile("Area under ROC", f"{figures.auc_roc:.2f}", "mean of the moves; 0.5 is chance"))
+        result.append(Tile("Area under ROC", f"{figures.auc_roc:.2f}", "mean of the classes; 0.5 is chance"))
     if figures.auc_pr is not None:
-        shown.append(Tile("Average precision", f"{figures.auc_pr:.2f}", "mean of the moves"))
-    return shown
+        result.append(Tile("Average precision", f"{figures.auc_pr:.2f}", "mean of the classes"))
+    return result
 
 
-def mixed_up(report: Report) -> str:
-    """The commonest confusions, in words."""
+def confusions(report: Report) -> str:
+    """Return the most frequent confusions in a sentence."""
     pairs = [
         (count, row, column)
         for row, line in enumerate(report.confusion)
@@ -67,137 +71,140 @@ def mixed_up(report: Report) -> str:
         if row != column and count > 0
     ]
     pairs.sort(key=lambda pair: -pair[0])
-    said = [
-        f"{report.labels[row]} taken for {report.labels[column]} ({count} of {sum(report.confusion[row])})"
-        for count, row, column in pairs[:3]
+    texts = [
+        f"{report.labels[row]} as {report.labels[column]} ({count} of {sum(report.confusion[row])})" for count, row, column in pairs[:3]
     ]
-    return f"Most often: {'; '.join(said)}." if said else ""
+    return f"Most frequent confusions: {'; '.join(texts)}." if texts else ""
 
 
-def believe(report: Report) -> str:
-    """How a user can trade answers for certainty."""
+def threshold_words(report: Report) -> str:
+    """Explain the confidence threshold, and what it gives on the test part."""
     figures = report.figures
-    if figures.threshold is None or figures.answered is None:
-        return "On validation there were too few right answers to find a certainty from which on they can be relied on."
-    start = f"It counts as sure from {percent(figures.threshold)} on, where 95 in 100 answers were right on validation."
-    if figures.right_when_answered is None:
-        return f"{start} On the test it never was."
-    of_those = f"right on {percent(figures.right_when_answered)} of those"
-    return f"{start} On the test it was for {percent(figures.answered)} of the {report.things}, and {of_those}."
+    if figures.threshold is None or figures.coverage is None:
+        return "The validation part has too few correct predictions to choose a confidence threshold."
+    start = f"From a confidence of {percent(figures.threshold)} on, 95 of 100 predictions were correct on validation."
+    if figures.selective_accuracy is None:
+        return f"{start} No test prediction reaches it."
+    reached = f"{percent(figures.coverage)} of the test {report.unit} reach it"
+    return f"{start} {reached}, with an accuracy of {percent(figures.selective_accuracy)}."
 
 
-def decisive(report: Report) -> str:
-    """Which numbers made the difference, in words."""
-    families = [each for each in report.deciding if each.members]
-    sure = [each for each in report.deciding if not each.members and each.loss.low > 0]
-    first = max(families, key=lambda each: each.loss.value)
-    text = f"Most of it is {first.name}: without that, accuracy falls by {_fall(first.loss)}." if first.loss.low > 0 else ""
-    if sure:
-        named = ", ".join(f"{each.name} ({_fall(each.loss)})" for each in sorted(sure, key=lambda each: -each.loss.value)[:5])
-        return f"{text} Of single numbers surely: {named}.".strip()
-    return f"{text} No single number is surely needed: others say much the same, or the test is too small to tell.".strip()
+def importance_words(report: Report) -> str:
+    """Return the most important features in a sentence."""
+    families = [each for each in report.importances if each.members]
+    significant = [each for each in report.importances if not each.members and each.loss.low > 0]
+    text = ""
+    if families:
+        first = max(families, key=lambda family: family.loss.value)
+        text = f"Most important: {first.name}; without it, accuracy drops by {_drop(first.loss)}." if first.loss.low > 0 else ""
+    if significant:
+        ranked = sorted(significant, key=lambda feature: -feature.loss.value)[:5]
+        names = ", ".join(f"{feature.name} ({_drop(feature.loss)})" for feature in ranked)
+        return f"{text} Significant single features: {names}.".strip()
+    return f"{text} No single feature is significant: others are correlated with it, or the test set is too small.".strip()
 
 
-def decisive_rows(report: Report, *, most: int = 8) -> list[tuple[str, str, str]]:
-    """The families, and the single numbers that count most: name, what accuracy falls by, meaning."""
-    families = sorted((each for each in report.deciding if each.members), key=lambda each: -each.loss.value)
-    single = sorted((each for each in report.deciding if not each.members and each.loss.value > 0), key=lambda each: -each.loss.value)[
-        :most
-    ]
-    return [(each.name, _fall(each.loss), ", ".join(each.members) or each.about) for each in (*families, *single)]
+def importance_rows(report: Report, *, most: int = 8) -> list[tuple[str, str, str]]:
+    """Return the families and the most important single features: name, drop in accuracy, meaning."""
+    families = [each for each in report.importances if each.members]
+    single = [each for each in report.importances if not each.members and each.loss.value > 0]
+    ranked = [*sorted(families, key=lambda each: -each.loss.value), *sorted(single, key=lambda each: -each.loss.value)[:most]]
+    return [(each.name, _drop(each.loss), ", ".join(each.members) or each.about) for each in ranked]
 
 
-def _fall(loss: Interval) -> str:
+def _drop(loss: Interval) -> str:
     value, low, high = (str(round(100 * share)).replace("-", "−") for share in (loss.value, loss.low, loss.high))
     return f"{value} points, {low} to {high}"
 
 
 def calibration(report: Report) -> str:
-    """How far certainty and truth are apart, before and after temperature scaling."""
+    """Return the calibration error before and after temperature scaling."""
     before, after = report.curves.uncalibrated, report.curves.calibrated
     if report.model.temperature == 1:
-        return f"Mean gap (ECE) {percent(after.ece)}; no temperature was fitted."
+        return f"Expected calibration error (ECE): {percent(after.ece)}; no temperature was fitted."
     return (
-        f"Mean gap (ECE) {percent(before.ece)} before and {percent(after.ece)} after temperature scaling "
+        f"Expected calibration error (ECE): {percent(before.ece)} before and {percent(after.ece)} after temperature scaling "
         f"by {report.model.temperature:.2f}, fitted on validation."
     )
 
 
 def risk_words(report: Report) -> str:
-    """What the risk-coverage curve says at half of the segments."""
+    """Return what the risk-coverage curve says at half of the segments."""
     curve = report.curves.risk_coverage
-    at = min(range(len(curve.coverage)), key=lambda index: abs(curve.coverage[index] - 0.5))
-    areas = f"Area under the line (AURC) {curve.area:.3f}; the best possible with so many mistakes is {curve.best_area:.3f}."
+    half = min(range(len(curve.coverage)), key=lambda index: abs(curve.coverage[index] - 0.5))
+    areas = f"Area under the line (AURC): {curve.area:.3f}; the best possible with this accuracy is {curve.best_area:.3f}."
     return (
-        f"Of the surest {percent(curve.coverage[at])} it has {percent(1 - curve.risk[at])} right "
-        f"(at least {percent(curve.sure[at])} sure). {areas}"
+        f"On the most confident {percent(curve.coverage[half])} the accuracy is {percent(1 - curve.risk[half])} "
+        f"(confidence at least {percent(curve.confidence[half])}). {areas}"
     )
 
 
-def mean_area_words(report: Report, kind: str) -> str:
-    """The mean area under a set of curves, and what could not be drawn."""
-    curves: tuple[Curve, ...] = getattr(report.curves, kind)
+def mean_area_words(curves: Sequence[Curve], name: str) -> str:
+    """Return the mean area under a set of curves, and how many classes have no curve."""
     mean = mean_area(curves)
+    if mean is None:
+        return "A curve needs tested segments of two classes."
     absent = sum(curve.area is None for curve in curves)
-    name = "area" if kind == "roc" else "average precision"
-    text = f"Mean {name} {mean:.2f}." if mean is not None else "It takes segments of two moves to draw this."
-    return text + (f" {absent} of {len(curves)} moves have no curve, because the test has none or nothing else." if absent and mean else "")
+    missing = f" {absent} of {len(curves)} classes have no curve: no test segment, or every one, has the label." if absent else ""
+    return f"Mean {name}: {mean:.2f}.{missing}"
 
 
 def facts(report: Report) -> list[tuple[str, Rows]]:
-    """What the model is, what it was fitted with and on what."""
+    """Return what the model is, its settings, its data and the versions, as titled tables."""
     trained, tested = report.trained_on, report.tested_on
     data: Rows = [
         ("Trained on", f"{trained.name}, {trained.segments} segments, {trained.groups} groups"),
-        ("its fingerprint", trained.fingerprint[:16]),
+        ("Its fingerprint", trained.fingerprint[:16]),
         ("Tested on", f"{tested.name}, {report.split}: {tested.segments} segments, {tested.groups} groups"),
-        ("its fingerprint", tested.fingerprint[:16]),
+        ("Its fingerprint", tested.fingerprint[:16]),
     ]
     model, words, settings, versions = facts_of(report.model)
     return [model, settings, ("Data", data), versions, *([words] if words[1] else [])]
 
 
 def facts_of(model: ModelFacts) -> list[tuple[str, Rows]]:
-    """What a model is, the words it reads, the settings it was fitted with, and the versions of what fitted it."""
+    """Return what a model is, its class descriptions, its settings and the versions it was fitted with."""
     about: Rows = [
         ("Model", model.name),
         ("Backbone", f"{model.backbone} {model.revision}".strip()),
         ("Licence of its weights", model.license or "not stated"),
         ("Head", model.head),
         ("Temperature", f"{model.temperature:.3f}"),
-        ("Sure from", "not known" if model.threshold is None else percent(model.threshold)),
-        *((f"View: {name}", "as needed" if value is None else say(value)) for name, value in model.view.items()),
+        ("Confidence threshold", "unknown" if model.threshold is None else percent(model.threshold)),
+        *((f"View: {name}", "automatic" if value is None else setting_text(value)) for name, value in model.view.items()),
     ]
-    settings: Rows = [(name.replace("_", " "), say(value)) for name, value in flat(model.settings)]
+    settings: Rows = [(name.replace("_", " "), setting_text(value)) for name, value in _flat(model.settings)]
     versions: Rows = sorted((name, number or "not installed") for name, number in model.versions.items())
     words: Rows = [(label, "; ".join(sentences)) for label, sentences in model.words.items()]
-    return [("Model", about), ("Words", words), ("Settings", settings), ("Versions", versions)]
+    return [("Model", about), ("Class descriptions", words), ("Settings", settings), ("Versions", versions)]
 
 
-def flat(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    """Nested settings as one list with dotted names."""
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return nested settings as one list with dotted names, without those that are empty."""
     rows: list[tuple[str, Any]] = []
     for name, value in settings.items():
-        rows += flat(value, f"{before}{name}.") if isinstance(value, Mapping) else [(before + name, value)]
+        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(prefix + name, value)]
     return rows
 
 
-def say(value: Any) -> str:
-    """A setting's value as people write it."""
+def setting_text(value: Any) -> str:
+    """Return a setting's value as text."""
     if value is None:
-        return "by default"
+        return "default"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def stage_words(report: Report) -> Rows:
-    """How long each stage took."""
+def stage_times(report: Report) -> Rows:
+    """Return the time that each stage took."""
     return [(stage, duration(seconds)) for stage, seconds in report.seconds.items()]
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Return a duration with a suitable unit."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 120:
@@ -206,11 +213,11 @@ def duration(seconds: float) -> str:
 
 
 def short_path(path: str) -> str:
-    """The end of a path, which tells files apart: the folder and the name."""
+    """Return the last folder and the name of a path."""
     parts = PurePath(path).parts
     return "/".join(parts[-2:]) if len(parts) > 2 else path
 
 
-def spoken(interval: Interval) -> str:
-    """A share with its interval."""
+def with_interval(interval: Interval) -> str:
+    """Return a share with its interval."""
     return f"{percent(interval.value)} ({between(interval)})"
