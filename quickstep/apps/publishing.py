@@ -16,7 +16,7 @@ from typing import Any
 from quickstep.backbones import BackboneSpec
 from quickstep.backbones.checkpoints.hub_checkpoint import PUBLISHED
 from quickstep.evaluation import Report
-from quickstep.evaluation.rendering.model_card import About, model_card
+from quickstep.evaluation.rendering.model_card import CardFacts, model_card
 from quickstep.models.ensemble import AnyModel, Ensemble, load_model
 from quickstep.models.model import Facts, Model
 from quickstep.models.model_files import check_target
@@ -84,7 +84,7 @@ class _Upload:
     def write(self, folder: Path) -> Pushed:
         """Write the model, its card and the charts that the card shows."""
         self.model.save(folder)
-        about = About.of(self.model) if self.report is None else About.of_report(self.report)
+        about = CardFacts.of(self.model) if self.report is None else CardFacts.of_report(self.report)
         about = replace(about, model=replace(about.model, name=self.config.to))
         report = replace(self.report, model=about.model) if self.report else None
         (folder / CARD).write_text(model_card(about, report, license=self.config.license), encoding="utf-8", newline="\n")

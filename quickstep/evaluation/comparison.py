@@ -74,10 +74,10 @@ class Comparison:
     @property
     def markdown(self) -> str:
         """The result as a small page."""
-        rows = [
-            f"| {_escape(m.name)} | {percent(m.accuracy.value)} | {between(m.accuracy)} | {_escape(m.trained_on)} | {_escape(m.tested_on)} |"
-            for m in self.models
-        ]
+        rows = []
+        for model in self.models:
+            name, trained_on, tested_on = map(_escape, (model.name, model.trained_on, model.tested_on))
+            rows.append(f"| {name} | {percent(model.accuracy.value)} | {between(model.accuracy)} | {trained_on} | {tested_on} |")
         head = ["| model | accuracy | 95 % interval | trained on | tested on |", "|---|---:|---:|---|---|"]
         verdicts = [f"- {_escape(pair.verdict)}" for pair in self.pairs]
         return "\n".join(["# Comparison", "", *verdicts, "", *head, *rows, "", *self._method]) + "\n"

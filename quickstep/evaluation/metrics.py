@@ -82,7 +82,9 @@ def check(labels: Ints, probabilities: Floats) -> None:
     if len(labels) == 0 or probabilities.shape[1] == 0:
         raise ValueError("there is nothing to measure: no segments or no classes")
     if not np.isfinite(probabilities).all():
-        raise ValueError(f"{int((~np.isfinite(probabilities)).any(axis=1).sum())} of {len(labels)} segments have a score that is not finite")
+        raise ValueError(
+            f"{int((~np.isfinite(probabilities)).any(axis=1).sum())} of {len(labels)} segments have a score that is not finite"
+        )
     if (probabilities < 0).any() or (np.abs(probabilities.sum(axis=1) - 1) > 1e-3).any():
         raise ValueError("probabilities must be at least 0 and sum to 1 for each segment")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= probabilities.shape[1]:

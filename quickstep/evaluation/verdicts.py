@@ -102,7 +102,7 @@ def on_pose(figures: Figures, pose: Baseline) -> list[Verdict]:
         text = f"The test set is too small to show whether the model beats a single pose ({pair}; {points(lead)})."
         return [Verdict("caution", "pose", text)]
     if lead.value <= NEAR:
-        text = f"A single pose is {_compared(lead)} the model ({pair}): the posture gives the class away, or the model ignores the movement."
+        text = f"A single pose is {_compared(lead)} the model ({pair}): the posture gives the class away, or movement is ignored."
         return [Verdict("caution", "pose", text)]
     return [Verdict("note", "pose", f"The model is ahead of a single pose, but not significantly ({pair}; {points(lead)}).")]
 
@@ -118,12 +118,7 @@ def on_metadata(figures: Figures, metadata: Baseline, shortcut: Shortcut | None 
         text = f"{name} is {_compared(lead)} the model ({pair}): the files give the classes away without their content."
         return [Verdict("warning", "metadata", text)]
     if shortcut is not None and shortcut.suspicious:
-<<<<<<< HEAD
-        text = f"Part of the score may be a shortcut: {shortcut.sentence}."
-        return [Verdict("warning", "metadata", text)]
-=======
-        return [Verdict("warning", "metadata", f"Part of the accuracy may be a shortcut: {say(shortcut)}.")]
->>>>>>> d1030b4 (WIP evaluation)
+        return [Verdict("warning", "metadata", f"Part of the accuracy may be a shortcut: {shortcut.sentence}.")]
     if over.low > 0:
         chance, score = percent(metadata.accuracy.value - over.value), percent(metadata.accuracy.value)
         text = f"{name} is {score} accurate where chance is {chance}: part of the accuracy may be a shortcut."

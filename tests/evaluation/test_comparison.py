@@ -1,4 +1,4 @@
-"""compare: pairing, verdicts, corrections and what it says where reports do not fit together."""
+"""compare: pairing of segments, verdicts, corrections, and reports that do not fit together."""
 
 from __future__ import annotations
 
@@ -19,55 +19,55 @@ def made(name: str, *, wrong: range | list[int], count: int = 120, groups: int =
     tested = []
     for index, one in enumerate(made_up.segments(count, groups=groups)):
         other = next(label for label in made_up.MOVES if label != one.label)
-        tested.append(replace(one, said=other if index in wrong else one.label))
+        tested.append(replace(one, predicted=other if index in wrong else one.label))
     return made_up.report(tested, name=name)
 
 
 def test_a_clear_winner_is_named() -> None:
     comparison = compare([made("weak", wrong=range(60)), made("strong", wrong=range(5))])
-    duel = comparison.duels[0]
-    assert duel.better == "strong"
-    assert duel.verdict.startswith("strong is better than weak")
-    assert (duel.difference.only_a, duel.difference.only_b) == (55, 0)
-    assert duel.difference.interval.value == pytest.approx(55 / 120)
+    pair = comparison.pairs[0]
+    assert pair.better == "strong"
+    assert pair.verdict.startswith("strong is better than weak")
+    assert (pair.difference.only_a, pair.difference.only_b) == (55, 0)
+    assert pair.difference.interval.value == pytest.approx(55 / 120)
     assert comparison.segments == 120
     assert comparison.groups == 12
 
 
 def test_the_worse_challenger_is_not_called_better() -> None:
-    duel = compare([made("strong", wrong=range(5)), made("weak", wrong=range(60))]).duels[0]
-    assert duel.better == "strong"
-    assert duel.difference.interval.high < 0
+    pair = compare([made("strong", wrong=range(5)), made("weak", wrong=range(60))]).pairs[0]
+    assert pair.better == "strong"
+    assert pair.difference.interval.high < 0
 
 
 def test_a_small_difference_shows_nothing() -> None:
-    duel = compare([made("a", wrong=range(20)), made("b", wrong=range(18))]).duels[0]
-    assert duel.better == ""
-    assert "No difference" in duel.verdict
+    pair = compare([made("a", wrong=range(20)), made("b", wrong=range(18))]).pairs[0]
+    assert pair.better == ""
+    assert "no significant difference" in pair.verdict
 
 
 def test_equal_answers_are_called_equal() -> None:
-    duel = compare([made("a", wrong=range(20)), made("b", wrong=range(20))]).duels[0]
-    assert "exactly the same" in duel.verdict
-    assert duel.p == 1.0
+    pair = compare([made("a", wrong=range(20)), made("b", wrong=range(20))]).pairs[0]
+    assert pair.difference.only_a == pair.difference.only_b == 0
+    assert pair.p == 1.0
 
 
 def test_few_groups_cannot_crown_anybody() -> None:
-    duel = compare([made("a", wrong=range(60), groups=3), made("b", wrong=[], groups=3)]).duels[0]
-    assert duel.better == ""
-    assert duel.difference.p_mcnemar < 1e-10
+    pair = compare([made("a", wrong=range(60), groups=3), made("b", wrong=[], groups=3)]).pairs[0]
+    assert pair.better == ""
+    assert pair.difference.p_mcnemar < 1e-10
 
 
 def test_many_models_are_corrected_and_numbered() -> None:
     reports = [made("same", wrong=range(30)), made("same", wrong=range(29)), made("best", wrong=range(2))]
     first = compare(reports)
-    assert [duel.reference for duel in first.duels] == ["same (1)", "same (1)"]
-    assert [duel.challenger for duel in first.duels] == ["same (2)", "best"]
+    assert [pair.reference for pair in first.pairs] == ["same (1)", "same (1)"]
+    assert [pair.challenger for pair in first.pairs] == ["same (2)", "best"]
     assert any("Holm" in note for note in first.notes)
-    alone = compare([reports[0], reports[2]]).duels[0]
-    assert first.duels[1].p == pytest.approx(min(1.0, 2 * alone.p))
+    alone = compare([reports[0], reports[2]]).pairs[0]
+    assert first.pairs[1].p == pytest.approx(min(1.0, 2 * alone.p))
     against = compare(reports, against="best")
-    assert {duel.reference for duel in against.duels} == {"best"}
+    assert {pair.reference for pair in against.pairs} == {"best"}
 
 
 def test_only_shared_segments_count() -> None:
@@ -117,7 +117,7 @@ def test_files_folders_and_what_is_neither(tmp_path: Path) -> None:
         compare([tmp_path / "a", tmp_path / "nothing"])
 
 
-def test_text_markdown_and_json_say_the_same() -> None:
+def test_text_markdown_and_json_agree() -> None:
     weak = replace(made("weak|<b>", wrong=range(60)), trained_on=made_up.report().trained_on)
     elsewhere = replace(made("strong", wrong=range(5)), trained_on=replace(weak.trained_on, name="OTHERS"))
     comparison = compare([weak, elsewhere])
@@ -125,5 +125,5 @@ def test_text_markdown_and_json_say_the_same() -> None:
     assert "trained on OTHERS, tested on DANCES" in comparison.text
     assert "weak\\|&lt;b>" in comparison.markdown
     plain = json.loads(comparison.to_json())
-    assert plain["duels"][0]["better"] == "strong"
-    assert plain["standings"][1]["accuracy"]["value"] == pytest.approx(115 / 120)
+    assert plain["pairs"][0]["better"] == "strong"
+    assert plain["models"][1]["accuracy"]["value"] == pytest.approx(115 / 120)

@@ -40,21 +40,23 @@ def wild(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(4))
 def test_shares_equal_scikit_learn(seed: int, ties: bool) -> None:
     labels, scores = made_up(seed, ties=ties)
-    said = scores.argmax(axis=1)
-    summary = metrics.summarise(labels, said, range(len(labels)), classes=4)
-    assert summary.accuracy.value == pytest.approx(truth.accuracy_score(labels, said))
-    assert summary.balanced_accuracy.value == pytest.approx(truth.balanced_accuracy_score(labels, said))
-    assert summary.macro_f1.value == pytest.approx(truth.f1_score(labels, said, average="macro"))
-    np.testing.assert_array_equal(metrics.confusion(labels, said, classes=4), truth.confusion_matrix(labels, said, labels=range(4)))
+    predicted = scores.argmax(axis=1)
+    summary = metrics.summarize(labels, predicted, range(len(labels)), classes=4)
+    assert summary.accuracy.value == pytest.approx(truth.accuracy_score(labels, predicted))
+    assert summary.balanced_accuracy.value == pytest.approx(truth.balanced_accuracy_score(labels, predicted))
+    assert summary.macro_f1.value == pytest.approx(truth.f1_score(labels, predicted, average="macro"))
+    np.testing.assert_array_equal(
+        metrics.confusion(labels, predicted, classes=4), truth.confusion_matrix(labels, predicted, labels=range(4))
+    )
     assert metrics.log_loss(labels, scores) == pytest.approx(truth.log_loss(labels, scores, labels=range(4)))
 
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_per_class_figures_equal_scikit_learn(ties: bool) -> None:
     labels, scores = made_up(5, ties=ties)
-    said = scores.argmax(axis=1)
-    found = metrics.per_class(metrics.confusion(labels, said, classes=4), list("abcd"))
-    precision, recall, f1, support = truth.precision_recall_fscore_support(labels, said, labels=range(4))
+    predicted = scores.argmax(axis=1)
+    found = metrics.per_class(metrics.confusion(labels, predicted, classes=4), list("abcd"))
+    precision, recall, f1, support = truth.precision_recall_fscore_support(labels, predicted, labels=range(4))
     for index, figures in enumerate(found):
         assert (figures.precision, figures.recall, figures.f1) == pytest.approx((precision[index], recall[index], f1[index]))
         assert figures.count == support[index]
@@ -138,8 +140,8 @@ def test_risk_and_coverage_by_brute_force() -> None:
 def test_wild_inputs_give_numbers_in_range(made: tuple[np.ndarray, np.ndarray]) -> None:
     labels, scores = made
     metrics.check(labels, scores)
-    said = scores.argmax(axis=1)
-    summary = metrics.summarise(labels, said, [str(n % 3) for n in range(len(labels))], classes=scores.shape[1])
+    predicted = scores.argmax(axis=1)
+    summary = metrics.summarize(labels, predicted, [str(n % 3) for n in range(len(labels))], classes=scores.shape[1])
     for interval in (summary.accuracy, summary.balanced_accuracy, summary.macro_f1):
         assert 0 <= interval.low <= interval.value + 1e-12
         assert interval.value <= interval.high + 1e-12 <= 1 + 1e-9
@@ -153,21 +155,21 @@ def test_wild_inputs_give_numbers_in_range(made: tuple[np.ndarray, np.ndarray]) 
 
 
 @pytest.mark.parametrize(
-    ("labels", "scores", "said"),
+    ("labels", "scores", "message"),
     [
-        ([0], [[math.nan, 0.5]], "no number"),
-        ([0], [[math.inf, 0.0]], "no number"),
-        ([0], [[0.4, 0.4]], "add up to 1"),
-        ([0], [[1.5, -0.5]], "from 0 on"),
+        ([0], [[math.nan, 0.5]], "not finite"),
+        ([0], [[math.inf, 0.0]], "not finite"),
+        ([0], [[0.4, 0.4]], "sum to 1"),
+        ([0], [[1.5, -0.5]], "at least 0"),
         ([2], [[0.5, 0.5]], "from 0 to 1"),
         ([-1], [[0.5, 0.5]], "from 0 to 1"),
-        ([0.0], [[0.5, 0.5]], "whole numbers"),
+        ([0.0], [[0.5, 0.5]], "integers"),
         ([0, 1], [[0.5, 0.5]], "(N,)"),
         (np.zeros(0, dtype=int), np.zeros((0, 2)), "nothing to measure"),
     ],
 )
-def test_what_is_no_measurement_is_refused(labels: object, scores: object, said: str) -> None:
-    with pytest.raises(ValueError, match="(?i)" + said.replace("(", r"\(").replace(")", r"\)")):
+def test_what_is_no_measurement_is_refused(labels: object, scores: object, message: str) -> None:
+    with pytest.raises(ValueError, match="(?i)" + message.replace("(", r"\(").replace(")", r"\)")):
         metrics.check(np.array(labels), np.array(scores, dtype=np.float64))
 
 

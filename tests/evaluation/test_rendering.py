@@ -1,4 +1,4 @@
-"""The page, the markdown, the pictures and the card of a report: whole, escaped, alone and readable by those who read them."""
+"""The page, the markdown, the charts and the card of a report: complete, escaped, self-contained and readable by their readers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from quickstep.evaluation.rendering import markdown, model_card, page, write_report
-from quickstep.evaluation.rendering.svg_charts import heat_map, shorten, ticks
+from quickstep.evaluation.rendering.charts import learning_charts, line_charts, shorten, ticks
+from quickstep.evaluation.rendering.svg_charts import heat_map
 from quickstep.evaluation.report import Report
 from quickstep.types.confidence_intervals import percent
 from quickstep.types.errors import ModelError
@@ -24,7 +25,7 @@ NASTY = "a<b>&\"c'</script>|`*_$x$ 旋风 e\u0301.mp4"
 
 
 class Reader(HTMLParser):
-    """Reads a page as a browser would: tags balanced, texts collected, addresses listed."""
+    """Read a page as a browser does: check that tags are balanced, collect texts and addresses."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -61,12 +62,12 @@ def report() -> Report:
 
 @pytest.fixture(scope="module")
 def nasty() -> Report:
-    """A report in which every word that comes from outside is hostile."""
+    """Return a report in which every free text is hostile."""
     labels = (NASTY, "x" * 300, "", "<img src=x onerror=alert(1)>", "한국어 레이블")
     return made_up.report(made_up.segments(labels=labels, name=NASTY), labels=labels, name=f"<model {NASTY}>")
 
 
-def test_the_page_is_whole_and_needs_nothing_else(report: Report) -> None:
+def test_the_page_is_complete_and_self_contained(report: Report) -> None:
     html = page(report)
     reader = Reader(html)
     assert reader.open == []
@@ -81,7 +82,7 @@ def test_the_page_is_whole_and_needs_nothing_else(report: Report) -> None:
     assert len(html) < 400_000
 
 
-def test_the_page_says_everything(report: Report) -> None:
+def test_the_page_contains_everything(report: Report) -> None:
     text = " ".join(Reader(page(report)).text.replace("\N{NO-BREAK SPACE}", " ").split())
     assert report.headline in text
     for verdict in report.verdicts:
@@ -89,16 +90,19 @@ def test_the_page_says_everything(report: Report) -> None:
     for label in report.labels:
         assert label in text
     for mistake in report.mistakes:
-        assert f"said {mistake.tested.said}, {percent(mistake.tested.sure)} sure; it is {mistake.tested.label}" in text
+        assert (
+            f"predicted {mistake.tested.predicted} with {percent(mistake.tested.confidence)} confidence; label {mistake.tested.label}"
+            in text
+        )
     for line in report.proof.lines:
         assert line in text
-    for word in ("One middle frame", "File metadata alone", "Always the commonest", "kept: epoch 22", "38 of 40 epochs", "popping (3)"):
+    for word in ("One middle frame", "File metadata alone", "Majority class", "best epoch: 22", "38 of 40 epochs", "popping (3)"):
         assert word in text
-    for word in ("is cut off: no picture can be read", "AURC", "ECE", "adamw", "torch", "41.2 s", "Apache-2.0"):
+    for word in ("is cut off: no frame can be read", "AURC", "ECE", "adamw", "torch", "41.2 s", "Apache-2.0"):
         assert word in text
 
 
-def test_nothing_from_outside_becomes_markup(nasty: Report, report: Report) -> None:
+def test_free_text_never_becomes_markup(nasty: Report, report: Report) -> None:
     reader = Reader(page(nasty))
     assert "script" not in reader.tags
     assert "b" in reader.tags
@@ -120,8 +124,8 @@ def test_a_page_of_one_segment_and_nothing_wrong() -> None:
     one = made_up.segments(1, skill=50.0, groups=0)
     report = replace(made_up.report(one), mistakes=(), learning=None, failures=(), left_out={}, baselines=())
     text = Reader(page(report)).text
-    assert "Right on 1 of 1 test video" in text.replace("\N{NO-BREAK SPACE}", " ")
-    assert "every tested video was named rightly" in text
+    assert "1 of 1 test video correct" in text
+    assert "every tested video was classified correctly" in text
     markdown(report)
 
 
@@ -132,13 +136,13 @@ def test_markdown_cannot_be_broken(nasty: Report) -> None:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
 
 
-def test_markdown_says_the_headline_and_the_verdicts(report: Report) -> None:
+def test_markdown_has_the_headline_and_the_verdicts(report: Report) -> None:
     text = markdown(report).replace("\\", "")
     assert text.startswith(f"# {report.headline}")
     assert all(verdict.text in text for verdict in report.verdicts)
 
 
-def test_pictures_are_drawn_whatever_the_names(nasty: Report, tmp_path: Path) -> None:
+def test_charts_are_drawn_whatever_the_names(nasty: Report, tmp_path: Path) -> None:
     written = write_report(nasty, tmp_path)
     assert written == tmp_path / "report.html"
     names = {path.name for path in tmp_path.iterdir()}
@@ -147,11 +151,11 @@ def test_pictures_are_drawn_whatever_the_names(nasty: Report, tmp_path: Path) ->
     for picture in pictures:
         pixels = np.asarray(Image.open(tmp_path / picture).convert("L"))
         assert pixels.shape[0] > 400
-        assert pixels.std() > 5  # something is drawn
+        assert pixels.std() > 5  # the chart is not empty
     assert Report.load(tmp_path) == nasty
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(report: Report, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(report: Report, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot be written"):
         write_report(report, tmp_path / "file")
@@ -196,7 +200,7 @@ def test_other_licences_are_named(report: Report) -> None:
         assert data.get("license_name") == name
 
 
-def test_long_words_are_cut_by_their_width() -> None:
+def test_long_labels_are_cut_by_their_width() -> None:
     assert shorten("windmill") == "windmill"
     assert shorten("x" * 30) == "x" * 19 + "…"
     assert shorten("旋" * 30) == "旋" * 9 + "…"
@@ -204,15 +208,34 @@ def test_long_words_are_cut_by_their_width() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 40), (0, 0.083), (1, 2), (0, 2.7), (1, 100_000), (0, 0)])
 def test_ticks_are_few_round_and_inside(low: float, high: float) -> None:
-    found = ticks(low, high)
-    assert 1 <= len(found) <= 7
-    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
+    values = ticks(low, high)
+    assert 1 <= len(values) <= 7
+    assert all(low - 1e-9 <= value <= high + 1e-9 for value in values)
 
 
 def test_a_heat_map_shows_every_count() -> None:
     drawn = str(heat_map([[3, 1], [0, 5]], ["a", "b"], shares=False, title="t"))
     assert re.findall(r">(\d+)</text>", drawn) == ["3", "1", "5"]
     assert re.findall(r">(\d+)</text>", str(heat_map([[3, 1], [0, 5]], ["a", "b"], shares=True, title="t"))) == ["75", "25", "100"]
+
+
+def test_page_and_files_draw_the_same_charts(report: Report, tmp_path: Path) -> None:
+    charts = line_charts(report)
+    write_report(report, tmp_path)
+    for name in charts:
+        assert (tmp_path / f"{name}.png").is_file()
+    text = Reader(page(report)).text
+    for chart in [*charts.values(), *learning_charts(report.learning)]:
+        assert chart.axes.x in text
+        assert all(line.name in text for line in chart.lines)
+
+
+def test_of_many_classes_the_curves_with_the_smallest_areas_are_named() -> None:
+    labels = tuple(f"move {index}" for index in range(12))
+    chart = line_charts(made_up.report(made_up.segments(96, labels=labels, skill=1.0), labels=labels))["roc"]
+    named = [line for line in chart.lines if line.name]
+    assert len(named) == 8
+    assert [float(line.name[-4:]) for line in named] == sorted(float(line.name[-4:]) for line in named)
 
 
 def test_percentages_do_not_round_to_certainty() -> None:

@@ -1,4 +1,4 @@
-"""A whole report made of made-up predictions: what page, card and comparison are tried on."""
+"""A complete report from made-up predictions, for the tests of page, card and comparison."""
 
 from __future__ import annotations
 
@@ -10,9 +10,21 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from quickstep.evaluation.report import Baseline, Hard, Learning, Mistake, ModelFacts, PartCount, Proof, Report, Source, Tested, Unread
-from quickstep.evaluation.report_figures import clusters, measure
-from quickstep.evaluation.verdicts import in_order, on_chance, on_classes, on_frame, on_interval, on_metadata, on_size
+from quickstep.evaluation.report import (
+    Baseline,
+    HardSegment,
+    Learning,
+    Mistake,
+    ModelFacts,
+    PartCount,
+    Proof,
+    Report,
+    Source,
+    TestedSegment,
+    UnreadSegment,
+)
+from quickstep.evaluation.report_figures import groups_of, measure
+from quickstep.evaluation.verdicts import by_severity, on_chance, on_classes, on_frame, on_interval, on_metadata, on_size
 from quickstep.types.confidence_intervals import difference, share
 
 MOVES = ("halo", "moonwalk", "swipe", "toprock", "windmill")
@@ -20,52 +32,54 @@ MOVES = ("halo", "moonwalk", "swipe", "toprock", "windmill")
 
 def segments(
     count: int = 48, *, labels: Sequence[str] = MOVES, skill: float = 2.5, groups: int = 7, seed: int = 0, name: str = "video"
-) -> tuple[Tested, ...]:
-    """Segments whose true class gets `skill` more in the logits than the others, by luck."""
+) -> tuple[TestedSegment, ...]:
+    """Return segments with random scores, in which the true class gets `skill` more in the logits."""
     rng = np.random.default_rng(seed)
     truth = np.arange(count) % len(labels)
     logits = rng.normal(size=(count, len(labels))) + skill * np.eye(len(labels))[truth]
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return tuple(
-        Tested(
+        TestedSegment(
             path=f"/videos/{labels[true]}/{name}{index:03d}.mp4",
             start=0.0,
             end=None,
             group=f"dancer {index % groups}" if groups else None,
             label=labels[true],
-            said=labels[int(row.argmax())],
+            predicted=labels[int(row.argmax())],
             scores=tuple(row.tolist()),
         )
         for index, (true, row) in enumerate(zip(truth, scores))
     )
 
 
-def baseline(name: str, about: str, tested: Sequence[Tested], *, rate: float, seed: int) -> Baseline:
-    """A baseline that is right at a rate, by luck."""
-    groups = clusters(tested)
-    right = np.array([one.right for one in tested])
+def baseline(name: str, about: str, tested: Sequence[TestedSegment], *, rate: float, seed: int) -> Baseline:
+    """Return a baseline that is correct at random, at a rate."""
+    groups = groups_of(tested)
+    correct = np.array([one.correct for one in tested])
     own = np.random.default_rng(seed).random(len(tested)) < rate
-    commonest = np.array([one.label == tested[0].label for one in tested])
-    return Baseline(name, about, share(own, groups), difference(right, own, groups), difference(own, commonest, groups))
+    majority = np.array([one.label == tested[0].label for one in tested])
+    return Baseline(name, about, share(own, groups), difference(correct, own, groups), difference(own, majority, groups))
 
 
-def strip(seed: int = 0, moments: int = 5) -> str:
-    """A JPEG of coloured noise as a data URI."""
+def frame_strip(seed: int = 0, frames: int = 5) -> str:
+    """Return a JPEG of coloured noise as a data URI."""
     rng = np.random.default_rng(seed)
-    small = rng.integers(0, 255, (6, 8 * moments, 3), dtype=np.uint8)
+    small = rng.integers(0, 255, (6, 8 * frames, 3), dtype=np.uint8)
     out = io.BytesIO()
-    Image.fromarray(small).resize((160 * moments, 90)).save(out, "JPEG", quality=70)
+    Image.fromarray(small).resize((160 * frames, 90)).save(out, "JPEG", quality=70)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def report(tested: Sequence[Tested] | None = None, *, labels: Sequence[str] = MOVES, frame: float = 0.45, name: str = "dances") -> Report:
-    """A report with every part filled in."""
+def report(
+    tested: Sequence[TestedSegment] | None = None, *, labels: Sequence[str] = MOVES, frame: float = 0.45, name: str = "dances"
+) -> Report:
+    """Return a report with every part filled in."""
     tested = tuple(tested if tested is not None else segments(labels=labels))
     measured = measure(tested, labels, temperature=1.4, threshold=0.3)
     baselines = (
-        baseline("frame", "the same backbone, shown the middle frame only", tested, rate=frame, seed=1),
-        baseline("metadata", "size, length, frame rate, codec; nothing looked at", tested, rate=0.3, seed=2),
-        baseline("majority", f"saying {labels[0]}", tested, rate=1 / len(labels), seed=3),
+        baseline("frame", "the middle frame of each video, with features of flow-hist", tested, rate=frame, seed=1),
+        baseline("metadata", "size, length, frame rate, codec; without the frames", tested, rate=0.3, seed=2),
+        baseline("majority", f"always “{labels[0]}”", tested, rate=1 / len(labels), seed=3),
     )
     figures = measured.figures
     verdicts = [
@@ -85,9 +99,12 @@ def report(tested: Sequence[Tested] | None = None, *, labels: Sequence[str] = MO
             "val_accuracy": tuple((0.85 - 0.6 * np.exp(-epochs / 6)).tolist()),
         },
         22,
-        (Hard('/videos/halo/a <b> & "c".mp4', "halo", "train", 38, 40), Hard("/videos/swipe/旋风.mp4", "swipe", "val", 31, 40)),
+        (
+            HardSegment('/videos/halo/a <b> & "c".mp4', "halo", "train", 38, 40),
+            HardSegment("/videos/swipe/旋风.mp4", "swipe", "val", 31, 40),
+        ),
     )
-    wrong = sorted((one for one in tested if not one.right), key=lambda one: -one.sure)
+    wrong = sorted((one for one in tested if not one.correct), key=lambda one: -one.confidence)
     return Report(
         quickstep="0.1.0",
         made="2026-01-02T03:04:05+00:00",
@@ -106,26 +123,26 @@ def report(tested: Sequence[Tested] | None = None, *, labels: Sequence[str] = MO
             versions={"quickstep": "0.1.0", "torch": "2.13.0", "numpy": "2.4.1"},
         ),
         trained_on=Source("DANCES", "ab" * 32, 320, 40),
-        tested_on=Source("DANCES", "ab" * 32, len(tested), len(set(clusters(tested)))),
+        tested_on=Source("DANCES", "ab" * 32, len(tested), len(set(groups_of(tested)))),
         tested=tested,
         figures=figures,
         classes=measured.classes,
         confusion=measured.confusion,
         curves=measured.curves,
         baselines=baselines,
-        verdicts=in_order(verdicts),
+        verdicts=by_severity(verdicts),
         proof=Proof(
             tuple(PartCount(label, 45, 9, 10) for label in labels),
-            ("groups divided: 0 of 40", "files standing in two parts: 0 (bytes of 320 of 320 videos compared)"),
+            ("groups in more than one part: 0 of 40", "identical files in more than one part: 0 (320 of 320 videos compared)"),
         ),
         learning=learning,
-        mistakes=tuple(Mistake(one, strip(index) if index else "") for index, one in enumerate(wrong)),
-        failures=(Unread("/videos/halo/cut.mp4", "is cut off: no picture can be read"),),
+        mistakes=tuple(Mistake(one, frame_strip(index) if index else "") for index, one in enumerate(wrong)),
+        failures=(UnreadSegment("/videos/halo/cut.mp4", "is cut off: no frame can be read"),),
         left_out={"popping": 3},
         seconds={"features": 41.2, "scores": 0.02, "baselines": 12.1, "pictures": 3.4},
     )
 
 
-def renamed(tested: Sequence[Tested], **changes: object) -> tuple[Tested, ...]:
-    """The same segments with something changed in all of them."""
+def renamed(tested: Sequence[TestedSegment], **changes: object) -> tuple[TestedSegment, ...]:
+    """Return the same segments with the same changes in all of them."""
     return tuple(replace(one, **changes) for one in tested)  # type: ignore[arg-type]

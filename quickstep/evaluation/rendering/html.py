@@ -66,7 +66,9 @@ def page(report: Report) -> str:
     environment.filters.update(percent=lambda value: _unbroken(percent(value)), short_path=short_path, unbroken=_unbroken)
     first, _, second = report.headline.partition(" (95")
     wrong = len(report.tested) - report.correct
-    return environment.get_template("page.html.jinja").render(
+    return environment.get_template(
+        "page.html.jinja"
+    ).render(
         report=report,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),  # our own file
         headline=(first, f"(95{second}"),

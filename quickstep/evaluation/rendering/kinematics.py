@@ -16,9 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from quickstep.evaluation.rendering.figure_files import save_figure
-from quickstep.evaluation.rendering.png_plots import GREY, PALE, RIGHT, STYLE, WRONG
-from quickstep.evaluation.rendering.svg_charts import shorten
+from quickstep.evaluation.rendering.charts import shorten
+from quickstep.evaluation.rendering.png_plots import GREY, PALE, RIGHT, STYLE, WRONG, save_figure
 from quickstep.signals.poses.kinematics import QUANTITIES, KinematicsResult, PersonKinematics
 from quickstep.signals.poses.kinematics.quantities import LEVELS
 from quickstep.signals.poses.kinematics.smoothing import derivative

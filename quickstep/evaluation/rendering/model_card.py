@@ -150,7 +150,7 @@ def _body(about: CardFacts, report: Report | None, given: str | None) -> list[st
     return lines
 
 
-def _what_it_is(about: CardFacts) -> str:
+def _summary(about: CardFacts) -> str:
     labels = ", ".join(about.labels[:30]) + (f" and {len(about.labels) - 30} more" if len(about.labels) > 30 else "")
     head = f"a {about.model.head} head, fitted on labelled videos, turns these into probabilities"
     if _without_videos(about):

@@ -92,7 +92,9 @@ def heat_map(counts: Sequence[Sequence[int]], labels: Sequence[str], *, shares: 
     named = size <= MOST_NAMED
     margin = max((text_width(shorten(label)) for label in labels), default=0) * 7.6 + 12 if named else 8.0
     width, height = margin + size * cell + 46, margin * 0.72 + size * cell + 14
-    background = Markup('<rect class="cell" x="{}" y="2" width="{}" height="{}" rx="2"/>').format(round(margin, 1), size * cell, size * cell)
+    background = Markup('<rect class="cell" x="{}" y="2" width="{}" height="{}" rx="2"/>').format(
+        round(margin, 1), size * cell, size * cell
+    )
     parts = [] if named else [background]
     for row, line in enumerate(counts):
         total = sum(line)

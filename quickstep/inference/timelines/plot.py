@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from quickstep.evaluation.rendering.figure_files import save_figure
-from quickstep.evaluation.rendering.png_plots import GREY, STYLE
-from quickstep.evaluation.rendering.svg_charts import shorten, width_of
+from quickstep.evaluation.rendering.charts import shorten, text_width
+from quickstep.evaluation.rendering.png_plots import GREY, STYLE, save_figure
 from quickstep.inference.timelines import UNSURE, Moments, Span, Timeline
 
 SHADES = tuple(to_hex(colormaps["tab20"](place)) for place in (0, 2, 4, 6, 8, 10, 12, 16, 18, 1, 3, 5, 7, 9, 11, 13, 17, 19))
@@ -75,7 +74,7 @@ def _strips(axes: Axes, found: Timeline, people: Sequence[int | None], looks: Lo
             axes.barh(-row, span.length, left=span.start, height=0.84, color=shade, hatch=hatch, edgecolor="white", linewidth=0.8)
             room = int(span.length / max(found.duration, 1e-3) * WIDTH * 0.93 / LETTER)
             name = shorten(span.name, most=max(room, 1))
-            if width_of(span.name) <= room or room >= 5:
+            if text_width(span.name) <= room or room >= 5:
                 axes.text(span.start + span.length / 2, -row, name, ha="center", va="center", fontsize=7.5, color=_ink(shade))
     axes.set_yticks([-row for row in range(len(named))], [name for name, _ in named])
     axes.tick_params(left=False, bottom=False)

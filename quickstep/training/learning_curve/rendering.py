@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from quickstep.evaluation.rendering.charts import shorten
 from quickstep.evaluation.rendering.png_plots import GREY, RIGHT, STYLE, WRONG
-from quickstep.evaluation.rendering.svg_charts import shorten
 from quickstep.storage.files import replacing, write_text
 from quickstep.training.learning_curve.curve import LearningCurve
 from quickstep.types.errors import ModelError

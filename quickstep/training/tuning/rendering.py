@@ -10,8 +10,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from quickstep.evaluation.rendering.charts import Axes, Line, LineChart, shorten, ticks
 from quickstep.evaluation.rendering.sentences import duration
-from quickstep.evaluation.rendering.svg_charts import Axes, Line, chart, interval_bar, shorten, small_bar, ticks
+from quickstep.evaluation.rendering.svg_charts import interval_bar, line_chart, small_bar
 from quickstep.storage.files import write_text
 from quickstep.training.tuning.leaderboard import Entry, Leaderboard, format_value
 from quickstep.types.confidence_intervals import between, percent
@@ -87,8 +88,8 @@ def _history(board: Leaderboard) -> Markup | None:
     axes = Axes(
         "trial", _metric_title(board), (x[0], max(x[-1], x[0] + 1)), (low, high), x_share=False, y_share=share, width=640, height=260
     )
-    lines = [Line(x, best, "best so far", hue=1), Line(x, y, "each trial", hue=0, dashed=True, dots=[3.0] * len(x))]
-    return chart(lines, axes, title="Score of each trial")
+    lines = [Line(x, best, "best so far", colour=1), Line(x, y, "each trial", colour=0, dashed=True, dots=[3.0] * len(x))]
+    return line_chart(LineChart("Score of each trial", lines, axes))
 
 
 def _metric_title(board: Leaderboard) -> str:

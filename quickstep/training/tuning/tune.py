@@ -216,8 +216,8 @@ def _test_once(folder: Path, best: Entry, model: Model, manifest: Manifest, *, c
     write_report(report, folder / BEST)
     accuracy = report.figures.accuracy
     sentence = (
-        f"Accuracy on the test part, which was used once: {percent(accuracy.value)} ({report.right} of {len(report.tested)} "
-        f"{report.things}, 95 % interval {between(accuracy)})."
+        f"Accuracy on the test part, which was used once: {percent(accuracy.value)} ({report.correct} of {len(report.tested)} "
+        f"{report.unit}, 95 % interval {between(accuracy)})."
     )
     result = {"trial": best.trial, "accuracy": to_plain(accuracy), "tested": len(report.tested), "sentence": sentence}
     write_text(folder / TEST, json.dumps(result, ensure_ascii=False))

@@ -659,12 +659,12 @@ def test_a_report_says_which_numbers_made_the_difference(tmp_path: Path) -> None
     trained.model.save(tmp_path / "model")
     report = evaluate(Model.load(tmp_path / "model"), baselines=False)
     assert report.figures.accuracy.value == 1
-    families = {each.name: each for each in report.deciding if each.members}
+    families = {each.name: each for each in report.importances if each.members}
     assert max(families.values(), key=lambda each: each.loss.value).name == "how fast"
     assert families["how fast"].loss.low > 0
     for idle in ("how high", "how it turns"):
         assert families[idle].loss.value == 0
-    single = {each.name: each for each in report.deciding if not each.members}
+    single = {each.name: each for each in report.importances if not each.members}
     assert set(single) == set(NAMES)
     assert single["height"].loss.value == 0
     assert Report.from_json(report.to_json()) == report
