@@ -48,7 +48,7 @@ class Kind:
     favour: float = 0.0  # how much nearer the words of some classes are to everything
     decay: float = 0.7  # how quickly the noise falls off from direction to direction
     shared: float = 0.0  # the part of the noise's variance that a group has in common
-    align_scores: float = 0.0  # the part of it that lies where the classes differ
+    aligned: float = 0.0  # the part of it that lies where the classes differ
     tails: float = 0.0  # degrees of freedom of the noise's length; 0: none
     uneven: float = 0.0  # spread of the logarithm of each number's scale
     ways: int = 1  # a class may be done
@@ -71,7 +71,7 @@ KINDS = (
     Kind("groups, poor words", shared=0.6, decay=1.2, words=0.2, apart=0.3),
     Kind("steep noise", decay=1.6, apart=0.25, words=0.4),
     Kind("white noise", decay=0.0, apart=0.3, words=0.4),
-    Kind("noise among classes", align_scores=0.6, words=0.4),
+    Kind("noise among classes", aligned=0.6, words=0.4),
     Kind("three ways", ways=3, words=0.4),
     Kind("heavy tails", tails=2.0, words=0.4),
     Kind("favoured words", favour=1.5, words=0.7),
@@ -135,7 +135,7 @@ class Problem:
             drawn /= np.sqrt(self.rng.gamma(kind.tails, 1 / kind.tails, size=(count, 1)))
         noise = (drawn * self.spread) @ self.axes.T
         among = self.rng.normal(size=(count, self.room.shape[1])) @ self.room.T / np.sqrt(self.room.shape[1])
-        noise = np.sqrt(1 - kind.align_scores) * noise + np.sqrt(kind.align_scores) * among
+        noise = np.sqrt(1 - kind.aligned) * noise + np.sqrt(kind.aligned) * among
         return np.asarray(noise)
 
 

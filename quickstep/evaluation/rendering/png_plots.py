@@ -130,7 +130,7 @@ def _line_charts(charts: list[LineChart], figure: Any) -> None:
             name = _drawable(line.name) if line.name else None
             axes.plot(line.x, line.y, label=name, marker="o" if len(line.x) == 1 else None, **style)
             if line.dots:
-                axes.scatter(line.x, line.y, s=[4 * radius**2 for radius in line.dots], color=style["color"], linewidths=0)
+                axes.scatter(line.x, line.y, s=[1.5 * radius**2 for radius in line.dots], color=style["color"], linewidths=0)
         place = chart.axes
         axes.set_xticks(x_ticks := ticks(*place.x_range), [tick_label(value, share=place.x_share) for value in x_ticks])
         axes.set_yticks(y_ticks := ticks(*place.y_range), [tick_label(value, share=place.y_share) for value in y_ticks])
