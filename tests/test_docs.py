@@ -13,6 +13,7 @@ import checkpoints
 import pytest
 
 from quickstep.apps.cli import COMMANDS
+from quickstep.apps.option_names import RENAMED_VERBS
 from quickstep.datasets.synthetic import DemoConfig, draw_dancers
 
 ROOT = Path(__file__).parents[1]
@@ -67,4 +68,5 @@ def test_every_command_on_a_page_exists(page: Path) -> None:
             "\n".join(re.findall(r"`[^`\n]+`|^ {4}quickstep .*$", page.read_text(encoding="utf-8"), re.M)),
         )
     )
-    assert commands <= COMMANDS.keys()
+    earlier = RENAMED_VERBS.keys() if page.name == "CHANGELOG.md" else set()
+    assert commands <= COMMANDS.keys() | earlier

@@ -72,8 +72,8 @@ def read_class_prompts(
     if prompts is not None:
         described |= _read_descriptions(Path(prompts), described)
     own = frozenset(label for label, sentences in described.items() if sentences)
-    made = ClassPrompts(tuple(described), tuple(sentences or (label,) for label, sentences in described.items()), own)
-    return made.with_templates(templates or DEFAULT_TEMPLATES)
+    class_prompts = ClassPrompts(tuple(described), tuple(sentences or (label,) for label, sentences in described.items()), own)
+    return class_prompts.with_templates(templates or DEFAULT_TEMPLATES)
 
 
 def check_templates(templates: Sequence[str]) -> tuple[str, ...]:

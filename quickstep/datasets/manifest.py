@@ -172,9 +172,14 @@ def _read_list(
     return segments
 
 
-def write_manifest(manifest: Manifest, path: str | Path) -> None:
-    """Write a csv that `read_manifest` reads back; paths become relative to the csv where possible, and further columns are kept."""
+def write_manifest(manifest: Manifest | str | Path, path: str | Path) -> None:
+    """Write a Manifest (or the dataset at a path) as a csv that `read_manifest` reads back.
+
+    Paths become relative to the csv where possible, and further columns are kept.
+    """
     path = Path(path)
+    if not isinstance(manifest, Manifest):
+        manifest = read_manifest(manifest)
     extras = list(dict.fromkeys(name for segment in manifest.segments for name in segment.extra))
     for name in extras:
         if name.strip().casefold() in csv_files.COLUMNS or not name.strip():

@@ -479,9 +479,12 @@ def test_a_merged_manifest_splits_90_5_5_without_leaks(
     assert "groups in more than one split: 0 of 4" in printed
 
 
-def test_a_manifest_merged_with_itself_stays_the_same(two_sets: tuple[Manifest, Manifest]) -> None:
+def test_a_manifest_merged_with_itself_stays_the_same(two_sets: tuple[Manifest, Manifest], tmp_path: Path) -> None:
     merged = merge([two_sets[0], two_sets[0]], MergeConfig(compare=False))
     assert merged.manifest.segments == two_sets[0].segments
     assert not merged.duplicates
+    write_manifest(two_sets[0], tmp_path / "one.csv")
+    for source in (str(tmp_path / "one.csv"), [tmp_path / "one.csv"]):
+        assert len(merge(source, MergeConfig(compare=False)).manifest) == 4
     with pytest.raises(QuickstepError, match="no video to merge"):
         merge(())

@@ -276,6 +276,8 @@ def test_paths_are_written_relative_to_the_list(tmp_path: Path) -> None:
     assert (tmp_path / "models/set.csv").read_text() == "path,label\n../videos/halo/a.mp4,halo\n"
     assert read_manifest(tmp_path / "models/set.csv").segments[0].path == tmp_path / "videos/halo/a.mp4"
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["set.csv"]
+    write_manifest(tmp_path / "videos", tmp_path / "models/from-path.csv")
+    assert (tmp_path / "models/from-path.csv").read_text() == (tmp_path / "models/set.csv").read_text()
 
 
 def test_a_csv_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -88,11 +88,15 @@ class Merged:
 
 
 def merge(
-    manifests: Iterable[ManifestSource], config: MergeConfig | None = None, *, cache: Cache | None = None, progress: Progress = silent
+    manifests: Manifest | str | Path | Iterable[ManifestSource],
+    config: MergeConfig | None = None,
+    *,
+    cache: Cache | None = None,
+    progress: Progress = silent,
 ) -> Merged:
     """Merge manifests or their paths, in order; duplicates are kept once (or all in one group), and shared footage has one group."""
     config = config or MergeConfig()
-    sources = [as_manifest(source) for source in manifests]
+    sources = [as_manifest(source) for source in ([manifests] if isinstance(manifests, Manifest | str | Path) else manifests)]
     listed = [replace(segment, path=segment.path.absolute()) for manifest in sources for segment in manifest.segments]
     if not listed:
         raise ManifestError(next((manifest.source for manifest in sources if manifest.source), "manifest"), "lists no video to merge")
