@@ -1,13 +1,12 @@
-"""Several models of the same labels -> an Ensemble; weights equal, given, or fitted on the validation part that all of them share.
+"""Combine several models of the same labels into an Ensemble, with weights that are equal, given, or fitted on their validation part.
 
-Never looks at a test part, nor at a segment that any member was fitted to.
+Neither the test part nor a segment that any member was trained on is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,36 +15,36 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from quickstep.datasets.manifest import Manifest, group_of
-from quickstep.models.calibration import fit_temperature, fit_threshold, probabilities
-from quickstep.models.ensemble import MIN_PROBABILITY, Ensemble, align_scores, check_members
+from quickstep.models.calibration import fit_temperature, probabilities, fit_threshold
+from quickstep.models.ensemble import MIN_PROBABILITY, Ensemble, align_scores, check_members, load_model
 from quickstep.models.model import Facts, Model
 from quickstep.models.predictions import Prediction
 from quickstep.storage.cache import Cache
-from quickstep.training.train import library_version, versions
+from quickstep.training.provenance import make_facts
 from quickstep.types.confidence_intervals import Difference, Interval, between, difference, percent, points, share
 from quickstep.types.config_fields import setting
 from quickstep.types.errors import ConfigError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Failure, Segment
 
-PULL = 1.0  # of the weights' logarithms to each other: a handful of segments leaves them nearly equal
-FOLDS = 5  # each segment is scored with weights that the other folds' segments chose
+REGULARIZATION = 1.0  # pulls the logarithms of the weights together, so that few segments leave them nearly equal
+FOLDS = 5  # each segment is scored with weights fitted to the other folds
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """How much each member counts."""
+    """How the members are weighted."""
 
     weights_by: str | None = setting(
-        None, "validation (fitted there), equal, or numbers such as 0.6,0.4; by default validation where all members share it, else equal"
+        None, "validation (fitted on it), equal, or numbers such as 0.6,0.4; by default validation if all members share it, else equal"
     )
 
     def __post_init__(self) -> None:
-        self.given()
+        self.numbers()
 
-    def given(self) -> tuple[float, ...] | None:
-        """The numbers, where numbers were said; they are made to add up to 1."""
+    def numbers(self) -> tuple[float, ...] | None:
+        """Return the numbers, scaled to a sum of 1; None where the weights are not given as numbers."""
         if self.weights_by in (None, "validation", "equal"):
             return None
         try:
@@ -58,31 +57,31 @@ class EnsembleConfig:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What a member, or all together, is worth on validation."""
+class MemberAccuracy:
+    """The validation accuracy of a member or of the ensemble."""
 
     name: str
-    weight: float | None  # None: all together
+    weight: float | None  # None for the ensemble
     accuracy: Interval
 
 
 @dataclass(frozen=True, eq=False)
-class Fused:
-    """An ensemble, what its members and all of them together are worth on validation, and what that means."""
+class EnsembleResult:
+    """An ensemble, the validation accuracy of its members and its own, and what these mean."""
 
     ensemble: Ensemble
-    standings: tuple[Standing, ...] = ()  # the members in their order, then all together; empty where nothing could be measured
-    gain: Difference | None = None  # of all together over the best member
+    standings: tuple[MemberAccuracy, ...] = ()  # the members in order, then the ensemble; empty without validation
+    gain: Difference | None = None  # of the ensemble over the best member
     best: str = ""  # the best member's name
     failures: tuple[Failure, ...] = ()
     sentences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Worth:
-    """What was measured on validation, and in words."""
+class _Measured:
+    """The accuracies on validation, and sentences about them."""
 
-    standings: tuple[Standing, ...]
+    standings: tuple[MemberAccuracy, ...]
     gain: Difference
     best: str
     sentences: tuple[str, ...]
@@ -90,10 +89,10 @@ class _Worth:
 
 @dataclass(frozen=True, eq=False)
 class _Validation:
-    """What every member says of the segments that none of them was fitted to."""
+    """The scores of every member for the segments that none of them was trained on."""
 
     segments: tuple[Segment, ...]
-    scores: tuple[Array, ...]  # a member: (N, C), in the labels' order
+    scores: tuple[Array, ...]  # of each member (N, C), in the labels' order
     truth: NDArray[np.int64]  # (N,)
     failures: tuple[Failure, ...]
 
@@ -103,75 +102,89 @@ class _Validation:
 
 
 def ensemble(
-    models: Sequence[Model | str | Path],
+    models: Iterable[Model | str | Path],
     config: EnsembleConfig | None = None,
     *,
     names: Sequence[str] | None = None,
     cache: Cache | None = None,
     progress: Progress = silent,
-) -> Fused:
-    """Let several models answer together; `names` are the members' own, by default those of their folders."""
+) -> EnsembleResult:
+    """Combine models of the same labels; each is a Model or a path. `names` are the names of the members, by default of their folders."""
     config, cache = config or EnsembleConfig(), cache or Cache()
-    members = tuple(model if isinstance(model, Model) else Model.load(model, cache=cache) for model in models)
-    called = tuple(names) if names is not None else _names(members)
-    check_members(members, called)
-    given = config.given()
-    if given is not None and len(given) != len(members):
-        raise ConfigError("weights_by", f"{len(members)} models need {len(members)} weights, not {len(given)}")
-    manifest, why = _shared(members, called)
+    members = _open_members(models, cache)
+    member_names = tuple(names) if names is not None else _default_names(members)
+    check_members(members, member_names)
+    weights_given = config.numbers()
+    if weights_given is not None and len(weights_given) != len(members):
+        raise ConfigError("weights_by", f"{len(members)} models need {len(members)} weights, not {len(weights_given)}")
+    manifest, reason = _shared_validation(members, member_names)
     if manifest is None and config.weights_by == "validation":
-        raise ConfigError("weights_by", f"{why}; take --weights-by equal, or numbers of your own")
+        raise ConfigError("weights_by", f"{reason}; use equal, or numbers of your own")
     equal = (1 / len(members),) * len(members)
-    facts = _facts(members, called, config, manifest)
+    facts = _facts(members, member_names, config, manifest)
     if manifest is None:
-        told = f"{why}: {'the weights are those given' if given else 'all count the same'}, and the certainties are not calibrated."
-        ensemble = Ensemble(members, given or equal, called, facts=replace(facts, notes=(told,)))
-        return Fused(ensemble, sentences=(told,))
-    seen = _validation(members, manifest, cache=cache, progress=progress)
+        sentence = f"{reason}: the weights are {'as given' if weights_given else 'equal'}, and the confidence is not calibrated."
+        ensemble = Ensemble(members, weights_given or equal, member_names, facts=replace(facts, notes=(sentence,)))
+        return EnsembleResult(ensemble, sentences=(sentence,))
+    validation = _score_validation(members, manifest, cache=cache, progress=progress)
     fitted = config.weights_by in (None, "validation")
-    weights = fit_weights(seen.scores, seen.truth) if fitted else (given or equal)
-    together = _cross_fitted(seen) if fitted else _mix(seen.scores, weights)
-    logits = np.log(np.maximum(_mix(seen.scores, weights), MIN_PROBABILITY))
-    temperature = fit_temperature(logits, seen.truth)
-    threshold = fit_threshold(probabilities(logits, temperature), seen.truth)
-    worth = _measured(seen, together, called, weights, fitted=fitted)
-    facts = replace(facts, notes=worth.sentences, training={**facts.training, **{f"weight of {n}": w for n, w in zip(called, weights)}})
-    ensemble = Ensemble(members, weights, called, temperature, threshold, facts, manifest)
-    return Fused(ensemble, worth.standings, worth.gain, worth.best, seen.failures, worth.sentences)
+    weights = fit_weights(validation.scores, validation.truth) if fitted else (weights_given or equal)
+    together = _cross_fitted(validation) if fitted else _mix(validation.scores, weights)
+    logits = np.log(np.maximum(_mix(validation.scores, weights), MIN_PROBABILITY))
+    temperature = fit_temperature(logits, validation.truth)
+    threshold = fit_threshold(probabilities(logits, temperature), validation.truth)
+    measured = _measure(validation, together, member_names, weights, fitted=fitted)
+    facts = replace(
+        facts, notes=measured.sentences, training={**facts.training, **{f"weight of {n}": w for n, w in zip(member_names, weights)}}
+    )
+    ensemble = Ensemble(members, weights, member_names, temperature, threshold, facts, manifest)
+    return EnsembleResult(ensemble, measured.standings, measured.gain, measured.best, validation.failures, measured.sentences)
+
+
+def _open_members(models: Iterable[Model | str | Path], cache: Cache) -> tuple[Model, ...]:
+    if isinstance(models, str | Path | Model) or not isinstance(models, Iterable):
+        raise TypeError(f"expected several models or their folders; got {type(models).__name__} {models!r:.60}")
+    members = []
+    for model in models:
+        member = load_model(model, cache=cache)
+        if isinstance(member, Ensemble):
+            raise ConfigError("models", f"{member.folder or 'one of them'} is an ensemble itself; name its members")
+        members.append(member)
+    return tuple(members)
 
 
 def fit_weights(scores: Sequence[Array], truth: NDArray[np.int64]) -> tuple[float, ...]:
-    """The weights (adding up to 1) of the mean under which the true labels are least surprising; nearly equal where few segments tell."""
-    told = np.stack([each[np.arange(len(truth)), truth] for each in scores])  # (M, N) what each member gives the truth
+    """Return the weights, with a sum of 1, that minimize the log loss of the mean; for few segments they are nearly equal."""
+    true_scores = np.stack([member[np.arange(len(truth)), truth] for member in scores])  # (M, N)
 
-    def surprise(leaning: Array) -> float:
-        mixed = softmax(leaning) @ told
-        return float(-np.log(np.maximum(mixed, MIN_PROBABILITY)).sum() + PULL * np.square(leaning - leaning.mean()).sum())
+    def loss(logits: Array) -> float:
+        mixed = softmax(logits) @ true_scores
+        return float(-np.log(np.maximum(mixed, MIN_PROBABILITY)).sum() + REGULARIZATION * np.square(logits - logits.mean()).sum())
 
-    found = minimize(surprise, np.zeros(len(scores)), method="L-BFGS-B")
-    weights = softmax(found.x)
+    solution = minimize(loss, np.zeros(len(scores)), method="L-BFGS-B")
+    weights = softmax(solution.x)
     return tuple(float(weight) for weight in weights / weights.sum())
 
 
 def _mix(scores: Sequence[Array], weights: Sequence[float]) -> Array:
-    return np.asarray(sum((weight * each for weight, each in zip(weights, scores, strict=True)), np.zeros_like(scores[0])))
+    return np.asarray(sum((weight * member for weight, member in zip(weights, scores, strict=True)), np.zeros_like(scores[0])))
 
 
-def _cross_fitted(seen: _Validation) -> Array:
-    """The mean (N, C) in which no segment had a say in its own weights, nor one of its group."""
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(seen.groups))}
+def _cross_fitted(validation: _Validation) -> Array:
+    """Return the mean (N, C) in which each segment is weighted by the other groups: neither it nor its group chose the weights."""
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(validation.groups))}
     if len(numbers) < 2:
-        return _mix(seen.scores, fit_weights(seen.scores, seen.truth))
-    fold = np.array([numbers[group] for group in seen.groups]) % min(FOLDS, len(numbers))
-    mixed = np.zeros_like(seen.scores[0])
+        return _mix(validation.scores, fit_weights(validation.scores, validation.truth))
+    fold = np.array([numbers[group] for group in validation.groups]) % min(FOLDS, len(numbers))
+    mixed = np.zeros_like(validation.scores[0])
     for number in range(int(fold.max()) + 1):
-        held = fold == number
-        weights = fit_weights([each[~held] for each in seen.scores], seen.truth[~held])
-        mixed[held] = _mix([each[held] for each in seen.scores], weights)
+        held_out = fold == number
+        weights = fit_weights([member[~held_out] for member in validation.scores], validation.truth[~held_out])
+        mixed[held_out] = _mix([member[held_out] for member in validation.scores], weights)
     return mixed
 
 
-def _names(members: Sequence[Model]) -> tuple[str, ...]:
+def _default_names(members: Sequence[Model]) -> tuple[str, ...]:
     names: list[str] = []
     for member in members:
         plain = member.folder.resolve().name if member.folder is not None else f"{member.backbone.name} + {member.head.name}"
@@ -180,94 +193,98 @@ def _names(members: Sequence[Model]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _shared(members: Sequence[Model], names: Sequence[str]) -> tuple[Manifest | None, str]:
-    """The manifest whose validation part no member was fitted to; else why there is none."""
+def _shared_validation(members: Sequence[Model], names: Sequence[str]) -> tuple[Manifest | None, str]:
+    """Return the manifest whose validation part no member was trained on, or None and the reason."""
     fitted = [(name, member) for name, member in zip(names, members) if not member.is_zero_shot]
     if not fitted:
-        return None, "the members are made of words alone, so there is no validation part"
+        return None, "the members are zero-shot models and have no validation part"
     first_name, first = fitted[0]
     for name, member in fitted[1:]:
         if member.facts.fingerprint != first.facts.fingerprint or not first.facts.fingerprint:
             return None, (
-                f"{first_name} and {name} were trained on different lists, or under different splits, so that one may have learnt what "
-                "the other was validated on"
+                f"{first_name} and {name} were trained on different lists or with different splits, so one may have been trained on "
+                "validation segments of the other"
             )
     manifest = next((member.manifest for _, member in fitted if member.manifest is not None), None)
     if manifest is None:
-        return None, "the videos that the members were validated on are not where they were"
+        return None, "the validation videos of the members are missing"
     if not manifest.part("val").segments:
         return None, "the members were trained without a validation part"
     return manifest, ""
 
 
-def _validation(members: Sequence[Model], manifest: Manifest, *, cache: Cache, progress: Progress) -> _Validation:
-    """What each member says of the validation part; a segment that one of them cannot see is left out."""
+def _score_validation(members: Sequence[Model], manifest: Manifest, *, cache: Cache, progress: Progress) -> _Validation:
+    """Predict the validation part with each member; leave out segments that one of them cannot read."""
     labels = members[0].labels
-    asked = [segment for segment in manifest.part("val").segments if segment.label in labels]
-    said: list[dict[Segment, Prediction]] = []
+    segments = [segment for segment in manifest.part("val").segments if segment.label in labels]
+    predictions: list[dict[Segment, Prediction]] = []
     failures: dict[Segment, Failure] = {}
     for member in members:
-        found = member.predict(asked, cache=cache, progress=progress)
-        said.append({one.segment: one for one in found.predictions})
-        failures |= {failure.segment: failure for failure in found.failures}
-    seen = tuple(segment for segment in asked if all(segment in each for each in said))
-    if not seen:
-        raise ConfigError("models", f"no validation segment can be seen by all members; the first: {next(iter(failures.values()), 'none')}")
-    scores = tuple(align_scores([each[segment] for segment in seen], labels) for each in said)
-    return _Validation(seen, scores, np.array([labels.index(str(segment.label)) for segment in seen]), tuple(failures.values()))
+        predicted = member.predict(segments, cache=cache, progress=progress)
+        predictions.append({prediction.segment: prediction for prediction in predicted.predictions})
+        failures |= {failure.segment: failure for failure in predicted.failures}
+    usable = tuple(segment for segment in segments if all(segment in of_member for of_member in predictions))
+    if not usable:
+        raise ConfigError(
+            "models", f"no validation segment can be read by all members; the first failure: {next(iter(failures.values()), 'none')}"
+        )
+    scores = tuple(align_scores([of_member[segment] for segment in usable], labels) for of_member in predictions)
+    return _Validation(usable, scores, np.array([labels.index(str(segment.label)) for segment in usable]), tuple(failures.values()))
 
 
-def _measured(seen: _Validation, together: Array, names: Sequence[str], weights: Sequence[float], *, fitted: bool) -> _Worth:
-    """What each member and all together are worth, and whether together is really better."""
-    rights = [each.argmax(axis=1) == seen.truth for each in (*seen.scores, together)]
-    losses = [-np.log(np.maximum(each[np.arange(len(seen.truth)), seen.truth], MIN_PROBABILITY)).mean() for each in seen.scores]
+def _measure(validation: _Validation, together: Array, names: Sequence[str], weights: Sequence[float], *, fitted: bool) -> _Measured:
+    """Measure the accuracy of each member and of the ensemble, and whether the ensemble is significantly better."""
+    right = [scores.argmax(axis=1) == validation.truth for scores in (*validation.scores, together)]
+    places = np.arange(len(validation.truth))
+    losses = [-np.log(np.maximum(scores[places, validation.truth], MIN_PROBABILITY)).mean() for scores in validation.scores]
     standings = tuple(
-        Standing(name, weight, share(right, seen.groups))
-        for name, weight, right in zip((*names, "together"), (*weights, None), rights, strict=True)
+        MemberAccuracy(name, weight, share(correct, validation.groups))
+        for name, weight, correct in zip((*names, "together"), (*weights, None), right, strict=True)
     )
     best = min(range(len(names)), key=lambda member: (-standings[member].accuracy.value, losses[member]))
-    gain = difference(rights[-1], rights[best], seen.groups)
-    sentences = (*_told(standings, len(seen.segments), fitted=fitted), _verdict(names[best], gain), *_left_out(seen))
-    return _Worth(standings, gain, names[best], sentences)
+    gain = difference(right[-1], right[best], validation.groups)
+    sentences = (
+        *_accuracy_lines(standings, len(validation.segments), fitted=fitted),
+        _verdict(names[best], gain),
+        *_note_left_out(validation),
+    )
+    return _Measured(standings, gain, names[best], sentences)
 
 
-def _told(standings: Sequence[Standing], count: int, *, fitted: bool) -> list[str]:
+def _accuracy_lines(standings: Sequence[MemberAccuracy], count: int, *, fitted: bool) -> list[str]:
     how = ", each segment with weights fitted to the other groups" if fitted else ""
     lines = []
-    for one in standings:
-        who = f"together{how}" if one.weight is None else f"{one.name} (weight {one.weight:.2f})"
-        lines.append(f"{who}: right on {percent(one.accuracy.value)} of {count} validation segments ({between(one.accuracy)}).")
+    for standing in standings:
+        who = f"ensemble{how}" if standing.weight is None else f"{standing.name} (weight {standing.weight:.2f})"
+        lines.append(f"{who}: {percent(standing.accuracy.value)} accurate ({between(standing.accuracy)}) on {count} validation segments.")
     return lines
 
 
 def _verdict(best: str, gain: Difference) -> str:
-    """Whether together is really better than the best member."""
-    interval, surprise = gain.interval, max(gain.p, gain.p_mcnemar)
-    caveat = "validation chose the members' epochs, so measure on the test part: quickstep evaluate"
-    if interval.low > 0 and surprise < 0.05:
-        return f"Together is better than the best member, {best}, by {points(interval)}, p = {surprise:.2g}; {caveat}."
-    if interval.high < 0 and surprise < 0.05:
-        return f"Together is worse than {best} alone, by {points(interval)}: take {best} alone."
+    """Say whether the ensemble is significantly better than the best member."""
+    interval, p = gain.interval, max(gain.p, gain.p_mcnemar)
+    caveat = "the members' epochs were chosen by validation, so measure on the test part: quickstep evaluate"
+    if interval.low > 0 and p < 0.05:
+        return f"The ensemble is better than the best member, {best}, by {points(interval)}, p = {p:.2g}; {caveat}."
+    if interval.high < 0 and p < 0.05:
+        return f"The ensemble is worse than {best} alone, by {points(interval)}: use {best} alone."
     if gain.only_a + gain.only_b == 0:
-        return f"Together is right on exactly the same segments as {best} alone: the simpler one does."
-    return f"Whether together is better than {best} alone cannot be said: {points(interval)}, p = {surprise:.2g}; {caveat}."
+        return f"The ensemble is correct on exactly the same segments as {best} alone: use {best} alone, which is simpler."
+    return f"The ensemble is not significantly better than {best} alone: {points(interval)}, p = {p:.2g}; {caveat}."
 
 
-def _left_out(seen: _Validation) -> list[str]:
-    count = len(seen.failures)
-    return [f"{count} validation segment{'s' * (count > 1)} that a member could not see are left out."] if count else []
+def _note_left_out(validation: _Validation) -> list[str]:
+    count = len(validation.failures)
+    return [f"{count} validation segment{'s' * (count > 1)} that a member could not read are left out."] if count else []
 
 
 def _facts(members: Sequence[Model], names: Sequence[str], config: EnsembleConfig, manifest: Manifest | None) -> Facts:
     first = next((member for member in members if not member.is_zero_shot), members[0])
     shared = manifest is not None
-    return Facts(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        quickstep=library_version("quickstep"),
+    return make_facts(
         source=first.facts.source if shared else " + ".join(dict.fromkeys(member.facts.source for member in members)),
         fingerprint=first.facts.fingerprint if shared else "",
         splits=first.facts.splits if shared else {},
         words={} if not all(member.is_zero_shot for member in members) else first.facts.words,
         training={"members": list(names), "weights_by": config.weights_by or ("validation" if shared else "equal")},
-        versions=versions(),
     )

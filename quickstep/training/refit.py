@@ -7,7 +7,6 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from quickstep.datasets.class_prompts import ClassPrompts, read_class_prompts
-from quickstep.datasets.manifest import PARTS, Manifest
 from quickstep.heads import HEADS, FitConfig, Head, History, open_head
 from quickstep.models.ensemble import AnyModel, Ensemble, load_model
 from quickstep.models.feature_extraction import Extraction
@@ -71,11 +70,6 @@ def class_prompts_of(model: Model, labels: Sequence[str], own: Mapping[str, tupl
 def embed_prompts(model: Model, prompts: ClassPrompts | None, cache: Cache) -> Texts | None:
     """Embed the sentences with the model's backbone."""
     return encode_prompts(model.backbone, prompts, cache=cache) if prompts else None
-
-
-def count_segments(manifest: Manifest, labels: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Count the segments of each label in each part."""
-    return {part: {label: manifest.part(part).counts.get(label, 0) for label in labels} for part in PARTS}
 
 
 def single_model(model: AnyModel | str | Path, verb: str, *, cache: Cache) -> Model:

@@ -1,12 +1,10 @@
-"""train: a labelled set of videos -> a model; splits, features, one head, calibration. Never looks at the test part."""
+"""Train a model: draw missing splits, compute features, fit one head and calibrate it; the test part is never used."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,17 +12,19 @@ import numpy as np
 
 from quickstep.backbones import PROMPTED, BackboneSpec, view_for
 from quickstep.datasets.class_prompts import ClassPrompts, check_templates, read_class_prompts
-from quickstep.datasets.manifest import PARTS, Manifest
+from quickstep.datasets.inputs import ManifestSource, as_manifest
+from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitConfig, SplitResult, split
 from quickstep.heads import HEADS, OPTIMIZERS, Examples, FitConfig, Head, History, open_head
-from quickstep.models.calibration import fit_temperature, fit_threshold, probabilities
+from quickstep.models.calibration import fit_temperature, probabilities, fit_threshold
 from quickstep.models.feature_extraction import Extraction, extract
-from quickstep.models.model import Facts, Model
+from quickstep.models.model import Model
 from quickstep.models.pose_input import are_pose_files, choose_skeleton
 from quickstep.models.text_features import apply_templates, encode_prompts
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
+from quickstep.training.provenance import make_facts
 from quickstep.types.config_fields import between, setting
 from quickstep.types.errors import ConfigError, ManifestError, WeightsError
 from quickstep.types.progress import Clock, Progress, silent
@@ -36,40 +36,41 @@ from quickstep.types.view import check_views
 if TYPE_CHECKING:
     from quickstep.backbones import Backbone
 
-USUAL_BACKBONE = "clip-vit-b32"
-USUAL_FOR_POSES = "joints"  # where a set holds files of poses instead of videos
-LIBRARIES = ("numpy", "torch", "transformers", "av", "opencv-contrib-python-headless", "scikit-learn", "scipy", "safetensors")
+DEFAULT_BACKBONE = "clip-vit-b32"
+DEFAULT_FOR_POSES = "joints"  # for a set of pose files
+MIN_SEGMENTS = 5  # of a class: fewer are noted
+NO_VALIDATION = "there are no validation segments: all epochs were run, the last one is kept, and the confidence is not calibrated"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What to look with and how to fit; the defaults need no tuning."""
+    """The backbone, the view, the head and how it is fitted; the defaults need no tuning."""
 
-    backbone: str | None = setting(None, "what turns frames into numbers; by default clip-vit-b32; flow-hist needs no download")
+    backbone: str | None = setting(None, "the feature extractor; by default clip-vit-b32; flow-hist needs no download")
     weights: str | None = setting(None, "a local folder (or another hub name) to take the backbone's weights from")
     embedding: str | None = setting(None, "which embedding of the network: projected or pooled", was="output")
-    precision: str | None = setting(None, "auto, fp32 or bf16; by default bf16 where the machine is fast in it and a trial finds it safe")
-    engine: str | None = setting(None, "what runs the network: torch or openvino (extra), the fastest on Intel processors")
-    flow: str | None = setting(None, "how motion is found for i3d-flow: dis, tvl1 or farneback; dis,camera takes the camera's away")
-    head: str = setting("linear", f"what is fitted: {', '.join(HEADS)}")
-    template: tuple[str, ...] = setting((), "for heads that read words: 'a video of {}' (the label goes into {}); several, or ensemble")
+    precision: str | None = setting(None, "auto, fp32 or bf16; by default bf16 where it is fast on this machine and accurate in a check")
+    engine: str | None = setting(None, "what runs the network: torch or openvino (an extra), the fastest on Intel processors")
+    flow: str | None = setting(None, "the optical flow for i3d-flow: dis, tvl1 or farneback; dis,camera removes camera motion")
+    head: str = setting("linear", f"the classifier to fit: {', '.join(HEADS)}")
+    template: tuple[str, ...] = setting((), "for heads that read text: 'a video of {}' (the label replaces {}); several, or ensemble")
     prompts: str | None = setting(None, "for heads that read text: a file of `label: a sentence; another`", was="words")
     head_settings: dict[str, float | str] = field(
-        default_factory=dict, metadata={"help": "what else the head lets one choose, as in --head-settings.hidden 20"}
+        default_factory=dict, metadata={"help": "other settings of the head, such as --head-settings.hidden 20"}
     )
     frames: int | None = setting(None, "frames a window; by default the backbone's own number")
-    windows: int | None = setting(None, "windows laid over a segment and averaged; by default as many as the backbone has")
-    crops: int | None = setting(None, "squares looked at in each window: 1, 3 (along the long edge), 5 (corners too) or 10 (mirrored too)")
-    epochs: int | None = setting(None, "passes over the training segments, at most; by default 100, more where they are few")
-    learning_rate: float | None = setting(None, "size of the first steps; by default what suits the optimizer")
+    windows: int | None = setting(None, "windows over a segment, whose features are averaged; by default the backbone's own number")
+    crops: int | None = setting(None, "square crops of each window: 1, 3 (along the long edge), 5 (corners too) or 10 (mirrored too)")
+    epochs: int | None = setting(None, "passes over the training segments, at most; by default 100, more for few segments")
+    learning_rate: float | None = setting(None, "initial learning rate; the default depends on the head and the optimizer")
     optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", f"one of {', '.join(OPTIMIZERS)}")
-    dropout: float = setting(0.0, "share of the numbers hidden at random while fitting")
-    class_weights: bool = setting(False, "let every class count the same, however many segments it has")
+    dropout: float = setting(0.0, "share of the features that dropout zeroes while fitting")
+    class_weights: bool = setting(False, "weight classes equally, whatever their number of segments")
     batch: int | None = setting(None, "segments a step; by default from 32 to 512, growing with their number")
     patience: int | None = setting(
-        None, "stop after so many epochs in a row that are measurably worse on validation; by default a fifth of all"
+        None, "stop after this many epochs in a row that are significantly worse on validation; by default a fifth of all"
     )
-    seed: int = setting(0, "for the split and the fit: the same seed gives the same model")
+    seed: int = setting(0, "for the split and the fit; the same seed gives the same model")
 
     def __post_init__(self) -> None:
         between("dropout", self.dropout, 0, 0.95)
@@ -81,9 +82,9 @@ class TrainConfig:
 
     @property
     def spec(self) -> BackboneSpec:
-        """Which backbone it trains on."""
+        """The backbone to train on."""
         return BackboneSpec.named(
-            self.backbone or USUAL_BACKBONE,
+            self.backbone or DEFAULT_BACKBONE,
             weights=self.weights,
             embedding=self.embedding,
             precision=self.precision,
@@ -92,7 +93,7 @@ class TrainConfig:
         )
 
     def fitting(self) -> FitConfig:
-        """The part of it that the loop needs."""
+        """Return the settings of the training loop."""
         return FitConfig(
             epochs=self.epochs,
             learning_rate=self.learning_rate,
@@ -106,23 +107,23 @@ class TrainConfig:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A model, how its fit went, what could not be used, and what one should know about it."""
+    """A model, the history of its fit, and what to know about both."""
 
     model: Model
     history: History
     failures: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
-    split: SplitResult | None = None  # where the manifest's splits had to be completed
-    computed: int = 0  # videos looked at; the others came from the cache
+    split: SplitResult | None = None  # where splits were drawn
+    computed: int = 0  # segments whose features were computed; the others came from the cache
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Time per stage."""
+        """The time of each stage."""
         return self.model.facts.seconds
 
 
 def train(
-    manifest: Manifest,
+    manifest: ManifestSource,
     config: TrainConfig | None = None,
     *,
     backbone: Backbone | None = None,
@@ -131,64 +132,72 @@ def train(
     progress: Progress = silent,
     strict: bool = False,
 ) -> Trained:
-    """Fit a head on the train part, stop and calibrate by the val part; splits that the manifest lacks are drawn first.
+    """Fit a head on the train part; use the val part for early stopping and calibration. Missing splits are drawn first.
 
-    `backbone` is an instance to use in place of the config's name; `poses` says which poses one that reads them is shown.
+    `manifest` is a Manifest or a path: a folder with one folder of videos per class, or a csv. `backbone` is an instance to use instead
+    of the config's; `poses` are settings for a backbone that reads poses.
     """
+    manifest = as_manifest(manifest)
     config, cache, clock = config or TrainConfig(), cache or Cache(), Clock()
     if config.backbone is None and are_pose_files(manifest.paths):
-        config = replace(config, backbone=USUAL_FOR_POSES)
+        config = replace(config, backbone=DEFAULT_FOR_POSES)
     if poses is not None and poses.person == "all":
-        raise ConfigError("person", "a model learns from one person a segment: name each in a column pose_person, or take auto")
+        raise ConfigError("person", "a model is trained on one person a segment: name each in a column pose_person, or use auto")
     check_labels(manifest)
     head = open_head(config.head, ({"dropout": config.dropout} if config.dropout else {}) | config.head_settings)
-    wording = _wording(manifest, config, head)
+    prompts = _read_prompts(manifest, config, head)
     spec = config.spec if backbone is None else BackboneSpec.of(backbone)
     if backbone is None:
-        backbone = open_for_training(config, cache, parts=head.capabilities.reads_image_parts, poses=poses)
+        backbone = open_for_training(config, cache, image_parts=head.capabilities.reads_image_parts, poses=poses)
     _check_joints(head, backbone)
-    whose = choose_skeleton(backbone, manifest.paths, cache=cache)
-    backbone = whose.backbone
+    settled = choose_skeleton(backbone, manifest.paths, cache=cache)
+    backbone = settled.backbone
     view = view_for(backbone, frames=config.frames, windows=config.windows, crops=config.crops)
-    wording = apply_templates(wording, backbone, templates=config.template) if wording else None
-    texts = encode_prompts(backbone, wording, cache=cache) if wording else None
-    # What was left open and how it was settled here is what the model asks for everywhere: its head was fitted on those values.
-    spec = spec.settled(backbone)
+    prompts = apply_templates(prompts, backbone, templates=config.template) if prompts else None
+    texts = encode_prompts(backbone, prompts, cache=cache) if prompts else None
+    spec = spec.settled(backbone)  # the head is fitted to these features, so the model computes the same ones everywhere
     clock.mark("opening")
     manifest, drawn = with_splits(manifest, seed=config.seed, cache=cache, progress=progress)
     clock.mark("splits")
     segments = [segment for segment in manifest.segments if segment.split in ("train", "val")]
-    found = extract(segments, backbone, view=view, cache=cache, progress=progress).check(strict=strict)
+    extraction = extract(segments, backbone, view=view, cache=cache, progress=progress).check(strict=strict)
     clock.mark("features")
-    parts = Parts.of(manifest, found, texts=texts, skeleton=whose.skeleton)
+    parts = Parts.of(manifest, extraction, texts=texts, skeleton=settled.skeleton)
     history = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=config.fitting(), progress=progress)
     temperature, threshold = calibrate(head, parts.val)
     clock.mark("fitting")
-    warnings = (*(drawn.warnings if drawn else ()), *whose.notes, *_notes(parts, found))
-    facts = facts_of(manifest, config, history, failures=found.failures, notes=warnings, seconds=clock.seconds)
-    facts = replace(facts, words=wording.by_label if wording else {})
+    warnings = (*(drawn.warnings if drawn else ()), *settled.notes, *_notes(parts, extraction))
+    facts = make_facts(
+        manifest,
+        failures=extraction.failures,
+        notes=warnings,
+        words=prompts.by_label if prompts else {},
+        training=to_plain(config),
+        fitting=to_plain(config.fitting()) | {"shrinkage": history.shrinkage},
+        seconds=clock.seconds,
+    )
     model = Model(parts.labels, backbone, view, head, spec, temperature, threshold, facts, manifest, history)
-    return Trained(model, history, found.failures, warnings, drawn, found.computed)
+    return Trained(model, history, extraction.failures, warnings, drawn, extraction.computed)
 
 
-def _wording(manifest: Manifest, config: TrainConfig, head: Head) -> ClassPrompts | None:
-    """What the labels mean in words, for a head that reads them."""
+def _read_prompts(manifest: Manifest, config: TrainConfig, head: Head) -> ClassPrompts | None:
+    """Return the sentences of the labels, for a head that reads text."""
     if head.capabilities.reads_texts:
         return read_class_prompts(manifest.labels, templates=config.template, prompts=config.prompts)
-    for name in ("template", "prompts"):
-        if getattr(config, name):
-            raise ConfigError(name, f"the head {config.head!r} reads no words; leave it out, or take --head zero-shot or few-shot")
+    for name, value in (("template", config.template), ("prompts", config.prompts)):
+        if value:
+            raise ConfigError(name, f"the head {config.head!r} does not read text: leave it out, or use the head zero-shot or few-shot")
     return None
 
 
 def _check_joints(head: Head, backbone: Backbone) -> None:
-    """A head that knows bodies is shown joints, nothing else."""
+    """Refuse a head that needs joints behind a backbone that gives none."""
     if head.capabilities.reads_joints and not backbone.capabilities.gives_joints:
-        raise ConfigError("head", f"{head.name!r} reads joints, and the backbone {backbone.name!r} gives none: take --backbone joints")
+        raise ConfigError("head", f"{head.name!r} needs joints, and the backbone {backbone.name!r} gives none: use the backbone joints")
 
 
 def with_splits(manifest: Manifest, *, seed: int, cache: Cache, progress: Progress) -> tuple[Manifest, SplitResult | None]:
-    """The manifest with a part for every segment, and how those it lacked were drawn."""
+    """Return the manifest with a part for every segment, and how missing parts were drawn."""
     drawn = None
     if not {"train", "val"} <= set(manifest.splits) or any(segment.split is None for segment in manifest.segments):
         drawn = split(manifest, SplitConfig(seed=seed), cache=cache, progress=progress)
@@ -197,84 +206,61 @@ def with_splits(manifest: Manifest, *, seed: int, cache: Cache, progress: Progre
     return manifest, drawn
 
 
-def facts_of(
-    manifest: Manifest,
-    config: TrainConfig,
-    history: History,
-    *,
-    failures: Sequence[Failure],
-    notes: tuple[str, ...],
-    seconds: dict[str, float],
-) -> Facts:
-    """How a model came to be."""
-    return Facts(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        quickstep=library_version("quickstep"),
-        source=str(manifest.source or ""),
-        fingerprint=manifest.fingerprint,
-        splits=counts_of(manifest),
-        failures=tuple(f"{failure.segment}: {failure.error}" for failure in failures),
-        notes=notes,
-        training=to_plain(config),
-        fitting=to_plain(config.fitting()) | {"shrinkage": history.shrinkage},
-        versions=versions(),
-        seconds=seconds,
-    )
+def open_for_training(
+    config: TrainConfig, cache: Cache | None = None, *, image_parts: bool = False, poses: PoseConfig | None = None
+) -> Backbone:
+    """Open the backbone that the config names and find its weights.
 
-
-def open_for_training(config: TrainConfig, cache: Cache | None = None, *, parts: bool = False, poses: PoseConfig | None = None) -> Backbone:
-    """The backbone that the config names, its weights at hand; where none was named, CLIP or a line that says how to go on.
-
-    With `parts`, one that lets what is seen rewrite the words (X-CLIP) gives what that needs.
+    With `image_parts`, a backbone that lets the video rewrite the prompts (X-CLIP) gives the features for that.
     """
     spec = replace(config.spec, poses=poses.to_options() if poses else {})
     try:
         backbone = spec.open(cache)
-        if parts and backbone.capabilities.prompts_by_video:
+        if image_parts and backbone.capabilities.prompts_by_video:
             backbone = replace(spec, embedding=PROMPTED).open(cache)
-        _ = backbone.identity  # finds the weights, or says that there are none
+        _ = backbone.identity  # raises WeightsError where there are no weights
     except WeightsError as error:
         if config.backbone is not None or config.weights is not None:
             raise
         raise WeightsError(
-            f"no backbone was named and the weights of {USUAL_BACKBONE} are neither here nor can they be fetched: "
-            "name `--backbone flow-hist`, which needs none, or say where they are with `--weights FOLDER`"
+            f"the weights of the default backbone {DEFAULT_BACKBONE} are not on this machine and cannot be downloaded: "
+            "use the backbone flow-hist, which needs none, or name the folder of the weights"
         ) from error
     return backbone
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What the head is shown."""
+    """The examples that a head is fitted to, and those for early stopping and calibration."""
 
     labels: tuple[str, ...]
     train: Examples
     val: Examples | None
 
     @classmethod
-    def of(cls, manifest: Manifest, found: Extraction, *, texts: Texts | None = None, skeleton: Skeleton | None = None) -> Parts:
+    def of(cls, manifest: Manifest, extraction: Extraction, *, texts: Texts | None = None, skeleton: Skeleton | None = None) -> Parts:
+        """Collect the segments that have features; refuse a manifest in which a class has no training segment left."""
         labels = manifest.part("train").labels
         number = {label: index for index, label in enumerate(labels)}
-        shown: dict[str, list[Segment]] = {"train": [], "val": []}
+        usable: dict[str, list[Segment]] = {"train": [], "val": []}
         for segment in manifest.segments:
-            if segment in found.features:
-                shown[str(segment.split)].append(segment)
-        lost = sorted(set(labels) - {str(segment.label) for segment in shown["train"]})
+            if segment in extraction.features:
+                usable[str(segment.split)].append(segment)
+        lost = sorted(set(labels) - {str(segment.label) for segment in usable["train"]})
         if lost:
-            why = f"such as {found.failures[0]}" if found.failures else ""
-            raise ManifestError(
-                _source(manifest), f"no training video of {_listed(lost)} can be used ({len(found.failures)} failed, {why})"
-            )
+            failures = extraction.failures
+            example = f", such as {failures[0]}" if failures else ""
+            raise ManifestError(_source(manifest), f"no training video of {_listed(lost)} can be used ({len(failures)} failed{example})")
 
         def examples(segments: Sequence[Segment]) -> Examples:
             classes = np.array([number[str(segment.label)] for segment in segments], dtype=np.int64)
-            return Examples([found.features[segment] for segment in segments], classes, tuple(segments), texts, skeleton)
+            return Examples([extraction.features[segment] for segment in segments], classes, tuple(segments), texts, skeleton)
 
-        return cls(labels, examples(shown["train"]), examples(shown["val"]) if shown["val"] else None)
+        return cls(labels, examples(usable["train"]), examples(usable["val"]) if usable["val"] else None)
 
 
 def calibrate(head: Head, val: Examples | None) -> tuple[float, float | None]:
-    """The temperature, and from which score on answers can be relied on, as validation has it."""
+    """Fit the temperature and the confidence threshold on the val part; 1 and None where there is none."""
     if val is None:
         return 1.0, None
     logits = head.scores(val.features)
@@ -283,70 +269,50 @@ def calibrate(head: Head, val: Examples | None) -> tuple[float, float | None]:
 
 
 def check_labels(manifest: Manifest) -> None:
-    """Refuse what nothing can be learnt from."""
+    """Refuse a manifest that no classifier can be trained on."""
     source, labels = _source(manifest), manifest.labels
     if not manifest.segments:
-        raise ManifestError(source, "lists no video; put videos into one folder per class")
-    bare = next((segment for segment in manifest.segments if segment.label is None), None)
-    if bare is not None:
-        raise ManifestError(source, f"{bare} has no label, and training needs one for each video")
+        raise ManifestError(source, "lists no videos; put videos into one folder per class")
+    unlabelled = next((segment for segment in manifest.segments if segment.label is None), None)
+    if unlabelled is not None:
+        raise ManifestError(source, f"{unlabelled} has no label; training needs one for each video")
     if len(labels) < 2:
-        raise ManifestError(source, f"has only one class ({labels[0]!r}), and there is nothing to tell apart; add videos of another")
+        raise ManifestError(source, f"has only one class ({labels[0]!r}); add videos of at least one more")
     if len(manifest) < 2 * len(labels) and max(manifest.counts.values()) < 2:
-        raise ManifestError(
-            source, f"has one video for each of {len(labels)} classes, too few to learn from; give at least two of each, better ten"
-        )
+        raise ManifestError(source, f"has one video for each of {len(labels)} classes; add at least one more of each, better ten")
 
 
 def _check_parts(manifest: Manifest) -> None:
-    """Every label must be learnt from something."""
-    learnt, source = set(manifest.part("train").labels), _source(manifest)
-    absent = sorted(set(manifest.labels) - learnt)
+    """Refuse a manifest in which a class has no training segment."""
+    absent = sorted(set(manifest.labels) - set(manifest.part("train").labels))
     if absent:
-        where = {str(segment.split) for segment in manifest.segments if segment.label in absent}
+        parts = sorted({str(segment.split) for segment in manifest.segments if segment.label in absent})
         raise ManifestError(
-            source, f"{_listed(absent)} has no video in the train part, only in {' and '.join(sorted(where))}; move some there"
+            _source(manifest), f"{_listed(absent)} has no video in the train part, only in {' and '.join(parts)}; move some there"
         )
 
 
-def _notes(parts: Parts, found: Extraction) -> list[str]:
-    """What the trainer should know."""
+def _notes(parts: Parts, extraction: Extraction) -> list[str]:
+    """List what to know about the data."""
     notes = []
-    if found.failures:
-        notes.append(f"{len(found.failures)} of {len(found.failures) + len(found.features)} segments could not be used; they are listed")
-    if found.damaged:
-        notes.append(f"{len(found.damaged)} segments are damaged in places; what can be read of them was used")
+    failed = len(extraction.failures)
+    if failed:
+        notes.append(f"{failed} of {failed + len(extraction.features)} segments could not be used; they are listed")
+    if extraction.damaged:
+        notes.append(f"{len(extraction.damaged)} segments are partly damaged; their readable frames were used")
     if parts.val is None:
-        notes.append("there are no validation segments: all epochs were run, the last one is kept, and the scores are not calibrated")
+        notes.append(NO_VALIDATION)
     counts = Counter(parts.train.labels.tolist())
-    few = [parts.labels[index] for index in range(len(parts.labels)) if counts[index] < 5]
+    few = [label for index, label in enumerate(parts.labels) if counts[index] < MIN_SEGMENTS]
     if few:
-        notes.append(f"{_listed(few)}: fewer than 5 segments to learn from")
+        notes.append(f"{_listed(few)}: fewer than {MIN_SEGMENTS} training segments")
     return notes
 
 
-def counts_of(manifest: Manifest) -> dict[str, dict[str, int]]:
-    """How many segments each label has in each part."""
-    return {part: {label: manifest.part(part).counts.get(label, 0) for label in manifest.labels} for part in PARTS}
-
-
 def _listed(names: Sequence[str], most: int = 5) -> str:
-    told = ", ".join(repr(name) for name in names[:most])
-    return told if len(names) <= most else f"{told} and {len(names) - most} more"
+    text = ", ".join(repr(name) for name in names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
 def _source(manifest: Manifest) -> Path:
     return manifest.source or Path("manifest")
-
-
-def versions() -> dict[str, str]:
-    """What a model's values were made with."""
-    return {name: library_version(name) for name in LIBRARIES}
-
-
-def library_version(name: str) -> str:
-    """The installed version, "" where there is none."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

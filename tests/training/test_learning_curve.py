@@ -184,7 +184,7 @@ def test_zero_shot_is_a_baseline_where_the_backbone_reads_text(manifest: Manifes
     assert curve.head == "few-shot"
     assert [baseline.name for baseline in curve.baselines] == ["majority", "words"]
     assert curve.baselines[1].accuracy.value == 1.0
-    assert "words" in curve.sentences[0]
+    assert "zero-shot: 100 %" in curve.sentences[0]
 
 
 def test_a_missing_test_part_is_drawn(manifest: Manifest, cache: Cache) -> None:

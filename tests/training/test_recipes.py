@@ -110,7 +110,7 @@ def test_a_recipe_that_is_none_is_named() -> None:
         ("head = ", "cannot be read"),
         ("haed = 'linear'", "'haed' that is not known"),
         ("epochs = 'many'", "epochs"),
-        ("epochs = 0", "--epochs"),
+        ("epochs = 0", "epochs"),
     ],
 )
 def test_a_wrong_recipe_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:

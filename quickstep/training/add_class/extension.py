@@ -20,7 +20,8 @@ from quickstep.storage.serialization import to_plain
 from quickstep.training.add_class.effects import Effects, describe_effects, measure_effects
 from quickstep.training.add_class.imprinting import can_extend, head_from_texts, imprint
 from quickstep.training.add_class.new_class import ClassName, NewClass, assign_parts, check_usable, find_segments
-from quickstep.training.refit import class_prompts_of, count_segments, embed_prompts, refit_head, single_model
+from quickstep.training.provenance import count_segments
+from quickstep.training.refit import class_prompts_of, embed_prompts, refit_head, single_model
 from quickstep.types.errors import ModelError
 from quickstep.types.progress import Clock, Progress, silent
 from quickstep.types.segment import Failure, Segment

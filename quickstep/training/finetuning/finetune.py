@@ -8,7 +8,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitResult
 from quickstep.heads import Examples, Head, History
 from quickstep.models.feature_extraction import extract
-from quickstep.models.model import Facts, Model
+from quickstep.models.model import Model
 from quickstep.models.model_files import NETWORK, NETWORK_LAST, TUNING_STATE, check_target
 from quickstep.storage.cache import Cache, hash_of
 from quickstep.storage.serialization import to_plain
@@ -29,7 +28,8 @@ from quickstep.training.augmentation.mirrored_labels import mirror_of
 from quickstep.training.finetuning.batches import Feed, as_failures
 from quickstep.training.finetuning.config import FinetuneConfig
 from quickstep.training.finetuning.early_stopping import Measures, measured, on_chance
-from quickstep.training.train import calibrate, check_labels, counts_of, library_version, versions, with_splits
+from quickstep.training.provenance import library_version, library_versions, make_facts
+from quickstep.training.train import calibrate, check_labels, with_splits
 from quickstep.types.errors import ConfigError
 from quickstep.types.progress import Clock, Progress, silent
 from quickstep.types.segment import Failure
@@ -189,17 +189,13 @@ def _model(
     val = _examples(made, history, backbone, cache)
     temperature, threshold = calibrate(head, val)
     clock.mark("calibrating")
-    facts = Facts(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        quickstep=library_version("quickstep"),
-        source=str(made.manifest.source or ""),
-        fingerprint=made.manifest.fingerprint,
-        splits=counts_of(made.manifest),
-        failures=tuple(f"{failure.segment}: {failure.error}" for failure in made.failures),
+    facts = make_facts(
+        made.manifest,
+        failures=made.failures,
         notes=notes,
         training=to_plain(config) | to_plain(augment) | {"backbone": made.start.spec.name, "accumulate": outcome.accumulate},
         fitting={"seed": config.seed},
-        versions=versions() | {"accelerate": library_version("accelerate")},
+        versions=library_versions() | {"accelerate": library_version("accelerate")},
         seconds=clock.seconds,
     )
     model = Model(

@@ -13,7 +13,8 @@ from quickstep.models.ensemble import AnyModel
 from quickstep.models.feature_extraction import extract
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
-from quickstep.training.refit import class_prompts_of, count_segments, embed_prompts, refit_head, single_model
+from quickstep.training.provenance import count_segments
+from quickstep.training.refit import class_prompts_of, embed_prompts, refit_head, single_model
 from quickstep.types.confidence_intervals import Difference, Interval, between, difference, percent, points, share
 from quickstep.types.errors import ManifestError, ModelError
 from quickstep.types.progress import Clock, Progress, silent

@@ -1,4 +1,4 @@
-"""learning_curve: a labelled set -> how accuracy grows with the number of labels, on a part that nothing is chosen on."""
+"""Measure how accuracy grows with the number of labels, on held-out segments that nothing is chosen on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from quickstep.backbones import embeds_text, require_text, view_for
 from quickstep.datasets.class_prompts import ClassPrompts, read_class_prompts
+from quickstep.datasets.inputs import ManifestSource, as_manifest
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitConfig, split
 from quickstep.heads import Examples, FitConfig, capabilities_of, open_head
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
     from quickstep.backbones import Backbone
 
 Ints = NDArray[np.int64]
-WITH_WORDS, WITHOUT = "few-shot", "prototypes"
+HEAD_WITH_TEXT, HEAD_WITHOUT_TEXT = "few-shot", "prototypes"
 
 
 def learning_curve(
-    manifest: Manifest,
+    manifest: ManifestSource,
     config: CurveConfig | None = None,
     *,
     backbone: Backbone | None = None,
@@ -47,50 +48,53 @@ def learning_curve(
     progress: Progress = silent,
     strict: bool = False,
 ) -> LearningCurve:
-    """Fit heads on few and more segments a class, several draws of each, and measure them on the held-out part.
+    """Fit heads to few and to more segments a class, with several draws of each, and measure them on the held-out part.
 
-    `backbone` is an instance to use in place of the config's name.
+    `manifest` is a Manifest or a path; `backbone` is an instance to use instead of the config's.
     """
     started = time.perf_counter()
     config, cache = config or CurveConfig(), cache or Cache()
-    eyes = _Eyes.opened(config, backbone, cache, progress)
-    words = eyes.wording(manifest)
-    manifest, notes = _parted(manifest, config, cache=cache, progress=progress)
-    found = eyes.see([segment for segment in manifest.segments if segment.split in ("train", "test")]).check(strict=strict)
-    sides = _Sides.of(manifest, found)
-    texts = encode_prompts(eyes.backbone, _only(words, sides.labels), cache=cache) if words else None
-    held_out = HeldOut.of(sides.held_out.labels, sides.held_out.groups, len(sides.labels), seed=config.seed)
-    shots, short = _reachable(config.numbers, sides)
-    trials = Trials(sides.pool, sides.held_out, len(sides.labels), eyes.head, texts, config.repeats, config.seed, progress)
+    manifest = as_manifest(manifest)
+    extractor = _Extractor.open(config, backbone, cache, progress)
+    prompts = extractor.read_prompts(manifest)
+    manifest, notes = _with_test_part(manifest, config, cache=cache, progress=progress)
+    segments = [segment for segment in manifest.segments if segment.split in ("train", "test")]
+    extraction = extractor.extract(segments).check(strict=strict)
+    data = _Data.of(manifest, extraction)
+    prompts = _only(prompts, data.labels) if prompts is not None else None
+    texts = encode_prompts(extractor.backbone, prompts, cache=cache) if prompts is not None else None
+    held_out = HeldOut.of(data.held_out.labels, data.held_out.groups, len(data.labels), seed=config.seed)
+    shots, shots_notes = _possible_shots(config.numbers, data)
+    trials = Trials(data.pool, data.held_out, len(data.labels), extractor.head, texts, config.repeats, config.seed, progress)
     predicted = trials.run([(number, {}) for number in shots])
-    baselines = [_majority(sides, held_out)]
-    if words is not None and texts is not None:
-        baselines += _words_alone(eyes, _only(words, sides.labels), texts, sides, held_out)
-    advice = advise(trials, held_out, sides.labels, shots=shots, predicted=predicted, more=config.more) if config.more else None
+    baselines = [_majority_class(data, held_out)]
+    if prompts is not None and texts is not None:
+        baselines += _zero_shot(extractor, prompts, texts, data, held_out)
+    advice = advise(trials, held_out, data.labels, shots=shots, predicted=predicted, more=config.more) if config.more else None
     return LearningCurve(
         source=str(manifest.source or ""),
         fingerprint=manifest.fingerprint,
-        labels=sides.labels,
-        backbone=eyes.backbone.name,
-        head=eyes.head,
-        learnt_from=_counted(sides.pool.labels, sides.labels),
-        held_out=_counted(sides.held_out.labels, sides.labels),
-        groups=len(set(sides.held_out.groups)),
+        labels=data.labels,
+        backbone=extractor.backbone.name,
+        head=extractor.head,
+        learnt_from=_count(data.pool.labels, data.labels),
+        held_out=_count(data.held_out.labels, data.labels),
+        groups=len(set(data.held_out.groups)),
         repeats=config.repeats,
         seed=config.seed,
-        points=tuple(_point(number, each, held_out, sides) for number, each in zip(shots, predicted)),
+        points=tuple(_point(number, of_draws, held_out, data) for number, of_draws in zip(shots, predicted)),
         baselines=tuple(baselines),
         last_step=held_out.gain(predicted[-1], predicted[-2]) if len(shots) > 1 else None,
         advice=advice,
-        notes=(*notes, *sides.notes, *short, *_about(held_out, config)),
-        failures=tuple(f"{failure.segment}: {failure.error}" for failure in found.failures),
+        notes=(*notes, *data.notes, *shots_notes, *_interval_notes(held_out, config)),
+        failures=tuple(f"{failure.segment}: {failure.error}" for failure in extraction.failures),
         seconds=round(time.perf_counter() - started, 3),
     )
 
 
 @dataclass(frozen=True)
-class _Eyes:
-    """What is looked with, and which head is fitted to it."""
+class _Extractor:
+    """The backbone, and the head that is fitted to its features."""
 
     backbone: Backbone
     head: str
@@ -100,37 +104,36 @@ class _Eyes:
     progress: Progress
 
     @classmethod
-    def opened(cls, config: CurveConfig, backbone: Backbone | None, cache: Cache, progress: Progress) -> _Eyes:
-        parts = config.head is not None and capabilities_of(config.head).reads_image_parts
-        looker = backbone if backbone is not None else open_for_training(config.looking(), cache, parts=parts)
-        head = config.head or (WITH_WORDS if embeds_text(looker) else WITHOUT)
-        return cls(looker, head, config, backbone is not None, cache, progress)
+    def open(cls, config: CurveConfig, backbone: Backbone | None, cache: Cache, progress: Progress) -> _Extractor:
+        image_parts = config.head is not None and capabilities_of(config.head).reads_image_parts
+        opened = backbone if backbone is not None else open_for_training(config.train_config(), cache, image_parts=image_parts)
+        head = config.head or (HEAD_WITH_TEXT if embeds_text(opened) else HEAD_WITHOUT_TEXT)
+        return cls(opened, head, config, backbone is not None, cache, progress)
 
-    def see(self, segments: Sequence[Segment]) -> Extraction:
-        """Their features, through the cache."""
+    def extract(self, segments: Sequence[Segment]) -> Extraction:
         view = view_for(self.backbone, frames=self.config.frames)
         return extract(segments, self.backbone, view=view, cache=self.cache, progress=self.progress)
 
-    def wording(self, manifest: Manifest) -> ClassPrompts | None:
-        """What the labels mean in words, where they can be read."""
+    def read_prompts(self, manifest: Manifest) -> ClassPrompts | None:
+        """Return the sentences of the labels; None where the backbone does not embed text."""
         config = self.config
         if not embeds_text(self.backbone):
             if capabilities_of(self.head).reads_texts or config.template or config.prompts:
                 require_text(self.backbone)
             return None
-        wording = read_class_prompts(manifest.labels, templates=config.template, prompts=config.prompts)
-        return apply_templates(wording, self.backbone, templates=config.template)
+        prompts = read_class_prompts(manifest.labels, templates=config.template, prompts=config.prompts)
+        return apply_templates(prompts, self.backbone, templates=config.template)
 
-    def for_words(self) -> _Eyes:
-        """Eyes that hold words against what is seen as the network itself does: X-CLIP lets what is seen rewrite them."""
+    def for_zero_shot(self) -> _Extractor:
+        """Return an extractor of the features that zero-shot needs, for a backbone that lets the video rewrite the prompts (X-CLIP)."""
         if self.own or not self.backbone.capabilities.prompts_by_video:
             return self
-        return replace(self, backbone=open_for_training(self.config.looking(), self.cache, parts=True))
+        return replace(self, backbone=open_for_training(self.config.train_config(), self.cache, image_parts=True))
 
 
 @dataclass(frozen=True, eq=False)
-class _Sides:
-    """What is drawn from, and what is held out."""
+class _Data:
+    """The pool that training segments are drawn from, and the held-out segments."""
 
     labels: tuple[str, ...]
     pool: Part
@@ -138,42 +141,42 @@ class _Sides:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, manifest: Manifest, found: Extraction) -> _Sides:
-        source = manifest.source or Path("manifest")
-        seen = {part: [s for s in manifest.part(part).segments if s in found.features] for part in ("train", "test")}
-        labels = tuple(sorted({str(segment.label) for segment in seen["train"]}))
+    def of(cls, manifest: Manifest, extraction: Extraction) -> _Data:
+        source, features = manifest.source or Path("manifest"), extraction.features
+        train, test = ([segment for segment in manifest.part(part).segments if segment in features] for part in ("train", "test"))
+        labels = tuple(sorted({str(segment.label) for segment in train}))
         if len(labels) < 2:
-            failed = f" ({len(found.failures)} videos cannot be used, such as {found.failures[0]})" if found.failures else ""
-            raise ManifestError(source, f"has usable segments to learn from of {len(labels)} classes only; it takes two{failed}")
-        known = [segment for segment in seen["test"] if segment.label in labels]
-        if not known:
-            raise ManifestError(source, "has no usable held-out segment of a class that can be learnt; put some into the test part")
-        notes = []
-        lost = Counter(str(segment.label) for segment in seen["test"] if segment.label not in labels)
-        notes += [f"{count} held-out segments of {label!r} are left out: it has none to learn from" for label, count in lost.items()]
-        untested = sorted(set(labels) - {str(segment.label) for segment in known})
+            failures = extraction.failures
+            failed = f" ({len(failures)} videos cannot be used, such as {failures[0]})" if failures else ""
+            raise ManifestError(source, f"has usable training segments of {len(labels)} classes only, and two are needed{failed}")
+        held_out = [segment for segment in test if segment.label in labels]
+        if not held_out:
+            raise ManifestError(source, "has no usable held-out segment of a class with training segments; put some into the test part")
+        untrained = Counter(str(segment.label) for segment in test if segment.label not in labels)
+        notes = [f"{count} held-out segments of {label!r} are left out: it has no training segments" for label, count in untrained.items()]
+        untested = sorted(set(labels) - {str(segment.label) for segment in held_out})
         if untested:
-            notes.append(f"no segment is held out of {', '.join(map(repr, untested))}: its recall is unknown")
+            notes.append(f"no segment of {', '.join(map(repr, untested))} is held out, so the recall is unknown")
 
         def part(segments: Sequence[Segment]) -> Part:
             numbers = np.array([labels.index(str(segment.label)) for segment in segments], dtype=np.int64)
-            return Part(tuple(segments), [found.features[segment] for segment in segments], numbers)
+            return Part(tuple(segments), [features[segment] for segment in segments], numbers)
 
-        return cls(labels, part(seen["train"]), part(known), tuple(notes))
-
-
-def _only(words: ClassPrompts, labels: Sequence[str]) -> ClassPrompts:
-    return ClassPrompts(tuple(labels), tuple(words.by_label[label] for label in labels))
+        return cls(labels, part(train), part(held_out), tuple(notes))
 
 
-def _parted(manifest: Manifest, config: CurveConfig, *, cache: Cache, progress: Progress) -> tuple[Manifest, list[str]]:
-    """The manifest with a test part: its own, else one that is drawn once, divides no group, and nothing is chosen on."""
+def _only(prompts: ClassPrompts, labels: Sequence[str]) -> ClassPrompts:
+    return ClassPrompts(tuple(labels), tuple(prompts.by_label[label] for label in labels))
+
+
+def _with_test_part(manifest: Manifest, config: CurveConfig, *, cache: Cache, progress: Progress) -> tuple[Manifest, list[str]]:
+    """Return the manifest with a test part: its own, else one that is drawn once and divides no group."""
     source = manifest.source or Path("manifest")
-    bare = next((segment for segment in manifest.segments if segment.label is None), None)
-    if bare is not None:
-        raise ManifestError(source, f"{bare} has no label, and a learning curve needs one for each video")
+    unlabelled = next((segment for segment in manifest.segments if segment.label is None), None)
+    if unlabelled is not None:
+        raise ManifestError(source, f"{unlabelled} has no label; a learning curve needs one for each video")
     if len(manifest.labels) < 2:
-        raise ManifestError(source, f"has {len(manifest.labels)} classes; a learning curve takes at least two")
+        raise ManifestError(source, f"has {len(manifest.labels)} classes; a learning curve needs at least two")
     notes: list[str] = []
     if "test" not in manifest.splits or any(segment.split is None for segment in manifest.segments):
         drawn = split(manifest, SplitConfig(val=0.0, test=config.test, seed=config.seed), cache=cache, progress=progress)
@@ -181,35 +184,34 @@ def _parted(manifest: Manifest, config: CurveConfig, *, cache: Cache, progress: 
         notes += drawn.warnings
     if not manifest.part("train").segments:
         raise ManifestError(source, "has no train part to draw from")
-    watched = len(manifest.part("val").segments)
-    if watched:
-        notes.append(f"the {watched} segments of the val part are not used: nothing here is stopped or calibrated by them")
+    unused = len(manifest.part("val").segments)
+    if unused:
+        notes.append(f"the {unused} segments of the val part are not used: there is no early stopping and no calibration here")
     return manifest, notes
 
 
-def _reachable(numbers: Sequence[int], sides: _Sides) -> tuple[list[int], list[str]]:
-    """The shots that at least half of the classes have, and notes on the others."""
-    have = np.bincount(sides.pool.labels, minlength=len(sides.labels))
-    reached = [number for number in numbers if 2 * int((have >= number).sum()) >= len(have)]
-    if not reached:
-        raise ConfigError(
-            "shots", f"half of the classes have at most {int(np.median(have))} segments to learn from, fewer than {numbers[0]}"
-        )
+def _possible_shots(numbers: Sequence[int], data: _Data) -> tuple[list[int], list[str]]:
+    """Return the shots that at least half of the classes have, and notes on the classes that have fewer."""
+    have = np.bincount(data.pool.labels, minlength=len(data.labels))
+    possible = [number for number in numbers if 2 * int((have >= number).sum()) >= len(have)]
+    if not possible:
+        median = int(np.median(have))
+        raise ConfigError("shots", f"half of the classes have at most {median} training segments, fewer than {numbers[0]}")
     notes = []
-    beyond = [number for number in numbers if number not in reached]
+    beyond = [number for number in numbers if number not in possible]
     if beyond:
         enough = int((have >= beyond[0]).sum())
-        why = f"only {enough} of {len(have)} classes have {beyond[0]} segments to learn from"
-        notes.append(f"the curve ends at {reached[-1]} segments a class: {why}")
-    lacking = [f"{label!r} ({count})" for label, count in zip(sides.labels, have) if count < reached[-1]]
-    if lacking:
-        named = ", ".join(lacking[:8]) + (f" and {len(lacking) - 8} more" if len(lacking) > 8 else "")
-        notes.append(f"fewer than {reached[-1]} segments to learn from, so that all of theirs were taken: {named}")
-    return reached, notes
+        why = f"only {enough} of {len(have)} classes have {beyond[0]} training segments"
+        notes.append(f"the curve ends at {possible[-1]} segments a class: {why}")
+    fewer = [f"{label!r} ({count})" for label, count in zip(data.labels, have) if count < possible[-1]]
+    if fewer:
+        listed = ", ".join(fewer[:8]) + (f" and {len(fewer) - 8} more" if len(fewer) > 8 else "")
+        notes.append(f"classes with fewer than {possible[-1]} training segments, all of which were used: {listed}")
+    return possible, notes
 
 
-def _point(shots: int, predicted: Ints, held_out: HeldOut, sides: _Sides) -> CurvePoint:
-    counts = _counted(sides.pool.labels, sides.labels)
+def _point(shots: int, predicted: Ints, held_out: HeldOut, data: _Data) -> CurvePoint:
+    counts = _count(data.pool.labels, data.labels)
     return CurvePoint(
         shots=shots,
         accuracy=held_out.accuracy(predicted),
@@ -220,37 +222,38 @@ def _point(shots: int, predicted: Ints, held_out: HeldOut, sides: _Sides) -> Cur
     )
 
 
-def _majority(sides: _Sides, held_out: HeldOut) -> CurveBaseline:
-    """Always the label that is commonest where one learns."""
-    usual = int(np.bincount(sides.pool.labels).argmax())
-    return _baseline("majority", f"always {sides.labels[usual]!r}", np.full((1, len(held_out.labels)), usual), held_out)
+def _majority_class(data: _Data, held_out: HeldOut) -> CurveBaseline:
+    """Predict the most frequent label of the train part everywhere."""
+    most_frequent = int(np.bincount(data.pool.labels).argmax())
+    predicted = np.full((1, len(held_out.labels)), most_frequent)
+    return _baseline("majority", f"majority class {data.labels[most_frequent]!r}", predicted, held_out)
 
 
-def _words_alone(eyes: _Eyes, words: ClassPrompts, texts: Texts, sides: _Sides, held_out: HeldOut) -> list[CurveBaseline]:
-    """No example at all: what the words say."""
-    reader, features = eyes.for_words(), sides.held_out.features
-    if reader is not eyes:
-        found = reader.see(sides.held_out.segments)
-        if found.failures:
+def _zero_shot(extractor: _Extractor, prompts: ClassPrompts, texts: Texts, data: _Data, held_out: HeldOut) -> list[CurveBaseline]:
+    """Predict from text alone; empty where a held-out segment cannot be read again."""
+    zero_shot, features = extractor.for_zero_shot(), data.held_out.features
+    if zero_shot is not extractor:
+        extraction = zero_shot.extract(data.held_out.segments)
+        if extraction.failures:
             return []
-        texts = encode_prompts(reader.backbone, words, cache=eyes.cache)
-        features = [found.features[segment] for segment in sides.held_out.segments]
+        texts = encode_prompts(zero_shot.backbone, prompts, cache=extractor.cache)
+        features = [extraction.features[segment] for segment in data.held_out.segments]
     head = open_head("zero-shot")
-    head.fit(Examples([], np.zeros(0, np.int64), texts=texts), None, classes=len(sides.labels), fitting=FitConfig())
-    return [_baseline("words", "words alone", head.scores(features).argmax(axis=1)[None], held_out)]
+    head.fit(Examples([], np.zeros(0, np.int64), texts=texts), None, classes=len(data.labels), fitting=FitConfig())
+    return [_baseline("words", "zero-shot", head.scores(features).argmax(axis=1)[None], held_out)]
 
 
 def _baseline(name: str, about: str, predicted: Ints, held_out: HeldOut) -> CurveBaseline:
     return CurveBaseline(name, about, held_out.accuracy(predicted), held_out.balanced_accuracy(predicted))
 
 
-def _about(held_out: HeldOut, config: CurveConfig) -> list[str]:
+def _interval_notes(held_out: HeldOut, config: CurveConfig) -> list[str]:
     notes = [f"about the intervals: {held_out.units.note}"] if held_out.units.note else []
     if config.repeats < 3:
-        notes.append("with so few draws the intervals know little of the luck of drawing; try --repeats 5")
+        notes.append("with so few draws the intervals are unreliable; use at least 5 repeats")
     return notes
 
 
-def _counted(numbers: Ints, labels: Sequence[str]) -> dict[str, int]:
+def _count(numbers: Ints, labels: Sequence[str]) -> dict[str, int]:
     counts = np.bincount(numbers, minlength=len(labels))
     return {label: int(count) for label, count in zip(labels, counts)}
