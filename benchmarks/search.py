@@ -1,16 +1,16 @@
-"""How well and how fast a library's vectors are found at size: recall@10 against brute force, latency, build time, disk and memory.
+"""Measure the vector search of large libraries: recall@10 against brute force, latency, build time, disk and memory.
 
     python -m benchmarks.search [--sizes 10000,100000,1000000] [--kinds scattered,footage] [--thumbnails 8000] [--folder FOLDER]
 
-Two kinds of made-up vectors, each with questions whose answers are known from a look at every row:
+Two kinds of synthetic vectors, each with queries whose answers come from comparing every row:
 
-scattered   random directions, equally likely all around: no order that an index could use. Half of the questions have ten neighbours
-            planted at cosines from 0.9 down to 0.4; the others are a row with noise, whose next neighbours are chance.
-footage     windows of videos as an image-and-text network places them: a common direction, few that matter, a video's windows close
-            together. Half of the questions are a window with noise, the others point where words do, far from every window.
+scattered   uniformly distributed directions, without structure that an index could use. Half of the queries have ten neighbours at
+            cosines from 0.9 down to 0.4; the others are a row with noise, whose other neighbours are random.
+footage     distributed like windows of videos in the space of an image-and-text network: a common direction, few that matter, and
+            a video's windows close together. Half of the queries are a window with noise, the others like texts, far from every window.
 
-The filters let a half, a tenth and a hundredth of all windows pass. Writing and building run in a process of their own, whose peak
-memory is given in units of the raw vectors' size. At a million rows: some minutes and 5 GB of disk for each kind.
+The filters pass a half, a tenth and a hundredth of all windows. Writing and building run in processes of their own, whose peak memory is
+printed in units of the raw vectors' size. A million rows take some minutes and 5 GB of disk for each kind.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Questions:
-    """What is asked, and what a look at every row answers."""
+class Queries:
+    """Query vectors, and their true neighbours."""
 
     vectors: Vectors  # (Q, D)
     truth: Mapping[str, NDArray[np.int64]]  # filter -> (Q, LIMIT) numbers of rows
@@ -58,7 +58,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one filter cost and found."""
+    """Recall and latency with one filter."""
 
     recall: float
     p50: float  # milliseconds
@@ -66,81 +66,81 @@ class Figures:
 
 
 def main() -> None:
-    """Write, build, ask, print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="10000,100000", help="rows, separated by commas")
     parser.add_argument("--kinds", default="scattered,footage")
-    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--thumbnails", type=int, default=0, help="bytes of a thumbnail beside each vector")
     parser.add_argument("--index", action="store_true", help="build an index also where there are too few rows to need one")
     parser.add_argument("--folder", type=Path, help="where the libraries are written (default: a temporary folder)")
     parser.add_argument("--step", nargs=3, metavar=("STEP", "KIND", "ROWS"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.step:
-        step, kind, rows = asked.step
-        _report(asked, step, kind, int(rows))
+    options = parser.parse_args()
+    if options.step:
+        step, kind, rows = options.step
+        _report(options, step, kind, int(rows))
         return
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        for kind in asked.kinds.split(","):
-            for size in asked.sizes.split(","):
-                measure(Path(folder) / f"{kind}-{size}", kind, int(size), asked)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for kind in options.kinds.split(","):
+            for size in options.sizes.split(","):
+                measure(Path(folder) / f"{kind}-{size}", kind, int(size), options)
 
 
-def measure(folder: Path, kind: str, rows: int, asked: argparse.Namespace) -> None:
-    """The table of one library."""
-    wrote, built, _ = (_in_process(folder, step, kind, rows, asked) for step in ("write", "build", "tidy"))
+def measure(folder: Path, kind: str, rows: int, options: argparse.Namespace) -> None:
+    """Measure one library and print its table."""
+    wrote, built, _ = (_in_process(folder, step, kind, rows, options) for step in ("write", "build", "tidy"))
     raw = rows * WIDTH * 4
     library = Library.open(folder)
     tuning = read_tuning(library.schema)
-    questions = answered(library, questions_for(kind, rows, asked.questions))
-    cold = _seconds(library, questions.vectors[0], None)
-    exact = float(np.median([_seconds(library, vector, None, exact=True) for vector in questions.vectors[:3]]))
-    figures = {name: ask(library, questions, name) for name in FILTERS}
+    queries = with_answers(library, queries_for(kind, rows, options.queries))
+    cold = _seconds(library, queries.vectors[0], None)
+    exact = float(np.median([_seconds(library, vector, None, exact=True) for vector in queries.vectors[:3]]))
+    figures = {name: run_queries(library, queries, name) for name in FILTERS}
     show(
         f"{kind}, {rows:,} windows of {WIDTH} numbers (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)",
-        ("windows that may answer", "recall@10", "p50 ms", "p95 ms", "x a look at every row"),
+        ("windows that may answer", "recall@10", "p50 ms", "p95 ms", "x exact search"),
         [(name, f"{f.recall:.3f}", f"{f.p50:.1f}", f"{f.p95:.1f}", f"{1e3 * exact / f.p50:.1f}") for name, f in figures.items()],
     )
-    for what, step in (("written", wrote), ("index built and tried", built)):
+    for what, step in (("written", wrote), ("index built and measured", built)):
         grew = f"{step['peak'] / 2**20:.0f} MiB, {step['peak'] / raw:.2f} x the raw vectors"
         print(f"  {what} in {step['seconds']:.1f} s; memory grew by {grew}")
-    payload = f" and {asked.thumbnails} bytes of thumbnail a window" if asked.thumbnails else ""
+    payload = f" and {options.thumbnails} bytes of thumbnail a window" if options.thumbnails else ""
     print(f"  on disk {size_of(folder) / raw:.2f} x the raw vectors{payload}")
-    print(f"  the first search of a process took {1e3 * cold:.0f} ms; a look at every row takes {1e3 * exact:.0f} ms")
+    print(f"  the first search of a process took {1e3 * cold:.0f} ms; an exact search takes {1e3 * exact:.0f} ms")
     for effort in tuning.efforts if tuning else ():
-        print(f"  for {effort.depth}: {effort.probes} probes, {effort.candidates} candidates; recall in the trial {effort.recall:.3f}")
+        print(f"  for {effort.depth}: {effort.probes} probes, {effort.candidates} candidates; measured recall {effort.recall:.3f}")
 
 
-def ask(library: Library, questions: Questions, name: str) -> Figures:
-    """All questions with one filter, one after the other."""
-    for vector in questions.vectors[:5]:
+def run_queries(library: Library, queries: Queries, name: str) -> Figures:
+    """Run all queries with one filter, one after the other."""
+    for vector in queries.vectors[:5]:
         _seconds(library, vector, FILTERS[name])
     seconds, hits = [], []
-    for vector, truth in zip(questions.vectors, questions.truth[name], strict=True):
+    for vector, truth in zip(queries.vectors, queries.truth[name], strict=True):
         began = time.perf_counter()
-        found = nearest(library.table, vector, limit=LIMIT, where=FILTERS[name], columns=["path", "start", "end", "number"])
+        rows = nearest(library.table, vector, limit=LIMIT, where=FILTERS[name], columns=["path", "start", "end", "number"])
         seconds.append(time.perf_counter() - began)
-        hits.append(len(np.intersect1d(found["number"].to_numpy(), truth)) / LIMIT)
+        hits.append(len(np.intersect1d(rows["number"].to_numpy(), truth)) / LIMIT)
     p50, p95 = np.percentile(np.array(seconds) * 1e3, [50, 95])
     return Figures(float(np.mean(hits)), float(p50), float(p95))
 
 
 def write(folder: Path, kind: str, rows: int, thumbnail: int) -> None:
-    """A library of made-up windows, block by block."""
+    """Write a library of synthetic windows, block by block."""
     library = Library.create(folder, CARD)
     library.commit(lambda table: table.add_columns([pa.field("part", pa.int32()), pa.field("number", pa.int64())]))
     first = 0
-    for block in blocks(kind, rows, questions_for(kind, rows, 1000)):
-        made = _rows(block, first, thumbnail)
-        library.commit(lambda table, made=made: table.add(made))  # type: ignore[misc]
+    for block in blocks(kind, rows, queries_for(kind, rows, 1000)):
+        rows_of_block = _rows(block, first, thumbnail)
+        library.commit(lambda table, block=rows_of_block: table.add(block))  # type: ignore[misc]
         first += len(block)
 
 
-def blocks(kind: str, rows: int, questions: Vectors) -> Iterator[Vectors]:
-    """The vectors, the same each time."""
+def blocks(kind: str, rows: int, queries: Vectors) -> Iterator[Vectors]:
+    """Yield the vectors, the same in every run."""
     rng = np.random.default_rng(1)
     shape = _Shape(np.random.default_rng(2))
-    places, planted = _planted(rows, questions) if kind == "scattered" else (np.empty(0, np.int64), questions[:0])
+    places, planted = _planted(rows, queries) if kind == "scattered" else (np.empty(0, np.int64), queries[:0])
     for first in range(0, rows, BLOCK):
         count = min(BLOCK, rows - first)
         block = _unit(rng.standard_normal((count, WIDTH), dtype=np.float32)) if kind == "scattered" else shape.videos(count, rng)
@@ -149,8 +149,8 @@ def blocks(kind: str, rows: int, questions: Vectors) -> Iterator[Vectors]:
         yield block
 
 
-def questions_for(kind: str, rows: int, count: int) -> Vectors:
-    """Questions (Q, D), the first half of one sort, the second of the other; fewer are the beginning of each half of more."""
+def queries_for(kind: str, rows: int, count: int) -> Vectors:
+    """Make queries (Q, D), half of each sort; the first of each half do not depend on the count."""
     rng = np.random.default_rng(3)
     random = _unit(rng.standard_normal((2, 500, WIDTH), dtype=np.float32))[:, : count // 2]  # (sort, Q / 2, D)
     if kind == "scattered":
@@ -160,8 +160,8 @@ def questions_for(kind: str, rows: int, count: int) -> Vectors:
     return np.concatenate([_unit(_some_rows(kind, rows)[: count // 2] + 0.3 * random[0]), words])
 
 
-def answered(library: Library, vectors: Vectors) -> Questions:
-    """The same questions with the answers of brute force, block by block."""
+def with_answers(library: Library, vectors: Vectors) -> Queries:
+    """Find the true neighbours of the queries by brute force, block by block."""
     best = {name: (np.full((len(vectors), LIMIT), -np.inf, np.float32), np.zeros((len(vectors), LIMIT), np.int64)) for name in FILTERS}
     for batch in library.batches(["vector", "part", "number"], size=BLOCK):
         scores = vectors @ vectors_of(batch).T
@@ -172,16 +172,16 @@ def answered(library: Library, vectors: Vectors) -> Questions:
             numbers = np.concatenate([best[name][1], np.broadcast_to(number[mask], (len(vectors), int(mask.sum())))], axis=1)
             top = np.argpartition(-both, LIMIT - 1, axis=1)[:, :LIMIT]
             best[name] = np.take_along_axis(both, top, 1), np.take_along_axis(numbers, top, 1)
-    return Questions(vectors, {name: numbers for name, (_, numbers) in best.items()})
+    return Queries(vectors, {name: numbers for name, (_, numbers) in best.items()})
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of everything in a folder."""
+    """Return the bytes of all files in a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 class _Shape:
-    """How footage lies in the space of a network."""
+    """The distribution of footage in the space of a network."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.basis = np.linalg.qr(rng.standard_normal((WIDTH, WIDTH)))[0].astype(np.float32)
@@ -192,25 +192,25 @@ class _Shape:
         self.common = 3 * common / np.linalg.norm(common)
 
     def videos(self, rows: int, rng: np.random.Generator) -> Vectors:
-        """Windows of whole videos: each wanders off from where the video began."""
+        """Draw the windows of whole videos: each is a random walk from the first window."""
         count = -(-rows // WINDOWS)
         begin, steps, noise = (rng.standard_normal((count, n, WIDTH), dtype=np.float32) for n in (1, WINDOWS, WINDOWS))
         windows = (begin + 0.05 * np.cumsum(steps, axis=1) + 0.07 * noise) * self.spread
         return _unit(windows.reshape(-1, WIDTH)[:rows] @ self.basis + self.common)
 
 
-def _planted(rows: int, questions: Vectors) -> tuple[NDArray[np.int64], Vectors]:
-    """Places and vectors of the neighbours that are planted around the first half of the questions."""
+def _planted(rows: int, queries: Vectors) -> tuple[NDArray[np.int64], Vectors]:
+    """Return the rows and vectors of the planted neighbours of the first half of the queries."""
     rng = np.random.default_rng(4)
-    centres = np.repeat(questions[: len(questions) // 2], LIMIT, axis=0)
-    cosines = np.tile(PLANTED, len(questions) // 2)[:, None].astype(np.float32)
+    centres = np.repeat(queries[: len(queries) // 2], LIMIT, axis=0)
+    cosines = np.tile(PLANTED, len(queries) // 2)[:, None].astype(np.float32)
     away = rng.standard_normal(centres.shape, dtype=np.float32)
     away = _unit(away - (away * centres).sum(axis=1, keepdims=True) * centres)
     return rng.permutation(rows)[: len(centres)], (cosines * centres + np.sqrt(1 - cosines**2) * away).astype(np.float32)
 
 
 def _some_rows(kind: str, rows: int) -> Vectors:
-    """Rows of the first block, which is made alike for all sizes."""
+    """Return rows of the first block, which is the same for all sizes."""
     rng = np.random.default_rng(1)
     count = min(BLOCK, rows)
     first = (
@@ -226,7 +226,7 @@ def _rows(vectors: Vectors, first: int, thumbnail: int) -> pa.Table:
     count = len(vectors)
     numbers = np.arange(first, first + count)
     rng = np.random.default_rng(first)
-    pictures = [rng.bytes(thumbnail) for _ in range(count)] if thumbnail else [None] * count
+    thumbnails = [rng.bytes(thumbnail) for _ in range(count)] if thumbnail else [None] * count
     paths = [f"/videos/{number // WINDOWS}.mp4" for number in numbers]
     columns = {
         "vector": to_vectors(vectors),
@@ -236,7 +236,7 @@ def _rows(vectors: Vectors, first: int, thumbnail: int) -> pa.Table:
         "end": pa.array(2.0 * (numbers % WINDOWS) + 4),
         "duration": pa.array(np.full(count, 2.0 * WINDOWS + 2)),
         "gone": pa.array(np.zeros(count, bool)),
-        "thumbnail": pa.array(pictures, pa.binary()),
+        "thumbnail": pa.array(thumbnails, pa.binary()),
         "part": pa.array(rng.integers(0, 100, count), pa.int32()),
         "number": pa.array(numbers, pa.int64()),
     }
@@ -255,24 +255,24 @@ def _seconds(library: Library, vector: Vectors, where: str | None, *, exact: boo
     return time.perf_counter() - began
 
 
-def _in_process(folder: Path, step: str, kind: str, rows: int, asked: argparse.Namespace) -> dict[str, float]:
-    """Do one step in a process of its own; its seconds, and its peak of memory beyond what it began with."""
+def _in_process(folder: Path, step: str, kind: str, rows: int, options: argparse.Namespace) -> dict[str, float]:
+    """Run one step in a process of its own; return its seconds, and by how many bytes its memory grew at most."""
     command = [sys.executable, "-m", "benchmarks.search", "--step", step, kind, str(rows), "--folder", str(folder)]
-    command += ["--thumbnails", str(asked.thumbnails), *(["--index"] if asked.index else [])]
+    command += ["--thumbnails", str(options.thumbnails), *(["--index"] if options.index else [])]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
-def _report(asked: argparse.Namespace, step: str, kind: str, rows: int) -> None:
+def _report(options: argparse.Namespace, step: str, kind: str, rows: int) -> None:
     before, began = _most_memory(), time.perf_counter()
     if step == "write":
-        write(asked.folder, kind, rows, asked.thumbnails)
+        write(options.folder, kind, rows, options.thumbnails)
     elif step == "tidy":
-        Library.open(asked.folder).compact(before=timedelta(0))
+        Library.open(options.folder).compact(before=timedelta(0))
     else:
-        change = build_index if asked.index else ensure_index
-        Library.open(asked.folder).commit(lambda table: change(table))
+        change = build_index if options.index else ensure_index
+        Library.open(options.folder).commit(lambda table: change(table))
     print(json.dumps({"seconds": time.perf_counter() - began, "peak": _most_memory() - before}))
 
 

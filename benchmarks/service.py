@@ -1,10 +1,10 @@
-"""The service under load on loopback: clients that send one video after the other, and what becomes of the time.
+"""Measure the service under load on loopback: latency and throughput of clients that send one video after the other.
 
     python -m benchmarks.service [--clients 8] [--requests 25] [--backbone flow-hist|clip]
 
-One process serves, as `quickstep serve` does; this one sends. Beside each load stands what one client alone reaches, and how many videos
-Python names in the same time without any service. The weights of `clip` are random, of ViT-B/32's real size: speed does not depend on
-their values. Nothing is cached: each request is decoded and looked at.
+One process serves, as `quickstep serve` does; this one sends. The table compares several clients with a single one, and with the number of
+videos that Python classifies in the same time without a service. The weights of `clip` are random, of the size of ViT-B/32: the speed does
+not depend on their values. Nothing is cached: each request is decoded and embedded.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ SIZE = (320, 240)
 
 @dataclass(frozen=True)
 class Load:
-    """What some clients saw."""
+    """What some clients measured."""
 
     clients: int
     seconds: list[float]  # of each request
     errors: int
     took: float
-    waited: int  # answered 503, and sent again after a while
+    retries: int  # after a 503
 
     @property
     def row(self) -> tuple[str, ...]:
-        """A line of the table."""
+        """The load as a row of the table."""
         middle, late, latest = np.percentile(self.seconds, [50, 95, 100]).tolist()
         rate = len(self.seconds) / self.took
         return (str(self.clients), str(len(self.seconds)), str(self.errors), f"{middle:.3f}", f"{late:.3f}", f"{latest:.3f}", f"{rate:.2f}")
 
 
 def main() -> None:
-    """Draw, train, serve, send, print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--requests", type=int, default=25, help="of each client")
@@ -71,24 +71,24 @@ def main() -> None:
             alone = send(address, videos, 1, options.requests)
             before = batches_of(address)
             together = send(address, videos, options.clients, options.requests)
-            looked_at, batches = (now - then for now, then in zip(batches_of(address), before, strict=True))
+            batched, batches = (now - then for now, then in zip(batches_of(address), before, strict=True))
         finally:
             server.terminate()
             server.wait(60)
-        bare = without(model, videos, len(together.seconds), folder)
+        bare = throughput_in_python(model, videos, len(together.seconds), folder)
     title = f"{options.backbone}: videos of {SECONDS:g} s at {SIZE[0]}x{SIZE[1]}, {os.cpu_count()} cores, client and server on one machine"
     columns = ("clients", "requests", "errors", "median s", "p95 s", "slowest s", "videos/s")
     show(title, columns, [alone.row, together.row])
     rate = len(together.seconds) / together.took
-    print(f"  {looked_at / batches:.1f} videos a batch, {together.waited} times told to come again")
-    print(f"  {rate / bare:.2f} of what Python names without a service ({bare:.2f} videos/s)")
-    print(f"  {rate / (len(alone.seconds) / alone.took):.2f} times the videos of one client alone")
+    print(f"  {batched / batches:.1f} videos in a batch, {together.retries} retries after a 503")
+    print(f"  {rate / bare:.2f} of the throughput of Python without a service ({bare:.2f} videos/s)")
+    print(f"  {rate / (len(alone.seconds) / alone.took):.2f} times the throughput of one client")
     if together.errors or alone.errors:
         sys.exit(1)
 
 
 def make_model(folder: Path, backbone: str) -> Path:
-    """A model of two moves, on disk."""
+    """Train a model of two moves and save it."""
     from quickstep.datasets.manifest import read_manifest
     from quickstep.datasets.synthetic import DemoConfig, draw_dancers
     from quickstep.training.train import TrainConfig, train
@@ -101,10 +101,10 @@ def make_model(folder: Path, backbone: str) -> Path:
 
 
 def send(address: str, videos: list[Path], clients: int, requests: int) -> Load:
-    """Each client sends its requests one after the other."""
+    """Send the requests of each client one after the other; all clients at the same time."""
     blobs = [path.read_bytes() for path in videos]
     seconds: list[float] = []
-    wrong: list[str] = []
+    errors: list[str] = []
     waits: list[float] = []
 
     def work(number: int) -> None:
@@ -118,36 +118,36 @@ def send(address: str, videos: list[Path], clients: int, requests: int) -> Load:
                     time.sleep(waits[-1])
                 seconds.append(time.perf_counter() - began)
                 if answer.status_code != 200:
-                    wrong.append(answer.text)
+                    errors.append(answer.text)
 
     began = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(clients) as pool:
         list(pool.map(work, range(clients)))
-    for each in wrong[:3]:
-        print(each, file=sys.stderr)
-    return Load(clients, seconds, len(wrong), time.perf_counter() - began, len(waits))
+    for error in errors[:3]:
+        print(error, file=sys.stderr)
+    return Load(clients, seconds, len(errors), time.perf_counter() - began, len(waits))
 
 
 def batches_of(address: str) -> tuple[float, float]:
-    """How many videos were looked at in how many batches, by the service's own counters."""
+    """Return the numbers of videos and of batches, from the counters of the service."""
     lines = httpx.get(f"{address}/metrics", trust_env=False).text.splitlines()
-    told = {line.split()[0]: float(line.split()[-1]) for line in lines if line.startswith("quickstep_batch_videos_")}
-    return told["quickstep_batch_videos_sum"], told["quickstep_batch_videos_count"]
+    counters = {line.split()[0]: float(line.split()[-1]) for line in lines if line.startswith("quickstep_batch_videos_")}
+    return counters["quickstep_batch_videos_sum"], counters["quickstep_batch_videos_count"]
 
 
-def without(model: Path, videos: list[Path], count: int, folder: Path) -> float:
-    """Videos a second that Python names, all in one call, nothing known before."""
+def throughput_in_python(model: Path, videos: list[Path], count: int, folder: Path) -> float:
+    """Measure the videos per second that Python classifies in one call, without a cache."""
     from quickstep.models.model import Model
     from quickstep.storage.cache import Cache
     from quickstep.types.segment import Segment
 
-    opened = Model.load(model)
-    opened.predict(videos[:1], cache=Cache(folder / "warm"))
-    # A millisecond less each time, so that no two are one and none comes from the cache.
-    asked = [Segment(videos[n % len(videos)], end=SECONDS - 0.001 * (n // len(videos))) for n in range(count)]
+    loaded = Model.load(model)
+    loaded.predict(videos[:1], cache=Cache(folder / "warm"))
+    # Each segment is a millisecond shorter, so that no two are equal and none comes from the cache.
+    segments = [Segment(videos[n % len(videos)], end=SECONDS - 0.001 * (n // len(videos))) for n in range(count)]
     began = time.perf_counter()
-    found = opened.predict(asked, cache=Cache(folder / "store"))
-    assert not found.failures
+    predictions = loaded.predict(segments, cache=Cache(folder / "store"))
+    assert not predictions.failures
     return count / (time.perf_counter() - began)
 
 
