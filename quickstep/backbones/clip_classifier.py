@@ -212,8 +212,8 @@ def _vision_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _download_config(repository: str) -> dict[str, Any]:
-    kept = hub.cached_folder(repository, "main")
-    if kept is None:
+    folder = hub.cached_folder(repository, "main")
+    if folder is None:
         with hub.explained(repository, "main", "config"):
-            kept = hub.download_file(repository, CONFIG, "main").parent
-    return _read_config(kept)
+            folder = hub.download_file(repository, CONFIG, "main").parent
+    return _read_config(folder)

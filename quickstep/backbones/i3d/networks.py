@@ -1,30 +1,27 @@
-"""I3D networks ready to be shown windows: made, filled with what they come from, and written. The torch side of `i3d.py`."""
+"""Make I3D networks, fill them with weights, and write them. Imports torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from quickstep.backbones.checkpoints.weight_files import Weights, fill, read_weights, write_folder
 from quickstep.backbones.i3d.inception import InceptionI3d
-from quickstep.backbones.i3d.inflation import classes_of, inflate, read_flat
+from quickstep.backbones.i3d.inflation import count_classes, inflate, read_flat
 from quickstep.backbones.i3d.resnet import Bottleneck, NonLocal, ResnetI3d
-from quickstep.backbones.i3d.weights import KINDS, config_of
+from quickstep.backbones.i3d.weight_files import Weights, fill, read_weights, write_folder
+from quickstep.backbones.i3d.weights import ARCHITECTURES, StartWeights, config_of
 from quickstep.types.errors import WeightsError
-
-if TYPE_CHECKING:
-    from quickstep.backbones.i3d.backbone import I3d
 
 Network = InceptionI3d | ResnetI3d
 
 
-class Watching(nn.Module):
+class I3dEncoder(nn.Module):
     """uint8 (B, F, H, W, C) -> float32 (B, T', D)"""
 
     slope: torch.Tensor
@@ -42,7 +39,7 @@ class Watching(nn.Module):
 
 
 @dataclass(frozen=True)
-class Watched:
+class LoadedNetwork:
     """A network with its head, where its weights have one."""
 
     network: Network
@@ -51,70 +48,76 @@ class Watched:
 
     def classify(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, T, H, W) already normalised -> (N, classes)."""
-        if _head(self.network) is None:
-            raise WeightsError(f"these weights of {self.name} have no head, so that they classify nothing: train one, or give others")
+        if _head_of(self.network) is None:
+            raise WeightsError(f"these weights of {self.name} have no head, so they cannot classify: train one, or give others")
         return self.network.classified(self.network(x))
 
 
 def width_of(name: str, multiplier: float) -> int:
-    """D of a narrowed network."""
-    return _made(name, multiplier=multiplier).width
+    """Return D of a narrowed network."""
+    return _make(name, multiplier=multiplier).width
 
 
-def open_network(backbone: I3d) -> Watched:
-    """The network in fp32 on the CPU with weights that are all there and no other."""
-    origin, name = backbone.origin, backbone.name
-    how: dict[str, Any] = {"multiplier": origin.width, "ends": origin.ends, "momentum": origin.momentum}
-    labels = origin.labels
-    if origin.flat is not None:
-        flat = read_flat(origin.flat, backbone.kind.flat)
-        network = _made(name, classes=classes_of(flat), **how)
-        _begin(network, origin.seed)  # what has no counterpart: non-local blocks, which begin by adding nothing
-        inflate(network, flat, backbone.kind.flat)
-    elif origin.file is not None:
-        weights = read_weights(origin.file)
-        classes = _classes(weights)
-        network = _made(name, classes=classes, **how)
-        _recognise(weights, name)
+def load_network(name: str, start: StartWeights) -> LoadedNetwork:
+    """Load the network in fp32 on the CPU with exactly the weights of its file."""
+    kind = ARCHITECTURES[name].flat
+    how: dict[str, Any] = {"multiplier": start.width, "ends": start.ends, "momentum": start.momentum}
+    labels = start.labels
+    if start.flat is not None:
+        flat = read_flat(start.flat, kind)
+        network = _make(name, classes=count_classes(flat), **how)
+        _initialize(network, start.seed)  # non-local blocks have no 2D counterpart: they start by adding nothing
+        inflate(network, flat, kind)
+    elif start.file is not None:
+        weights = read_weights(start.file)
+        classes = _count_classes(weights)
+        network = _make(name, classes=classes, **how)
+        _check_architecture(weights, name)
         fill(network, weights, name)
-        labels = _labels(weights.notes, classes) if labels is None else labels
+        labels = _read_labels(weights.notes, classes) if labels is None else labels
         if labels is not None and len(labels) != classes:
-            raise WeightsError(
-                f"{origin.file} tells {classes} classes apart, and its config names {len(labels)}: they do not belong together"
-            )
+            raise WeightsError(f"{start.file} has {classes} classes, and its config names {len(labels)}: they do not belong together")
     else:
-        network = _made(name, **how)
-        _begin(network, origin.seed)
-    return Watched(network.to(memory_format=torch.channels_last_3d).eval().requires_grad_(False), labels, name)  # type: ignore[call-overload]
+        network = _make(name, **how)
+        _initialize(network, start.seed)
+    return LoadedNetwork(network.to(memory_format=torch.channels_last_3d).eval().requires_grad_(False), labels, name)  # type: ignore[call-overload]
 
 
-def watching(backbone: I3d) -> Watching:
-    """The network without its head, bytes going in."""
-    network = open_network(backbone).network
+def load_encoder(name: str, start: StartWeights) -> I3dEncoder:
+    """Load the network without its head, with normalization before it."""
+    network, architecture = load_network(name, start).network, ARCHITECTURES[name]
     if isinstance(network, InceptionI3d):
         network.logits = None
     else:
         network.cls_head = None
-    return Watching(network, backbone.kind.slope, backbone.kind.offset).eval().requires_grad_(False)
+    return I3dEncoder(network, architecture.slope, architecture.offset).eval().requires_grad_(False)
 
 
-def write_network(backbone: I3d, module: nn.Module, folder: Path, view: Mapping[str, Any]) -> None:
-    """The weights of what `load` gave, or of `network` with its head."""
-    network = module.network if isinstance(module, Watching) else module
+def write_network(
+    module: nn.Module,
+    folder: Path,
+    *,
+    name: str,
+    start: StartWeights,
+    view: Mapping[str, Any],
+    labels: Callable[[], tuple[str, ...] | None],
+) -> None:
+    """Write the weights of what `load` gave, or of `network` with its head and the labels of its classes."""
+    network = module.network if isinstance(module, I3dEncoder) else module
     assert isinstance(network, (InceptionI3d, ResnetI3d))
-    labels = backbone.labels if _head(network) is not None else None
-    write_folder(folder, network.state_dict(), config_of(backbone.name, backbone.origin, view, labels))
+    names = labels() if _head_of(network) is not None else None
+    write_folder(folder, network.state_dict(), config_of(name, start, view, names))
 
 
-def _made(name: str, *, classes: int = 0, multiplier: float = 1.0, ends: Any = "zeros", momentum: float | None = None) -> Network:
-    """The network on the CPU, its kernels not yet anything."""
-    kind = KINDS[name]
+def _make(name: str, *, classes: int = 0, multiplier: float = 1.0, ends: Any = "zeros", momentum: float | None = None) -> Network:
+    """Make the network on the CPU; its kernels are not initialized."""
+    architecture = ARCHITECTURES[name]
     network: Network
-    with torch.device("meta"):  # drawing weights that are replaced at once takes longer than reading them
-        if kind.flat == "googlenet":
-            network = InceptionI3d(kind.channels, classes=classes, multiplier=multiplier, ends=ends, momentum=momentum or 0.01)
+    with torch.device("meta"):  # initializing weights that are replaced at once takes longer than reading them
+        if architecture.flat == "googlenet":
+            network = InceptionI3d(architecture.channels, classes=classes, multiplier=multiplier, ends=ends, momentum=momentum or 0.01)
         else:
-            network = ResnetI3d(kind.channels, classes=classes, multiplier=multiplier, ends=ends, non_local=kind.non_local)
+            network = ResnetI3d(architecture.channels, classes=classes, multiplier=multiplier, ends=ends, non_local=architecture.non_local)
     network.to_empty(device="cpu")
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
@@ -122,8 +125,8 @@ def _made(name: str, *, classes: int = 0, multiplier: float = 1.0, ends: Any = "
     return network
 
 
-def _begin(network: nn.Module, seed: int) -> None:
-    """Weights to train from: what comes out is about as large as what goes in; non-local blocks begin by adding nothing."""
+def _initialize(network: nn.Module, seed: int) -> None:
+    """Draw weights to train from: a layer's output is about as large as its input; non-local blocks start by adding nothing."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
@@ -140,20 +143,20 @@ def _begin(network: nn.Module, seed: int) -> None:
                 module.conv_out.bn.weight.zero_()
 
 
-def _head(network: nn.Module) -> nn.Module | None:
+def _head_of(network: nn.Module) -> nn.Module | None:
     return network.logits if isinstance(network, InceptionI3d) else network.cls_head  # type: ignore[return-value]
 
 
-def _classes(weights: Weights) -> int:
-    """How many classes the file's head tells apart; 0 where it has none."""
+def _count_classes(weights: Weights) -> int:
+    """Count the classes of the file's head; 0 where it has none."""
     for name in ("logits.conv3d.weight", "cls_head.fc_cls.weight"):
         if name in weights.tensors:
             return len(weights.tensors[name])
     return 0
 
 
-def _labels(notes: Mapping[str, Any], classes: int) -> tuple[str, ...] | None:
-    """The names that MMAction2 notes beside its weights, where it does."""
+def _read_labels(notes: Mapping[str, Any], classes: int) -> tuple[str, ...] | None:
+    """Read the class names that MMAction2 writes beside its weights, where it does."""
     about = notes.get("dataset_meta")
     names = about.get("classes") if isinstance(about, Mapping) else notes.get("CLASSES")
     if isinstance(names, (list, tuple)) and len(names) == classes and all(isinstance(name, str) for name in names):
@@ -161,7 +164,7 @@ def _labels(notes: Mapping[str, Any], classes: int) -> tuple[str, ...] | None:
     return None
 
 
-_SIGNS = {  # a weight, and how many channels it sees where that tells: the first that fits names the network
+_SIGNATURES = {  # a weight, and its input channels where they distinguish: the first that fits names the network
     "i3d-rgb": ("Conv3d_1a_7x7.conv3d.weight", 3),
     "i3d-flow": ("Conv3d_1a_7x7.conv3d.weight", 2),
     "i3d-r50-nl": ("backbone.layer2.1.non_local_block.theta.conv.weight", None),
@@ -169,11 +172,11 @@ _SIGNS = {  # a weight, and how many channels it sees where that tells: the firs
 }
 
 
-def _recognise(weights: Weights, name: str) -> None:
-    """Say it where a file is that of another of our networks."""
-    for other, (key, channels) in _SIGNS.items():
-        found = weights.tensors.get(key)
-        if found is not None and found.ndim == 5 and channels in (None, found.shape[1]):
+def _check_architecture(weights: Weights, name: str) -> None:
+    """Refuse the file of another I3D network, with its name."""
+    for other, (key, channels) in _SIGNATURES.items():
+        weight = weights.tensors.get(key)
+        if weight is not None and weight.ndim == 5 and channels in (None, weight.shape[1]):
             if other != name:
                 raise WeightsError(f"{weights.file} is a checkpoint of {other}, not of {name}: open it by that name")
             return

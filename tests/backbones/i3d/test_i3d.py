@@ -233,7 +233,7 @@ def test_company_changes_no_bit() -> None:
 def test_pictures_that_are_not_square_are_prepared_by_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = opened("i3d-rgb", init="scratch", width=0.05)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 30, 40, 3), dtype=np.uint8)
-    assert backbone._shown(Frames(pixels, np.arange(8.0))).shape == (8, 224, 224, 3)
+    assert backbone._pixels_of(Frames(pixels, np.arange(8.0))).shape == (8, 224, 224, 3)
 
 
 def test_views_too_short_or_small_are_refused() -> None:
@@ -338,8 +338,8 @@ def broken_files(files: dict[str, Path], folder: Path) -> dict[str, tuple[Path, 
         "cut-safetensors": (folder / "cut.safetensors", "cut short"),
         "text": (folder / "text.pt", "is not opened|no file of weights"),
         "empty": (folder / "empty.pt", "cut short"),
-        "code": (saved("bomb.pt", {"state_dict": state, "extra": Bomb()}), "holds more than weights"),
-        "list": (saved("list.pt", [1, 2]), "holds no state dict"),
+        "code": (saved("bomb.pt", {"state_dict": state, "extra": Bomb()}), "holds code"),
+        "list": (saved("list.pt", [1, 2]), "no state dict"),
         "lacks": (
             saved("lacks.pt", {k: v for k, v in state.items() if k != "Mixed_4c.b1b.conv3d.weight"}),
             r"lacks Mixed_4c\.b1b\.conv3d\.weight",
@@ -374,7 +374,7 @@ def test_without_weights_it_says_where_they_are() -> None:
         assert all(
             part in str(caught.value)
             for part in (
-                "--weights FILE",
+                "weights",
                 "--init inflate:FILE",
                 "scratch",
                 "MMAction2" if "r50" in name else "GitHub",

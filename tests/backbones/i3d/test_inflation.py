@@ -170,9 +170,9 @@ def test_what_cannot_be_inflated_is_one_line(googlenet: Path, resnet_forms: dict
     (tmp_path / "vit" / "config.json").write_text(json.dumps({"model_type": "vit"}))
     (tmp_path / "cut.pth").write_bytes(googlenet.read_bytes()[:100_000])
     cases = [
-        ("i3d-rgb", resnet_forms["torchvision"], "is no GoogLeNet"),
-        ("i3d-r50", googlenet, "is no ResNet-50"),
-        ("i3d-r50", other, "ResNet of another make"),
+        ("i3d-rgb", resnet_forms["torchvision"], "not a GoogLeNet"),
+        ("i3d-r50", googlenet, "not a ResNet-50"),
+        ("i3d-r50", other, "another ResNet"),
         ("i3d-r50", tmp_path / "vit", "'vit' network"),
         ("i3d-rgb", tmp_path / "five.pth", r"\[32, 16, 5, 5\], and \[32, 16, 3, 3\]"),
         ("i3d-rgb", tmp_path / "cut.pth", "cut short"),

@@ -1,7 +1,4 @@
-"""Weights in files of their own (.pt, .pth, .safetensors) or in folders of ours: read without running anything in them, filled in strictly.
-
-Knows names and shapes, no network by name.
-"""
+"""Files of weights (.pt, .pth, .safetensors) and folders of ours: no code in them is run, and networks are filled strictly."""
 
 from __future__ import annotations
 
@@ -19,13 +16,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from quickstep.backbones.i3d.weights import CONFIG, WEIGHTS
 from quickstep.types.errors import WeightsError
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _NESTED = ("state_dict", "model_state_dict", "model_state")  # under which a training program keeps the weights
 _COUNTER = "num_batches_tracked"  # of normalisations; older files have none, and nothing depends on it
 _scalar: Any = np.float64(0).__reduce__()[0]
-# What a checkpoint's notes may hold besides plain values: single numbers of numpy. None of it runs anything.
+# What the notes of a checkpoint may hold besides plain values: numbers of numpy. None of it runs code.
 _HARMLESS: list[Any] = [
     _scalar,
     (_scalar, "numpy.core.multiarray.scalar"),
@@ -36,7 +33,7 @@ _HARMLESS: list[Any] = [
 
 @dataclass(frozen=True)
 class Weights:
-    """Named tensors of one file, and what the file notes beside them."""
+    """Named tensors of one file, and the notes that the file holds beside them."""
 
     file: Path
     tensors: Mapping[str, torch.Tensor]
@@ -44,18 +41,17 @@ class Weights:
 
 
 def read_weights(file: Path) -> Weights:
-    """The tensors of a file; one that is cut short, or holds anything that would have to be run, is refused."""
+    """Read the tensors of a file; one that is cut short, or holds code, is refused."""
     try:
         if file.suffix == ".safetensors":
             return Weights(file, load_file(file))
         with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd pickles, which it then refuses anyway
+            warnings.simplefilter("ignore")  # about pickles that it refuses afterwards
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error).lower() or "unsupported" in str(error).lower() or "GLOBAL" in str(error):
             raise WeightsError(
-                f"{file} holds more than weights, which would have to be run to be read: it is not opened; "
-                "have whoever made it save the state dict alone, best as .safetensors"
+                f"{file} holds code besides weights, and is not opened: ask its makers for the state dict alone, best as .safetensors"
             ) from error
         raise WeightsError(_broken(file, error)) from error
     except FileNotFoundError as error:
@@ -64,11 +60,11 @@ def read_weights(file: Path) -> Weights:
         raise WeightsError(_broken(file, error)) from error
     except SafetensorError as error:
         raise WeightsError(_broken(file, error)) from error
-    return _sorted_out(file, loaded)
+    return _find_state_dict(file, loaded)
 
 
-def _sorted_out(file: Path, loaded: Any) -> Weights:
-    """The state dict among what a file holds, without the prefix that parallel training adds."""
+def _find_state_dict(file: Path, loaded: Any) -> Weights:
+    """Find the state dict in a file's content, without the prefix that parallel training adds."""
     notes: Mapping[str, Any] = {}
     if isinstance(loaded, Mapping):
         for key in _NESTED:
@@ -77,7 +73,7 @@ def _sorted_out(file: Path, loaded: Any) -> Weights:
                 notes, loaded = meta if isinstance(meta, Mapping) else {}, loaded[key]
                 break
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise WeightsError(f"{file} holds no state dict (names and tensors): give the file of weights that its publisher offers")
+        raise WeightsError(f"{file} has no state dict (names and tensors): give the file of weights that its publisher offers")
     tensors = {str(name): value for name, value in loaded.items()}
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
@@ -85,55 +81,43 @@ def _sorted_out(file: Path, loaded: Any) -> Weights:
 
 
 def fill(network: torch.nn.Module, weights: Weights, name: str) -> None:
-    """Every weight of the network from the file, none missing, none left over, each of its shape."""
-    wanted = network.state_dict()
-    missing = sorted(key for key in wanted if key not in weights.tensors and not key.endswith(_COUNTER))
-    left_over = sorted(key for key in weights.tensors if key not in wanted)
-    other = sorted(key for key, value in wanted.items() if key in weights.tensors and weights.tensors[key].shape != value.shape)
+    """Fill every weight of the network from the file; weights missing, left over or of another shape are refused."""
+    expected = network.state_dict()
+    missing = sorted(key for key in expected if key not in weights.tensors and not key.endswith(_COUNTER))
+    left_over = sorted(key for key in weights.tensors if key not in expected)
+    other = sorted(key for key, value in expected.items() if key in weights.tensors and weights.tensors[key].shape != value.shape)
     for keys, what in ((missing, "lacks"), (left_over, "has besides"), (other, "has of another shape")):
         if keys:
-            shapes = f" {list(weights.tensors[keys[0]].shape)} for {list(wanted[keys[0]].shape)}" if keys is other else ""
-            raise WeightsError(f"{weights.file} is no checkpoint of {name}: it {what} {few(keys)}{shapes}")
+            shapes = f" {list(weights.tensors[keys[0]].shape)} for {list(expected[keys[0]].shape)}" if keys is other else ""
+            raise WeightsError(f"{weights.file} is not a checkpoint of {name}: it {what} {first_names(keys)}{shapes}")
     broken = next((key for key, value in weights.tensors.items() if value.is_floating_point() and not value.isfinite().all()), None)
     if broken:
-        raise WeightsError(f"{weights.file} is broken: {broken} holds values that are no numbers; fetch or copy it again")
-    kept = {key: weights.tensors.get(key, value) for key, value in wanted.items()}
+        raise WeightsError(f"{weights.file} is broken: {broken} holds values that are not numbers; download or copy it again")
+    kept = {key: weights.tensors.get(key, value) for key, value in expected.items()}
     network.load_state_dict(kept)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """What a folder of ours says of its weights."""
-    file = folder / CONFIG
-    try:
-        read = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(f"the folder {folder} has no {CONFIG}: give one that quickstep wrote, or the file of weights itself") from None
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{file} cannot be read ({error}): copy the folder again") from error
-    if not isinstance(read, dict):
-        raise WeightsError(f"{file} is not what quickstep writes there: copy the folder again")
-    return read
-
-
 def write_folder(folder: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
-    """Weights and what they are, as a folder."""
+    """Write weights and their config as a folder."""
     plain = {name: value.detach().to("cpu").contiguous().clone() for name, value in tensors.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(plain, folder / WEIGHTS)
         (folder / CONFIG).write_text(json.dumps(dict(config), indent=2) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"the network cannot be written to {folder} ({_first(error)}): free some space, or write elsewhere") from error
+        raise WeightsError(
+            f"the network cannot be written to {folder} ({_first_line(error)}): free some space, or write elsewhere"
+        ) from error
 
 
-def few(keys: list[str]) -> str:
-    """The first names of some, and how many more there are."""
+def first_names(keys: list[str]) -> str:
+    """Return the first names, and how many more there are."""
     return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
 def _broken(file: Path, error: BaseException) -> str:
-    return f"{file} is broken, cut short or no file of weights ({_first(error)}): fetch or copy it again"
+    return f"{file} is broken, cut short or not a file of weights ({_first_line(error)}): download or copy it again"
 
 
-def _first(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
