@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from quickstep.heads import Examples, FitConfig, Head, History, open_head
 from quickstep.heads.inner_folds import grouped_folds
+from quickstep.heads.probabilities import softmax
 from quickstep.heads.regularization import STRENGTHS, choose_shrinkage
 from quickstep.types.errors import ConfigError, UnknownName
 from quickstep.types.segment import Segment
@@ -179,6 +180,19 @@ def test_class_weights_help_the_rare_class() -> None:
         head, _ = fit("linear", rare, None, classes=2, class_weights=weighted)
         recall.append(float((head.scores(test.features).argmax(axis=1) == 1)[test.labels == 1].mean()))
     assert recall[1] > recall[0] + 0.1
+
+
+@pytest.mark.parametrize("name", LOOPED)
+def test_label_smoothing_keeps_the_true_class_at_its_smoothed_share(name: str) -> None:
+    """Of three classes far apart, the loss with smoothing 0.3 is lowest where the true class has 1 - 0.3 + 0.3 / 3 = 0.8."""
+    train = blobs(60, lead=3.0)
+    shares = []
+    for smoothing in (0.0, 0.3):
+        head = open_head(name, {"shrinkage": 0.0})
+        head.fit(train, None, classes=3, fitting=FitConfig(epochs=150, label_smoothing=smoothing))
+        shares.append(float(softmax(head.scores(train.features), axis=1)[np.arange(60), train.labels].mean()))
+    assert shares[0] > 0.97
+    assert shares[1] == pytest.approx(0.8, abs=0.03)
 
 
 def test_numbers_that_never_change_or_are_joints_do_no_harm() -> None:

@@ -430,6 +430,16 @@ def test_every_stream_learns_for_itself_and_their_mean_is_the_score() -> None:
         open_head("stgcn", {"steps": 30})
 
 
+def test_the_graph_network_smooths_labels_by_default() -> None:
+    train = moves_of(16)
+    default, explicit, none = (
+        fit("stgcn", train, epochs=2, **smoothing)[0].weights()["weight"]
+        for smoothing in ({}, {"label_smoothing": 0.1}, {"label_smoothing": 1e-12})
+    )
+    assert np.array_equal(default, explicit)
+    assert not np.array_equal(default, none)
+
+
 # -- trees -------------------------------------------------------------------------------------------------------------------
 
 
