@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.inference.timelines import TimelineConfig
-from quickstep.inference.timelines.windows import window_of
+from quickstep.inference.timelines.windows import window_length
 from quickstep.models.ensemble import AnyModel
 from quickstep.models.predictions import Prediction
 from quickstep.signals.poses import PoseEstimator
@@ -78,7 +78,7 @@ class Watcher:
     ) -> None:
         self._model, self._estimator = model, estimator
         self._lock = lock or Lock()  # of a model that other threads use too
-        self.window = window or window_of(model.lead, TimelineConfig())
+        self.window = window or window_length(model.lead, TimelineConfig())
         self._rate = float(np.clip(model.lead.view.fps or PICTURES_PER_SECOND, PICTURES_PER_SECOND, MAX_PICTURES_PER_SECOND))
         self._buffer, self._pose, self._state = _Buffer(), _PoseInput(), LiveState()
         self._changed, self._closed = threading.Condition(), False

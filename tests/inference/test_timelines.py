@@ -1,4 +1,4 @@
-"""Timelines: windows are segments to the bit, spans are the best course, files are valid, metrics are worked out by hand."""
+"""Timelines: windows score as segments do, to the bit; spans are the best sequence; files are valid; metrics equal hand-computed ones."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from places import HELPERS, ROOT
 from toys import COLOURS, Colours, Words, draw_colours
 
 from quickstep.apps.cli import main
-from quickstep.backbones import Backbone
+from quickstep.backbones import Backbone, Capabilities
 from quickstep.inference.timelines import (
-    Moments,
     Span,
     Timeline,
     TimelineConfig,
+    WindowScores,
     evaluate_timeline,
     read_spans,
     timeline,
     timelines,
     write_timeline,
 )
-from quickstep.inference.timelines.smoothing import Smoothing, likeliest, spans_of
-from quickstep.inference.timelines.windows import lay, lay_grid
+from quickstep.inference.timelines.smoothing import Smoothing, best_sequence, spans_of
+from quickstep.inference.timelines.windows import lay_grid, lay_windows
 from quickstep.models.ensemble import Ensemble
 from quickstep.models.model import Model
 from quickstep.signals.poses.formats import write_poses
@@ -46,21 +46,21 @@ from quickstep.types.view import View
 
 TRUTH = (("red", 0, 5), ("blue", 5, 9), ("green", 9, 16), ("red", 16, 20))
 FPS = 6
-SEEN: list[int] = []  # how many pictures each call of a backbone was shown
+EMBEDDED: list[int] = []  # frames of each call of a backbone
 
 
 class Each(Colours):
-    """Looks at each picture by itself, and says so."""
+    """Embeds each frame by itself, and declares it."""
 
-    unit = (8, 8, 3)
+    capabilities = Capabilities(frame_by_frame=True)
 
     def embed(self, batch):  # type: ignore[no-untyped-def]
-        SEEN.extend(len(frames) for frames in batch)
+        EMBEDDED.extend(len(frames) for frames in batch)
         return super().embed(batch)
 
 
 class Uneven(Colours):
-    """A paced backbone that gives one vector or two, as its window is dark or light."""
+    """A backbone with a frame rate that gives one vector for a dark window, and two for a light one."""
 
     name = "uneven"
     view = View(frames=4, fps=4.0, size=8, windows=None, fit="stretch", resample="area")
@@ -69,12 +69,12 @@ class Uneven(Colours):
         self.identity = {"name": "uneven"}
 
     def embed(self, batch: list[Frames]) -> list[Features]:
-        made = []
+        features = []
         for frames in batch:
             mean = frames.pixels.mean(axis=(0, 1, 2), dtype=np.float32)
             count = 1 + int(mean.sum() > 262)
-            made.append(Features(np.stack([mean] * count), frames.times[:count]))
-        return made
+            features.append(Features(np.stack([mean] * count), frames.times[:count]))
+        return features
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +84,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cache(place: Path) -> Cache:
-    return Cache(place / "store")
+    return Cache(place / "cache")
 
 
 @pytest.fixture(scope="module")
 def models(place: Path, cache: Cache) -> dict[str, Model]:
     manifest = draw_colours(place / "videos")
-    made = {}
+    trained = {}
     backbones: dict[str, Backbone] = {"each": Each(), "windows": Colours("b"), "uneven": Uneven()}
     for name, backbone in backbones.items():
-        made[name] = train(manifest, TrainConfig(epochs=15), backbone=backbone, cache=cache).model
-    return made
+        trained[name] = train(manifest, TrainConfig(epochs=15), backbone=backbone, cache=cache).model
+    return trained
 
 
 @pytest.fixture(scope="module")
@@ -112,24 +112,24 @@ def spans(*rows: tuple[str | None, float, float]) -> tuple[Span, ...]:
 
 def found(*rows: tuple[str | None, float, float], labels: tuple[str, ...] = ("a", "b", "c")) -> Timeline:
     end = max((row[2] for row in rows), default=0.0)
-    moments = Moments(np.array([end / 2]), np.full((1, len(labels)), 1 / len(labels)), end, end)
-    return Timeline(Path("x.mp4"), end, labels, spans(*rows), (moments,))
+    scores = WindowScores(np.array([end / 2]), np.full((1, len(labels)), 1 / len(labels)), end, end)
+    return Timeline(Path("x.mp4"), end, labels, spans(*rows), (scores,))
 
 
-# -- looking -----------------------------------------------------------------------------------------------------------------
+# -- windows -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["each", "windows", "uneven"])
-def test_a_window_says_what_a_segment_says_to_the_bit(models: dict[str, Model], long: Path, cache: Cache, name: str) -> None:
-    made = timeline(models[name], long, cache=cache).moments[0]
+def test_a_window_has_the_scores_of_a_segment_to_the_bit(models: dict[str, Model], long: Path, cache: Cache, name: str) -> None:
+    made = timeline(models[name], long, cache=cache).scores[0]
     halves = made.window / 2
     segments = [Segment(long, start=max(0.0, float(t - halves)), end=float(t + halves)) for t in made.times]
-    expected = np.stack([each.scores for each in models[name].predict(segments, cache=cache).predictions])
+    expected = np.stack([prediction.scores for prediction in models[name].predict(segments, cache=cache).predictions])
     assert np.array_equal(made.scores, expected)
 
 
 @pytest.mark.parametrize("name", ["each", "windows", "uneven"])
-def test_spans_lie_where_they_were_drawn(models: dict[str, Model], long: Path, cache: Cache, name: str) -> None:
+def test_spans_are_where_the_video_changes(models: dict[str, Model], long: Path, cache: Cache, name: str) -> None:
     made = timeline(models[name], long, cache=cache)
     assert [span.label for span in made.spans] == [label for label, _, _ in TRUTH]
     assert made.spans[0].start == 0
@@ -141,34 +141,36 @@ def test_spans_lie_where_they_were_drawn(models: dict[str, Model], long: Path, c
         assert span.end == pytest.approx(end, abs=0.3)
 
 
-def test_a_picture_is_looked_at_once_and_never_again(models: dict[str, Model], long: Path, tmp_path: Path) -> None:
-    SEEN.clear()
+def test_a_frame_is_embedded_once_and_then_cached(models: dict[str, Model], long: Path, tmp_path: Path) -> None:
+    EMBEDDED.clear()
     first = timeline(models["each"], long, cache=Cache(tmp_path))
-    assert sum(SEEN) == round(first.duration / (first.moments[0].window / 3))  # three moments a window, shared by windows
-    SEEN.clear()
+    assert sum(EMBEDDED) == round(first.duration / (first.scores[0].window / 3))  # three timestamps a window, shared by windows
+    EMBEDDED.clear()
     again = timeline(models["each"], long, cache=Cache(tmp_path))
-    assert SEEN == []
-    assert np.array_equal(first.moments[0].scores, again.moments[0].scores)
+    assert EMBEDDED == []
+    assert np.array_equal(first.scores[0].scores, again.scores[0].scores)
     assert first.spans == again.spans
 
 
-def test_stretches_do_not_show(models: dict[str, Model], long: Path, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stretches_do_not_change_scores(
+    models: dict[str, Model], long: Path, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("each", "windows", "uneven"):
         whole = timeline(models[name], long, cache=cache)
-        monkeypatch.setattr("quickstep.inference.timelines.window_scores.STRETCH", 3.3)
+        monkeypatch.setattr("quickstep.inference.timelines.window_scores.STRETCH_SECONDS", 3.3)
         parts = timeline(models[name], long, cache=Cache(tmp_path / name))
         monkeypatch.undo()
-        assert np.array_equal(whole.moments[0].scores, parts.moments[0].scores)
+        assert np.array_equal(whole.scores[0].scores, parts.scores[0].scores)
 
 
-def test_the_length_of_a_window_is_that_of_what_was_learnt_from(models: dict[str, Model], long: Path, cache: Cache) -> None:
-    assert timeline(models["each"], long, cache=cache).moments[0].window == pytest.approx(1.0, rel=0.02)
-    asked = timeline(models["each"], long, TimelineConfig(window=2.0, stride=1.0), cache=cache).moments[0]
-    assert (asked.window, asked.hop) == pytest.approx((2.0, 4 / 3), rel=0.01)  # a grid of three moments a window
-    asked = timeline(models["windows"], long, TimelineConfig(window=2.0, stride=1.0), cache=cache).moments[0]
-    assert (asked.window, asked.hop, len(asked.times)) == (2.0, 1.0, 19)
+def test_a_window_is_as_long_as_the_training_segments(models: dict[str, Model], long: Path, cache: Cache) -> None:
+    assert timeline(models["each"], long, cache=cache).scores[0].window == pytest.approx(1.0, rel=0.02)
+    asked = timeline(models["each"], long, TimelineConfig(window=2.0, stride=1.0), cache=cache).scores[0]
+    assert (asked.window, asked.stride) == pytest.approx((2.0, 4 / 3), rel=0.01)  # a grid of three timestamps a window
+    asked = timeline(models["windows"], long, TimelineConfig(window=2.0, stride=1.0), cache=cache).scores[0]
+    assert (asked.window, asked.stride, len(asked.times)) == (2.0, 1.0, 19)
     unknown = replace(models["each"], manifest=None)
-    assert timeline(unknown, long, cache=cache).moments[0].window == pytest.approx(3.0, rel=0.02)
+    assert timeline(unknown, long, cache=cache).scores[0].window == pytest.approx(3.0, rel=0.02)
     with pytest.raises(ConfigError, match="stride"):
         timeline(models["each"], long, TimelineConfig(stride=2.0), cache=cache)
 
@@ -178,46 +180,44 @@ def test_a_video_shorter_than_a_window_is_one_span(models: dict[str, Model], pla
     for name in ("each", "windows", "uneven"):
         made = timeline(models[name], short, TimelineConfig(window=9.0), cache=cache)
         assert [(span.label, span.start, span.end) for span in made.spans] == [("red", 0.0, made.duration)]
-        said = models[name].predict([short], cache=cache).predictions[0]
-        assert np.array_equal(made.moments[0].scores[0], said.scores)
+        predicted = models[name].predict([short], cache=cache).predictions[0]
+        assert np.array_equal(made.scores[0].scores[0], predicted.scores)
 
 
-def test_windows_cover_all_of_it() -> None:
-    for duration, window, hop in ((10.0, 3.0, 0.7), (3.0, 3.0, 1.0), (3.01, 3.0, 1.0), (0.5, 3.0, 1.0)):
-        layout = lay(duration, window, hop)
+def test_windows_cover_the_whole_video() -> None:
+    for duration, window, stride in ((10.0, 3.0, 0.7), (3.0, 3.0, 1.0), (3.01, 3.0, 1.0), (0.5, 3.0, 1.0)):
+        layout = lay_windows(duration, window, stride)
         assert layout.starts[0] == 0
         assert layout.starts[-1] + layout.length == pytest.approx(duration)
-        assert np.all(np.diff(layout.starts) <= hop + 1e-9)
-        grid = lay_grid(duration, window, hop, each=8)
+        assert np.all(np.diff(layout.starts) <= stride + 1e-9)
+        grid = lay_grid(duration, window, stride, per_window=8)
         assert grid.count * grid.step == pytest.approx(duration)
-        assert grid.firsts[-1] + grid.each == grid.count
+        assert grid.firsts[-1] + grid.per_window == grid.count
         assert grid.layout.length == pytest.approx(min(window, duration), rel=0.07)
 
 
-def test_words_and_ensembles_have_timelines_too(place: Path, models: dict[str, Model], long: Path, cache: Cache) -> None:
-    spoken = zero_shot(ZeroShotConfig(labels="red,green,blue"), backbone=Words(), cache=cache)
-    made = timeline(spoken, long, TimelineConfig(min_confidence=0), cache=cache)
+def test_zero_shot_models_and_ensembles_have_timelines(place: Path, models: dict[str, Model], long: Path, cache: Cache) -> None:
+    prompted = zero_shot(ZeroShotConfig(labels="red,green,blue"), backbone=Words(), cache=cache)
+    made = timeline(prompted, long, TimelineConfig(min_confidence=0), cache=cache)
     assert [span.label for span in made.spans] == [label for label, _, _ in TRUTH]
     both = Ensemble((models["each"], models["windows"]), (0.5, 0.5), ("one", "two"))
     made = timeline(both, long, cache=cache)
     assert [span.label for span in made.spans] == [label for label, _, _ in TRUTH]
     twin = Ensemble((models["windows"], models["windows"]), (0.3, 0.7), ("one", "two"))
-    assert np.allclose(
-        timeline(twin, long, cache=cache).moments[0].scores, timeline(models["windows"], long, cache=cache).moments[0].scores
-    )
+    assert np.allclose(timeline(twin, long, cache=cache).scores[0].scores, timeline(models["windows"], long, cache=cache).scores[0].scores)
 
 
-def test_what_cannot_be_read_is_told(models: dict[str, Model], long: Path, cache: Cache, tmp_path: Path) -> None:
+def test_a_video_that_cannot_be_read_is_a_failure(models: dict[str, Model], long: Path, cache: Cache, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
-    said = list(timelines(models["each"], [tmp_path / "text.mp4", long, tmp_path / "nowhere.mp4"], cache=cache))
-    assert [type(each) for each in said] == [Failure, Timeline, Failure]
-    with pytest.raises(ConfigError, match="whole pictures"):
+    results = list(timelines(models["each"], [tmp_path / "text.mp4", long, tmp_path / "nowhere.mp4"], cache=cache))
+    assert [type(result) for result in results] == [Failure, Timeline, Failure]
+    with pytest.raises(ConfigError, match="person"):
         timeline(models["each"], long, person="all", cache=cache)
 
 
 @pytest.mark.parametrize("name", ["each", "windows"])
-def test_a_hole_in_the_file_is_a_gap(models: dict[str, Model], long: Path, tmp_path: Path, name: str) -> None:
-    """Bytes in the middle are wiped out; what lies before and after is read all the same."""
+def test_a_damaged_part_of_the_file_is_a_gap(models: dict[str, Model], long: Path, tmp_path: Path, name: str) -> None:
+    """Bytes in the middle are zero; what comes before and after is read."""
     colours = [COLOURS[label] for label in ("red", "blue", "green") for _ in range(40 * FPS)]
     rng = np.random.default_rng(0)
     pictures = [np.clip(np.array(c) + rng.integers(-20, 20, (24, 32, 3)), 0, 255).astype(np.uint8) for c in colours]
@@ -241,7 +241,7 @@ def test_a_hole_in_the_file_is_a_gap(models: dict[str, Model], long: Path, tmp_p
 
 
 def waving(seconds: float, *, fast: bool, left: float) -> np.ndarray:
-    """A standing body whose arms go up and down, (T, 17, 3), at 10 moments a second."""
+    """Return a standing body whose arms go up and down, (T, 17, 3), at 10 frames a second."""
     times = np.arange(round(seconds * 10)) / 10
     body = np.zeros((len(times), 17, 3), np.float32)
     body[..., 0] = left + np.array([0, 2, -2, 4, -4, 15, -15, 25, -25, 30, -30, 10, -10, 11, -11, 12, -12])
@@ -252,7 +252,7 @@ def waving(seconds: float, *, fast: bool, left: float) -> np.ndarray:
     return body
 
 
-def keep(path: Path, joints: list[np.ndarray]) -> Path:
+def write_people(path: Path, joints: list[np.ndarray]) -> Path:
     whole = np.stack(joints, axis=1)  # (T, P, 17, 3)
     times = np.arange(len(whole)) / 10
     write_poses(Poses(whole, times, SKELETONS["coco-17"], tuple(range(len(joints))), (400, 300)), path)
@@ -267,21 +267,21 @@ def posed(place: Path) -> Model:
         for label in ("fast", "slow"):
             body = waving(3, fast=label == "fast", left=float(rng.uniform(50, 300)))
             body[..., :2] += rng.normal(0, 1, body[..., :2].shape)
-            keep(place / f"{label}{number}.npz", [body.astype(np.float32)])
+            write_people(place / f"{label}{number}.npz", [body.astype(np.float32)])
             rows.append(f"{label}{number}.npz,{label},{'train' if number < 10 else 'val'}")
     (place / "poses.csv").write_text("\n".join(rows) + "\n")
     from quickstep.datasets.manifest import read_manifest
 
     config = TrainConfig(backbone="joints", head="pose-trees")
-    return train(read_manifest(place / "poses.csv"), config, cache=Cache(place / "store")).model
+    return train(read_manifest(place / "poses.csv"), config, cache=Cache(place / "cache")).model
 
 
-def test_everybody_has_spans_of_their_own(posed: Model, place: Path, cache: Cache) -> None:
+def test_each_person_has_spans(posed: Model, place: Path, cache: Cache) -> None:
     one = np.concatenate([waving(8, fast=True, left=100), waving(8, fast=False, left=100)])
     two = np.concatenate([waving(8, fast=False, left=300), waving(8, fast=True, left=300)])
     two[:20] = np.nan  # comes two seconds late
     two[:20, :, 2] = 0
-    path = keep(place / "two.npz", [one, two])
+    path = write_people(place / "two.npz", [one, two])
     config = TimelineConfig(min_confidence=0)
     made = timeline(posed, path, config, person="all", cache=cache)
     assert made.people == (0, 1)
@@ -297,101 +297,101 @@ def test_everybody_has_spans_of_their_own(posed: Model, place: Path, cache: Cach
         timeline(posed, path, config, person="7", cache=cache)
 
 
-def test_a_window_of_a_person_says_what_predict_says(posed: Model, place: Path, cache: Cache) -> None:
-    path = keep(place / "one.npz", [np.concatenate([waving(5, fast=True, left=100), waving(5, fast=False, left=100)])])
-    made = timeline(posed, path, cache=cache).moments[0]
+def test_a_window_of_a_person_has_the_scores_of_predict(posed: Model, place: Path, cache: Cache) -> None:
+    path = write_people(place / "one.npz", [np.concatenate([waving(5, fast=True, left=100), waving(5, fast=False, left=100)])])
+    made = timeline(posed, path, cache=cache).scores[0]
     segments = [Segment(path, start=max(0.0, float(t - made.window / 2)), end=float(t + made.window / 2)) for t in made.times]
-    expected = np.stack([each.scores for each in posed.predict(segments, cache=cache).predictions])
+    expected = np.stack([prediction.scores for prediction in posed.predict(segments, cache=cache).predictions])
     assert np.array_equal(made.scores, expected)
 
 
 # -- smoothing ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("least", [1, 2, 3])
-def test_the_course_is_the_best_of_all(least: int) -> None:
-    """Against every course there is, one by one."""
-    rng = np.random.default_rng(least)
+@pytest.mark.parametrize("min_length", [1, 2, 3])
+def test_the_sequence_is_the_best_of_all(min_length: int) -> None:
+    """Compare with every possible sequence."""
+    rng = np.random.default_rng(min_length)
     for _ in range(12):
-        steps, states, cost = int(rng.integers(1, 8)), int(rng.integers(1, 4)), float(rng.uniform(0, 2))
-        told = np.log(rng.dirichlet(np.ones(states) * 0.5, steps) + 1e-6)
+        steps, states, penalty = int(rng.integers(1, 8)), int(rng.integers(1, 4)), float(rng.uniform(0, 2))
+        logs = np.log(rng.dirichlet(np.ones(states) * 0.5, steps) + 1e-6)
         best = -math.inf
-        for course in itertools.product(range(states), repeat=steps):
-            runs = [len(list(run)) for _, run in itertools.groupby(course)]
-            if min(runs) >= least or (len(runs) == 1):
-                best = max(best, sum(told[t, s] for t, s in enumerate(course)) - cost * (len(runs) - 1))
-        made = likeliest(told, cost=cost, least=least)
-        runs = [len(list(run)) for _, run in itertools.groupby(made.tolist())]
-        assert min(runs) >= least or len(runs) == 1
-        assert told[np.arange(steps), made].sum() - cost * (len(runs) - 1) == pytest.approx(best)
+        for sequence in itertools.product(range(states), repeat=steps):
+            runs = [len(list(run)) for _, run in itertools.groupby(sequence)]
+            if min(runs) >= min_length or (len(runs) == 1):
+                best = max(best, sum(logs[t, s] for t, s in enumerate(sequence)) - penalty * (len(runs) - 1))
+        best_states = best_sequence(logs, penalty=penalty, min_length=min_length)
+        runs = [len(list(run)) for _, run in itertools.groupby(best_states.tolist())]
+        assert min(runs) >= min_length or len(runs) == 1
+        assert logs[np.arange(steps), best_states].sum() - penalty * (len(runs) - 1) == pytest.approx(best)
 
 
-def over_time(rows: list[list[float]]) -> Moments:
+def scores_over_time(rows: list[list[float]]) -> WindowScores:
     scores = np.array(rows)
-    return Moments(np.arange(len(rows)) + 0.5, scores, 1.0, 1.0)
+    return WindowScores(np.arange(len(rows)) + 0.5, scores, 1.0, 1.0)
 
 
-def test_one_window_of_doubt_is_smoothed_away_and_unsure_is_told() -> None:
+def test_one_deviating_window_is_smoothed_away_and_low_scores_are_unsure() -> None:
     labels = ("a", "b")
     rows = [[0.9, 0.1]] * 5 + [[0.4, 0.6]] + [[0.9, 0.1]] * 5
-    smooth = spans_of(over_time(rows), labels, 11.0, Smoothing(1.5, 0.5, None))
+    smooth = spans_of(scores_over_time(rows), labels, 11.0, Smoothing(1.5, 0.5, None))
     assert [(s.label, s.start, s.end) for s in smooth] == [("a", 0.0, 11.0)]
-    bare = spans_of(over_time(rows), labels, 11.0, Smoothing(0.0, 0.0, None))
+    bare = spans_of(scores_over_time(rows), labels, 11.0, Smoothing(0.0, 0.0, None))
     assert [s.label for s in bare] == ["a", "b", "a"]
     three = ("a", "b", "c")
     rows = [[0.9, 0.05, 0.05]] * 5 + [[0.34, 0.33, 0.33]] * 8 + [[0.05, 0.9, 0.05]] * 5
-    made = spans_of(over_time(rows), three, 18.0, Smoothing(1.5, 0.5, 0.5, 0.95))
+    made = spans_of(scores_over_time(rows), three, 18.0, Smoothing(1.5, 0.5, 0.5, 0.95))
     assert [(s.label, s.confidence) for s in made] == [("a", "fairly sure"), (None, "unsure"), ("b", "fairly sure")]
     assert (made[1].start, made[1].end) == pytest.approx((5, 13), abs=0.6)
 
 
-def test_a_boundary_lies_where_both_are_equal() -> None:
-    made = spans_of(over_time([[0.9, 0.1], [0.8, 0.2], [0.02, 0.98], [0.01, 0.99]]), ("a", "b"), 4.0, Smoothing(0.1, 0, None))
+def test_a_boundary_is_where_both_labels_are_equally_likely() -> None:
+    made = spans_of(scores_over_time([[0.9, 0.1], [0.8, 0.2], [0.02, 0.98], [0.01, 0.99]]), ("a", "b"), 4.0, Smoothing(0.1, 0, None))
     left, right = math.log(0.8 / 0.2), math.log(0.98 / 0.02)
     assert made[0].end == pytest.approx(1.5 + left / (left + right))
 
 
-def test_where_nothing_is_seen_no_span_stands() -> None:
+def test_windows_without_scores_have_no_span() -> None:
     rows = [[0.9, 0.1]] * 3 + [[np.nan, np.nan]] * 3 + [[0.1, 0.9]] * 3
-    made = spans_of(over_time(rows), ("a", "b"), 9.0, Smoothing(1.0, 0, None))
+    made = spans_of(scores_over_time(rows), ("a", "b"), 9.0, Smoothing(1.0, 0, None))
     assert [(s.label, s.start, s.end) for s in made] == [("a", 0.0, 3.0), ("b", 6.0, 9.0)]
-    assert spans_of(over_time([[np.nan, np.nan]] * 3), ("a", "b"), 3.0, Smoothing(1.0, 0, None)) == ()
+    assert spans_of(scores_over_time([[np.nan, np.nan]] * 3), ("a", "b"), 3.0, Smoothing(1.0, 0, None)) == ()
 
 
-# -- truth -------------------------------------------------------------------------------------------------------------------
+# -- evaluation --------------------------------------------------------------------------------------------------------------
 
 
-def test_figures_as_worked_out_by_hand() -> None:
+def test_metrics_equal_those_computed_by_hand() -> None:
     truth = spans(("a", 0, 4), ("b", 4, 8), ("a", 8, 10))
     made = evaluate_timeline(found(("a", 0, 5), ("b", 5, 7), ("c", 7, 8), ("a", 8, 10)), truth)
-    assert made.figures.accuracy == pytest.approx((4 + 2 + 2) / 10)
+    assert made.metrics.accuracy == pytest.approx((4 + 2 + 2) / 10)
     # a 0-5 on 0-4: 4/5; b 5-7 on 4-8: 2/4; c: none; a 8-10: 1. Three of four found, three of three true.
-    assert made.figures.f1 == pytest.approx((6 / 7, 6 / 7, 6 / 7))
-    assert made.figures.edit == pytest.approx(1 - 1 / 4)
+    assert made.metrics.f1 == pytest.approx((6 / 7, 6 / 7, 6 / 7))
+    assert made.metrics.edit == pytest.approx(1 - 1 / 4)
     assert made.boundary_error == pytest.approx((1 + 0) / 2)
-    assert made.commonest == "a"
+    assert made.majority_class == "a"
     assert made.baseline.accuracy == pytest.approx(0.6)
     assert made.baseline.f1 == pytest.approx((2 * 1 / 4, 2 * 1 / 4, 0))
     assert made.baseline.edit == pytest.approx(1 / 3)
 
 
-def test_unsure_time_is_not_right_and_blank_truth_is_not_judged() -> None:
+def test_unsure_time_is_not_correct_and_time_without_truth_is_not_evaluated() -> None:
     truth = spans(("a", 0, 4), ("b", 6, 10))
     made = evaluate_timeline(found(("a", 0, 4), ("c", 4, 6), (None, 6, 8), ("b", 8, 10)), truth)
-    assert made.figures.accuracy == pytest.approx(6 / 8)
+    assert made.metrics.accuracy == pytest.approx(6 / 8)
     assert made.answered == pytest.approx(6 / 8)
     assert made.accuracy_answered == pytest.approx(1)
-    assert made.judged == 8
-    assert made.figures.f1 == pytest.approx((1, 1, 1))
+    assert made.evaluated == 8
+    assert made.metrics.f1 == pytest.approx((1, 1, 1))
     assert evaluate_timeline(found(("a", 0, 4)), spans(("tango", 0, 4))).unknown == ("tango",)
 
 
-def test_true_spans_are_read(tmp_path: Path) -> None:
+def test_true_spans_are_read_and_wrong_ones_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("\ufeffvideo,start,end,label\nx.mp4,0,1:02.5,a\ny.mp4,0,3,b\nx.mp4,62.5,70,\nx.mp4,70,71,b\n", encoding="utf-8")
     assert [(s.label, s.start, s.end) for s in read_spans(path, video="/v/x.mp4")] == [("a", 0, 62.5), ("b", 70, 71)]
     assert len(read_spans(path, video="y.mp4")) == 1
-    for text, said in {
+    for text, named in {
         "start,end\n0,1\n": "no column 'label'",
         "start,end,label\n0,x,a\n": "line 2",
         "start,end,label\n3,1,a\n": "line 2",
@@ -399,24 +399,23 @@ def test_true_spans_are_read(tmp_path: Path) -> None:
         "start,end,label\n": "no true spans",
     }.items():
         path.write_text(text)
-        with pytest.raises(ManifestError, match=said):
+        with pytest.raises(ManifestError, match=named):
             read_spans(path)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------------
 
 
-def test_files_for_players_and_programs(tmp_path: Path) -> None:
+def test_the_formats_for_players_and_programs(tmp_path: Path) -> None:
     made = found(("a", 0, 1.5), (None, 1.5, 3), ("b", 3, 3661.25))
     made = replace(made, labels=("a", "b <&>"), spans=(*made.spans[:2], replace(made.spans[2], label="b <&>")))
-    moments = replace(made.moments[0], scores=np.array([[0.25, 0.75]]))
-    made = replace(made, moments=(moments,))
+    made = replace(made, scores=(replace(made.scores[0], scores=np.array([[0.25, 0.75]])),))
     read = {form: write_timeline(made, tmp_path / f"out{form}").read_text() for form in (".srt", ".vtt", ".csv", ".json", ".txt", ".eaf")}
     assert read[".srt"].split("\n\n")[2] == "3\n00:00:03,000 --> 01:01:01,250\nb <&>\n"
     assert read[".vtt"].startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\na\n")
     assert "b &lt;&amp;&gt;" in read[".vtt"]
     assert read[".csv"].splitlines()[:3] == [
-        "video,start,end,label,score,likeliest,reading",
+        "video,start,end,label,score,likeliest,confidence",
         "x.mp4,0.000,1.500,a,1.0000,a,uncalibrated",
         "x.mp4,1.500,3.000,,1.0000,a,unsure",
     ]
@@ -425,18 +424,18 @@ def test_files_for_players_and_programs(tmp_path: Path) -> None:
     assert [span["label"] for span in plain["spans"]] == ["a", None, "b <&>"]
     assert plain["moments"][0]["scores"] == [[0.25, 0.75]]
     assert [s.label for s in read_spans(tmp_path / "out.csv")] == ["a", "b <&>"]
-    with pytest.raises(ConfigError, match="not as"):
+    with pytest.raises(ConfigError, match="out"):
         write_timeline(made, tmp_path / "out.doc")
-    with pytest.raises(ConfigError, match="one video"):
+    with pytest.raises(ConfigError, match="out"):
         write_timeline([made, made], tmp_path / "out.srt")
     assert len(json.loads(write_timeline([made, made], tmp_path / "two.json").read_text())) == 2
 
 
-def test_elan_finds_what_its_schema_asks_for(tmp_path: Path) -> None:
-    """EAF 3.0: the order of elements, the attributes they must have, identifiers that are unique and lead somewhere."""
+def test_an_eaf_file_has_what_its_schema_requires(tmp_path: Path) -> None:
+    """Check the order of elements, required attributes, and that identifiers are unique and refer to something (EAF 3.0)."""
     made = found(("a", 0, 1.5), (None, 1.5, 3), ("b", 3, 4))
-    people = tuple(replace(made.moments[0], person=person) for person in (0, 2))
-    made = replace(made, moments=people, spans=tuple(replace(s, person=p) for p in (0, 2) for s in made.spans), video=tmp_path / "ä b.mp4")
+    people = tuple(replace(made.scores[0], person=person) for person in (0, 2))
+    made = replace(made, scores=people, spans=tuple(replace(s, person=p) for p in (0, 2) for s in made.spans), video=tmp_path / "ä b.mp4")
     root = ElementTree.parse(write_timeline(made, tmp_path / "out.eaf")).getroot()
     assert root.tag == "ANNOTATION_DOCUMENT"
     assert {"DATE", "AUTHOR", "VERSION", "FORMAT"} <= root.attrib.keys()
@@ -449,7 +448,7 @@ def test_elan_finds_what_its_schema_asks_for(tmp_path: Path) -> None:
     slots = {slot.attrib["TIME_SLOT_ID"]: int(slot.attrib["TIME_VALUE"]) for slot in root[1]}
     assert list(slots.values()) == sorted(slots.values()) == [0, 1500, 3000, 4000]
     types = {kind.attrib["LINGUISTIC_TYPE_ID"] for kind in root.iter("LINGUISTIC_TYPE")}
-    identifiers = [each.attrib["ANNOTATION_ID"] for each in root.iter("ALIGNABLE_ANNOTATION")]
+    identifiers = [annotation.attrib["ANNOTATION_ID"] for annotation in root.iter("ALIGNABLE_ANNOTATION")]
     assert len(set(identifiers) | set(slots)) == len(identifiers) + len(slots) == 10
     for tier, name in zip(root.iter("TIER"), ("person 0", "person 2"), strict=True):
         assert tier.attrib["TIER_ID"] == name
@@ -463,18 +462,18 @@ def test_elan_finds_what_its_schema_asks_for(tmp_path: Path) -> None:
         assert [value.text for value in tier.iter("ANNOTATION_VALUE")] == ["a", "unsure", "b"]
 
 
-def test_a_picture_is_drawn(tmp_path: Path) -> None:
+def test_a_timeline_is_drawn_to_png_and_svg(tmp_path: Path) -> None:
     from quickstep.inference.timelines.plot import draw_timeline
 
     made = found(("a", 0, 4), (None, 4, 5), ("b", 5, 9))
     for name in ("out.png", "out.svg"):
         assert draw_timeline(made, tmp_path / name, truth=spans(("$a_b$", 0, 9))).stat().st_size > 5000
-    with pytest.raises(MediaError, match="no picture"):
+    with pytest.raises(MediaError, match=r"out\.xyz"):
         draw_timeline(made, tmp_path / "out.xyz")
     assert draw_timeline(replace(made, spans=()), tmp_path / "none.png").exists()
 
 
-def test_settings_are_refused_by_name() -> None:
+def test_an_invalid_setting_is_named() -> None:
     for wrong, name in (
         ({"stride": 0}, "stride"),
         ({"window": math.nan}, "window"),
@@ -489,7 +488,7 @@ def test_settings_are_refused_by_name() -> None:
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """In this process; gives the exit status, stdout and stderr."""
+    """Run a command in this process; return its exit status, stdout and stderr."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main([str(word) for word in words])
@@ -503,7 +502,7 @@ def saved(models: dict[str, Model], place: Path) -> Path:
     return place / "model"
 
 
-def test_the_command_says_what_python_says(saved: Path, long: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_what_the_function_returns(saved: Path, long: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = tmp_path / "truth.csv"
     truth.write_text("start,end,label\n" + "".join(f"{start},{end},{label}\n" for label, start, end in TRUTH))
     files = [word for form in ("csv", "srt", "png", "eaf") for word in ("-o", tmp_path / f"out.{form}")]
@@ -514,11 +513,11 @@ def test_the_command_says_what_python_says(saved: Path, long: Path, tmp_path: Pa
     assert "always green" in out or "always red" in out
     assert all((tmp_path / f"out.{form}").stat().st_size > 50 for form in ("csv", "srt", "png", "eaf"))
     status, out, _ = call(capsys, "timeline", saved, long, "--json", "--truth", truth)
-    told = json.loads(out)[0]
+    data = json.loads(out)[0]
     made = timeline(Model.load(saved), long)
-    assert [span["start"] for span in told["spans"]] == [span.start for span in made.spans]
-    assert told["moments"][0]["scores"] == made.moments[0].scores.tolist()
-    assert told["evaluation"]["figures"]["edit"] == 1
+    assert [span["start"] for span in data["spans"]] == [span.start for span in made.spans]
+    assert data["moments"][0]["scores"] == made.scores[0].scores.tolist()
+    assert data["evaluation"]["metrics"]["edit"] == 1
 
 
 def test_the_command_takes_several_videos(saved: Path, long: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -526,19 +525,19 @@ def test_the_command_takes_several_videos(saved: Path, long: Path, place: Path, 
     inputs = [long, place / "videos" / "red" / "0.mp4", tmp_path / "text.mp4"]
     status, _, err = call(capsys, "timeline", saved, *inputs, "-o", tmp_path / "all.csv", "-o", tmp_path / "{name}.vtt")
     assert status == 0
-    assert "not looked at" in err
+    assert "text.mp4" in err
     assert (tmp_path / "0.vtt").exists()
     assert (tmp_path / "long video.vtt").exists()
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 1 + 4 + 1
     assert call(capsys, "timeline", saved, *inputs, "--strict")[0] == 1
-    for wrong, said in ((["-o", "x.srt"], "{name}"), (["-o", "x.doc"], ".eaf"), (["--person", "all"], "whole pictures")):
+    for wrong, named in ((["-o", "x.srt"], "{name}"), (["-o", "x.doc"], ".eaf"), (["--person", "all"], "person")):
         status, _, err = call(capsys, "timeline", saved, *inputs, *wrong)
         assert status == 1
-        assert said in err
+        assert named in err
         assert len(err.strip().splitlines()) == 1
 
 
-# -- size --------------------------------------------------------------------------------------------------------------------
+# -- memory ------------------------------------------------------------------------------------------------------------------
 
 PEAK = """
 import sys, resource
@@ -562,7 +561,7 @@ def test_memory_does_not_grow_with_the_video(models: dict[str, Model], tmp_path:
         order = [COLOURS[label] for label in ("red", "blue", "green")]
         pictures = (np.full((240, 320, 3), order[second // 20 % 3], np.uint8) for second in range(minutes * 60) for _ in range(5))
         write_video(path, pictures, fps=5)
-        words = [f"{HELPERS}:{ROOT}", tmp_path / "model", path, tmp_path / f"store{minutes}"]
+        words = [f"{HELPERS}:{ROOT}", tmp_path / "model", path, tmp_path / f"cache{minutes}"]
         done = subprocess.run([sys.executable, "-c", PEAK, *map(str, words)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         peak, count = map(int, done.stdout.split())

@@ -166,7 +166,7 @@ def _show(made: list[Timeline], reports: list[tuple[Timeline, TimelineReport]]) 
         show_table(columns, rows, title=str(one.video) if len(made) > 1 else None)
     for one, report in reports:
         title = f"{one.video.name}: compared with the truth" if len(made) > 1 else "compared with the truth"
-        show_table(("", "timeline", f"always {report.commonest}"), report.rows, title=title)
+        show_table(("", "timeline", f"always {report.majority_class}"), report.rows, title=title)
         for sentence in report.sentences:
             print(sentence)
 

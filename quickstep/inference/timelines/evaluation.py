@@ -1,6 +1,6 @@
-"""evaluate_timeline: spans held against true ones, by time and by span, beside the baseline that always says the commonest label.
+"""Evaluate a timeline: compare its spans with true ones, by time and by span, and with the majority class all the time.
 
-Time that the truth leaves blank is not judged: nobody knows what was danced there.
+Time without a true label is not evaluated.
 """
 
 from __future__ import annotations
@@ -23,111 +23,111 @@ OVERLAPS = (0.10, 0.25, 0.50)
 
 
 @dataclass(frozen=True)
-class Figures:
-    """How well spans match true ones, each from 0 to 1."""
+class TimelineMetrics:
+    """How well spans match true ones; each metric is from 0 to 1."""
 
-    accuracy: float  # the share of the time under its true label
-    f1: tuple[float, float, float]  # of spans that overlap a true one by 10, 25, 50 % (intersection over union)
-    edit: float  # how alike the orders of labels are, whatever their lengths
+    accuracy: float  # share of the time with the correct label
+    f1: tuple[float, float, float]  # of spans with an intersection over union of 10, 25, 50 %
+    edit: float  # similarity of the sequences of labels, without their lengths
     spans: int
 
 
 @dataclass(frozen=True)
 class TimelineReport:
-    """A timeline held against the truth."""
+    """The metrics of a timeline, and those of the majority class."""
 
-    figures: Figures
-    baseline: Figures  # the commonest label all the time
-    commonest: str
-    answered: float  # the share of the judged time that has a label
-    accuracy_answered: float | None  # of the time that has one; None where none has
-    judged: float  # seconds
+    metrics: TimelineMetrics
+    baseline: TimelineMetrics  # the majority class all the time
+    majority_class: str
+    answered: float  # share of the evaluated time with a predicted label
+    accuracy_answered: float | None  # of the time with a predicted label; None without any
+    evaluated: float  # seconds with a true label
     true_spans: int
-    boundary_error: float | None  # median seconds between a true change and the nearest one found; None without changes
-    unknown: tuple[str, ...] = ()  # true labels that the model does not have: never right
+    boundary_error: float | None  # median seconds from a true change to the nearest predicted one; None without changes
+    unknown: tuple[str, ...] = ()  # true labels that the model does not have: never correct
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
-        """Name, the timeline's figure, the baseline's."""
+        """Return the name of each metric, its value for the timeline, and for the baseline."""
         names = ("accuracy by time", *(f"F1 @ {overlap:.0%} overlap" for overlap in OVERLAPS), "edit score")
-        ours, plain = ((each.accuracy, *each.f1, each.edit) for each in (self.figures, self.baseline))
-        rows = [(name, f"{a:.3f}", f"{b:.3f}") for name, a, b in zip(names, ours, plain, strict=True)]
-        return [*rows, ("spans", str(self.figures.spans), str(self.baseline.spans))]
+        values = [(metrics.accuracy, *metrics.f1, metrics.edit) for metrics in (self.metrics, self.baseline)]
+        rows = [(name, f"{ours:.3f}", f"{baseline:.3f}") for name, ours, baseline in zip(names, *values, strict=True)]
+        return [*rows, ("spans", str(self.metrics.spans), str(self.baseline.spans))]
 
     @property
     def sentences(self) -> list[str]:
-        """What else is to be said."""
-        told = [f"{self.true_spans} true spans, {self.judged:.1f} s judged; the commonest label is {self.commonest!r}."]
+        """Return sentences about what the metrics do not show."""
+        sentences = [f"{self.true_spans} true spans, {self.evaluated:.1f} s evaluated; the majority class is {self.majority_class!r}."]
         if self.answered < 1 and self.accuracy_answered is not None:
-            told.append(f"A label is given for {self.answered:.0%} of the time, and is right for {self.accuracy_answered:.0%} of that.")
+            sentences.append(f"{self.answered:.0%} of the time has a label, which is correct for {self.accuracy_answered:.0%} of it.")
         if self.boundary_error is not None:
-            told.append(f"A true change lies {self.boundary_error:.2f} s (median) from the nearest one found.")
+            sentences.append(f"The nearest predicted change is {self.boundary_error:.2f} s (median) from a true one.")
         if self.unknown:
-            told.append(f"The model does not know {', '.join(map(repr, self.unknown))}, so that it cannot be right there.")
-        return told
+            sentences.append(f"The model does not have {', '.join(map(repr, self.unknown))}, so it cannot be correct there.")
+        return sentences
 
 
 def evaluate_timeline(found: Timeline, truth: Sequence[Span]) -> TimelineReport:
-    """Hold a timeline against true spans of the same video; where people have timelines of their own, spans are matched by person."""
+    """Compare a timeline with the true spans of the same video; spans are matched by person if both name people."""
     if not truth:
-        raise ManifestError(found.video, "has no true spans to be held against")
+        raise ManifestError(found.video, "has no true spans to compare with")
     people = _paired(found, truth)
-    commonest = _commonest(truth)
-    plain = {person: ((Span(0.0, math.inf, commonest, 1.0, person),), true) for person, (_, true) in people.items()}
-    judged = sum(span.length for _, true in people.values() for span in true)
-    answered = sum(_overlap(span, each) for spans, true in people.values() for span in spans if span.label for each in true)
-    figures = _figures(people)
+    majority = _majority_class(truth)
+    constant = {person: ((Span(0.0, math.inf, majority, 1.0, person),), true) for person, (_, true) in people.items()}
+    evaluated = sum(span.length for _, true in people.values() for span in true)
+    answered = sum(_overlap(span, other) for spans, true in people.values() for span in spans if span.label for other in true)
+    metrics = _metrics(people)
     return TimelineReport(
-        figures=figures,
-        baseline=_figures(plain),
-        commonest=commonest,
-        answered=answered / judged,
-        accuracy_answered=figures.accuracy * judged / answered if answered else None,
-        judged=judged,
+        metrics=metrics,
+        baseline=_metrics(constant),
+        majority_class=majority,
+        answered=answered / evaluated,
+        accuracy_answered=metrics.accuracy * evaluated / answered if answered else None,
+        evaluated=evaluated,
         true_spans=sum(len(true) for _, true in people.values()),
         boundary_error=_boundary_error(people),
         unknown=tuple(sorted({str(span.label) for span in truth} - set(found.labels))),
     )
 
 
-Pairs = Mapping[int | None, tuple[Sequence[Span], Sequence[Span]]]  # whose -> what was found, what is true
+Pairs = Mapping[int | None, tuple[Sequence[Span], Sequence[Span]]]  # person -> predicted spans, true spans
 
 
 def _paired(found: Timeline, truth: Sequence[Span]) -> Pairs:
-    """Spans beside the true ones of the same person; where only one side tells people apart, all are the video's."""
-    told_apart = any(span.person is not None for span in truth)
-    if told_apart and found.people != (None,):
+    """Pair spans with the true ones of the same person; if only one side names people, all spans are the video's."""
+    names_people = any(span.person is not None for span in truth)
+    if names_people and found.people != (None,):
         people: list[int | None] = list(dict.fromkeys(span.person for span in truth))
         return {person: (found.of(person), joined([span for span in truth if span.person == person])) for person in people}
     return {None: (joined(found.of(found.people[0])), joined(truth))}
 
 
-def _commonest(truth: Sequence[Span]) -> str:
+def _majority_class(truth: Sequence[Span]) -> str:
     seconds: Counter[str] = Counter()
     for span in truth:
-        seconds[str(span.label)] += span.length  # type: ignore[assignment]  # a counter of seconds
+        seconds[str(span.label)] += span.length  # type: ignore[assignment]
     return seconds.most_common(1)[0][0]
 
 
-def _figures(people: Pairs) -> Figures:
-    judged = sum(span.length for _, true in people.values() for span in true)
-    right = sum(_overlap(a, b) for spans, true in people.values() for a in spans for b in true if a.label == b.label)
-    kept = {person: (_in_judged(spans, true), true) for person, (spans, true) in people.items()}
-    edits = [_edit([str(s.label) for s in spans], [str(s.label) for s in true]) for spans, true in kept.values()]
-    first, second, third = (_f1(kept, overlap) for overlap in OVERLAPS)
-    count = sum(len(spans) for spans, _ in kept.values())
-    return Figures(min(1.0, right / judged), (first, second, third), float(np.mean(edits)), count)
+def _metrics(people: Pairs) -> TimelineMetrics:
+    evaluated = sum(span.length for _, true in people.values() for span in true)
+    correct = sum(_overlap(a, b) for spans, true in people.values() for a in spans for b in true if a.label == b.label)
+    inside = {person: (_in_evaluated(spans, true), true) for person, (spans, true) in people.items()}
+    edits = [_edit([str(s.label) for s in spans], [str(s.label) for s in true]) for spans, true in inside.values()]
+    first, second, third = (_f1(inside, overlap) for overlap in OVERLAPS)
+    count = sum(len(spans) for spans, _ in inside.values())
+    return TimelineMetrics(min(1.0, correct / evaluated), (first, second, third), float(np.mean(edits)), count)
 
 
-def _in_judged(spans: Sequence[Span], true: Sequence[Span]) -> tuple[Span, ...]:
-    """The labelled spans, cut to the judged time; neighbours of one label that only blank time divides stay two."""
+def _in_evaluated(spans: Sequence[Span], true: Sequence[Span]) -> tuple[Span, ...]:
+    """Return the labelled spans, cut to the evaluated time."""
     begin, end = min(span.start for span in true), max(span.end for span in true)
     cut = [Span(max(s.start, begin), min(s.end, end), s.label, s.score, s.person, s.likeliest) for s in spans if s.label is not None]
-    return joined([span for span in cut if span.length > 0 and sum(_overlap(span, each) for each in true) >= span.length / 2])
+    return joined([span for span in cut if span.length > 0 and sum(_overlap(span, other) for other in true) >= span.length / 2])
 
 
 def _overlap(one: Span, other: Span) -> float:
@@ -135,8 +135,8 @@ def _overlap(one: Span, other: Span) -> float:
 
 
 def _f1(people: Pairs, least: float) -> float:
-    """Spans that overlap a true one of their label by so much of their union, each true one found once."""
-    hits, found, wanted = 0, 0, 0
+    """Return the F1 score of spans that overlap a true span of their label by `least`; each true span is matched once."""
+    hits, predicted, total = 0, 0, 0
     for spans, true in people.values():
         free = set(range(len(true)))
         for span in spans:
@@ -145,26 +145,26 @@ def _f1(people: Pairs, least: float) -> float:
             if fitting:
                 free.remove(max(fitting, key=lambda n: shares[n]))
                 hits += 1
-        found, wanted = found + len(spans), wanted + len(true)
-    return 2 * hits / (found + wanted) if found + wanted else 0.0
+        predicted, total = predicted + len(spans), total + len(true)
+    return 2 * hits / (predicted + total) if predicted + total else 0.0
 
 
-def _edit(found: Sequence[str], true: Sequence[str]) -> float:
-    """1 less the insertions, deletions and replacements that turn one order of labels into the other, as a share of the longer."""
+def _edit(predicted: Sequence[str], true: Sequence[str]) -> float:
+    """Return 1 minus the edit distance of two sequences of labels, divided by the longer length."""
     row = list(range(len(true) + 1))
-    for number, label in enumerate(found, start=1):
+    for number, label in enumerate(predicted, start=1):
         before, row[0] = row[0], number
-        for place, wanted in enumerate(true, start=1):
-            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (label != wanted))
-    return 1 - row[-1] / max(len(found), len(true), 1)
+        for place, true_label in enumerate(true, start=1):
+            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (label != true_label))
+    return 1 - row[-1] / max(len(predicted), len(true), 1)
 
 
 def _boundary_error(people: Pairs) -> float | None:
     distances: list[float] = []
     for spans, true in people.values():
         changes = [(a.end + b.start) / 2 for a, b in pairwise(true) if a.label != b.label]
-        found = np.array([a.end for a, b in pairwise(spans)])
-        distances += [float(np.abs(found - change).min()) for change in changes if len(found)]
+        predicted = np.array([a.end for a, b in pairwise(spans)])
+        distances += [float(np.abs(predicted - change).min()) for change in changes if len(predicted)]
     return float(np.median(distances)) if distances else None
 
 
@@ -172,39 +172,39 @@ def _boundary_error(people: Pairs) -> float | None:
 
 
 def read_spans(path: str | Path, *, video: str | Path | None = None) -> tuple[Span, ...]:
-    """The true spans of a csv with the columns start, end, label[, person][, video]; those of one video where it names several."""
+    """Read true spans from a csv with the columns start, end, label[, person][, video]; those of `video` if it names several."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ManifestError(path, f"cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise ManifestError(path, "is no csv in UTF-8") from error
+        raise ManifestError(path, "is not a csv in UTF-8") from error
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    lacking = [name for name in ("start", "end", "label") if name not in (reader.fieldnames or ())]
-    if lacking:
-        raise ManifestError(path, f"has no column {lacking[0]!r}; its first line names the columns start,end,label", line=1)
+    missing = [name for name in ("start", "end", "label") if name not in (reader.fieldnames or ())]
+    if missing:
+        raise ManifestError(path, f"has no column {missing[0]!r}; its first line names the columns start,end,label", line=1)
     spans = [
         span
         for line, row in enumerate(reader, start=2)
-        if _about(row.get("video") or row.get("path"), video) and (span := _span_of(path, line, row)) is not None
+        if _is_about(row.get("video") or row.get("path"), video) and (span := _span_of(path, line, row)) is not None
     ]
     if not spans:
-        raise ManifestError(path, "holds no true spans" if video is None else f"holds no true spans of {Path(video).name}")
+        raise ManifestError(path, "has no true spans" if video is None else f"has no true spans of {Path(video).name}")
     for person in {span.person for span in spans}:
-        mine = sorted((span for span in spans if span.person == person), key=lambda span: span.start)
-        for one, other in pairwise(mine):
+        of_person = sorted((span for span in spans if span.person == person), key=lambda span: span.start)
+        for one, other in pairwise(of_person):
             if other.start < one.end - 1e-3:
                 raise ManifestError(path, f"{one.label!r} until {one.end:g} s and {other.label!r} from {other.start:g} s overlap")
     return tuple(sorted(spans, key=lambda span: span.start))
 
 
-def _about(named: str | None, video: str | Path | None) -> bool:
+def _is_about(named: str | None, video: str | Path | None) -> bool:
     return not named or video is None or Path(named).name == Path(video).name
 
 
 def _span_of(path: Path, line: int, row: Mapping[str, str | None]) -> Span | None:
-    """One row; None where it has no label, because nothing is claimed there."""
+    """Read a row; None if it has no label."""
     label = (row.get("label") or "").strip()
     if not label:
         return None
@@ -213,12 +213,12 @@ def _span_of(path: Path, line: int, row: Mapping[str, str | None]) -> Span | Non
         raise ManifestError(path, f"a span ends after its start, not from {times[0]:g} to {times[1]:g} s", line=line)
     person = (row.get("person") or "").strip()
     if person and not person.isdigit():
-        raise ManifestError(path, f"a person has a number from 0 on, not {person!r}", line=line)
+        raise ManifestError(path, f"the number of a person is 0 or more, not {person!r}", line=line)
     return Span(times[0], times[1], label, 1.0, int(person) if person else None, label)
 
 
 def _seconds(path: Path, line: int, name: str, text: str | None) -> float:
-    """Seconds, or 1:02:03.5."""
+    """Parse seconds, or a time such as 1:02:03.5."""
     try:
         parts = [float(part) for part in reversed((text or "").strip().split(":"))]
     except ValueError:

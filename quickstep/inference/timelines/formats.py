@@ -1,4 +1,4 @@
-"""Timelines as files: csv and json for programs, srt and vtt for players, eaf for ELAN, txt for Audacity. Knows no picture and no model."""
+"""Write timelines to files: csv and json for programs, srt and vtt for players, eaf for ELAN, txt for Audacity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import mimetypes
-import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from quickstep.inference.timelines.spans import Span, Timeline
+from quickstep.storage.files import write_text
 from quickstep.types.errors import ConfigError, MediaError
 
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -21,44 +21,39 @@ SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 
 
 def write_timeline(found: Timeline | Sequence[Timeline], path: str | Path) -> Path:
-    """Write a timeline in the form that the file's name asks for; csv and json take several."""
+    """Write a timeline in the format of the file's ending; csv and json take several timelines."""
     path, several = Path(path), [found] if isinstance(found, Timeline) else list(found)
-    form = check_form(path)
-    if len(several) != 1 and form not in TOGETHER:
-        raise ConfigError("out", f"a {form} file has one video's timeline, and there are {len(several)}: name a folder, or {{name}}{form}")
-    text = FORMATS[form](several if form in TOGETHER else several[0])
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    suffix = check_format(path)
+    if len(several) != 1 and suffix not in SEVERAL:
+        raise ConfigError("out", f"a {suffix} file has one timeline, not {len(several)}: name a folder, or {{name}}{suffix}")
+    text = FORMATS[suffix](several if suffix in SEVERAL else several[0])
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8", newline="")
-        aside.replace(path)
+        write_text(path, text)
     except OSError as error:
         raise MediaError(path, f"cannot be written: {error.strerror or error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
     return path
 
 
-def check_form(path: Path) -> str:
-    """The form that a file's name asks for."""
-    form = path.suffix.lower()
-    if form not in FORMATS:
+def check_format(path: Path) -> str:
+    """Return the ending of a file name; refuse one that is not a format of timelines."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
         raise ConfigError("out", f"a timeline is written as {', '.join(FORMATS)}, not as {path.name!r}")
-    return form
+    return suffix
 
 
-def spoken(span: Span) -> str:
-    """A span in people's words: its label, and for one of several people whose it is."""
+def caption(span: Span) -> str:
+    """Return the label of a span, after the number of its person where there are several people."""
     text = " ".join(span.name.split())
     return text if span.person is None else f"{span.person}: {text}"
 
 
 def _csv(timelines: Sequence[Timeline]) -> str:
-    """One row a span; the label of an unsure one is empty, and what it would have been stands under `likeliest`."""
+    """Return one row for each span; an unsure one has no label, and its most likely label is in `likeliest`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     people = any(span.person is not None for found in timelines for span in found.spans)
-    writer.writerow(["video", *["person"] * people, "start", "end", "label", "score", "likeliest", "reading"])
+    writer.writerow(["video", *["person"] * people, "start", "end", "label", "score", "likeliest", "confidence"])
     for found in timelines:
         for span in found.spans:
             whose = ["" if span.person is None else str(span.person)] * people
@@ -68,34 +63,34 @@ def _csv(timelines: Sequence[Timeline]) -> str:
 
 
 def _json(timelines: Sequence[Timeline]) -> str:
-    """One timeline as an object, several as a list."""
+    """Return one timeline as an object, several as a list."""
     plain = [found.to_json() for found in timelines]
     return json.dumps(plain[0] if len(plain) == 1 else plain, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
 def _srt(found: Timeline) -> str:
     cues = sorted(found.spans, key=lambda span: (span.start, span.person or 0))
-    blocks = [f"{n}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{spoken(s)}\n" for n, s in enumerate(cues, start=1)]
+    blocks = [f"{n}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{caption(s)}\n" for n, s in enumerate(cues, start=1)]
     return "\n".join(blocks)
 
 
 def _vtt(found: Timeline) -> str:
     cues = sorted(found.spans, key=lambda span: (span.start, span.person or 0))
-    blocks = [f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_escaped(spoken(s))}\n" for s in cues]
+    blocks = [f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_escaped(caption(s))}\n" for s in cues]
     return "\n".join(["WEBVTT\n", *blocks])
 
 
 def _escaped(text: str) -> str:
-    """Words as WebVTT wants them: no markup, and no arrow that would be read as a time."""
+    """Escape text for WebVTT: no markup, and no arrow that would be parsed as a time."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _audacity(found: Timeline) -> str:
-    return "".join(f"{span.start:.6f}\t{span.end:.6f}\t{spoken(span)}\n" for span in found.spans)
+    return "".join(f"{span.start:.6f}\t{span.end:.6f}\t{caption(span)}\n" for span in found.spans)
 
 
 def _clock(seconds: float, point: str) -> str:
-    """Hours, minutes, seconds and milliseconds: 01:02:03,500."""
+    """Format hours, minutes, seconds and milliseconds: 01:02:03,500."""
     thousandths = _milliseconds(seconds)
     minutes, thousandths = divmod(thousandths, 60_000)
     hours, minutes = divmod(minutes, 60)
@@ -107,7 +102,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _eaf(found: Timeline) -> str:
-    """ELAN's annotation format 3.0: one tier, or one a person; a span's score is not told there."""
+    """Return ELAN's annotation format 3.0 with one tier, or one for each person; it has no scores."""
     ElementTree.register_namespace("xsi", XSI)
     today = datetime.now(UTC).isoformat(timespec="seconds")
     root = ElementTree.Element("ANNOTATION_DOCUMENT", {"AUTHOR": "quickstep", "DATE": today, "FORMAT": "3.0", "VERSION": "3.0"})
@@ -131,8 +126,8 @@ def _eaf(found: Timeline) -> str:
             if begin == end:
                 continue
             number += 1
-            place = {"ANNOTATION_ID": f"a{number}", "TIME_SLOT_REF1": slots[begin], "TIME_SLOT_REF2": slots[end]}
-            annotation = ElementTree.SubElement(ElementTree.SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", place)
+            attributes = {"ANNOTATION_ID": f"a{number}", "TIME_SLOT_REF1": slots[begin], "TIME_SLOT_REF2": slots[end]}
+            annotation = ElementTree.SubElement(ElementTree.SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", attributes)
             ElementTree.SubElement(annotation, "ANNOTATION_VALUE").text = _allowed(span.name)
     kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": "moves", "TIME_ALIGNABLE": "true"}
     ElementTree.SubElement(root, "LINGUISTIC_TYPE", kind)
@@ -141,7 +136,7 @@ def _eaf(found: Timeline) -> str:
 
 
 def _allowed(text: str) -> str:
-    """Without the control characters that XML has no way to write."""
+    """Remove the control characters that XML cannot contain."""
     return "".join(letter for letter in text if letter >= " " or letter in "\t\n\r")
 
 
@@ -153,4 +148,4 @@ FORMATS: dict[str, Callable[..., str]] = {
     ".eaf": _eaf,
     ".txt": _audacity,
 }
-TOGETHER = (".csv", ".json")  # the forms in which several timelines are one file
+SEVERAL = (".csv", ".json")  # formats that hold several timelines in one file

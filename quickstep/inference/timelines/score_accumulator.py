@@ -1,7 +1,8 @@
-"""Account: the scores of a video's windows as they come in, what could not be read, and how far the work is."""
+"""ScoreAccumulator: collects the scores of a video's windows, records what could not be read, and reports progress."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import numpy as np
 
 from quickstep.backbones import Backbone
 from quickstep.inference.timelines.config import TimelineConfig
-from quickstep.inference.timelines.spans import Moments
+from quickstep.inference.timelines.spans import WindowScores
 from quickstep.inference.timelines.windows import Layout
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Model
@@ -25,25 +26,27 @@ from quickstep.types.segment import Failure, Segment
 from quickstep.types.signals import Features, Frames
 from quickstep.types.view import View
 
-AHEAD = 2  # stretches a processor that are worked on together
-DAMAGED = 0.02  # share of a stretch's moments that may be lost before it is looked where the hole is
-PIECES = 16  # in which that is done
-Stretch = tuple[int, int]  # half-open, of moments or windows
+PER_CORE = 2  # stretches that are computed together
+MAX_DAMAGED = 0.02  # share of a stretch that may be unreadable before its pieces are read one by one
+PIECES = 16  # of a damaged stretch
+Stretch = tuple[int, int]  # half-open range of timestamps or windows
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
-    """What one model says of one video."""
+class VideoScores:
+    """The scores of one model over one video."""
 
     duration: float
-    moments: tuple[Moments, ...]  # one a person
+    scores: tuple[WindowScores, ...]  # one for each person
     failures: tuple[Failure, ...] = ()
     damaged: float = 0.0
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One model, asked about one video."""
+class TimelineRequest:
+    """One model and one video."""
 
     model: Model
     path: Path
@@ -53,87 +56,97 @@ class Asked:
     person: str | None = None
 
 
-class Stretches(Protocol):
-    """How stretches of a video are looked at."""
+class StretchReader(Protocol):
+    """How stretches of a video are read."""
 
     def segment(self, stretch: Stretch) -> Segment:
-        """The segment that a stretch is."""
+        """Return the segment of a stretch."""
 
     def view(self, length: int) -> View:
-        """What shows a stretch of so many moments or windows."""
+        """Return the view that reads a stretch of so many timestamps or windows."""
 
 
-class Account:
-    """The scores of one video's windows (of one person, where people are looked at)."""
+class ScoreAccumulator:
+    """The scores of one video's windows, of one person where the model reads poses."""
 
-    def __init__(self, asked: Asked, layout: Layout, total: int, done: int = 0) -> None:
-        self._asked, self._layout = asked, layout
-        self._total, self._before, self._done = total, done, 0  # moments or windows
-        self._scores = np.full((len(layout.starts), len(asked.model.labels)), np.nan)
+    def __init__(self, request: TimelineRequest, layout: Layout, total: int, done: int = 0) -> None:
+        self._request, self._layout = request, layout
+        self._total, self._before, self._done = total, done, 0  # timestamps or windows
+        self._scores = np.full((len(layout.starts), len(request.model.labels)), np.nan)
         self._failures: list[Failure] = []
         self._lost, self._lock = 0.0, Lock()
-        self.tell(0)
+        self.report(0)
 
     @property
-    def any(self) -> bool:
+    def has_scores(self) -> bool:
         """Whether any window has scores."""
         return bool(np.isfinite(self._scores).any())
 
-    def tell(self, done: int) -> None:
-        """So many moments or windows are done."""
+    def report(self, done: int) -> None:
+        """Report that so many timestamps or windows are done."""
         self._done = done
-        self._asked.progress(f"looking at {self._asked.path.name}", min(self._before + done, self._total), self._total)
+        self._request.progress(f"timeline of {self._request.path.name}", min(self._before + done, self._total), self._total)
 
-    def extract(self, stretches: Sequence[Stretch], backbone: Backbone, shown: Stretches) -> list[tuple[Stretch, Features]]:
-        """The features of some stretches of the video, all of one length; of a damaged one, those of its parts that can be read."""
-        made: list[tuple[Stretch, Features]] = []
-        found = self._extract(stretches, backbone, shown)
+    def extract(self, stretches: Sequence[Stretch], backbone: Backbone, reader: StretchReader) -> list[tuple[Stretch, Features]]:
+        """Return the features of stretches of one length; of a damaged stretch, those of its pieces that can be read."""
+        readable: list[tuple[Stretch, Features]] = []
+        extraction = self._extract(stretches, backbone, reader)
         for stretch in stretches:
-            segment = shown.segment(stretch)
-            if segment in found.features and found.damaged.get(segment, 0.0) <= DAMAGED:
-                made.append((stretch, found.features[segment]))
-                self._lost += found.damaged.get(segment, 0.0) * (stretch[1] - stretch[0])
-                continue
-            for parts in _parts(stretch):
-                tried = self._extract(parts, backbone, shown)
-                self._failures += tried.failures
-                made += [(part, tried.features[each]) for part in parts if (each := shown.segment(part)) in tried.features]
-                self._lost += sum(tried.damaged.get(shown.segment(part), 0.0) * (part[1] - part[0]) for part in parts)
-        self.tell(stretches[-1][1])
-        return made
+            segment = reader.segment(stretch)
+            damaged = extraction.damaged.get(segment, 0.0)
+            if segment in extraction.features and damaged <= MAX_DAMAGED:
+                readable.append((stretch, extraction.features[segment]))
+                self._lost += damaged * (stretch[1] - stretch[0])
+            else:
+                _log.info("%s is damaged: its pieces are read one by one", segment)
+                readable += self._extract_pieces(stretch, backbone, reader)
+        self.report(stretches[-1][1])
+        return readable
 
-    def _extract(self, stretches: Sequence[Stretch], backbone: Backbone, shown: Stretches) -> Extraction:
-        view, last, looks = shown.view(stretches[0][1] - stretches[0][0]), stretches[-1][1], [0]
-        each = max(1, (view.windows or 1) * view.crops if view.frames > 1 else view.crops)  # looks a window
+    def _extract_pieces(self, stretch: Stretch, backbone: Backbone, reader: StretchReader) -> list[tuple[Stretch, Features]]:
+        readable: list[tuple[Stretch, Features]] = []
+        for pieces in _pieces_of(stretch):
+            extraction = self._extract(pieces, backbone, reader)
+            self._failures += extraction.failures
+            for piece in pieces:
+                segment = reader.segment(piece)
+                self._lost += extraction.damaged.get(segment, 0.0) * (piece[1] - piece[0])
+                if segment in extraction.features:
+                    readable.append((piece, extraction.features[segment]))
+        return readable
 
-        def watch(_segment: Segment, _frames: Frames) -> None:
+    def _extract(self, stretches: Sequence[Stretch], backbone: Backbone, reader: StretchReader) -> Extraction:
+        view, last, decoded = reader.view(stretches[0][1] - stretches[0][0]), stretches[-1][1], [0]
+        per_window = max(1, (view.windows or 1) * view.crops if view.frames > 1 else view.crops)  # decoded windows
+
+        def count(_segment: Segment, _frames: Frames) -> None:
             with self._lock:
-                looks[0] += 1
-                self.tell(max(self._done, min(stretches[0][0] + looks[0] // each, last - 1)))
+                decoded[0] += 1
+                self.report(max(self._done, min(stretches[0][0] + decoded[0] // per_window, last - 1)))
 
-        reads_frames = backbone.capabilities.reads == "frames"  # flow that is kept has no pictures to be shown
-        segments = [shown.segment(stretch) for stretch in stretches]
-        return extract(segments, backbone, view=view, cache=self._asked.cache, on_window=watch if reads_frames else None)
+        reads_frames = backbone.capabilities.reads == "frames"  # cached optical flow has no frames
+        segments = [reader.segment(stretch) for stretch in stretches]
+        return extract(segments, backbone, view=view, cache=self._request.cache, on_window=count if reads_frames else None)
 
-    def score(self, features: Mapping[int, Features | None]) -> None:
-        """Take over what the model says of these windows; of None nothing is known."""
-        known = {number: each for number, each in features.items() if each is not None}
+    def add(self, features: Mapping[int, Features | None]) -> None:
+        """Score the features of windows; a window without features stays without scores."""
+        known = {number: window for number, window in features.items() if window is not None}
         if known:
-            self._scores[list(known)] = self._asked.model.scores(list(known.values()))
+            self._scores[list(known)] = self._request.model.scores(list(known.values()))
 
-    def moments(self, person: int | None = None) -> Moments:
-        """All windows over time."""
-        return Moments(self._layout.middles, self._scores, self._layout.length, self._layout.hop, person)
+    def window_scores(self, person: int | None = None) -> WindowScores:
+        """Return the scores of all windows."""
+        return WindowScores(self._layout.middles, self._scores, self._layout.length, self._layout.stride, person)
 
-    def looked(self, duration: float) -> Looked:
-        """All there is; an error where nothing of the video could be looked at."""
-        if not self.any:
-            raise self._failures[0].error if self._failures else MediaError(self._asked.path, "has no window that can be read")
-        return Looked(duration, (self.moments(),), _gaps(self._failures, duration), self._lost / self._total)
+    def video_scores(self, duration: float) -> VideoScores:
+        """Return everything; raise an error if no window of the video could be read."""
+        if not self.has_scores:
+            raise self._failures[0].error if self._failures else MediaError(self._request.path, "has no window that can be read")
+        return VideoScores(duration, (self.window_scores(),), _gaps(self._failures, duration), self._lost / self._total)
 
 
 def _gaps(failures: Sequence[Failure], duration: float) -> tuple[Failure, ...]:
-    """What could not be read, one failure a gap."""
+    """Join failures that touch into one for each gap."""
     gaps: list[Segment] = []
     for segment in sorted((failure.segment for failure in failures), key=lambda segment: segment.start):
         end = duration if segment.end is None else segment.end
@@ -144,22 +157,21 @@ def _gaps(failures: Sequence[Failure], duration: float) -> tuple[Failure, ...]:
     return tuple(Failure(gap, MediaError(gap.path, f"cannot be read from {gap.start:.1f} to {gap.end:.1f} s")) for gap in gaps)
 
 
-def grouped(count: int, together: int) -> Iterator[list[Stretch]]:
-    """Stretches of so many moments, a few at a time: as many as keep all processors busy; a shorter last one by itself."""
-    most = AHEAD * (os.cpu_count() or 1)
-    whole = [(first, first + together) for first in range(0, count - together + 1, together)]
-    yield from (whole[first : first + most] for first in range(0, len(whole), most))
-    if count % together:
-        yield [(count - count % together, count)]
+def group_stretches(count: int, length: int) -> Iterator[list[Stretch]]:
+    """Yield stretches of one length in groups that keep all cores busy, and a shorter last one by itself."""
+    group = PER_CORE * (os.cpu_count() or 1)
+    stretches = [(first, first + length) for first in range(0, count - length + 1, length)]
+    yield from (stretches[first : first + group] for first in range(0, len(stretches), group))
+    if count % length:
+        yield [(count - count % length, count)]
 
 
-def _parts(stretch: Stretch) -> list[list[Stretch]]:
-    """A stretch in pieces, those of one length together."""
+def _pieces_of(stretch: Stretch) -> list[list[Stretch]]:
+    """Cut a stretch into pieces; return those of one length together."""
     first, last = stretch
     if last - first < 2:
         return [[stretch]]
-    each = max(1, (last - first) // PIECES)
-    cuts = [*range(first, last, each), last]
-    pieces = list(pairwise(cuts))
-    odd = pieces[-1:] if pieces[-1][1] - pieces[-1][0] != each else []
-    return [part for part in (pieces[: len(pieces) - len(odd)], odd) if part]
+    length = max(1, (last - first) // PIECES)
+    pieces = list(pairwise([*range(first, last, length), last]))
+    odd = pieces[-1:] if pieces[-1][1] - pieces[-1][0] != length else []
+    return [group for group in (pieces[: len(pieces) - len(odd)], odd) if group]

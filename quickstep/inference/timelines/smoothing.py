@@ -1,6 +1,6 @@
-"""Scores over time -> runs of one label: the likeliest course when every change has a price and no run is too short.
+"""Turn scores over time into spans: the best sequence of labels when every change has a penalty and no run is too short.
 
-Windows that overlap say much the same twice, so each counts by the share of itself that is new. Knows no video and no model.
+Overlapping windows share most of their frames, so each counts by the share of its frames that is new.
 """
 
 from __future__ import annotations
@@ -13,91 +13,97 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.inference.timelines.spans import Moments, Span
+from quickstep.inference.timelines.spans import Span, WindowScores
 
-FLOOR = 1e-3  # what one window can say against a label at most
+MIN_PROBABILITY = 1e-3  # the most that one window can count against a label
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How windows become spans."""
+    """The settings by which windows become spans."""
 
-    steadiness: float  # what a change costs, in nats
-    shortest: float  # seconds
-    bar: float | None  # a score below which no label is given
-    threshold: float | None = None  # a score from which on a label is sure
+    penalty: float  # of a change of label, in nats
+    min_duration: float  # seconds of a span
+    min_confidence: float | None  # score below which a span is unsure
+    threshold: float | None = None  # score from which on a label is sure
 
 
-def spans_of(moments: Moments, labels: tuple[str, ...], duration: float, smoothing: Smoothing) -> tuple[Span, ...]:
-    """The spans of one person, or of the whole picture; none where there are no scores."""
+def spans_of(scores: WindowScores, labels: tuple[str, ...], duration: float, smoothing: Smoothing) -> tuple[Span, ...]:
+    """Return the spans of one person, or of the whole picture; where there are no scores there is no span."""
     spans: list[Span] = []
-    for first, last in _runs(moments.seen):
-        scores = moments.scores[first:last]
-        states = course(scores, moments, smoothing)
-        edges = _edges(scores, states, moments.times[first:last])
-        begin = 0.0 if first == 0 else max(0.0, float(moments.times[first]) - moments.hop / 2)
-        end = duration if last == len(moments.times) else min(duration, float(moments.times[last - 1]) + moments.hop / 2)
+    for first, last in _scored_runs(scores.scored):
+        rows = scores.scores[first:last]
+        states = label_sequence(rows, scores, smoothing)
+        edges = _edges(rows, states, scores.times[first:last])
+        start = 0.0 if first == 0 else max(0.0, float(scores.times[first]) - scores.stride / 2)
+        end = duration if last == len(scores.times) else min(duration, float(scores.times[last - 1]) + scores.stride / 2)
         spans += [
-            _span(scores[a:b], int(states[a]), Span(start, stop, None, 0.0, moments.person), labels, smoothing.threshold)
-            for (a, b), start, stop in zip(_stretches(states), [begin, *edges], [*edges, end], strict=True)
+            _span(rows[a:b], int(states[a]), Span(left, right, None, 0.0, scores.person), labels, smoothing.threshold)
+            for (a, b), left, right in zip(_runs(states), [start, *edges], [*edges, end], strict=True)
         ]
     return tuple(spans)
 
 
-def course(scores: Array, moments: Moments, smoothing: Smoothing) -> NDArray[np.int64]:
-    """The state of each window, (T,): the number of a label, or C where none is sure enough.
+def label_sequence(rows: Array, scores: WindowScores, smoothing: Smoothing) -> NDArray[np.int64]:
+    """Return the state of each window, (T,): the number of a label, or C where the label is unsure.
 
-    First the labels compete; then each run of one is held against the bar, so that "unsure" never outbids a label by being steady.
+    First the labels compete. Then each run of a label competes with `min_confidence`, so that "unsure" never wins by being constant.
     """
-    weight = min(1.0, moments.hop / moments.window) if moments.window > 0 else 1.0
-    told = np.log(np.maximum(scores, FLOOR)) * weight  # (T, C)
-    least = max(1, round(smoothing.shortest / moments.hop)) if moments.hop > 0 else 1
-    states = likeliest(told, cost=smoothing.steadiness, least=least)
-    if not smoothing.bar:
+    weight = min(1.0, scores.stride / scores.window) if scores.window > 0 else 1.0
+    logs = np.log(np.maximum(rows, MIN_PROBABILITY)) * weight  # (T, C)
+    min_length = max(1, round(smoothing.min_duration / scores.stride)) if scores.stride > 0 else 1
+    states = best_sequence(logs, penalty=smoothing.penalty, min_length=min_length)
+    if not smoothing.min_confidence:
         return states
-    bar = math.log(max(smoothing.bar, FLOOR)) * weight
-    made = states.copy()
-    for first, last in _stretches(states):
-        mine = told[first:last, int(states[first])]
-        low = likeliest(np.stack([mine, np.full_like(mine, bar)], axis=1), cost=smoothing.steadiness, least=least)
-        made[first:last] = np.where(low == 1, scores.shape[1], states[first:last])
-    return made
+    bar = math.log(max(smoothing.min_confidence, MIN_PROBABILITY)) * weight
+    with_unsure = states.copy()
+    for first, last in _runs(states):
+        label = logs[first:last, int(states[first])]
+        unsure = best_sequence(np.stack([label, np.full_like(label, bar)], axis=1), penalty=smoothing.penalty, min_length=min_length)
+        with_unsure[first:last] = np.where(unsure == 1, rows.shape[1], states[first:last])
+    return with_unsure
 
 
-def likeliest(told: Array, *, cost: float, least: int = 1) -> NDArray[np.int64]:
-    """The course (T,) through states (T, S) that says most in all, less `cost` a change, each run at least `least` long.
+def best_sequence(logs: Array, *, penalty: float, min_length: int = 1) -> NDArray[np.int64]:
+    """Return the sequence (T,) of states with the largest sum of `logs` (T, S), less `penalty` for each change.
 
-    What is too short for two runs is one. Viterbi's recursion, in which entering a state takes `least` steps at once.
+    Each run is at least `min_length` long; a sequence that is too short for two runs is one run. This is Viterbi's recursion, in which
+    entering a state takes `min_length` steps at once.
     """
-    steps, states = told.shape
-    if steps < 2 * least:
-        return np.full(steps, int(told.sum(axis=0).argmax()))
-    sums = np.concatenate([np.zeros((1, states)), np.cumsum(told, axis=0)])  # (T + 1, S)
-    best = np.full((steps + 1, states), -np.inf)  # the best course of the first t windows that ends in s, its last run long enough
+    steps, states = logs.shape
+    if steps < 2 * min_length:
+        return np.full(steps, int(logs.sum(axis=0).argmax()))
+    sums = np.concatenate([np.zeros((1, states)), np.cumsum(logs, axis=0)])  # (T + 1, S)
+    best = np.full((steps + 1, states), -np.inf)  # best sum of the first t windows that end in s, the last run being long enough
     came = np.full((steps + 1, states), -1, dtype=np.int32)  # -1: from the same state; else the state before the last run
-    best[least] = sums[least]
-    for t in range(least + 1, steps + 1):
-        stay = best[t - 1] + told[t - 1]
-        other, second = _two_best(best[t - least])
+    best[min_length] = sums[min_length]
+    for t in range(min_length + 1, steps + 1):
+        stay = best[t - 1] + logs[t - 1]
+        other, second = _two_best(best[t - min_length])
         before = np.full(states, other)
         before[other] = second
-        enter = best[t - least][before] - cost + sums[t] - sums[t - least]
+        enter = best[t - min_length][before] - penalty + sums[t] - sums[t - min_length]
         switches = enter > stay
         best[t] = np.where(switches, enter, stay)
         came[t] = np.where(switches, before, -1)
-    course = np.empty(steps, dtype=np.int64)
-    t, state = steps, int(best[steps].argmax())
+    return _trace_back(came, int(best[steps].argmax()), min_length)
+
+
+def _trace_back(came: NDArray[np.int32], state: int, min_length: int) -> NDArray[np.int64]:
+    """Follow the best sequence from its end to its start."""
+    t = len(came) - 1
+    sequence = np.empty(t, dtype=np.int64)
     while t > 0:
-        before_run = int(came[t, state])
-        taken = least if before_run >= 0 else (t if t <= least else 1)
-        course[t - taken : t] = state
-        t, state = t - taken, (before_run if before_run >= 0 else state)
-    return course
+        before = int(came[t, state])
+        length = min_length if before >= 0 else (t if t <= min_length else 1)
+        sequence[t - length : t] = state
+        t, state = t - length, (before if before >= 0 else state)
+    return sequence
 
 
 def _two_best(values: Array) -> tuple[int, int]:
-    """The places of the largest value and of the second largest; of one value, twice its own."""
+    """Return the indices of the largest and the second largest value; of a single value, twice its own."""
     first = int(values.argmax())
     if len(values) == 1:
         return first, first
@@ -106,33 +112,33 @@ def _two_best(values: Array) -> tuple[int, int]:
     return first, int(others.argmax())
 
 
-def _runs(seen: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """The half-open stretches of windows that have scores."""
-    yield from ((a, b) for a, b in _stretches(seen) if seen[a])
+def _scored_runs(scored: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Yield the half-open runs of windows that have scores."""
+    yield from ((a, b) for a, b in _runs(scored) if scored[a])
 
 
-def _stretches(states: NDArray[np.int64] | NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The half-open stretches of equal neighbours."""
+def _runs(states: NDArray[np.int64] | NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the half-open runs of equal neighbours."""
     cuts = [0, *(np.flatnonzero(states[1:] != states[:-1]) + 1).tolist(), len(states)]
     return list(pairwise(cuts)) if len(states) else []
 
 
-def _edges(scores: Array, states: NDArray[np.int64], times: Array) -> list[float]:
-    """When one state gives way to the next: where both are equally likely between two windows' middles, else half-way."""
+def _edges(rows: Array, states: NDArray[np.int64], times: Array) -> list[float]:
+    """Return when one state changes to the next: where both are equally likely between two windows, else halfway."""
     edges = []
     for place in (np.flatnonzero(states[1:] != states[:-1]) + 1).tolist():
         share, a, b = 0.5, int(states[place - 1]), int(states[place])
-        if max(a, b) < scores.shape[1]:
-            logs = np.log(np.maximum(scores[place - 1 : place + 1][:, [a, b]], FLOOR))
+        if max(a, b) < rows.shape[1]:
+            logs = np.log(np.maximum(rows[place - 1 : place + 1][:, [a, b]], MIN_PROBABILITY))
             before, after = (logs[:, 0] - logs[:, 1]).tolist()
             share = before / (before - after) if before > 0 > after else 0.5
         edges.append(float(times[place - 1] + share * (times[place] - times[place - 1])))
     return edges
 
 
-def _span(scores: Array, state: int, blank: Span, labels: tuple[str, ...], threshold: float | None) -> Span:
-    """The blank span with the label of its state."""
-    mean = scores.mean(axis=0)
+def _span(rows: Array, state: int, blank: Span, labels: tuple[str, ...], threshold: float | None) -> Span:
+    """Return the blank span with the label of its state."""
+    mean = rows.mean(axis=0)
     if state == len(labels):
         guess = int(mean.argmax())
         return replace(blank, score=float(mean[guess]), likeliest=labels[guess], sure=False)

@@ -1,14 +1,12 @@
-"""Where windows lie over a long video: how long they are for a model, how far apart, and the views that show them.
+"""The windows of a long video: how long they are for a model, where they start, and the views that read them.
 
-A model looks at a window exactly as it would look at a segment that is as long. Only arithmetic, and a look at how long the segments were
-that a model learnt from.
+A model reads a window exactly as it reads a segment of the same length.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +20,11 @@ from quickstep.types.errors import ConfigError, MediaError
 from quickstep.types.segment import Segment
 from quickstep.types.view import View
 
-if TYPE_CHECKING:
-    from quickstep.backbones import Backbone
-
-USUAL = 3.0  # seconds, where nothing says how long a segment is
-LEAST, MOST = 0.5, 10.0  # seconds: shorter shows no movement, longer blurs what follows what
-PROBED = 24  # training videos that are asked for their length
-HOPS = 2  # hops a window, where each window costs a look of its own: more found hardly more spans
-FREE_HOPS = 4  # where windows share what is looked at
+DEFAULT_SECONDS = 3.0  # of a window, where no segment length is known
+MIN_SECONDS, MAX_SECONDS = 0.5, 10.0  # a shorter window shows no movement, a longer one mixes moves
+MAX_PROBED = 24  # training videos whose length is read
+STRIDES = 2  # strides in a window, where each window is embedded separately: more found hardly more spans
+SHARED_STRIDES = 4  # where windows share the features of frames
 Array = NDArray[np.float64]
 
 
@@ -37,107 +32,102 @@ Array = NDArray[np.float64]
 class Layout:
     """Windows of one length over a video."""
 
-    starts: Array  # (K,) seconds, ascending, evenly apart
+    starts: Array  # (K,) seconds, ascending, evenly spaced
     length: float  # seconds
-    hop: float  # seconds
+    stride: float  # seconds
 
     @property
     def middles(self) -> Array:
-        """(K,) seconds."""
+        """Return the middle of each window in seconds, (K,)."""
         return self.starts + self.length / 2
 
 
 @dataclass(frozen=True)
-class Sliding(View):
-    """A view laid over window after window: each of `length` seconds, `step` seconds after the one before."""
+class SlidingView(View):
+    """A view that is applied to window after window, each of `length` seconds and `step` seconds after the one before."""
 
     length: float = 1.0
     step: float = 1.0
 
     def timestamps(self, start: float, end: float) -> Array:
-        """The seconds to look at in all windows of a stretch, (K * W, F)."""
+        """Return the timestamps of all windows of a stretch, (K * W, F)."""
         count = 1 if self.step <= 0 else max(1, round((end - start - self.length) / self.step) + 1)
-        begins = [start + self.step * number for number in range(count)]
-        return np.concatenate([super(Sliding, self).timestamps(begin, min(begin + self.length, end)) for begin in begins])
+        starts = [start + self.step * number for number in range(count)]
+        return np.concatenate([super(SlidingView, self).timestamps(first, min(first + self.length, end)) for first in starts])
 
 
-def window_of(model: Model, config: TimelineConfig) -> float:
-    """How many seconds the model looks at together."""
+def window_length(model: Model, config: TimelineConfig) -> float:
+    """Return the length of a window for a model in seconds."""
     if config.window is not None:
         return config.window
-    view, learnt = model.view, _learnt(model)
+    view, trained = model.view, _training_length(model)
     if view.fps is None:
-        return learnt or USUAL
-    shown = view.frames + reads_flow(model.backbone)  # the last field of flow looks at one picture more
-    paced = shown / view.fps
-    if view.stride is not None:  # it is used to several windows a segment, and to what they have in common
-        return max(paced, learnt or USUAL)
-    return min(paced, learnt or paced)
+        return trained or DEFAULT_SECONDS
+    frames = view.frames + reads_flow(model.backbone)  # the last flow field needs one more picture
+    read = frames / view.fps
+    if view.stride is not None:  # the model was trained on several windows of each segment
+        return max(read, trained or DEFAULT_SECONDS)
+    return min(read, trained or read)
 
 
-def hop_of(window: float, config: TimelineConfig, *, shared: bool = False) -> float:
-    """How many seconds lie between the beginnings of two windows; `shared` says that more of them cost next to nothing."""
-    hop = window / (FREE_HOPS if shared else HOPS) if config.stride is None else config.stride
-    if hop > window * (1 + 1e-9):
-        raise ConfigError("stride", f"at most a window, which is {window:.3g} s here, so that nothing is left out, not {hop:g}")
-    return hop
+def window_stride(window: float, config: TimelineConfig, *, shared: bool = False) -> float:
+    """Return the seconds from one window to the next; `shared` says that more windows cost next to nothing."""
+    stride = window / (SHARED_STRIDES if shared else STRIDES) if config.stride is None else config.stride
+    if stride > window * (1 + 1e-9):
+        raise ConfigError("stride", f"at most a window, which is {window:.3g} s here, so that nothing is left out, not {stride:g}")
+    return stride
 
 
-def lay(duration: float, window: float, hop: float) -> Layout:
-    """Windows from the first second to the last, the hop a little shorter where that makes them fit; of a short video, one."""
+def lay_windows(duration: float, window: float, stride: float) -> Layout:
+    """Place windows from the start to the end of a video, with a slightly shorter stride where that makes them fit."""
     if duration <= window * (1 + 1e-9):
-        return Layout(np.zeros(1), duration, min(hop, duration))
+        return Layout(np.zeros(1), duration, min(stride, duration))
     slack = duration - window
-    count = math.ceil(slack / hop - 1e-6) + 1
+    count = math.ceil(slack / stride - 1e-6) + 1
     starts = slack * np.arange(count) / (count - 1)
     return Layout(starts, window, slack / (count - 1))
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
-    """Moments evenly over a whole video, which windows share: `each` of them are one window, one begins every `apart` of them."""
+class FrameGrid:
+    """Evenly spaced timestamps over a whole video, which overlapping windows share."""
 
-    step: float  # seconds
-    count: int  # moments
-    each: int
-    apart: int
+    step: float  # seconds between two timestamps
+    count: int  # timestamps
+    per_window: int  # timestamps
+    per_stride: int  # timestamps
 
     @property
     def firsts(self) -> list[int]:
-        """The first moment of each window; the last window ends with the last moment."""
-        last = self.count - self.each
-        firsts = list(range(0, last + 1, self.apart))
+        """Return the first timestamp of each window; the last window ends with the last timestamp."""
+        last = self.count - self.per_window
+        firsts = list(range(0, last + 1, self.per_stride))
         return firsts if firsts[-1] == last else [*firsts, last]
 
     @property
     def layout(self) -> Layout:
-        """The windows in seconds."""
-        return Layout(np.array(self.firsts) * self.step, self.each * self.step, self.apart * self.step)
+        """Return the windows in seconds."""
+        return Layout(np.array(self.firsts) * self.step, self.per_window * self.step, self.per_stride * self.step)
 
 
-def lay_grid(duration: float, window: float, hop: float, *, each: int) -> Grid:
-    """A grid whose windows are as long as wished, within half a moment's share."""
-    step = min(window, duration) / each
-    count = max(each, round(duration / step))
-    return Grid(duration / count, count, each, max(1, round(hop / step)))
+def lay_grid(duration: float, window: float, stride: float, *, per_window: int) -> FrameGrid:
+    """Place a grid whose windows have the wanted length, up to half a step."""
+    step = min(window, duration) / per_window
+    count = max(per_window, round(duration / step))
+    return FrameGrid(duration / count, count, per_window, max(1, round(stride / step)))
 
 
-def one_by_one(backbone: Backbone) -> bool:
-    """Whether it looks at each picture by itself, so that windows can share what was made of them."""
-    return backbone.capabilities.frame_by_frame
-
-
-def _learnt(model: Model) -> float | None:
-    """The median length of the segments that the model learnt from, within reason; None where nobody knows."""
+def _training_length(model: Model) -> float | None:
+    """Return the median length of the training segments, within limits; None if it is not known."""
     if model.manifest is None:
         return None
     segments = [segment for segment in model.manifest.segments if segment.split in ("train", None)]
-    chosen = [segments[int(place)] for place in np.linspace(0, len(segments) - 1, min(PROBED, len(segments)))]
-    known = [seconds for segment in chosen if (seconds := _seconds(segment)) is not None]
-    return float(np.clip(np.median(known), LEAST, MOST)) if known else None
+    sample = [segments[int(number)] for number in np.linspace(0, len(segments) - 1, min(MAX_PROBED, len(segments)))]
+    lengths = [seconds for segment in sample if (seconds := _length_of(segment)) is not None]
+    return float(np.clip(np.median(lengths), MIN_SECONDS, MAX_SECONDS)) if lengths else None
 
 
-def _seconds(segment: Segment) -> float | None:
+def _length_of(segment: Segment) -> float | None:
     if segment.end is not None:
         return segment.end - segment.start
     try:

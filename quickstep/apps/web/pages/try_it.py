@@ -16,7 +16,7 @@ from quickstep.apps.web.page_elements import Video
 from quickstep.inference.attribution import Attribution, attribute
 from quickstep.inference.predict import to_json, to_rows
 from quickstep.inference.timelines import FORMATS, Span, Timeline, TimelineConfig, timeline
-from quickstep.inference.timelines.windows import window_of
+from quickstep.inference.timelines.windows import window_length
 from quickstep.models.predictions import Prediction, Predictions
 from quickstep.signals.video import probe
 from quickstep.types.errors import QuickstepError
@@ -135,7 +135,7 @@ def _timeline(video: Video) -> Timeline | None:
     def make() -> Timeline | None:
         try:
             with session.locked_model() as model:
-                if probe(video.path).duration < LONG * window_of(model.lead, TimelineConfig()):
+                if probe(video.path).duration < LONG * window_length(model.lead, TimelineConfig()):
                     return None
                 with page_elements.bar("Building the timeline") as progress:
                     return timeline(model, video.path, cache=page_elements.cache_for(video), progress=progress)
