@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from quickstep.backbones import reads_poses
@@ -28,6 +27,7 @@ from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.model import Model
 from quickstep.models.predictions import Prediction
 from quickstep.storage.cache import Cache
+from quickstep.storage.versions import library_version
 from quickstep.types.errors import ConfigError, ManifestError, MediaError
 from quickstep.types.progress import Clock, Progress, silent
 from quickstep.types.segment import Failure, Segment
@@ -81,7 +81,7 @@ def evaluate(
     mistakes = _mistakes(answered.predictions, tested, progress, skeleton=_skeleton(model))
     clock.mark("pictures")
     return Report(
-        quickstep=_version("quickstep"),
+        quickstep=library_version("quickstep"),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         split=split,
         labels=model.labels,
@@ -225,10 +225,3 @@ def _verdicts(
 def _reason(failure: Failure) -> str:
     """Return the reason without the path, which the report shows beside it."""
     return failure.error.why if isinstance(failure.error, MediaError) else str(failure.error)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

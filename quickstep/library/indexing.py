@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from quickstep.library.windows import window_grid
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
+from quickstep.storage.versions import library_version
 from quickstep.types.errors import ConfigError, QuickstepError
 from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress, silent
@@ -185,18 +185,11 @@ def _open_or_create(
         view=grid.view,
         single_frames=grid.single_frames,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        quickstep=_own_version(),
+        quickstep=library_version("quickstep"),
     )
     library = Library.create(uri, card)
     check_same_backbone(library, backbone)
     return library, backbone
-
-
-def _own_version() -> str:
-    try:
-        return version("quickstep")
-    except PackageNotFoundError:  # run from a folder of source files
-        return ""
 
 
 def _check_settings(card: Card, config: IndexConfig) -> None:

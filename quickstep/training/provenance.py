@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from quickstep.datasets.manifest import PARTS, Manifest
 from quickstep.models.model import Facts
+from quickstep.storage.versions import library_version
 from quickstep.types.segment import Failure
 
 LIBRARIES = ("numpy", "torch", "transformers", "av", "opencv-contrib-python-headless", "scikit-learn", "scipy", "safetensors")
@@ -39,11 +39,3 @@ def count_segments(manifest: Manifest, labels: Sequence[str]) -> dict[str, dict[
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that decide a model's values."""
     return {name: library_version(name) for name in LIBRARIES}
-
-
-def library_version(name: str) -> str:
-    """Return the installed version of a library; "" where it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

@@ -12,13 +12,13 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from quickstep import __version__
 from quickstep.apps.server import error_responses, openapi
 from quickstep.apps.server.config import Limits, ServeConfig
 from quickstep.apps.server.error_responses import CLIENT_LEFT, Problem
 from quickstep.apps.server.multipart import ClientLeft
 from quickstep.apps.server.routes import add_routes
 from quickstep.apps.server.service import WORK_ROUTES, Admission, Served, Service
+from quickstep.storage.versions import library_version
 
 METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "PATCH", "DELETE")
 
@@ -36,7 +36,9 @@ def app_of(service: Service) -> FastAPI:
         yield
         service.close()
 
-    app = FastAPI(title="quickstep", version=__version__, description=openapi.ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="quickstep", version=library_version("quickstep"), description=openapi.ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
     app.state.service = service
     add_routes(app, service)
     error_responses.install(app)

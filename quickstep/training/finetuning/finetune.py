@@ -23,12 +23,13 @@ from quickstep.models.model import Model
 from quickstep.models.model_files import NETWORK, NETWORK_LAST, TUNING_STATE, check_target
 from quickstep.storage.cache import Cache, hash_of
 from quickstep.storage.serialization import to_plain
+from quickstep.storage.versions import library_version
 from quickstep.training.augmentation.augment import Augment
 from quickstep.training.augmentation.mirrored_labels import mirror_of
 from quickstep.training.finetuning.batches import Feed, as_failures
 from quickstep.training.finetuning.config import FinetuneConfig
 from quickstep.training.finetuning.early_stopping import Measures, measured, on_chance
-from quickstep.training.provenance import library_version, library_versions, make_facts
+from quickstep.training.provenance import library_versions, make_facts
 from quickstep.training.train import calibrate, check_labels, with_splits
 from quickstep.types.errors import ConfigError
 from quickstep.types.progress import Clock, Progress, silent
