@@ -133,9 +133,8 @@ def _new_people(bodies: _Bodies, matched: NDArray[np.int64]) -> NDArray[np.int64
     rest = np.setdiff1d(np.arange(len(bodies)), matched)
     if not len(rest) or len(bodies) == 1:
         return rest
-    distance = _joint_distance(bodies.joints[rest], bodies.weights[rest], bodies) / np.maximum(
-        bodies.lengths[rest, None], bodies.lengths
-    )  # (R, N)
+    distance = _joint_distance(bodies.joints[rest, None], bodies.weights[rest, None], bodies.joints, bodies.weights)  # (R, N)
+    distance /= np.maximum(bodies.lengths[rest, None], bodies.lengths)  # (R, N)
     taken = np.isin(np.arange(len(bodies)), matched)
     new = []
     for place in np.argsort(-bodies.weights[rest].sum(axis=1), kind="stable"):
@@ -145,12 +144,12 @@ def _new_people(bodies: _Bodies, matched: NDArray[np.int64]) -> NDArray[np.int64
     return np.sort(np.array(new, np.int64))
 
 
-def _joint_distance(joints: Floats, weights: Floats, bodies: _Bodies) -> Floats:
-    """Return the mean distance of shared joints, (M, N), in pixels, weighted by score; infinite if too few joints are shared."""
-    both = weights[:, None] * bodies.weights[None]  # (M, N, K)
-    distances = np.sqrt(np.square(joints[:, None] - bodies.joints[None]).sum(axis=-1))
+def _joint_distance(joints: Floats, weights: Floats, other_joints: Floats, other_weights: Floats) -> Floats:
+    """Return the mean distance of shared joints (..., K), in pixels, weighted by score; infinite if too few joints are shared."""
+    both = weights * other_weights
+    distances = np.sqrt(np.square(joints - other_joints).sum(axis=-1))
     total = both.sum(axis=-1)
-    shared = (both > 0).sum(axis=-1) >= min(MIN_JOINTS, joints.shape[1])
+    shared = (both > 0).sum(axis=-1) >= min(MIN_JOINTS, joints.shape[-2])
     return np.where(shared, (distances * both).sum(axis=-1) / np.maximum(total, 1e-12), np.inf).astype(np.float32)
 
 
@@ -200,11 +199,13 @@ class _People:
         length = np.maximum(self.length[:, None], bodies.lengths)  # (M, N)
         offset = np.sqrt(np.square(self.box[:, None, :2] - bodies.boxes[None, :, :2]).sum(axis=-1)) / length
         reach = np.where(leftover, _LEFTOVER[0], _MAX_OFFSET) + np.where(leftover, _LEFTOVER[1], _OFFSET_GROWTH) * self.invisible[:, None]
-        distance = _joint_distance(self.joints, self.weights, bodies) / length
-        distance = np.where(np.isfinite(distance), distance, offset)
+        possible = (offset < reach) & (~np.bool_(leftover) | (self.invisible[:, None] < _LEFTOVER[2]))
+        rows, columns = np.nonzero(possible)
+        joints = _joint_distance(self.joints[rows], self.weights[rows], bodies.joints[columns], bodies.weights[columns])
+        distance = offset.copy()  # where too few joints are shared
+        distance[rows, columns] = np.where(np.isfinite(joints), joints / length[rows, columns], offset[rows, columns])
         cost = 0.4 * (1 - _overlap(self.box, bodies.boxes)) + 0.6 * distance / (distance + _HALF_COST) + 0.3 * offset / reach
         cost += 0.1 * np.abs(np.log(self.length[:, None] / bodies.lengths)) + 0.05 * np.minimum(self.invisible, LOST_SECONDS)[:, None]
-        possible = (offset < reach) & (~np.bool_(leftover) | (self.invisible[:, None] < _LEFTOVER[2]))
         return np.where(possible, cost, 2 * _LIMIT).astype(np.float32)
 
     def update(self, people: NDArray[np.int64], bodies: _Bodies, chosen: NDArray[np.int64]) -> None:

@@ -569,7 +569,9 @@ def test_the_command_prints_a_table_a_paragraph_and_json(tmp_path: Path, capsys:
 def dancers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dancers")
     moves = ("spin-left", "spin-right", "groove-fast", "groove-slow", "headspin", "toprock", "drop-then-reach")
-    draw_dancers(folder, DemoConfig(moves=moves, videos=2, dancers=2, seconds=4, width=160, height=120, clutter=0))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("quickstep.datasets.synthetic.write_video", lambda *_, **__: None)  # only the joints are needed
+        draw_dancers(folder, DemoConfig(moves=moves, videos=2, dancers=2, seconds=4, width=160, height=120, clutter=0))
     return folder
 
 

@@ -68,13 +68,14 @@ def film(
     truth = np.full((len(times), len(walkers)), -1)
     for moment, at in enumerate(times):
         order = rng.permutation(len(walkers))
+        bodies = [walker.joints(at) for walker in walkers]
+        present = [walker.came <= at < walker.left for walker in walkers]
         for slot, number in enumerate(order):
             walker = walkers[number]
-            place = walker.joints(at)
-            front = [walkers[k].joints(at)[11] for k in range(number) if walkers[k].came <= at < walkers[k].left]
-            covered = any(abs(other[0] - place[11, 0]) < hidden * walker.height for other in front)
+            place = bodies[number]
+            covered = any(present[k] and abs(bodies[k][11, 0] - place[11, 0]) < hidden * walker.height for k in range(number))
             away = any(who == number and since <= at < until for who, since, until in missed)
-            if covered or away or not walker.came <= at < walker.left:
+            if covered or away or not present[number]:
                 continue
             joints[moment, slot, :, :2] = place + rng.normal(0, noise * walker.height, place.shape)
             joints[moment, slot, :, 2] = rng.uniform(0.6, 1, 17)

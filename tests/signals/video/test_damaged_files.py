@@ -240,11 +240,18 @@ def test_nothing_is_said_on_stderr(tmp_path: Path, whole: Whole, capfd: pytest.C
     assert spoken.out == ""
 
 
-def test_large_and_tiny_pictures(tmp_path: Path) -> None:
-    for size, codec, form in (((7680, 4320), "mjpeg", "yuvj420p"), ((1, 1), "png", "rgb24")):
-        path = write_numbered(tmp_path / f"{size[0]}.mov", Recipe("x", ".mov", codec, form, size=size), count=1)
-        assert read_frames(path, [0.0], view=View(size=64)).pixels.shape == (1, 64, 64, 3)
-        assert (probe(path).width, probe(path).height) == size
+@pytest.mark.parametrize(
+    ("size", "codec", "pixel_format"),
+    [
+        ((3840, 2160), "mjpeg", "yuvj420p"),
+        ((1, 1), "png", "rgb24"),
+        pytest.param((7680, 4320), "mjpeg", "yuvj420p", marks=pytest.mark.slow),
+    ],
+)
+def test_large_and_tiny_frames_are_read(tmp_path: Path, size: tuple[int, int], codec: str, pixel_format: str) -> None:
+    path = write_numbered(tmp_path / "video.mov", Recipe("x", ".mov", codec, pixel_format, size=size), count=1)
+    assert read_frames(path, [0.0], view=View(size=64)).pixels.shape == (1, 64, 64, 3)
+    assert (probe(path).width, probe(path).height) == size
 
 
 def test_a_picture_that_claims_to_be_huge_is_refused(tmp_path: Path) -> None:
