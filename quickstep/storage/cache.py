@@ -1,7 +1,7 @@
 """Cache: computed arrays and small facts on disk, each under the hash of everything that decides it.
 
-Knows nothing of videos or networks. A value is written aside and renamed, so that readers, other processes and a kill at any
-moment never meet half a value; what fails its checksum is dropped and computed again.
+Values are written atomically, so that other processes never read an incomplete one, and a killed process leaves none. A value that fails
+its checksum is removed and counts as missing.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -30,20 +31,21 @@ from quickstep.storage.files import write_bytes
 from quickstep.types.errors import CacheError, MediaError
 
 Json = Any
+_log = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
 
 _SCHEMA = """
 create table if not exists digests (path text primary key, stamp text not null, sha256 text not null) without rowid;
 create table if not exists facts (kind text, key text, value text not null, crc integer not null, primary key (kind, key)) without rowid;
 """
-_PATIENCE = 60.0  # seconds to wait for another process
-_RACY_SECONDS = 2.0  # a file written this recently may change again under the same time stamp
-_STALE_SECONDS = 86_400.0  # a temporary file this old belongs to a process that was killed
+_TIMEOUT = 60.0  # seconds to wait for another process
+_RACY_SECONDS = 2.0  # a file that was written so recently may change again within the same time stamp
+_DAY_SECONDS = 86_400.0  # an older temporary file belongs to a process that was killed
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored value, for those who look after the cache."""
+    """One stored value, for listing and pruning."""
 
     file: Path
     key: Mapping[str, Json]
@@ -64,7 +66,7 @@ class Cache:
     # -- arrays ----------------------------------------------------------------------------------------------------------
 
     def get(self, key: Mapping[str, Json]) -> Arrays | None:
-        """The arrays under a key, or None; a damaged file is removed and counts as absent."""
+        """Return the arrays under a key, or None; a damaged file is removed and counts as missing."""
         file = self._file(key)
         try:
             blob = file.read_bytes()
@@ -75,13 +77,14 @@ class Cache:
         arrays = _unpack(blob)
         with contextlib.suppress(OSError):  # another process may have pruned it, or the disk is read-only: the value is good
             if arrays is None:
+                _log.warning("removed a damaged file from the cache: %s", file)
                 file.unlink()
-            elif time.time() - file.stat().st_mtime > _STALE_SECONDS:
+            elif time.time() - file.stat().st_mtime > _DAY_SECONDS:
                 os.utime(file)  # so that pruning knows what is still used
         return arrays
 
     def put(self, key: Mapping[str, Json], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep arrays under a key."""
+        """Store arrays under a key."""
         packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         blob = save(packed, metadata={"key": canonical(key), "sha256": _checksum(packed)})
         try:
@@ -92,19 +95,19 @@ class Cache:
     # -- facts -----------------------------------------------------------------------------------------------------------
 
     def recall(self, kind: str, key: Mapping[str, Json]) -> Json | None:
-        """The fact of that kind under a key, or None."""
+        """Return the fact of a kind under a key, or None."""
         rows = self._query("select value, crc from facts where kind = ? and key = ?", (kind, hash_of(key)))
         if not rows or zlib.crc32(rows[0][0].encode()) != rows[0][1]:
             return None
         return json.loads(rows[0][0])
 
     def remember(self, kind: str, key: Mapping[str, Json], value: Json) -> None:
-        """Keep a small fact (what a probe found, a fingerprint) under its kind and key."""
+        """Store a small fact (the result of a probe, a fingerprint) under its kind and key."""
         text = canonical(value)
         self._query("insert or replace into facts values (?, ?, ?, ?)", (kind, hash_of(key), text, zlib.crc32(text.encode())))
 
     def digest(self, path: str | Path) -> str:
-        """The sha256 of a file's bytes, remembered for as long as its size and times stay as they are."""
+        """Return the sha256 of a file, which is stored for as long as the file's size and times do not change."""
         file = Path(path)
         try:
             stat = file.stat()
@@ -124,10 +127,10 @@ class Cache:
             self._query("insert or replace into digests values (?, ?, ?)", (name, stamp, sha256))
         return sha256
 
-    # -- looking after it ------------------------------------------------------------------------------------------------
+    # -- maintenance -----------------------------------------------------------------------------------------------------
 
     def entries(self) -> Iterator[Entry]:
-        """Every stored value with its key, in no particular order; networks that were translated for this machine too."""
+        """Yield every stored value with its key, in any order; also the networks that were compiled for this machine."""
         for file in (self.folder / "arrays").glob("??/*.safetensors"):
             with contextlib.suppress(FileNotFoundError):  # pruned meanwhile
                 stat = file.stat()
@@ -137,9 +140,9 @@ class Cache:
             yield Entry(folder, {"kind": "network"}, sum(sizes), folder.stat().st_mtime)
 
     def prune(self, *, unused_days: float = 0.0) -> tuple[int, int]:
-        """Remove values not used for so many days (0: all) and what killed processes left; returns how many and their bytes."""
+        """Remove values that were not used for so many days (0: all), and temporary files; return their number and bytes."""
         now, count, size = time.time(), 0, 0
-        parts = [file for file in (self.folder / "arrays").glob("??/.*.part") if now - file.stat().st_mtime > _STALE_SECONDS]
+        parts = [file for file in (self.folder / "arrays").glob("??/.*.part") if now - file.stat().st_mtime > _DAY_SECONDS]
         old = [entry for entry in self.entries() if entry.used <= now - unused_days * 86_400]
         try:
             for file in parts:
@@ -159,12 +162,13 @@ class Cache:
         return self.folder / "arrays" / name[:2] / f"{name}.safetensors"
 
     def _query(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """Run one statement on this thread's connection; a database that is no database is set aside and begun anew."""
+        """Run one statement on this thread's connection; a damaged database is renamed and a new one created."""
         try:
             return self._connection().execute(sql, values).fetchall()
         except sqlite3.OperationalError as error:
             raise CacheError(self.folder, f"the cache cannot be used: {error}; {_ELSEWHERE}") from error
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            _log.warning("the cache's database is damaged and is replaced: %s", error)
             self._local.connection = None
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / "facts.sqlite").replace(self.folder / "facts.damaged")
@@ -177,7 +181,7 @@ class Cache:
         if connection is None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                connection = sqlite3.connect(self.folder / "facts.sqlite", timeout=_PATIENCE, isolation_level=None)
+                connection = sqlite3.connect(self.folder / "facts.sqlite", timeout=_TIMEOUT, isolation_level=None)
             except (OSError, sqlite3.OperationalError) as error:
                 raise CacheError(self.folder, f"the cache cannot be opened: {_reason(error)}; {_ELSEWHERE}") from error
             _set_up(connection)
@@ -190,11 +194,11 @@ _HEADER_LIMIT = 1 << 16
 
 
 def _set_up(connection: sqlite3.Connection) -> None:
-    """Create the tables where they are not; several threads and processes may be doing so at this moment.
+    """Create the tables if they do not exist; several threads and processes may do so at the same time.
 
-    SQLite does not wait when two connections switch the journal at once: it says "locked", so the waiting is done here.
+    SQLite does not wait when two connections switch the journal at once: it raises "locked", so the waiting is done here.
     """
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _TIMEOUT
     while True:
         try:
             connection.execute("pragma journal_mode = wal")
@@ -208,12 +212,12 @@ def _set_up(connection: sqlite3.Connection) -> None:
 
 
 def canonical(value: Json) -> str:
-    """JSON with one spelling for one value: sorted keys, no spaces, no NaN."""
+    """Return JSON with one spelling for one value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def hash_of(key: Json) -> str:
-    """The sha256 of a value's canonical JSON."""
+    """Return the sha256 of a value's canonical JSON."""
     return hashlib.sha256(canonical(key).encode()).hexdigest()
 
 
@@ -227,7 +231,7 @@ def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def _metadata(blob: bytes) -> dict[str, str]:
-    """The metadata in a safetensors file's header: eight bytes of length, then JSON."""
+    """Return the metadata in the header of a safetensors file: eight bytes of length, then JSON."""
     length = int.from_bytes(blob[:8], "little")
     metadata: dict[str, str] = json.loads(blob[8 : 8 + length])["__metadata__"]
     return metadata
@@ -244,7 +248,7 @@ def _key_of(file: Path) -> dict[str, Json]:
 
 
 def _unpack(blob: bytes) -> Arrays | None:
-    """The arrays of a stored file, or None if a bit of it is not as it was written."""
+    """Return the arrays of a stored file, or None if it is not exactly as it was written."""
     try:
         arrays: Arrays = load(blob)
         return arrays if _metadata(blob)["sha256"] == _checksum(arrays) else None

@@ -1,7 +1,7 @@
-"""Frozen dataclasses to plain JSON and back, strictly; knows no dataclass by name.
+"""Convert frozen dataclasses to plain JSON and back, strictly.
 
-Understood: str, int, float, bool, None, Path, Literal, tuples and dicts of those, dataclasses of those, and `X | None`. A number that is
-none (NaN, infinity) is refused on the way out, because JSON has no word for it.
+Supported are str, int, float, bool, None, Path, Literal, tuples and dicts of those, dataclasses of those, and `X | None`. NaN and infinity
+are refused, because JSON cannot express them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def to_plain(value: Any) -> Any:
-    """The value in JSON's own types."""
+    """Return a value as plain JSON types."""
     if is_dataclass(value) and not isinstance(value, type):
         return {written_name(field): to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -40,7 +40,7 @@ def written_name(field: Field[Any]) -> str:
 
 
 def from_plain(kind: type[T], value: Any, *, where: str = "") -> T:
-    """A `kind` made of JSON's own types; what is missing, unknown or of the wrong type is a ValueError that says where."""
+    """Create a `kind` from plain JSON types; a missing, unknown or wrong value is a ValueError that names its place."""
     return _read(kind, value, where or kind.__name__)  # type: ignore[no-any-return]
 
 
@@ -104,7 +104,7 @@ def _read_record(kind: Any, value: Any, where: str) -> Any:
     value = {_current_name(kind, key): inner for key, inner in value.items()}
     unknown = sorted(set(value) - set(hints))
     if unknown:
-        raise ValueError(f"{where} has a {unknown[0]!r} that is not known")
+        raise ValueError(f"{where} has an unknown {unknown[0]!r}")
     needed = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
     missing = sorted(needed - set(value))
     if missing:
@@ -113,7 +113,7 @@ def _read_record(kind: Any, value: Any, where: str) -> Any:
 
 
 def _current_name(kind: Any, key: str) -> str:
-    """The field that a key of a file means, also where the file has the field's name in version 0.1."""
+    """Return the field that a key of a file means, also if the key is the field's name in version 0.1."""
     for field in fields(kind):
         if key in (written_name(field), field.metadata.get("was")):
             return field.name

@@ -1,6 +1,6 @@
-"""How sure a measured share is: bootstrap over groups, bounds for few or no errors, paired tests; and how it is said. Knows no videos.
+"""Confidence intervals of measured shares: bootstrap over groups, bounds for few or no errors, paired tests, and their formatting.
 
-A group (a dancer, a source video) is drawn whole or not at all, because its segments are right or wrong together.
+A group (a dancer, a source video) is drawn as a whole, because its segments tend to be correct or wrong together.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 DRAWS = 2000
-FEWEST_GROUPS = 3  # below this there is nothing to draw from
-FEW_GROUPS = 10  # below this the interval is a guess, and its note says so
-_CELLS = 2_000_000  # weights held at once
+FEWEST_GROUPS = 3  # fewer are not enough to draw from
+FEW_GROUPS = 10  # with fewer the interval is a guess, and its note says so
+_MAX_WEIGHTS = 2_000_000  # in memory at once
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A measured value with its 95 % interval; `over` says what was drawn, `note` what makes it less certain."""
+    """A measured value with its 95 % interval; `over` is what was drawn, `note` what makes the interval less certain."""
 
     value: float
     low: float
@@ -35,18 +35,18 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more often A is right than B on the same segments, and how surprising that would be by luck."""
+    """How much more accurate A is than B on the same segments, and the p values of that difference."""
 
     interval: Interval
     p: float  # sign-flip test over groups
     p_mcnemar: float  # exact McNemar over segments
-    only_a: int  # segments that A alone has right
+    only_a: int  # segments that only A classifies correctly
     only_b: int
 
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """What is drawn with replacement: `of[i]` is the unit of segment i."""
+    """The units that are drawn with replacement: `of[i]` is the unit of segment i."""
 
     of: NDArray[np.int64]  # (N,)
     count: int
@@ -55,7 +55,7 @@ class Units:
 
 
 def units_of(groups: Sequence[Hashable]) -> Units:
-    """The groups as units; single segments instead, with a note, where there are too few groups to draw from."""
+    """Return the groups as units; single segments, with a note, if there are too few groups."""
     numbers: dict[Hashable, int] = {}
     of = np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
     size = len(groups)
@@ -63,16 +63,16 @@ def units_of(groups: Sequence[Hashable]) -> Units:
         return Units(of, size, "segments", "")
     if len(numbers) < FEWEST_GROUPS:
         some = "all segments are of one group" if len(numbers) == 1 else f"there are only {len(numbers)} groups"
-        return Units(np.arange(size), size, "segments", f"{some}, so segments were drawn one by one: truly it is wider")
+        return Units(np.arange(size), size, "segments", f"{some}, so single segments were drawn: the true interval is wider")
     note = f"only {len(numbers)} groups: the interval itself is a rough guess" if len(numbers) < FEW_GROUPS else ""
     return Units(of, len(numbers), "groups", note)
 
 
 def bootstrap(sums: Floats, statistic: Callable[[Floats], Floats], *, seed: int = 0, draws: int = DRAWS) -> Floats:
-    """The 2.5 % and 97.5 % ends (2, K) of `statistic` over units drawn with replacement.
+    """Return the 2.5 % and 97.5 % percentiles (2, K) of `statistic` over units drawn with replacement.
 
-    `sums` is (U, M): what each unit adds up to; `statistic` makes (B, K) of (B, M). With few units the percentiles are
-    taken further out, by Student's t, as far as an interval of so few needs to be wider.
+    `sums` is (U, M), the sums of each unit; `statistic` maps (B, M) to (B, K). With few units the percentiles are further out, by
+    Student's t, because an interval from few units must be wider.
     """
     units = len(sums)
     values = np.concatenate([statistic(weights @ sums) for weights in _weights(units, seed, draws)])  # (B, K)
@@ -85,7 +85,7 @@ def bootstrap(sums: Floats, statistic: Callable[[Floats], Floats], *, seed: int 
 
 
 def share(right: Bools, groups: Sequence[Hashable], *, seed: int = 0) -> Interval:
-    """The share of `right` (N,) with its interval over groups."""
+    """Return the share of `right` (N,) with its interval over groups."""
     units = units_of(groups)
     sums = add_up(np.column_stack([right, np.ones(len(right))]), units)
     low, high = bootstrap(sums, lambda s: s[:, :1] / s[:, 1:], seed=seed)
@@ -93,7 +93,7 @@ def share(right: Bools, groups: Sequence[Hashable], *, seed: int = 0) -> Interva
 
 
 def difference(a: Bools, b: Bools, groups: Sequence[Hashable], *, seed: int = 0) -> Difference:
-    """The paired difference of the shares of `a` and `b` (N,), with its interval over groups and two tests."""
+    """Return the paired difference of the shares of `a` and `b` (N,), with its interval over groups and two tests."""
     units = units_of(groups)
     gain = a.astype(np.float64) - b.astype(np.float64)
     sums = add_up(np.column_stack([gain, np.ones(len(gain))]), units)
@@ -107,9 +107,9 @@ def difference(a: Bools, b: Bools, groups: Sequence[Hashable], *, seed: int = 0)
 
 
 def widened(value: float, low: float, high: float, *, units: Units, segments: int) -> Interval:
-    """A bootstrap interval of a share made at least as wide as Wilson's for so many independent segments.
+    """Return a bootstrap interval of a share, at least as wide as Wilson's for so many independent segments.
 
-    Where all units are alike, drawing them tells nothing: then the bound is that of so many independent *units*.
+    If all units are the same, drawing them shows no variation: then the bound is Wilson's for so many independent *units*.
     """
     alike = value in (0.0, 1.0)
     least, most = wilson(value * (units.count if alike else segments), units.count if alike else segments)
@@ -122,7 +122,7 @@ def widened(value: float, low: float, high: float, *, units: Units, segments: in
 
 
 def wilson(right: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of `right` in `count`: honest with few, and with none or all."""
+    """Return Wilson's 95 % interval of `right` in `count`, which is valid for small counts, and for none or all."""
     z = 1.959963984540054
     center = (right + z * z / 2) / (count + z * z)
     half = z * math.sqrt(right * (count - right) / count + z * z / 4) / (count + z * z)
@@ -132,7 +132,7 @@ def wilson(right: float, count: int) -> tuple[float, float]:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """The exact two-sided p: could a fair coin have decided who is right where A and B differ?"""
+    """Return the exact two-sided p that a fair coin decides which of A and B is correct where they differ."""
     if only_a + only_b == 0:
         return 1.0
     from scipy import stats
@@ -141,24 +141,24 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def sign_flip(sums: Floats, *, seed: int = 0, draws: int = 5000) -> float:
-    """The two-sided p that the units' sums (U,) would lean so far to one side if A and B were exchangeable in each."""
+    """Return the two-sided p of the sum of the units' sums (U,) if A and B were exchangeable in each unit."""
     sums = sums[sums != 0]
     if len(sums) == 0:
         return 1.0
-    seen = abs(sums.sum()) - 1e-9
+    observed = abs(sums.sum()) - 1e-9
     if len(sums) <= 12:
         flips = 1 - 2 * ((np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))) & 1)  # every pattern of signs
-        return float(np.mean(np.abs(flips @ sums) >= seen))
+        return float(np.mean(np.abs(flips @ sums) >= observed))
     rng = np.random.default_rng(seed)
-    more, step = 0, max(1, _CELLS // len(sums))
+    more, step = 0, max(1, _MAX_WEIGHTS // len(sums))
     for first in range(0, draws, step):
         flips = 1 - 2 * rng.integers(0, 2, (min(step, draws - first), len(sums)))
-        more += int(np.sum(np.abs(flips @ sums) >= seen))
+        more += int(np.sum(np.abs(flips @ sums) >= observed))
     return (more + 1) / (draws + 1)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """The p values corrected for asking so many questions at once, in the order given."""
+    """Return the p values corrected for multiple comparisons (Holm), in the given order."""
     corrected, largest = [0.0] * len(ps), 0.0
     for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
@@ -167,7 +167,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def percent(value: float) -> str:
-    """A share as people read it: 100 % only where it is all, 0 % only where it is none."""
+    """Format a share in percent: 100 % only for all, 0 % only for none."""
     rounded = f"{100 * value:.0f}"
     if 0 < value < 1 and rounded in ("0", "100"):
         rounded = f"{min(99.9, max(0.1, 100 * value)):.1f}"
@@ -175,18 +175,18 @@ def percent(value: float) -> str:
 
 
 def between(interval: Interval) -> str:
-    """The two ends of an interval of shares."""
+    """Format the two ends of an interval of shares."""
     return f"{100 * interval.low:.0f}–{100 * interval.high:.0f} %"
 
 
 def points(interval: Interval) -> str:
-    """A difference of shares in percentage points with its interval."""
+    """Format a difference of shares in percentage points with its interval."""
     value, low, high = (f"{100 * share:+.0f}".replace("-", "−") for share in (interval.value, interval.low, interval.high))
     return f"{value} points ({low} to {high})"
 
 
 def add_up(values: ArrayLike, units: Units) -> Floats:
-    """(N, M) values added up over each unit: (U, M)."""
+    """Sum values (N, M) over each unit: (U, M)."""
     rows = np.asarray(values, dtype=np.float64)
     sums = np.zeros((units.count, rows.shape[1]))
     np.add.at(sums, units.of, rows)
@@ -194,9 +194,9 @@ def add_up(values: ArrayLike, units: Units) -> Floats:
 
 
 def _weights(units: int, seed: int, draws: int) -> Iterator[Floats]:
-    """How often each unit is drawn, (b, U) at a time."""
+    """Yield how often each unit is drawn, (b, U) at a time."""
     rng = np.random.default_rng(seed)
-    step = max(1, _CELLS // units)
+    step = max(1, _MAX_WEIGHTS // units)
     for first in range(0, draws, step):
         size = min(step, draws - first)
         drawn = rng.integers(0, units, (size, units)) + units * np.arange(size)[:, None]
@@ -204,7 +204,7 @@ def _weights(units: int, seed: int, draws: int) -> Iterator[Floats]:
 
 
 def _paired_bounds(only_a: int, only_b: int, count: int) -> tuple[float, float]:
-    """Agresti and Min's interval of a paired difference: never of zero width, even where A and B agree on all."""
+    """Return Agresti and Min's interval of a paired difference, which is never of zero width."""
     n, gain = count + 2, only_a - only_b
     half = 1.959963984540054 * math.sqrt(only_a + only_b + 1 - gain * gain / n) / n
     return gain / n - half, gain / n + half
