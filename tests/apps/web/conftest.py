@@ -36,27 +36,27 @@ PATIENCE = 60_000  # milliseconds: two busy cores
 
 @dataclass(frozen=True)
 class Stage:
-    """What the app is started on."""
+    """The files that the app is started on."""
 
     folder: Path
     model: Path
-    listed: Path  # the csv that the model learnt from
+    listed: Path  # the csv that the model was trained on
     long: Path  # moonwalk, then windmill
     library: Path
 
 
 @dataclass(frozen=True)
 class Running:
-    """An app that runs."""
+    """A running app."""
 
     url: str
     process: subprocess.Popen[bytes]
-    rooms: Path  # where people's files lie
+    temporary: Path  # the folder for uploads
     log: Path
 
 
-def joined(out: Path, videos: list[Path]) -> Path:
-    """Videos one after the other."""
+def concatenate(out: Path, videos: list[Path]) -> Path:
+    """Write several videos one after the other into one."""
     pictures: list[Any] = []
     for video in videos:
         with VideoReader(video) as reader:
@@ -68,17 +68,17 @@ def joined(out: Path, videos: list[Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """Drawn dancers, a model that learnt from them and was evaluated, a long video, a library of colours that reads words."""
+    """Draw dancers; train and evaluate a model on them; make a long video, and a library of colours that reads text."""
     folder = tmp_path_factory.mktemp("stage")
     cache = Cache(folder / "cache")
     drawn = draw_dancers(folder / "dancers", DemoConfig(moves=MOVES, videos=6, dancers=6, seconds=1.6, width=160, height=120, clutter=0))
-    parted = split(read_manifest(drawn), SplitConfig(val=0.2, test=0.34), cache=cache).manifest
-    write_manifest(parted, folder / "list.csv")
+    divided = split(read_manifest(drawn), SplitConfig(val=0.2, test=0.34), cache=cache).manifest
+    write_manifest(divided, folder / "list.csv")
     model = train(read_manifest(folder / "list.csv"), TrainConfig(backbone="flow-hist"), cache=cache).model
     model.save(folder / "dancers-model")
     write_report(evaluate(model, cache=cache, baselines=False), folder / "dancers-model")
-    learnt = {move: sorted((folder / "dancers" / move).glob("*.mp4")) for move in MOVES}
-    long = joined(folder / "long.mp4", [*learnt["moonwalk"][:4], *learnt["windmill"][:4]])
+    videos = {move: sorted((folder / "dancers" / move).glob("*.mp4")) for move in MOVES}
+    long = concatenate(folder / "long.mp4", [*videos["moonwalk"][:4], *videos["windmill"][:4]])
     for colour in ("red", "green", "blue"):
         for number in range(3):
             draw(folder / "colours" / f"{colour}{number}.mp4", (colour, 3 + number), seed=number)
@@ -98,13 +98,13 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def app(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The app, started as people start it."""
-    rooms, port = tmp_path_factory.mktemp("rooms"), free_port()
+    """Start the app by its command."""
+    temporary, port = tmp_path_factory.mktemp("temporary"), free_port()
     shutil.copytree(stage.model, stage.folder / "models" / "second-model")
     command = [sys.executable, "-m", "quickstep", "app", stage.model, "--library", stage.library, "--out", stage.folder / "models"]
     command += ["--data-folder", stage.folder, "--port", str(port), "--cache", stage.folder / "cache"]
     paths = os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(rooms), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     pose_model = SHARED / "models" / "pose_landmarker_full.task"
     if pose_model.is_file():
         environment["QUICKSTEP_POSE_MODEL"] = str(pose_model)
@@ -113,12 +113,12 @@ def app(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
         process = subprocess.Popen(
             [str(word) for word in command], stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=stage.folder
         )
-        running = Running(f"http://localhost:{port}", process, rooms, log)
+        running = Running(f"http://localhost:{port}", process, temporary, log)
         _wait(running)
         yield running
         process.terminate()
         process.wait(30)
-    assert not list(rooms.glob("quickstep-app-*")), "a stopped app leaves no file of anybody"
+    assert not list(temporary.glob("quickstep-app-*")), "a stopped app leaves no uploads"
 
 
 def _wait(running: Running) -> None:
@@ -136,10 +136,10 @@ def _wait(running: Running) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Where Chromium is; without it there is no browser to test with."""
+    """Return the path of Chromium; skip the test without it."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
-        pytest.skip("there is no Chromium on this machine (apt-get install chromium)")
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
     return found
 
 
@@ -162,8 +162,8 @@ Visit = Callable[..., Any]
 
 @pytest.fixture
 def visit(browser: Any, app: Running) -> Iterator[Visit]:
-    """Opens a page as a person of their own; what the page asks of other machines is a failure."""
-    contexts, abroad = [], []
+    """Open a page in a session of its own; fail if the page sends a request to another server."""
+    contexts, elsewhere = [], []
 
     def opened(page: str = "", *, width: int = 1280, dark: bool = False) -> Any:
         context = browser.new_context(
@@ -174,7 +174,7 @@ def visit(browser: Any, app: Running) -> Iterator[Visit]:
         contexts.append(context)
         context.set_default_timeout(PATIENCE)
         tab = context.new_page()
-        tab.on("request", lambda request: None if request.url.startswith((app.url, "data:", "blob:")) else abroad.append(request.url))
+        tab.on("request", lambda request: None if request.url.startswith((app.url, "data:", "blob:")) else elsewhere.append(request.url))
         tab.goto(f"{app.url}/{page}")
         tab.wait_for_selector("h1")
         return tab
@@ -182,12 +182,12 @@ def visit(browser: Any, app: Running) -> Iterator[Visit]:
     yield opened
     for context in contexts:
         context.close()
-    assert abroad == []
+    assert elsewhere == []
 
 
 @pytest.fixture
-def look(tmp_path: Path) -> Callable[[Any, str], None]:
-    """Keeps a picture of a page, where people asked for pictures (QUICKSTEP_SHOTS=FOLDER)."""
+def screenshot(tmp_path: Path) -> Callable[[Any, str], None]:
+    """Save a screenshot of a page, where the environment asks for it (QUICKSTEP_SHOTS=FOLDER)."""
     folder = os.environ.get("QUICKSTEP_SHOTS")
 
     def keep(tab: Any, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The app as people use it, in a real browser: try, jump, search, look over, train, be seen live."""
+"""The web app in a real browser: try, jump, search, review, train, live."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tests.apps.web.conftest import FLAGS, PATIENCE, Running, Stage
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 Visit = Callable[..., Any]
-Look = Callable[[Any, str], None]
+Screenshot = Callable[[Any, str], None]
 
 
-def settled(tab: Any) -> None:
+def wait_until_idle(tab: Any) -> None:
     """Wait until nothing is computed any more."""
     tab.wait_for_timeout(400)
     tab.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget], [data-stale=true]')")
@@ -35,11 +35,11 @@ def settled(tab: Any) -> None:
 
 def upload(tab: Any, *files: Path) -> None:
     tab.set_input_files("input[type=file]", [str(file) for file in files])
-    settled(tab)
+    wait_until_idle(tab)
 
 
 def as_avi(video: Path, out: Path) -> Path:
-    """The same pictures in a form that no browser plays."""
+    """Write the same frames in a format that no browser plays."""
     with VideoReader(video) as reader, av.open(str(out), "w") as container:
         stream = container.add_stream("mpeg4", rate=15)
         stream.width, stream.height, stream.bit_rate = reader.info.width, reader.info.height, 2_000_000
@@ -49,7 +49,7 @@ def as_avi(video: Path, out: Path) -> Path:
     return out
 
 
-def test_a_video_is_dropped_and_played_beside_its_answer(visit: Visit, stage: Stage, tmp_path: Path, look: Look) -> None:
+def test_an_uploaded_video_plays_beside_its_prediction(visit: Visit, stage: Stage, tmp_path: Path, screenshot: Screenshot) -> None:
     video = as_avi(sorted((stage.folder / "dancers" / "windmill").glob("*.mp4"))[0], tmp_path / "my <b>dance.avi")
     said = Model.load(stage.model).predict([video], cache=Cache(tmp_path / "cache")).predictions[0]
     tab = visit()
@@ -58,8 +58,8 @@ def test_a_video_is_dropped_and_played_beside_its_answer(visit: Visit, stage: St
     assert tab.locator(".qs-bars .n.first").first.inner_text().replace("> 99", "100").startswith(f"{100 * said.score:.0f}")
     tab.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
     assert tab.locator(".qs-reading").inner_text() in ("fairly sure", "likely", "not sure")
-    tab.locator("[aria-label*='windmill']").first.wait_for()  # which moments decided
-    look(tab, "try-upload")
+    tab.locator("[aria-label*='windmill']").first.wait_for()  # which parts decided
+    screenshot(tab, "try-upload")
     with tab.expect_download() as got:
         tab.get_by_role("button", name="CSV").click()
     rows = list(csv.DictReader(io.StringIO(Path(got.value.path()).read_text())))
@@ -72,7 +72,7 @@ def test_a_video_is_dropped_and_played_beside_its_answer(visit: Visit, stage: St
     assert "00:00:00,000 --> " in Path(got.value.path()).read_text()
 
 
-def test_a_click_on_the_timeline_jumps_there(visit: Visit, stage: Stage, tmp_path: Path, look: Look) -> None:
+def test_a_click_on_the_timeline_jumps_there(visit: Visit, stage: Stage, tmp_path: Path, screenshot: Screenshot) -> None:
     found = timeline(Model.load(stage.model), stage.long, cache=Cache(tmp_path / "cache"))
     spans = [span for span in found.spans if span.label]
     assert len(spans) >= 2
@@ -82,7 +82,7 @@ def test_a_click_on_the_timeline_jumps_there(visit: Visit, stage: Stage, tmp_pat
     button = tab.locator(f"button[aria-label^='{last.label} (']").last
     button.wait_for()
     tab.wait_for_function("() => document.querySelector('video')?.readyState >= 1")
-    look(tab, "try-timeline")
+    screenshot(tab, "try-timeline")
     button.click()
     tab.wait_for_function("start => Math.abs(document.querySelector('video').currentTime - start) < 1.5", arg=last.start)
     with tab.expect_download() as got:
@@ -90,9 +90,9 @@ def test_a_click_on_the_timeline_jumps_there(visit: Visit, stage: Stage, tmp_pat
     assert Path(got.value.path()).read_text().count(" --> ") == len(found.spans)
 
 
-def test_what_is_no_video_gets_a_sentence_and_the_others_go_on(visit: Visit, stage: Stage, tmp_path: Path) -> None:
+def test_a_broken_video_is_an_error_message_beside_the_others(visit: Visit, stage: Stage, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"this is no video" * 100)
+    broken.write_bytes(b"not a video" * 100)
     tab = visit()
     upload(tab, broken, sorted((stage.folder / "dancers" / "toprock").glob("*.mp4"))[0])
     table = tab.locator(".qs-table")
@@ -100,17 +100,17 @@ def test_what_is_no_video_gets_a_sentence_and_the_others_go_on(visit: Visit, sta
     assert "broken.mp4" in table.inner_text()
     assert "toprock" in table.inner_text() or "%" in table.inner_text()
     assert str(stage.folder) not in tab.locator("body").inner_text()
-    assert "quickstep-app-" not in tab.locator("body").inner_text()  # nobody is told where files lie
+    assert "quickstep-app-" not in tab.locator("body").inner_text()  # no path of the server is shown
     assert tab.locator("[data-testid=stException]").count() == 0
 
 
-def test_nobody_sees_anothers_files_and_they_go_with_the_session(visit: Visit, app: Running, stage: Stage) -> None:
+def test_uploads_belong_to_one_session_and_are_removed_with_it(visit: Visit, app: Running, stage: Stage) -> None:
     first, second = visit(), visit()
     upload(first, stage.long)
     first.locator("text=long.mp4").first.wait_for()
-    settled(second)
+    wait_until_idle(second)
     assert second.locator("text=long.mp4").count() == 0
-    held = list(app.rooms.glob("quickstep-app-*/session-*/uploads/*"))
+    held = list(app.temporary.glob("quickstep-app-*/session-*/uploads/*"))
     assert len(held) >= 1
     first.context.close()
     until = time.monotonic() + 60
@@ -119,51 +119,51 @@ def test_nobody_sees_anothers_files_and_they_go_with_the_session(visit: Visit, a
     assert not [path for path in held if path.exists()]
 
 
-def test_the_library_is_searched_by_words_and_says_when_nothing_matches(visit: Visit, look: Look) -> None:
+def test_the_library_is_searched_by_text_and_reports_no_good_match(visit: Visit, screenshot: Screenshot) -> None:
     tab = visit("library")
-    words = tab.get_by_label("What to find")
-    words.fill("red")
-    words.press("Enter")
+    text = tab.get_by_label("Search for")
+    text.fill("red")
+    text.press("Enter")
     tab.locator("text=red2.mp4").first.wait_for()
     tab.get_by_role("button", name="0:00.0").first.click()
     tab.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
-    look(tab, "library-found")
-    words.fill("an elephant")
-    words.press("Enter")
+    screenshot(tab, "library-found")
+    text.fill("an elephant")
+    text.press("Enter")
     tab.locator("text=No good match for “an elephant”").wait_for()
-    tab.locator("video").wait_for(state="detached")  # the page takes away what belonged to the last answer when it is done
+    tab.locator("video").wait_for(state="detached")  # the page removes the player of the last search
 
 
-def test_the_library_finds_what_is_like_an_example_and_what_is_there_twice(visit: Visit, stage: Stage) -> None:
+def test_the_library_finds_similar_and_duplicate_videos(visit: Visit, stage: Stage) -> None:
     tab = visit("library")
     tab.get_by_role("radio", name="an example").or_(tab.get_by_role("button", name="an example")).first.click()
     tab.locator("input[type=file]").first.wait_for(state="attached")
     upload(tab, stage.folder / "colours" / "green1.mp4")
     tab.locator("text=green1.mp4").nth(1).wait_for()
     tab.get_by_role("tab", name="Duplicates").click()
-    tab.get_by_role("button", name="Look for duplicates").click()
+    tab.get_by_role("button", name="Find duplicates").click()
     tab.locator("text=copy.mp4").first.wait_for()
     tab.locator("text=same bytes").first.wait_for()
 
 
-def test_labels_are_looked_over_with_one_key_and_the_model_is_retrained(visit: Visit, stage: Stage, look: Look) -> None:
+def test_labels_are_reviewed_with_one_key_and_the_model_is_retrained(visit: Visit, stage: Stage, screenshot: Screenshot) -> None:
     original = stage.listed.read_bytes()
     before = {each.path: each.label for each in read_manifest(stage.listed).segments}
     tab = visit("review")
     tab.get_by_label("Your name").fill("ana")
     tab.get_by_label("Your name").press("Enter")
-    settled(tab)
+    wait_until_idle(tab)
     history = stage.listed.with_suffix(".history.jsonl")
 
     def decided(count: int, over: int) -> dict[str, Any]:
-        """The decision of that number, when the page has taken it in."""
-        tab.locator(f"text={over} of 18 segments looked over").wait_for()
-        settled(tab)
+        """Return the decision of that number, when the page shows it."""
+        tab.locator(f"text={over} of 18 segments reviewed").wait_for()
+        wait_until_idle(tab)
         last: dict[str, Any] = json.loads(history.read_text().splitlines()[count - 1])
         return last
 
-    tab.locator("text=0 of 18 segments looked over").wait_for()
-    look(tab, "review")
+    tab.locator("text=0 of 18 segments reviewed").wait_for()
+    screenshot(tab, "review")
     tab.locator("h1").click()
     tab.keyboard.press("y")
     first = decided(1, 1)
@@ -186,34 +186,34 @@ def test_labels_are_looked_over_with_one_key_and_the_model_is_retrained(visit: V
     tab.get_by_role("button", name="Retrain on the corrected labels").click()
     tab.locator("text=other than the model had learnt: 1").wait_for()
     assert tab.locator(".qs-interval").count() == 2
-    look(tab, "review-retrained")
+    screenshot(tab, "review-retrained")
     tab.get_by_role("button", name="Save and use").click()
     tab.locator("text=in use").first.wait_for()
     assert Model.load(stage.folder / "models" / "dancers-model-reviewed").facts.notes[-1].startswith("fitted again to a reviewed list")
 
 
-def test_a_folder_is_looked_at_and_trained_on_and_its_report_is_read_in_place(visit: Visit, stage: Stage, look: Look) -> None:
+def test_a_dataset_is_checked_and_trained_on_and_its_report_is_shown(visit: Visit, stage: Stage, screenshot: Screenshot) -> None:
     tab = visit("train")
     place = tab.get_by_label("Folder or csv")
     place.fill("../../../etc")
     place.press("Enter")
-    tab.locator("text=only what lies there may be used").wait_for()
+    tab.locator("text=only files there may be used").wait_for()
     place.fill("dancers/dancers.csv")
     place.press("Enter")
-    tab.locator("text=18 segments of 3 moves").wait_for()
-    look(tab, "train-audit")
+    tab.locator("text=18 segments of 3 classes").wait_for()
+    screenshot(tab, "train-audit")
     tab.get_by_label("Name of the model").fill("mine")
     tab.get_by_role("button", name="Train", exact=True).click()
     tab.locator("text=Training mine").wait_for()
-    tab.locator("text=mine (fast) is ready").wait_for(timeout=240_000)
+    tab.locator("text=mine (fast) is trained").wait_for(timeout=240_000)
     tab.frame_locator("iframe[title='The report of mine']").locator("h1").wait_for()
-    look(tab, "train-report")
+    screenshot(tab, "train-report")
     tab.get_by_role("button", name="Try it").click()
     tab.locator("text=What is this move?").wait_for()
     assert tab.get_by_label("Model").first.input_value() == "mine" or tab.locator("text=mine").count() >= 1
 
 
-def test_the_report_and_the_card_are_read_in_place(visit: Visit, stage: Stage) -> None:
+def test_the_report_and_the_card_are_shown(visit: Visit, stage: Stage) -> None:
     tab = visit("report")
     frame = tab.frame_locator("iframe")
     frame.locator("h1").wait_for()
@@ -222,26 +222,26 @@ def test_the_report_and_the_card_are_read_in_place(visit: Visit, stage: Stage) -
     tab.locator("text=What it was trained on").wait_for()
 
 
-def test_there_is_nothing_of_streamlits_own_to_be_seen(visit: Visit) -> None:
+def test_no_button_of_streamlit_is_shown(visit: Visit) -> None:
     tab = visit()
-    settled(tab)
+    wait_until_idle(tab)
     assert tab.get_by_text("Deploy").count() == 0
     assert tab.get_by_text("Made with Streamlit").count() == 0
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["laptop-light", "phone-dark"])
 @pytest.mark.parametrize("page", ["try", "live", "library", "review", "train", "report"])
-def test_no_page_is_wider_than_its_window(visit: Visit, look: Look, page: str, width: int, dark: bool) -> None:
+def test_no_page_is_wider_than_its_window(visit: Visit, screenshot: Screenshot, page: str, width: int, dark: bool) -> None:
     tab = visit("" if page == "try" else page, width=width, dark=dark)
-    settled(tab)
+    wait_until_idle(tab)
     assert tab.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     paper = tab.evaluate("() => getComputedStyle(document.querySelector('.stApp')).backgroundColor")
     assert paper == ("rgb(22, 23, 21)" if dark else "rgb(251, 250, 246)")
-    look(tab, f"{page}-{'dark' if dark else 'light'}-{width}")
+    screenshot(tab, f"{page}-{'dark' if dark else 'light'}-{width}")
 
 
-def test_the_camera_is_seen_live_without_falling_behind(
-    playwright: Any, chromium: str, app: Running, shared_data: Path, tmp_path: Path, look: Look
+def test_the_live_page_keeps_up_with_the_camera(
+    playwright: Any, chromium: str, app: Running, shared_data: Path, tmp_path: Path, screenshot: Screenshot
 ) -> None:
     clip = shared_data / "kinetics_smoke" / "skateboarding.mp4"
     if not clip.is_file():
@@ -261,11 +261,11 @@ def test_the_camera_is_seen_live_without_falling_behind(
         tab.locator("text=latency: label").wait_for(timeout=120_000)
         assert tab.locator(".qs-bars .n").count() >= 2
         told = tab.locator("text=latency: label").inner_text()
-        picture = float(told.split("picture ")[1].split(" ms")[0])
-        assert picture < 500, told
-        first = int(told.split(" look")[0].rsplit(" ", 1)[1])
-        tab.wait_for_function("first => Number(document.body.innerText.match(/(\\d+) looks? at/)?.[1]) > first", arg=first)
-        look(tab, "live-camera")
+        frame_latency = float(told.split("frame ")[1].split(" ms")[0])
+        assert frame_latency < 500, told
+        first = int(told.split(" prediction")[0].rsplit(" ", 1)[1])
+        tab.wait_for_function("first => Number(document.body.innerText.match(/(\\d+) predictions? of/)?.[1]) > first", arg=first)
+        screenshot(tab, "live-camera")
         playing = frame.locator("video").evaluate("video => video.videoWidth > 0 && !video.paused")
         assert playing
     finally:
@@ -273,7 +273,7 @@ def test_the_camera_is_seen_live_without_falling_behind(
 
 
 def write_y4m(out: Path, clip: Path) -> None:
-    """A real clip as the raw pictures that Chromium's fake camera shows, 320 x 240."""
+    """Write a real clip as the raw frames that Chromium's fake camera shows, 320 x 240."""
     pictures = read_frames(clip, np.arange(60) / 20).pixels
     with out.open("wb") as file:
         file.write(b"YUV4MPEG2 W320 H240 F20:1 Ip A1:1 C420jpeg\n")
