@@ -88,7 +88,7 @@ def test_a_model_comes_back_from_the_hub_by_its_name(
     segment = manifest.part("test").segments[0]
     for name in ("anna/colours", "anna/colours@main", f"anna/colours@{commit}"):
         assert Model.load(name).predict([segment]).predictions[0].label == segment.label
-    with pytest.raises(ConfigError, match="say where its report goes"):
+    with pytest.raises(ConfigError, match=r"out: .* comes from the hub"):
         app(["evaluate", "anna/colours"], result_action="return_value")
     with pytest.raises(ModelError, match=r"anna/others: there is no such folder, and .*give the folder of a model"):
         Model.load("anna/others")
