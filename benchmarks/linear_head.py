@@ -6,6 +6,11 @@ Both classify the same features: the mean over time of flow histograms (videos) 
 regularization itself. LogisticRegression gets standardized features and its C by LogisticRegressionCV over grouped folds of the training
 part, scored by log loss. Log loss is measured on the scores as they are, and after one temperature that suits the test part best (a
 model's scores are calibrated later anyway).
+
+Result in December 2026, accuracy of the linear head and of LogisticRegressionCV: pushup 0.774 and 0.747, skateboard 0.767 and 0.783,
+folk-dance 0.957 and 0.946, jhmdb-pose2d 0.567 and 0.562, uav-gesture 0.782 and 0.714; calibrated log loss 0.525 and 0.564, 0.525 and
+0.537, 0.128 and 0.100, 1.507 and 1.506, 0.777 and 1.550. The linear head is kept: it is at least as good on four of five sets, and its
+loop also gives the learning curves, the segments that are often wrong, early stopping and label smoothing.
 """
 
 from __future__ import annotations

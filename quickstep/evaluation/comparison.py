@@ -199,7 +199,7 @@ def _shared(keyed: Sequence[Mapping[Key, TestedSegment]], names: Sequence[str]) 
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """Number the names that occur more than once."""
+    """Return the names, with a number after each that occurs more than once."""
     return [f"{name} ({names[: index + 1].count(name)})" if names.count(name) > 1 else name for index, name in enumerate(names)]
 
 

@@ -64,7 +64,9 @@ class Network(Protocol):
     A network of several streams returns (S, B, C) while it is fitted; then each stream gets a loss of its own.
     """
 
-    def __call__(self, *inputs: Tensor, dropout: Dropout | None = None) -> Tensor: ...
+    def __call__(self, *inputs: Tensor, dropout: Dropout | None = None) -> Tensor:
+        """Return logits (B, C) or (S, B, C)."""
+        ...
 
     def penalty(self) -> Tensor:
         """Return what is added to the loss for regularization."""

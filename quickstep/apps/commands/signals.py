@@ -118,7 +118,7 @@ def kinematics_command(
     strict
         stop at the first video that cannot be measured, instead of skipping it
     """
-    from quickstep.evaluation.rendering.kinematics import draw_motion, write_numbers
+    from quickstep.evaluation.rendering.kinematics import draw_kinematics, write_kinematics_csv
     from quickstep.signals.poses.kinematics import kinematics
     from quickstep.signals.poses.kinematics.description import HEADINGS, LEGEND, describe, table
 
@@ -133,9 +133,9 @@ def kinematics_command(
         if measured.people:
             say(LEGEND)
     if measured.people and out is not None:
-        say(f"written: {write_numbers(measured, out)}", style="bold")
+        say(f"written: {write_kinematics_csv(measured, out)}", style="bold")
     if measured.people and draw is not None:
-        for picture in draw_motion(measured, draw):
+        for picture in draw_kinematics(measured, draw):
             say(f"written: {picture}", style="bold")
     print_failures(measured.failures)
     return 0 if measured.people else 1

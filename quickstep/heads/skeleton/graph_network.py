@@ -42,6 +42,7 @@ class Normalization(nn.Module):
         self.register_buffer("variance", torch.ones(streams * channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize (S, C, B, T, K)."""
         flat = x.reshape(1, x.shape[0] * x.shape[1], -1)
         result = functional.batch_norm(flat, self.mean, self.variance, self.weight, self.bias, training=self.training, momentum=MOMENTUM)
         return result.view(x.shape)
@@ -56,6 +57,7 @@ class Pointwise(nn.Module):
         self.weight = nn.Parameter(torch.randn(streams, outputs, channels, generator=generator) * spread)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Mix the channels of (S, C, B, T, K)."""
         return (self.weight @ x.flatten(2)).view(x.shape[0], -1, *x.shape[2:])
 
 
@@ -70,6 +72,7 @@ class GraphConvolution(nn.Module):
         self.beside = _residual(streams, channels, outputs, 1, generator)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve (S, C, B, T, K) over the graph."""
         flat = x.flatten(1, 3)  # (S, C * B * T, K)
         mixed = torch.cat([(flat @ self.graph[:, part]).view(x.shape) for part in range(self.graph.shape[1])], dim=1)  # (S, 3C, B, T, K)
         return functional.relu(self.normal(self.mix(mixed)) + self.beside(x))
@@ -92,6 +95,7 @@ class TemporalConvolution(nn.Module):
         self.last = Normalization(streams, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve (S, C, B, T, K) over time."""
         *parts, plain = torch.split(self.enter(x), [*self.widths, self.plain, self.plain], dim=1)
         activated = functional.relu(self.normal(torch.cat(parts, dim=1)))
         *parts, last = torch.split(activated, [*self.widths, self.plain], dim=1)
@@ -123,6 +127,7 @@ class Block(nn.Module):
         self.beside = None if first else _residual(streams, *channels, stride, generator)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return (S, C', B, T', K)."""
         result = self.moments(self.joints(x))
         return functional.relu(result if self.beside is None else result + self.beside(x))
 
@@ -170,6 +175,7 @@ class GraphNetwork(nn.Module):
         self.bias = nn.Parameter(torch.zeros(streams, 1, classes))
 
     def forward(self, values: Tensor, visible: Tensor, dropout: Dropout | None = None) -> Tensor:
+        """Return the logits (S, B, classes)."""
         self.train(dropout is not None)
         streams, count, timestamps, joints, channels = values.shape
         x = self.normal(values.permute(0, 3, 4, 1, 2).reshape(streams, joints * channels, count, timestamps))

@@ -499,7 +499,7 @@ def test_settings_out_of_range_are_named(field: str, value: object) -> None:
 
 
 def test_files_in_numbers_out(tmp_path: Path) -> None:
-    from quickstep.evaluation.rendering.kinematics import draw_motion, write_numbers
+    from quickstep.evaluation.rendering.kinematics import draw_kinematics, write_kinematics_csv
 
     times = moments(5, 25)
     one, other = filmed(dancing(times), times), filmed(turned(at_rest(len(times)), "y", TAU * times / 2.5), times, place=(100, 440))
@@ -514,17 +514,17 @@ def test_files_in_numbers_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(eighth.whole.values, found.people[1].whole.values)
     assert "Turns 2.0 times about the vertical, to the left" in describe(found.people[1])
     assert all(len(row) == len(HEADINGS) for row in table(found.people[0]))
-    rows = list(csv.DictReader(write_numbers(found, tmp_path / "out" / "numbers.csv").read_text().splitlines()))
+    rows = list(csv.DictReader(write_kinematics_csv(found, tmp_path / "out" / "numbers.csv").read_text().splitlines()))
     assert len(rows) == sum(1 + len(person.windows) for person in found.people)
     assert float(rows[0]["hands speed (body lengths/s)"]) == pytest.approx(found.people[0].whole["hands speed"], rel=1e-5)
     plain = json.loads(json.dumps([person.to_json() for person in found.people], allow_nan=False))
     assert plain[1]["whole"]["numbers"]["turns net"] == pytest.approx(2, abs=0.05)
     assert set(plain[0]["whole"]["unknown"]) == {name for name, value in plain[0]["whole"]["numbers"].items() if value is None}
-    (picture,) = draw_motion(found, tmp_path / "picture.png")
+    (picture,) = draw_kinematics(found, tmp_path / "picture.png")
     assert picture == tmp_path / "picture.png"
     assert np.asarray(Image.open(picture).convert("L")).std() > 10
-    with pytest.raises(MediaError, match="no picture"):
-        draw_motion(found, tmp_path / "picture.docx")
+    with pytest.raises(MediaError, match="docx"):
+        draw_kinematics(found, tmp_path / "picture.docx")
     with pytest.raises(ConfigError, match="no z"):
         kinematics([tmp_path / "two.npz"], KinematicsConfig(up="z"))
     with pytest.raises(MediaError, match="has no person 5"):
