@@ -98,7 +98,7 @@ def index(
     config: IndexConfig | None = None,
     *,
     backbone: Backbone | None = None,
-    model: Model | None = None,
+    model: Model | str | Path | None = None,
     prune: bool = False,
     cache: Cache | None = None,
     progress: Progress = silent,
@@ -106,15 +106,15 @@ def index(
 ) -> IndexResult:
     """Update a library with some videos, or create it.
 
-    `backbone` and `model` are instances to use instead of the config's names. `prune` deletes the videos whose files are gone.
+    `backbone` and `model` are used instead of the config's. `prune` deletes the videos whose files are gone.
     """
     started = time.perf_counter()
     config, cache = config or IndexConfig(), cache or Cache()
     segments, failures = ([], []) if prune and inputs in ((), []) else gather(inputs)
     if failures and (strict or not segments):
         raise failures[0].error
-    if model is None and config.model is not None:
-        model = Model.load(config.model, cache=cache)
+    model = config.model if model is None else model
+    labeler = Model.load(model, cache=cache) if isinstance(model, str | Path) else model
     library, backbone = _open_or_create(uri, config, backbone, cache, may_create=bool(segments))
     tally = _Tally(failures=failures)
     listed = row_writer.read_metadata(config.metadata) if config.metadata is not None else []
@@ -122,7 +122,7 @@ def index(
     row_writer.add_columns(library, metadata)
     digests = _digests(segments, cache, progress, tally)
     plan = make_plan(videos_of(library), digests)
-    writer = RowWriter(library, backbone, model, metadata, cache)
+    writer = RowWriter(library, backbone, labeler, metadata, cache)
     new = [*plan.new, *row_writer.copy_rows(library, plan.sources, plan.moved, digests)]
     _write_all(writer, new, digests, progress=progress, tally=tally)
     twins = row_writer.copy_rows(library, plan.twins, (), digests)  # without a source where the first file could not be read
@@ -130,7 +130,7 @@ def index(
     row_writer.mark_gone(library, plan.gone, True)
     row_writer.mark_gone(library, plan.returned, False)
     row_writer.update_metadata(library, metadata)
-    labelled = writer.label_the_rest(progress) if model is not None else 0
+    labelled = writer.label_the_rest(progress) if labeler is not None else 0
     if strict and tally.failures:
         raise tally.failures[0].error
     pruned = row_writer.delete_gone(library) if prune else 0

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from quickstep.backbones import Backbone
 from quickstep.datasets.manifest import read_manifest
 from quickstep.library.table import COLUMN_TYPES, KEEP_VERSIONS, OWN_COLUMNS, Library, sql_in, to_vectors, type_name
-from quickstep.library.windows import ThumbnailCollector, Vectors, WindowGrid, WindowLabeler, WindowLabels, identity_of
+from quickstep.library.windows import ThumbnailCollector, Vectors, WindowGrid, WindowLabeler, WindowLabels
 from quickstep.models.feature_extraction import extract
 from quickstep.models.model import Model
 from quickstep.signals.video import DECODING_VERSION, probe
@@ -143,7 +143,7 @@ class RowWriter:
 
     def __post_init__(self) -> None:
         self.grid = grid_of(self.library)
-        self.model_identity = None if self.model is None else identity_of(self.model)
+        self.model_digest = None if self.model is None else self.model.digest
         self._labeler = None if self.model is None else WindowLabeler(self.model, self.grid, dict(self.backbone.identity), self.cache)
 
     def write(self, paths: Sequence[str], digests: Mapping[str, str], progress: Progress) -> tuple[list[str], list[Failure]]:
@@ -182,7 +182,7 @@ class RowWriter:
     def label_the_rest(self, progress: Progress) -> int:
         """Label the videos that have no labels of this model yet; return how many those were."""
         videos = videos_of(self.library)
-        paths = [path for path, video in videos.items() if video.named_by != self.model_identity and not video.gone]
+        paths = [path for path, video in videos.items() if video.named_by != self.model_digest and not video.gone]
         progress("labelling", 0, len(paths))
         for first in range(0, len(paths), LABEL_BATCH):
             self._label_batch(paths[first : first + LABEL_BATCH])
@@ -202,7 +202,7 @@ class RowWriter:
             labels = self._labels(path, spans, features.get(Segment(Path(path))))
             table = own.select(["path", "start"]).append_column("names", _lists(labels.names, pa.string()))
             table = table.append_column("scores", _lists(labels.scores, pa.float32()))
-            tables.append(table.append_column("named_by", pa.array([self.model_identity] * len(own), pa.string())))
+            tables.append(table.append_column("named_by", pa.array([self.model_digest] * len(own), pa.string())))
         labelled = pa.concat_tables(tables)
         self.library.commit(lambda table: table.merge_insert(["path", "start"]).when_matched_update_all().execute(labelled))
 
@@ -241,7 +241,7 @@ class RowWriter:
             "gone": [False] * count,
             "names": _lists(labels.names, pa.string()) if labels.names else [None] * count,
             "scores": _lists(labels.scores, pa.float32()) if labels.scores else [None] * count,
-            "named_by": [self.model_identity] * count,
+            "named_by": [self.model_digest] * count,
             "thumbnail": list(jpegs),
         }
         metadata = self.metadata.values.get(path, {})

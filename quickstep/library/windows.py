@@ -6,7 +6,6 @@ several frames gets overlapping windows.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 from collections.abc import Sequence
@@ -20,8 +19,7 @@ from PIL import Image
 from quickstep.backbones import Backbone
 from quickstep.models.model import Model
 from quickstep.signals.video import VideoReader
-from quickstep.storage.cache import Cache, canonical
-from quickstep.storage.serialization import to_plain
+from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, MediaError
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features, Frames
@@ -229,14 +227,6 @@ class WindowLabeler:
         if np.abs(available[places] - wanted).max() > 1e-6:
             return None
         return Features(features.values[places], features.times[places])
-
-
-def identity_of(model: Model) -> str:
-    """Return a text that is equal for two models that label everything in the same way."""
-    digest = hashlib.sha256(canonical([model.labels, dict(model.backbone.identity), to_plain(model.view), model.temperature]).encode())
-    for name, array in sorted(model.head.weights().items()):
-        digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _most_probable(labels: Sequence[str], scores: NDArray[np.float64]) -> list[tuple[str, float]]:
