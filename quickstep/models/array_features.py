@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quickstep.backbones import reads_poses
 from quickstep.models.feature_extraction import Extraction
 from quickstep.models.pose_input import PoseReader
 from quickstep.models.window_input import flow_config_of
+from quickstep.signals.poses.estimation import to_skeleton
 from quickstep.signals.video import apply_view
-from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, MediaError
 from quickstep.types.segment import Failure, Segment
 from quickstep.types.signals import Features, Flow, Frames, Poses
@@ -44,13 +43,15 @@ def name_signals(signals: Sequence[Signal]) -> list[Segment]:
     return [Segment(Path(f"signal {number}"), start=max(0.0, _start(signal))) for number, signal in enumerate(signals, start=1)]
 
 
-def extract_from_arrays(signals: Sequence[Signal], backbone: Backbone, view: View, finder_cache: Cache) -> Extraction:
-    """Compute the features of each signal as `extract` does for a video file; a signal without a visible person is a failure."""
+def extract_from_arrays(signals: Sequence[Signal], backbone: Backbone, view: View, people: PoseReader | None) -> Extraction:
+    """Compute the features of each signal as `extract` does for a video file; a signal without a visible person is a failure.
+
+    `people` is for a backbone that reads poses; None for others.
+    """
     segments = name_signals(signals)
     parts: Sequence[Features | MediaError]
-    if reads_poses(backbone):
-        looker = PoseReader.of(backbone, view, finder_cache)
-        parts = [_of_person(looker, segment, signal) for segment, signal in zip(segments, signals, strict=True)]
+    if people is not None:
+        parts = [_of_person(people, segment, signal) for segment, signal in zip(segments, signals, strict=True)]
     else:
         parts = _of_windows(backbone, [list(_windows(signal, backbone, view)) for signal in signals])
     features = {segment: part for segment, part in zip(segments, parts, strict=True) if isinstance(part, Features)}
@@ -88,12 +89,13 @@ def _of_windows(backbone: Backbone, windows: Sequence[Sequence[Frames | Flow]]) 
     return [Features(np.concatenate([one.values for one in part]), np.concatenate([one.times for one in part])) for part in parts]
 
 
-def _of_person(looker: PoseReader, segment: Segment, signal: Signal) -> Features | MediaError:
+def _of_person(people: PoseReader, segment: Segment, signal: Signal) -> Features | MediaError:
     try:
         if not isinstance(signal, Frames | Poses):
-            raise ConfigError("signals", f"the backbone {looker.backbone.name!r} reads Poses or Frames, not {type(signal).__name__}")
-        poses = looker.finder.find_in_frames(signal) if isinstance(signal, Frames) else signal
-        arrays = looker.extract_from(poses, segment)
+            raise ConfigError("signals", f"the backbone {people.backbone.name!r} reads Poses or Frames, not {type(signal).__name__}")
+        finder = people.finder
+        poses = finder.find_in_frames(signal) if isinstance(signal, Frames) else to_skeleton(signal, finder.skeleton, segment.path)
+        arrays = people.extract_from(poses, segment)
     except MediaError as error:
         return error
     return Features(arrays["values"], arrays["times"])

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.backbones import BackboneSpec, check_view, with_windows
+from quickstep.backbones import BackboneSpec, check_view, reads_poses, with_windows
 from quickstep.datasets.manifest import Manifest
 from quickstep.heads import Head, History, current_head_name, open_head
 from quickstep.models.calibration import probabilities
 from quickstep.models.classifier import Classifier
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model_files import ENSEMBLE, HEAD, HEAD_LAST, HISTORY, LAYOUT, consistent, manifest_files, manifest_of
+from quickstep.models.pose_input import PoseReader
 from quickstep.models.predictions import Prediction, Predictions
 from quickstep.models.third_party import is_third_party, read_third_party
 from quickstep.storage import model_folder
@@ -164,8 +165,13 @@ class Model(Classifier):
 
         listed = list_signals(signals)
         started = time.perf_counter()
-        extraction = extract_from_arrays(listed, self.backbone, self.view, Cache())
+        extraction = extract_from_arrays(listed, self.backbone, self.view, self._pose_reader)
         return self._predictions(name_signals(listed), replace(extraction, seconds=time.perf_counter() - started))
+
+    @cached_property
+    def _pose_reader(self) -> PoseReader | None:
+        """Return the reader of poses that `score` uses; its estimator stays open from call to call."""
+        return PoseReader.of(self.backbone, self.view, Cache()) if reads_poses(self.backbone) else None
 
     def _predict(self, segments: Sequence[Segment], cache: Cache | None, progress: Progress, strict: bool) -> Predictions:
         extraction = extract(segments, self.backbone, view=self.view, cache=cache, progress=progress).check(strict=strict)

@@ -11,7 +11,9 @@ import pytest
 from places import FIXTURES
 
 from quickstep.datasets.manifest import read_manifest
+from quickstep.inference.prediction_files import write_predictions
 from quickstep.models.ensemble import load_model
+from quickstep.storage.cache import Cache
 from quickstep.training.recipes import read_recipe
 
 FILES = FIXTURES / "v0.1"
@@ -49,6 +51,14 @@ def test_a_saved_copy_gives_the_same_scores(tmp_path: Path) -> None:
 
 def test_a_recipe_with_the_names_of_then_opens() -> None:
     assert read_recipe(str(FILES / "recipe.toml"), verb="train")["frames"] == 16
+
+
+def test_a_file_of_predictions_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(FILES)  # the paths in the file are relative
+    for name in ("predictions.csv", "predictions.jsonl"):
+        out = Path(shutil.copy(FILES / name, tmp_path))
+        written = write_predictions(FILES / "models" / "motion-linear", "videos/halo-dancer-0[1-4]-01.mp4", out, cache=Cache(tmp_path))
+        assert (written.kept, written.predicted, written.replaced) == (4, 0, 0)
 
 
 def test_a_library_answers_as_it_did(tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from places import FIXTURES
+from pose_double import Corner
 from toys import Colours, Drift, Words, draw_colours
 
 from quickstep.datasets.manifest import Manifest
 from quickstep.models.ensemble import Ensemble, load_model
 from quickstep.models.model import Model
 from quickstep.signals.flow.reader import read_flow
+from quickstep.signals.poses.formats import read_poses
 from quickstep.signals.video import VideoReader, read_windows
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig, train
@@ -74,6 +78,34 @@ def test_flow_is_scored_and_computed_from_frames_where_a_model_reads_flow(manife
     windows = list(read_flow(segment, model.view, model.backbone.flow_config))  # type: ignore[attr-defined]
     np.testing.assert_array_equal(model.score([windows]).predictions[0].scores, predicted.scores)
     assert model.score(frames_of(segment.path)).predictions[0].scores.shape == predicted.scores.shape
+
+
+def test_poses_have_the_scores_of_their_file_to_the_bit() -> None:
+    model = load_model(FIXTURES / "v0.1" / "models" / "joints-linear")
+    path = min((FIXTURES / "v0.1" / "poses").glob("*.npz"))
+    scored = model.score(read_poses(path))
+    np.testing.assert_array_equal(scored.predictions[0].scores, model.predict(path).predictions[0].scores)
+    poses = read_poses(path)
+    nobody = replace(poses, joints=np.full_like(poses.joints, np.nan))
+    both = model.score([nobody, poses])
+    assert [failure.segment.path.name for failure in both.failures] == ["signal 1"]
+    assert [prediction.segment.path.name for prediction in both.predictions] == ["signal 2"]
+
+
+def test_poses_are_estimated_in_frames_by_one_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Corner] = []
+
+    def open_corner(*_: object, **__: object) -> Corner:
+        opened.append(Corner())
+        return opened[-1]
+
+    monkeypatch.setattr("quickstep.signals.poses.estimation.open_estimator", open_corner)
+    model = load_model(FIXTURES / "v0.1" / "models" / "joints-linear")
+    frames = Frames(np.zeros((20, 48, 64, 3), np.uint8), np.arange(20) / 10)
+    for _ in range(2):
+        (prediction,) = model.score(frames).predictions
+        assert set(prediction.labels) == set(model.labels)
+    assert len(opened) == 1
 
 
 def test_a_signal_of_another_kind_is_refused_with_what_the_backbone_reads(model: Model) -> None:
