@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.tables import show
 from benchmarks.throughput import draw_videos
 from quickstep.backbones.flow_histograms.backbone import FlowHistograms
-from quickstep.backbones.frame_statistics import Still
+from quickstep.backbones.frame_statistics import FrameStatistics
 from quickstep.datasets.manifest import group_of, read_manifest
 from quickstep.datasets.synthetic import DemoConfig, draw_dancers
 from quickstep.heads import Examples, FitConfig, open_head
@@ -71,7 +71,7 @@ def speed(folder: Path, size: tuple[int, int], seconds: float = 12.0) -> tuple[s
 def prepared(path: Path, cache: Cache, name: str) -> Task:
     """Features of all of a manifest's segments by both backbones."""
     segments = read_manifest(path).segments
-    found = {each.name: extract(segments, each, cache=cache).check(strict=True).features for each in (FlowHistograms(), Still())}
+    found = {each.name: extract(segments, each, cache=cache).check(strict=True).features for each in (FlowHistograms(), FrameStatistics())}
     return Task(name, segments, found)
 
 

@@ -1,6 +1,6 @@
-"""Still: what a picture looks like, in plain numbers (colours, their layout, edges); sees no motion and needs no weights.
+"""FrameStatistics: colours, their layout and edges of single frames; sees no motion and needs no weights.
 
-It is what an honest baseline of one frame is made of where the model's own backbone looks at motion alone.
+The baseline of one frame uses it where the model's own backbone reads motion alone.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Array = NDArray[np.float32]
 
 SIZE = 64
 COLOURS = 4  # steps of each of red, green and blue
-LAYOUT = 8  # cells a side, for colours
-CELLS = (2, 4, 8)  # cells a side, for edges
-DIRECTIONS = 8  # of half a turn: an edge has no front
+COLOUR_GRID = 8  # cells a side, for colours
+EDGE_GRIDS = (2, 4, 8)  # cells a side, for edges
+DIRECTIONS = 8  # of half a turn: an edge has no sign
 
 
-class Still:
-    """The backbone of pictures that needs no download; frames do not influence each other."""
+class FrameStatistics:
+    """The backbone of single frames that needs no download; frames do not influence each other."""
 
     capabilities = Capabilities(parallel=True)
     name = "still"
@@ -32,7 +32,7 @@ class Still:
     license = "Apache-2.0"
     view = View(frames=1, size=SIZE, fit="stretch", resample="area")
     batch = 64
-    width = COLOURS**3 + 3 * LAYOUT**2 + DIRECTIONS * sum(cells**2 for cells in CELLS)
+    width = COLOURS**3 + 3 * COLOUR_GRID**2 + DIRECTIONS * sum(cells**2 for cells in EDGE_GRIDS)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -40,26 +40,26 @@ class Still:
         return {"name": self.name, "revision": self.revision}
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
-        """A vector for each frame of each window."""
-        return [Features(np.stack([describe(picture) for picture in frames.pixels]), frames.times) for frames in batch]
+        """Compute a vector for each frame of each window."""
+        return [Features(np.stack([describe(frame) for frame in frames.pixels]), frames.times) for frames in batch]
 
 
-def describe(picture: NDArray[np.uint8]) -> Array:
-    """The numbers of one picture (H, W, 3)."""
-    steps = picture.reshape(-1, 3).astype(np.int64) * COLOURS // 256
+def describe(frame: NDArray[np.uint8]) -> Array:
+    """Describe one frame (H, W, 3)."""
+    steps = frame.reshape(-1, 3).astype(np.int64) * COLOURS // 256
     counts = np.bincount(steps @ (COLOURS**2, COLOURS, 1), minlength=COLOURS**3) / len(steps)
-    shades: Array = (picture / 255).astype(np.float32)
-    layout = _cells(shades, LAYOUT)
-    down, across = np.gradient(shades.mean(axis=2))
+    colours: Array = (frame / 255).astype(np.float32)
+    layout = _cell_means(colours, COLOUR_GRID)
+    down, across = np.gradient(colours.mean(axis=2))
     strength = np.hypot(down, across)
-    turn = np.arctan2(down, across) % np.pi / np.pi * DIRECTIONS
-    edges = strength[..., None] * (np.floor(turn)[..., None] % DIRECTIONS == np.arange(DIRECTIONS))  # (H, W, 8)
-    grids = [np.sqrt(_cells(edges.astype(np.float32), cells)) for cells in CELLS]
+    angle = np.arctan2(down, across) % np.pi / np.pi * DIRECTIONS
+    edges = strength[..., None] * (np.floor(angle)[..., None] % DIRECTIONS == np.arange(DIRECTIONS))  # (H, W, 8)
+    grids = [np.sqrt(_cell_means(edges.astype(np.float32), cells)) for cells in EDGE_GRIDS]
     return np.concatenate([np.sqrt(counts), layout, *grids]).astype(np.float32)
 
 
-def _cells(values: Array, cells: int) -> Array:
-    """The mean (H, W, C) of each of cells x cells equal parts, as one row."""
+def _cell_means(values: Array, cells: int) -> Array:
+    """Average (H, W, C) over each of cells x cells equal parts, as one row."""
     rows, columns = (np.linspace(0, size, cells + 1).astype(int)[:-1] for size in values.shape[:2])
     sums = np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
     means: Array = (sums * (cells * cells / (values.shape[0] * values.shape[1]))).ravel().astype(np.float32)

@@ -1,7 +1,4 @@
-"""Joints: one person's joints in body lengths around the middle of the body, whatever the camera, its place and its frame rate.
-
-Knows no estimator and no file: it is given poses at the moments of its view.
-"""
+"""Joints: one person's joints in body lengths around the body's centre, independent of the camera, its position and its frame rate."""
 
 from __future__ import annotations
 
@@ -24,12 +21,12 @@ from quickstep.types.signals import Features, Poses
 from quickstep.types.skeleton import Skeleton, convert, read_skeleton
 from quickstep.types.view import View
 
-MOMENTS = 64  # spread over a segment, where the view does not say otherwise
-FARTHEST = 20.0  # body lengths; what lies beyond is a wrong sighting, and would outweigh everything
+FRAMES = 64  # spread over a segment, by default
+MAX_DISTANCE = 20.0  # body lengths; farther joints are wrong detections, and would outweigh all others
 
 
 class Joints:
-    """Joints (T, K, C): x, y[, z] in body lengths from the median middle of the body, and their score.
+    """Joints (T, K, C): x, y[, z] in body lengths from the median centre of the body, and their confidence.
 
     `spec.poses` holds the fields of PoseConfig that were set; the skeleton is a name or JSON text.
     """
@@ -38,7 +35,7 @@ class Joints:
     license = "none: it has no weights"
     revision = "1"
     batch = 1
-    view = View(frames=MOMENTS)
+    view = View(frames=FRAMES)
 
     def __init__(self, spec: BackboneSpec, cache: Cache) -> None:
         self.spec, self.name, self._cache = spec, spec.name, cache
@@ -49,64 +46,64 @@ class Joints:
 
     @cached_property
     def skeleton(self) -> Skeleton:
-        """Whose joints it gives."""
+        """The skeleton whose joints it gives."""
         if self.config.skeleton is None:
             raise ConfigError("skeleton", "is not known yet: name one, such as coco-17 or a JSON file")
         return read_skeleton(self.config.skeleton)
 
     @property
     def width(self) -> int:
-        """K * C: how many numbers a moment has."""
+        """K * C, the numbers of one timestamp."""
         return len(self.skeleton) * (self.skeleton.dimensions + 1)
 
     @cached_property
     def identity(self) -> Mapping[str, Any]:
-        """Everything that decides its values; of files of poses alone nothing finds them, so nothing is asked who it is."""
+        """Everything that decides its values; the estimator counts only where videos are read."""
         skeleton = self.skeleton.to_json() if self.config.skeleton is not None else None
-        told = {"name": "joints", "revision": self.revision, "skeleton": skeleton, "pose_fps": self.config.pose_fps}
+        identity = {"name": "joints", "revision": self.revision, "skeleton": skeleton, "pose_fps": self.config.pose_fps}
         if not self.videos:
-            return told
+            return identity
         config = self.config
         estimator = open_estimator(config.estimator, model=config.pose_model, people=config.people, cache=self._cache)
-        return told | {"estimator": dict(estimator.identity)}
+        return identity | {"estimator": dict(estimator.identity)}
 
     def embed(self, batch: Sequence[Poses]) -> list[Features]:
-        """The joints of each: one person's poses at the view's moments."""
-        return [self._of(poses) for poses in batch]
+        """Compute the joints of each: one person's poses at the view's timestamps."""
+        return [self._features_of(poses) for poses in batch]
 
-    def _of(self, poses: Poses) -> Features:
+    def _features_of(self, poses: Poses) -> Features:
         if len(poses.people) != 1 or not len(poses):
-            raise ValueError(f"joints are of one person at some moments, not of {poses}")
+            raise ValueError(f"joints need one person at one timestamp at least, not {poses}")
         if poses.skeleton.dimensions != self.skeleton.dimensions:
-            own, asked = poses.skeleton.dimensions, self.skeleton.dimensions
-            raise QuickstepError(f"its poses have {own} dimensions, and the skeleton {self.skeleton.name!r} has {asked}")
+            own, needed = poses.skeleton.dimensions, self.skeleton.dimensions
+            raise QuickstepError(f"its poses have {own} dimensions, and the skeleton {self.skeleton.name!r} has {needed}")
         length = body_length(poses)
         if not length > 0 or not np.isfinite(length):
-            raise QuickstepError("all joints of the person lie on one spot")
-        middle = np.nanmedian(body_centre(poses), axis=0)  # (D,)
+            raise QuickstepError("all joints of the person are at one point")
+        centre = np.nanmedian(body_centre(poses), axis=0)  # (D,)
         joints = convert(poses.joints[:, 0], poses.skeleton, self.skeleton).astype(np.float64)
-        places = np.clip((joints[..., :-1] - middle) / length, -FARTHEST, FARTHEST)
-        values = np.concatenate([complete(places, self.skeleton), np.clip(joints[..., -1:], 0.0, 1.0)], axis=-1)
+        positions = np.clip((joints[..., :-1] - centre) / length, -MAX_DISTANCE, MAX_DISTANCE)
+        values = np.concatenate([fill_missing(positions, self.skeleton), np.clip(joints[..., -1:], 0.0, 1.0)], axis=-1)
         return Features(values.astype(np.float32), poses.times)
 
 
-def complete(places: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float64]:
-    """Places (T, K, D) with every joint somewhere: one that is never seen lies where the joints next to it along the bones are."""
-    known = np.asarray(np.isfinite(places).all(axis=2))  # (T, K)
-    places = np.where(known[..., None], places, 0.0)
-    near = np.zeros((len(skeleton), len(skeleton)))
-    for one, other in skeleton.edges:
-        near[one, other] = near[other, one] = 1.0
+def fill_missing(positions: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float64]:
+    """Fill joints of (T, K, D) that are missing: each gets the mean of its neighbours along the bones, step by step."""
+    known = np.asarray(np.isfinite(positions).all(axis=2))  # (T, K)
+    positions = np.where(known[..., None], positions, 0.0)
+    neighbours = np.zeros((len(skeleton), len(skeleton)))
+    for start, end in skeleton.edges:
+        neighbours[start, end] = neighbours[end, start] = 1.0
     while not known.all():
-        count = known.astype(np.float64) @ near  # (T, K): how many neighbours have a place
+        count = known.astype(np.float64) @ neighbours  # (T, K): how many neighbours are known
         reached = ~known & (count > 0)
         if not reached.any():
             break
-        beside = np.einsum("tkd,kj->tjd", np.where(known[..., None], places, 0.0), near) / np.maximum(count, 1)[..., None]
-        places = np.where(reached[..., None], beside, places)
+        sums = np.einsum("tkd,kj->tjd", np.where(known[..., None], positions, 0.0), neighbours)
+        positions = np.where(reached[..., None], sums / np.maximum(count, 1)[..., None], positions)
         known = known | reached
-    if not known.all():  # no bone leads there: the middle of the others
+    if not known.all():  # no bone leads there: the centre of the others
         count = np.maximum(known.sum(axis=1), 1)[:, None, None]
-        middle = np.where(known[..., None], places, 0.0).sum(axis=1, keepdims=True) / count
-        places = np.where(known[..., None], places, middle)
-    return places
+        centre = np.where(known[..., None], positions, 0.0).sum(axis=1, keepdims=True) / count
+        positions = np.where(known[..., None], positions, centre)
+    return positions

@@ -1,8 +1,7 @@
-"""MotionNumbers: how one person moves, window by window, in numbers that have names; knows no estimator, no file and no label.
+"""Kinematics: how one person moves, window by window, in measures that have names.
 
-Twice as many numbers as have names: first the numbers themselves, then for each a flag that says whether it is known (1) or not (0).
-Where it is not, the mean of the segment's other windows stands for it, and where none knows it what is usual, so that no head meets a NaN
-or a zero that nobody measured.
+Twice as many numbers as names: first the measures, then for each a flag whether it could be measured (1) or not (0). A measure that is
+missing is the mean of the segment's other windows, and where none has it a usual value, so that no head gets a NaN or a false zero.
 """
 
 from __future__ import annotations
@@ -21,42 +20,43 @@ from quickstep.types.signals import Features, Poses
 from quickstep.types.skeleton import convert
 from quickstep.types.view import View
 
-WINDOW, HOP, FPS = 2.0, 1.0, 25.0
+WINDOW, STRIDE, FPS = 2.0, 1.0, 25.0
 USUAL = np.array([number.default for number in QUANTITIES])
 
 
 class Kinematics(Joints):
-    """Numbers (T, 2 * N), one row a window of two seconds every second. `options` are those of the joints backbone."""
+    """Measures and flags (T, 2 * N), one row a window of two seconds every second; takes the settings of the joints backbone."""
 
     capabilities = replace(Joints.capabilities, gives_joints=False, resamples_poses=False, names_features=True, restricts_views=True)
-    view = View(frames=int(WINDOW * FPS), fps=FPS, windows=None, stride=HOP)
-    # What each number is, which columns hold it with its flag, and which numbers say much the same.
+    view = View(frames=int(WINDOW * FPS), fps=FPS, windows=None, stride=STRIDE)
     meanings: Mapping[str, str] = {number.name: f"{number.about} ({number.unit})" for number in QUANTITIES}
-    columns: Mapping[str, tuple[int, ...]] = {name: (place, len(NAMES) + place) for place, name in enumerate(NAMES)}
+    columns: Mapping[str, tuple[int, ...]] = {name: (column, len(NAMES) + column) for column, name in enumerate(NAMES)}
     families: Mapping[str, tuple[str, ...]] = FAMILIES
-    names: tuple[str, ...] = (*NAMES, *(f"{name} is known" for name in NAMES))
+    names: tuple[str, ...] = (*NAMES, *(f"{name} is measured" for name in NAMES))
 
     @property
     def width(self) -> int:
-        """D: how many numbers a window has, flags included."""
+        """D, measures and flags of a window."""
         return len(self.names)
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """Everything that decides its values, under its name in version 0.1: features and models that were made then stay valid."""
-        return {**super().identity, "name": "motion-numbers", "measures": MEASURES_VERSION, "window": [WINDOW, HOP]}
+        return {**super().identity, "name": "motion-numbers", "measures": MEASURES_VERSION, "window": [WINDOW, STRIDE]}
 
     def check_view(self, view: View) -> None:
-        """Its windows are its own: other ones would be other numbers."""
+        """Refuse other windows: they would give other measures."""
         if view.frames != self.view.frames:
             raise ConfigError("frames", f"the backbone {self.name!r} measures windows of {WINDOW:g} seconds; leave it out")
 
-    def _of(self, poses: Poses) -> Features:
+    def _features_of(self, poses: Poses) -> Features:
         if poses.skeleton.dimensions != self.skeleton.dimensions:
-            own, asked = poses.skeleton.dimensions, self.skeleton.dimensions
-            raise QuickstepError(f"its poses have {own} dimensions, and the skeleton {self.skeleton.name!r} has {asked}")
+            own, needed = poses.skeleton.dimensions, self.skeleton.dimensions
+            raise QuickstepError(f"its poses have {own} dimensions, and the skeleton {self.skeleton.name!r} has {needed}")
         joints = convert(poses.joints, poses.skeleton, self.skeleton)
-        measured = measure(Poses(joints, poses.times, self.skeleton, poses.people, poses.size), KinematicsConfig(window=WINDOW, stride=HOP))
+        measured = measure(
+            Poses(joints, poses.times, self.skeleton, poses.people, poses.size), KinematicsConfig(window=WINDOW, stride=STRIDE)
+        )
         rows = np.stack([window.values for window in measured.windows])  # (T, N)
         known = np.isfinite(rows)
         count = known.sum(axis=0)

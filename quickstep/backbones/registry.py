@@ -59,9 +59,9 @@ def weights_available(name: str) -> bool:
         return True
     if entry.target in (_I3D, _I3D_FLOW):  # whose weights are always a file that the user gives
         return False
-    from quickstep.backbones.checkpoints.hub_checkpoint import at_hand
+    from quickstep.backbones.checkpoints.hub_checkpoint import is_available
 
-    return at_hand(name)
+    return is_available(name)
 
 
 def require_text(backbone: Backbone) -> TextBackbone:

@@ -1,6 +1,6 @@
-"""Standing: a backbone of whole windows, shown one picture instead, held for the whole window; what stands still is all it can see.
+"""One frame for a backbone of windows: the frame is repeated for the whole window, so that nothing moves.
 
-For the baseline that asks how far one frame goes. Knows no network.
+For the baseline that asks how far one frame goes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from quickstep.types.signals import Features, Frames
 from quickstep.types.view import View
 
 
-class Standing:
-    """Repeats each picture as often as the backbone wants frames; in all else it is that backbone."""
+class RepeatedFrame:
+    """Repeats each frame as often as the backbone needs frames; otherwise the same as that backbone."""
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
@@ -28,7 +28,7 @@ class Standing:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The backbone's, and that nothing moves."""
+        """The backbone's, and that the frame is repeated; files of version 0.1 call it standing."""
         return {**self._backbone.identity, "standing": True}
 
     @property
@@ -37,20 +37,20 @@ class Standing:
         return replace(self._backbone.capabilities, restricts_views=True)
 
     def check_view(self, view: View) -> None:
-        """Takes windows of one frame."""
+        """Refuse windows of more than one frame."""
         if view.frames != 1:
-            raise ConfigError("frames", f"one frame is held for a whole window here, not {view.frames}")
+            raise ConfigError("frames", f"one frame is repeated for a whole window here, not {view.frames}")
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
-        """What the backbone sees in windows where nothing moves."""
-        frames = self._backbone.view.frames
-        return self._backbone.embed([Frames(np.repeat(each.pixels, frames, axis=0), np.repeat(each.times, frames)) for each in batch])
+        """Compute the features of windows in which nothing moves."""
+        count = self._backbone.view.frames
+        return self._backbone.embed([Frames(np.repeat(frame.pixels, count, axis=0), np.repeat(frame.times, count)) for frame in batch])
 
 
-def on_one_frame(backbone: Backbone, view: View) -> Backbone:
-    """The backbone, ready for views of one frame."""
+def for_one_frame(backbone: Backbone, view: View) -> Backbone:
+    """Return the backbone, or one that repeats the frame where its views need more than one."""
     try:
         check_view(backbone, view)
     except ConfigError:
-        return cast(Backbone, Standing(backbone))
+        return cast(Backbone, RepeatedFrame(backbone))
     return backbone

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.backbones import Backbone, embeds_text, reads_poses
-from quickstep.backbones.frame_statistics import Still
-from quickstep.backbones.still_frame import on_one_frame
+from quickstep.backbones.frame_statistics import FrameStatistics
+from quickstep.backbones.still_frame import for_one_frame
 from quickstep.datasets.audit.metadata_shortcuts import MetadataClassifier, Shortcut, cached_video_info, find_shortcut, metadata_features
 from quickstep.datasets.class_prompts import ClassPrompts
 from quickstep.datasets.manifest import group_of
@@ -137,7 +137,7 @@ def middle_frame(model: Model, task: Task, *, cache: Cache, progress: Progress =
     if model.is_zero_shot:
         return _zero_shot_on_one_frame(model, task, view, cache=cache, progress=progress)
     refit = _Refit(model, task, cache, progress)
-    own, statistics = refit.fit_on(on_one_frame(model.backbone, view), view), refit.fit_on(Still(), Still.view)
+    own, statistics = refit.fit_on(for_one_frame(model.backbone, view), view), refit.fit_on(FrameStatistics(), FrameStatistics.view)
     chosen, by = (own, model.backbone.name) if own.loss <= statistics.loss else (statistics, "image statistics")
     return BaselinePredictions(chosen.labels, f"the middle frame of each video, with features of {by}")
 
@@ -157,7 +157,7 @@ def middle_pose(model: Model, task: Task, *, cache: Cache, progress: Progress = 
 
 def _zero_shot_on_one_frame(model: Model, task: Task, view: View, *, cache: Cache, progress: Progress) -> BaselinePredictions:
     """Score one frame by the model's class descriptions."""
-    features = extract(task.tested, on_one_frame(model.backbone, view), view=view, cache=cache, progress=progress).features
+    features = extract(task.tested, for_one_frame(model.backbone, view), view=view, cache=cache, progress=progress).features
     readable = [segment for segment in task.tested if segment in features]
     numbers = model.scores([features[segment] for segment in readable]).argmax(axis=1) if readable else []
     predicted = {segment: model.labels[number] for segment, number in zip(readable, numbers)}

@@ -100,7 +100,7 @@ def test_shards_and_older_files_load_alike(clip: Path, tmp_path: Path) -> None:
     assert len(list(shards.glob("*.safetensors"))) > 1
     assert np.array_equal(embed(shards), whole)
     next(iter(sorted(shards.glob("*.safetensors")))).unlink()
-    with pytest.raises(WeightsError, match=r"half a checkpoint: model-00001"):
+    with pytest.raises(WeightsError, match=r"incomplete: model-00001"):
         open_backbone(f"hf-image:{shards}")
 
 

@@ -231,7 +231,7 @@ def test_nobody_and_hardly_anybody_are_failures_and_the_others_go_on(tmp_path: P
     assert "visible at only" in said["gone.npz"]
     assert "fewer than three joints" in said["few.npz"]
     assert "no visible person in its 10 frames" in said["nobody.npy"]
-    assert "all joints of the person lie on one spot" in said["spot.npy"]
+    assert "all joints of the person are at one point" in said["spot.npy"]
     assert "is not JSON" in said["broken.json"]
     assert "no such file" in said["absent.npy"]
 
@@ -368,7 +368,7 @@ def test_somebody_who_is_there_for_a_while_is_judged_over_that_while(tmp_path: P
 
 def test_one_person_a_segment_is_learnt_from(tmp_path: Path) -> None:
     manifest = read_manifest(small_set(tmp_path / "set", each=4))
-    with pytest.raises(ConfigError, match="person: a model learns from one person a segment"):
+    with pytest.raises(ConfigError, match="person: a model is trained on one person a segment"):
         train(manifest, poses=PoseConfig(person="all"))
     with pytest.raises(ConfigError, match="person: auto, all, or the number"):
         PoseConfig(person="left")
@@ -389,5 +389,5 @@ def test_three_dimensions_are_kept(tmp_path: Path) -> None:
 
 def test_a_file_of_one_sequence_is_no_set(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", WAVING)
-    with pytest.raises(ManifestError, match="holds the poses of one sequence"):
+    with pytest.raises(ManifestError, match="single pose sequence"):
         read_manifest(tmp_path / "a.npy")

@@ -21,7 +21,7 @@ from toys import draw_colours
 from quickstep.backbones import TEXT_BACKBONES, embeds_text, open_backbone, view_for, weights_available
 from quickstep.backbones.preprocessing import read_processor, resize_and_crop
 from quickstep.backbones.pretrained_network import Pretrained
-from quickstep.backbones.still_frame import on_one_frame
+from quickstep.backbones.still_frame import for_one_frame
 from quickstep.backbones.xclip import XClip
 from quickstep.heads.text.xclip_prompts import adapt_texts
 from quickstep.models.feature_extraction import extract
@@ -358,7 +358,7 @@ def test_weights_cut_short_are_noticed_at_once(copied: Path, kept: int) -> None:
 
 def test_one_frame_stands_for_a_window_where_nothing_moves(saved: dict[str, Path]) -> None:
     backbone, one = open_folder(saved["xclip"]), View(frames=1, size=32)
-    standing = on_one_frame(backbone, one)
+    standing = for_one_frame(backbone, one)
     (shown,) = windows(1, 8, 32, 32)
     frame = Frames(shown.pixels[3:4], shown.times[3:4])
     (found,) = standing.embed([frame])
@@ -370,7 +370,7 @@ def test_one_frame_stands_for_a_window_where_nothing_moves(saved: dict[str, Path
     view_for(standing, frames=1)
     with pytest.raises(ConfigError, match="one frame"):
         view_for(standing, frames=8)
-    assert on_one_frame(backbone, View(frames=8)) is backbone
+    assert for_one_frame(backbone, View(frames=8)) is backbone
 
 
 def test_checkpoints_that_are_something_else(saved: dict[str, Path], copied: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from small_sets import Change, draw
 
 from quickstep.backbones import BackboneSpec
-from quickstep.backbones.frame_statistics import Still, describe
+from quickstep.backbones.frame_statistics import FrameStatistics, describe
 from quickstep.datasets.audit.metadata_shortcuts import Shortcut
 from quickstep.datasets.manifest import Manifest
 from quickstep.evaluation import verdicts
@@ -132,13 +132,13 @@ def test_image_statistics_are_finite_and_of_one_length() -> None:
     rng = np.random.default_rng(0)
     for picture in (np.zeros((64, 64, 3)), np.full((64, 64, 3), 255), rng.integers(0, 256, (64, 64, 3))):
         found = describe(picture.astype(np.uint8))
-        assert found.shape == (Still.width,)
+        assert found.shape == (FrameStatistics.width,)
         assert np.isfinite(found).all()
 
 
 def test_image_statistics_do_not_depend_on_the_batch() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-    together = Still().embed([Frames(pixels, np.arange(3.0)), Frames(pixels[:1], np.zeros(1))])
+    together = FrameStatistics().embed([Frames(pixels, np.arange(3.0)), Frames(pixels[:1], np.zeros(1))])
     np.testing.assert_array_equal(together[0].values[:1], together[1].values)
 
 

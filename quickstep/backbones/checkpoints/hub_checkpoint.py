@@ -1,7 +1,6 @@
-"""Checkpoint: the files of a pretrained network, found in a local folder or fetched once from a hub by revision.
+"""Checkpoint: the files of a pretrained network, in a local folder or downloaded once from a hub by revision.
 
-Knows the layout of checkpoint folders and reads names and sizes, never values; which network
-they fill is another file's business.
+Only names and sizes of tensors are read here, never values.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "tokenizer.json",
 )
-_TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",), ("tokenizer.model",))  # one of these is whole
-_WHOLE = ("model.safetensors", "pytorch_model.bin")  # the better one first
+_TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",), ("tokenizer.model",))  # one of these is complete
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the better one first
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A checkpoint that we know by name: where it lies, the commit we mean, and its licence."""
+    """A checkpoint with a name in the table: its repository, its commit and its licence."""
 
     repository: str
     revision: str
@@ -61,10 +60,10 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that holds a whole checkpoint."""
+    """A folder with a complete checkpoint."""
 
     folder: Path
-    source: str  # what to call it in a sentence
+    source: str  # its name in messages
     revision: str | None  # the commit, where it came from a hub
     weights: tuple[Path, ...]  # one file, or all shards in order
     config: Mapping[str, Any]
@@ -72,26 +71,26 @@ class Checkpoint:
     license: str
 
     def digests(self, cache: Cache | None = None) -> dict[str, str]:
-        """The sha256 of each weight file; a fetched one that is not what the hub named is refused."""
-        found: dict[str, str] = {}
+        """Return the sha256 of each weight file; a downloaded one that differs from the hub's is refused."""
+        digests: dict[str, str] = {}
         for file in self.weights:
             try:
-                found[file.name] = cache.digest(file) if cache else _sha256(file)
+                digests[file.name] = cache.digest(file) if cache else _sha256(file)
             except CacheError:
                 raise
             except OSError as error:
                 raise WeightsError(f"{file} cannot be read: {error.strerror or error}") from error
-            promised = file.resolve().name  # the hub's cache names what it keeps by its sha256
-            if _SHA256.fullmatch(promised) and promised != found[file.name]:
-                raise WeightsError(f"{file} is damaged (its sha256 is not the hub's): delete {file.resolve()} to fetch it again")
-        return found
+            expected = file.resolve().name  # the hub's cache names files by their sha256
+            if _SHA256.fullmatch(expected) and expected != digests[file.name]:
+                raise WeightsError(f"{file} is damaged (its sha256 is not the hub's): delete {file.resolve()} to download it again")
+        return digests
 
     def half(self, name: str) -> Mapping[str, Any]:
-        """What the config says of one half ("vision_config"); older ones say it again beside it, and that is what counts."""
+        """Return a part of the config ("vision_config"); older configs repeat it as "..._dict", which then counts."""
         for key in (f"{name}_dict", name):
-            said = self.config.get(key)
-            if isinstance(said, dict):
-                return said
+            part = self.config.get(key)
+            if isinstance(part, dict):
+                return part
         return {}
 
     @property
@@ -104,15 +103,15 @@ class Checkpoint:
 
     @property
     def has_tokenizer(self) -> bool:
-        """Whether what reads sentences lies beside the weights."""
+        """Whether a tokenizer is beside the weights."""
         return any(all((self.folder / name).is_file() for name in names) for names in _TOKENIZERS)
 
     def tokenizer_digests(self) -> dict[str, str]:
-        """The sha256 of each file that decides what a sentence is to the network."""
+        """Return the sha256 of each file of the tokenizer."""
         return {name: _sha256(self.folder / name) for name in sorted(TOKENIZER_FILES) if (self.folder / name).is_file()}
 
     def tensor_names(self) -> frozenset[str] | None:
-        """The names of the tensors, where the file format tells them without loading; a file cut short is refused."""
+        """Return the names of the tensors, where the file format lists them without loading; a file cut short is refused."""
         if any(file.suffix != ".safetensors" for file in self.weights):
             return None
         names: set[str] = set()
@@ -121,38 +120,38 @@ class Checkpoint:
                 with safe_open(file, framework="np") as tensors:
                     names.update(tensors.keys())
             except (SafetensorError, OSError) as error:
-                raise WeightsError(f"{file} is broken or cut short ({error}): fetch or copy it again") from error
+                raise WeightsError(f"{file} is broken or cut short ({error}): download or copy it again") from error
         return frozenset(names)
 
 
 def find_checkpoint(where: str | Path, *, revision: str | None = None) -> Checkpoint:
-    """The checkpoint of a local folder, or of a hub name (`organisation/name`, or `organisation/name@revision`)."""
+    """Find the checkpoint of a local folder, or of a hub name (`organisation/name`, or `organisation/name@revision`)."""
     folder = Path(where).expanduser()
     if folder.is_dir():
         return read_folder(folder, source=str(where))
     if isinstance(where, Path) or folder.exists() or _looks_like_a_path(str(where)):
-        what = "is a file; give the folder it lies in" if folder.exists() else "does not exist"
+        what = "is a file; give its folder" if folder.exists() else "does not exist"
         raise WeightsError(f"the folder of weights {where} {what}")
     repository, _, asked = str(where).partition("@")
     revision = asked or revision or "main"
-    kept = _kept(repository, revision)
-    return read_folder(kept or _fetch(repository, revision), source=repository, from_hub=True)
+    folder = _cached(repository, revision)
+    return read_folder(folder or _download(repository, revision), source=repository, from_hub=True)
 
 
-def fetch_tokenizer(checkpoint: Checkpoint) -> None:
-    """See to it that what reads sentences lies beside the weights: a hub's checkpoint may have been kept when only pictures were asked."""
+def download_tokenizer(checkpoint: Checkpoint) -> None:
+    """Download a tokenizer that is missing: a checkpoint may have been cached when only its image encoder was needed."""
     if checkpoint.revision is not None and not checkpoint.has_tokenizer:
         with hub.explained(checkpoint.source, checkpoint.revision, "tokenizer"):
             hub.download(checkpoint.source, checkpoint.revision, lambda there, _: [name for name in TOKENIZER_FILES if name in there])
     if not checkpoint.has_tokenizer:
         raise WeightsError(
-            f"{checkpoint.source} has no tokenizer (tokenizer.json, or vocab.json and merges.txt), so that it sees pictures but "
-            "cannot read words: add the checkpoint's own"
+            f"{checkpoint.source} has no tokenizer (tokenizer.json, or vocab.json and merges.txt), so it cannot "
+            "read texts: add the checkpoint's own"
         )
 
 
-def at_hand(name: str) -> bool:
-    """Whether a backbone's checkpoint is on this machine, whole; asks nobody else."""
+def is_available(name: str) -> bool:
+    """Whether a backbone's complete checkpoint is on this machine; no network is used."""
     published = PUBLISHED.get(name)
     where = published.repository if published else name.partition(":")[2]
     if not published and Path(where).expanduser().is_dir():
@@ -162,24 +161,24 @@ def at_hand(name: str) -> bool:
             return False
         return True
     repository, _, asked = where.partition("@")
-    return _kept(repository, published.revision if published else asked or "main") is not None
+    return _cached(repository, published.revision if published else asked or "main") is not None
 
 
 def read_folder(folder: Path, *, source: str, from_hub: bool = False) -> Checkpoint:
-    """A checkpoint folder's description; says which file is missing."""
+    """Read a checkpoint folder; a missing file is named."""
     config = _json(folder / "config.json", source)
     newer = _json(folder / "processor_config.json", source, optional=True)
     nested = newer.get("image_processor") or newer.get("video_processor")
     processor = nested if isinstance(nested, dict) else _json(folder / "preprocessor_config.json", source, optional=True)
     processor = processor or _json(folder / "video_preprocessor_config.json", source, optional=True)
     if not processor:
-        raise WeightsError(f"{source} has no preprocessor_config.json, which says how pictures are prepared: add the checkpoint's own")
+        raise WeightsError(f"{source} has no preprocessor_config.json, which says how frames are prepared: add the checkpoint's own")
     weights = _weight_files(folder, source)
     return Checkpoint(folder, source, folder.name if from_hub else None, weights, config, processor, _license(folder))
 
 
 def _weight_files(folder: Path, source: str) -> tuple[Path, ...]:
-    for name in _WHOLE:
+    for name in _WEIGHTS:
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
             return (folder / name,)
@@ -187,15 +186,15 @@ def _weight_files(folder: Path, source: str) -> tuple[Path, ...]:
             shards = sorted(set(_weight_map(index, source).values()))
             missing = [shard for shard in shards if not (folder / shard).is_file()]
             if missing:
-                raise WeightsError(f"{source} is half a checkpoint: {', '.join(missing)} of its {len(shards)} weight files are missing")
+                raise WeightsError(f"{source} is incomplete: {', '.join(missing)} of its {len(shards)} weight files are missing")
             return tuple(folder / shard for shard in shards)
-    raise WeightsError(f"{source} has no weights (model.safetensors): the checkpoint is not whole; {WAYS_ON}")
+    raise WeightsError(f"{source} has no weights (model.safetensors): the checkpoint is not complete; {WAYS_ON}")
 
 
 def _weight_map(index: Path, source: str) -> dict[str, str]:
     shards = _json(index, source).get("weight_map")
     if not isinstance(shards, dict) or not shards or not all(isinstance(s, str) and s == Path(s).name for s in shards.values()):
-        raise WeightsError(f"{source}: {index.name} is no index of weight files; fetch or copy it again")
+        raise WeightsError(f"{source}: {index.name} is not an index of weight files; download or copy it again")
     return shards
 
 
@@ -205,22 +204,22 @@ def _json(file: Path, source: str, *, optional: bool = False) -> dict[str, Any]:
     except FileNotFoundError:
         if optional:
             return {}
-        raise WeightsError(f"{source} is no checkpoint: it has no {file.name}") from None
+        raise WeightsError(f"{source} is not a checkpoint: it has no {file.name}") from None
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{source}: {file.name} cannot be read ({error}): fetch or copy it again") from error
+        raise WeightsError(f"{source}: {file.name} cannot be read ({error}): download or copy it again") from error
     if not isinstance(read, dict):
-        raise WeightsError(f"{source}: {file.name} is not what a checkpoint has there: fetch or copy it again")
+        raise WeightsError(f"{source}: {file.name} is not the {file.name} of a checkpoint: download or copy it again")
     return read
 
 
 def _license(folder: Path) -> str:
-    """What the checkpoint's own card says."""
+    """Read the licence in the checkpoint's own card."""
     card = folder / "README.md"
-    found = None
+    match = None
     if card.is_file():
         head = card.read_text(encoding="utf-8", errors="replace")[:20_000].split("\n---", 1)[0]
-        found = re.search(r"^license:\s*[\"']?([\w.+-]+)", head, re.MULTILINE)
-    return found.group(1) if found else "unknown"
+        match = re.search(r"^license:\s*[\"']?([\w.+-]+)", head, re.MULTILINE)
+    return match.group(1) if match else "unknown"
 
 
 def _sha256(file: Path) -> str:
@@ -232,11 +231,11 @@ def _looks_like_a_path(where: str) -> bool:
     return where.startswith((".", "/", "~")) or "\\" in where or where.count("/") > 1 or where.endswith("/")
 
 
-# -- what comes from a hub ------------------------------------------------------------------------------------------------------
+# -- checkpoints of a hub -------------------------------------------------------------------------------------------------------
 
 
-def _kept(repository: str, revision: str) -> Path | None:
-    """The folder in the hub's cache that holds a whole checkpoint of this revision."""
+def _cached(repository: str, revision: str) -> Path | None:
+    """Return the folder in the hub's cache with a complete checkpoint of this revision."""
     folder = hub.cached_folder(repository, revision)
     try:
         return folder and read_folder(folder, source=repository).folder
@@ -244,21 +243,21 @@ def _kept(repository: str, revision: str) -> Path | None:
         return None
 
 
-def _fetch(repository: str, revision: str) -> Path:
-    """Fetch what is missing of a checkpoint, small files first, so that the weights' presence means complete."""
+def _download(repository: str, revision: str) -> Path:
+    """Download the missing files of a checkpoint, small ones first: where there are weights, it is complete."""
 
     def files(there: set[str], commit: str) -> list[str]:
-        return [name for name in (*_SMALL, *TOKENIZER_FILES) if name in there] + _wanted(repository, commit, there)
+        return [name for name in (*_SMALL, *TOKENIZER_FILES) if name in there] + _weights_to_download(repository, commit, there)
 
     with hub.explained(repository, revision, "weights"):
         path = hub.download(repository, revision, files)
     if path is None:
-        raise WeightsError(f"{repository} is no checkpoint: it has no config.json; {WAYS_ON}")
+        raise WeightsError(f"{repository} is not a checkpoint: it has no config.json; {WAYS_ON}")
     return path.parent
 
 
-def _wanted(repository: str, commit: str, there: set[str]) -> list[str]:
-    for name in _WHOLE:
+def _weights_to_download(repository: str, commit: str, there: set[str]) -> list[str]:
+    for name in _WEIGHTS:
         index = f"{name}.index.json"
         if name in there:
             return [name]

@@ -1,7 +1,4 @@
-"""Loading of networks and tokenizers, strictly: a checkpoint that is not exactly what its config says is refused in one line. And writing.
-
-The only file that imports transformers; knows no picture, no sentence and no head.
-"""
+"""Load and write networks and tokenizers of transformers; a checkpoint that does not fit its config exactly is refused in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
-from quickstep.backbones.checkpoints.hub_checkpoint import TOKENIZER_FILES, Checkpoint, fetch_tokenizer
+from quickstep.backbones.checkpoints.hub_checkpoint import TOKENIZER_FILES, Checkpoint, download_tokenizer
 from quickstep.types.errors import MissingExtra, WeightsError
 
 _COUNTERS = ("position_ids",)  # counters that older versions saved
@@ -32,19 +29,19 @@ def load_network(
     unused: tuple[str, ...] = (),
     more: Mapping[str, Any] | None = None,
 ) -> torch.nn.Module:
-    """The network of that class in fp32 on the CPU; weights that are missing, of another shape or left over are refused by name.
+    """Load the network of that class in fp32 on the CPU; weights that are missing, of another shape or left over are refused by name.
 
-    `besides` are the beginnings of weights that the checkpoint may hold for other networks, `unused` those that it may lack too: nothing
-    that we take depends on them.
+    `besides` are the beginnings of weights that the checkpoint may hold for other networks, `unused` those that it may lack too: no
+    output depends on them.
     """
-    with _told(checkpoint):
+    with _one_line_errors(checkpoint):
         loaded, info = getattr(transformers, kind).from_pretrained(
             checkpoint.folder,
             config=load_config(checkpoint) if config is None else config,
             dtype=torch.float32,
             local_files_only=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are told in `info`, and refused below by name
+            ignore_mismatched_sizes=True,  # they are listed in `info`, and refused below by name
             **(more or {}),
         )
     _check(checkpoint, info, besides, unused)
@@ -52,13 +49,13 @@ def load_network(
 
 
 def load_config(checkpoint: Checkpoint) -> Any:
-    """The checkpoint's config as its own class."""
-    with _told(checkpoint):
+    """Load the checkpoint's config as a class of transformers."""
+    with _one_line_errors(checkpoint):
         return transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
 
 
 def write_network(network: Any, folder: Path, checkpoint: Checkpoint, *, license: str) -> None:
-    """A network of transformers as a checkpoint folder of its own: its config and weights, and how its pictures are prepared."""
+    """Write a network of transformers as a checkpoint folder: config, weights, and how frames are prepared."""
     weights = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in network.state_dict().items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,15 +71,15 @@ def write_network(network: Any, folder: Path, checkpoint: Checkpoint, *, license
 
 
 def copy_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
-    """What reads sentences, beside weights that were written to `folder`."""
+    """Copy the tokenizer beside weights that were written to `folder`."""
     for name in TOKENIZER_FILES:
         if (checkpoint.folder / name).is_file():
             shutil.copyfile(checkpoint.folder / name, folder / name)
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """What turns sentences into numbers, from the checkpoint's own files; made up by nobody where they are missing."""
-    fetch_tokenizer(checkpoint)
+    """Load the tokenizer from the checkpoint's own files; missing files are refused."""
+    download_tokenizer(checkpoint)
     try:
         with quiet():
             return transformers.AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
@@ -90,7 +87,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
         raise MissingExtra("siglip", f"the tokenizer of {checkpoint.source}") from error
     except Exception as error:  # the library of tokenizers raises bare exceptions
         raise WeightsError(
-            f"the tokenizer of {checkpoint.source} cannot be loaded, its files may be broken ({_first_line(error)}): fetch or copy it again"
+            f"the tokenizer of {checkpoint.source} cannot be loaded, its files may be broken ({_first_line(error)}): copy it again"
         ) from error
 
 
@@ -112,8 +109,8 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _told(checkpoint: Checkpoint) -> Iterator[None]:
-    """What goes wrong inside is said in one line."""
+def _one_line_errors(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn errors of transformers, torch and safetensors into one line."""
     try:
         with quiet():
             yield
@@ -121,13 +118,13 @@ def _told(checkpoint: Checkpoint) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise WeightsError(
-            f"{checkpoint.source} cannot be loaded, its files may be broken ({_first_line(error)}): fetch or copy it again"
+            f"{checkpoint.source} cannot be loaded, its files may be broken ({_first_line(error)}): download or copy it again"
         ) from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Its progress bars and tables of left-over weights say less than our one line."""
+    """Silence the progress bars and tables of transformers."""
     logging = transformers.utils.logging
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)

@@ -1,1 +1,1 @@
-"""What runs a network."""
+"""Engines: libraries that run a network."""

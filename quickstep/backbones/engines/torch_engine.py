@@ -1,7 +1,4 @@
-"""TorchEngine: runs a network with torch, on the GPU where there is one, in fp32 or with products in bf16.
-
-Knows no checkpoint's layout.
-"""
+"""TorchEngine: runs a network with torch, on the GPU where there is one, in fp32 or with products in bf16."""
 
 from __future__ import annotations
 
@@ -25,19 +22,18 @@ if TYPE_CHECKING:
 class TorchEngine:
     """One network, ready to run on batches of one shape.
 
-    On a CPU several batches run side by side, each on one thread. Splitting one batch over all threads would be as fast on an idle
-    machine, but its threads wait for each other after every layer: let one core have anything else to do (decoding, say) and it is ten
-    times slower.
+    On a CPU several batches run in parallel, each on one thread. Splitting one batch over all threads would be as fast on an idle
+    machine, but its threads wait for each other after every layer: if one core has other work (such as decoding), it is ten times slower.
     """
 
     def __init__(self, backbone: Network, precision: str) -> None:
         self.device = device_for("torch")
         self.lower = precision == "bf16"
-        self.side_by_side = (os.cpu_count() or 1) if self.device == "cpu" else 1
-        self._pool = ThreadPoolExecutor(self.side_by_side, thread_name_prefix="encode")
-        self.tower = backbone.ready().to(self.device)
+        self.workers = (os.cpu_count() or 1) if self.device == "cpu" else 1
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="encode")
+        self.network = backbone.ready().to(self.device)
         if self.lower:
-            _products_in_bf16(self.tower)
+            _products_in_bf16(self.network)
 
     def __call__(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """uint8 (B, ...) -> (B, ...), for each batch."""
@@ -46,8 +42,8 @@ class TorchEngine:
             return
         rest = iter(batches)
         with one_thread_each():
-            while some := list(islice(rest, 4 * self.side_by_side)):
-                yield from self._pool.map(self._encode_alone, some)
+            while block := list(islice(rest, 4 * self.workers)):
+                yield from self._pool.map(self._encode_alone, block)
 
     def _encode_alone(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         take_one_thread()
@@ -55,19 +51,19 @@ class TorchEngine:
 
     def _encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.lower):
-            vectors: NDArray[np.float32] = self.tower(torch.from_numpy(pixels).to(self.device)).cpu().numpy()
+            vectors: NDArray[np.float32] = self.network(torch.from_numpy(pixels).to(self.device)).cpu().numpy()
         return vectors
 
 
 def take_one_thread() -> None:
-    """Have this thread compute on its own."""
+    """Let this thread compute without helpers."""
     if torch.get_num_threads() != 1:
-        torch.set_num_threads(1)  # each thread has a number of its own, taken when it first asks
+        torch.set_num_threads(1)  # each thread has its own setting, read when it first computes
 
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Have threads that start inside compute on their own, as they do by `take_one_thread`."""
+    """Let threads that start inside compute without helpers, as `take_one_thread` does."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -76,11 +72,11 @@ def one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _products_in_bf16(tower: torch.nn.Module) -> None:
-    """Keep the weights of the large products in bf16, everything that sums up (residuals, norms) in fp32.
+def _products_in_bf16(network: torch.nn.Module) -> None:
+    """Keep the weights of the large products in bf16, and all sums (residuals, norms) in fp32.
 
-    As fast as all in bf16, and about five times nearer to fp32: the sums run through every layer, and rounding them adds up.
+    As fast as all in bf16, and about five times closer to fp32: the sums pass through every layer, and their rounding errors add up.
     """
-    for module in tower.modules():
+    for module in network.modules():
         if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)):
             module.to(torch.bfloat16)

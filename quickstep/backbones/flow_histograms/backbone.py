@@ -1,12 +1,12 @@
 """FlowHistograms: how things move and look, from dense optical flow and edges; needs no weights and no network.
 
-Between two pictures the dense flow is found, and the camera's own part of it, a robust affine field, is taken away. The rest is
-described by histograms of its directions and of its boundaries' directions, and the pictures by those of their edges, in the cells of
-grids: some laid on the picture, some that follow the moving body. Up to four parts of a window are told apart. To each is added what
-only the whole window shows: what comes late, how quickly things repeat, and how the body looks in its direction of travel.
+Dense flow is computed between two frames each, and the camera's part of it, a robust affine field, is removed. The rest is described by
+histograms of its directions and of the directions of its boundaries, and the frames by those of their edges, in the cells of grids: some
+cover the frame, some follow the moving body. A window is divided into up to four parts. Added to each part is what only the whole window
+shows: what comes late, how fast things repeat, and how the body looks in its direction of travel.
 
-A histogram is kept as what a mirror leaves alone ("even") and, where direction matters, what it turns round ("odd"), so that a linear
-model learns "whichever side" as easily as "to the left". Knows nothing of labels, of videos, or of how windows are chosen.
+A histogram is kept as its half that a mirror does not change ("even") and, where direction matters, the half that it inverts ("odd"), so
+that a linear model learns "on either side" as easily as "to the left".
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from quickstep.types.view import View
 
 COARSE, CELLS, FINER, FINEST = 2, 4, 6, 8  # cells along a side of the grids
 PARTS = 4  # vectors a window, where it has as many steps
-LOOKS = 6  # pictures of a part whose edges are described
+EDGE_FRAMES = 6  # frames of a part whose edges are described
 BANDS = (0.1, 0.6, 1.1, 1.8, 2.8, 4.5, 7.6)  # Hz: edges of the bands of the tempo
-COURSE = (  # what is followed over a window: means over the body's grid, then how the grid itself moves and grows
+COURSE = (  # measured over a window: means over the body's grid, then how the grid itself moves and grows
     *("right", "down", "widening", "lengthening", "down by across", "right by down", "middle right", "middle down"),
     *("speed", "speed across", "speed low", "speed in the middle", "moving right", "moving down", "growing wide", "growing tall"),
 )
@@ -76,7 +76,7 @@ LAYOUT: Mapping[str, int] = {  # the blocks of a vector, in order, and how many 
 
 
 class FlowHistograms:
-    """The backbone that needs no download: what moves where, which way, how fast and in which order."""
+    """The backbone that needs no download: what moves where, in which direction, how fast and in which order."""
 
     capabilities = Capabilities(parallel=True)
     name = "flow-hist"
@@ -87,36 +87,36 @@ class FlowHistograms:
     batch = 1
 
     def __init__(self, spec: BackboneSpec | None = None, cache: Cache | None = None) -> None:
-        """Take nothing from either: there is nothing to choose."""
+        """Take no settings: there are none."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the values: this description's revision and the library that finds the flow."""
-        # "motion" is its name in version 0.1: features and models that were made then stay valid.
+        """Everything that decides the values, under its name in version 0.1: features and models made then stay valid."""
         return {"name": "motion", "revision": self.revision, "flow": f"opencv {cv2.__version__}"}
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
-        """Each window's vectors, one to PARTS of them, in time order; windows do not influence each other."""
+        """Compute each window's vectors, one to PARTS of them, in time order; windows do not influence each other."""
         with one_thread():
             return [_describe(find_motion(frames)) for frames in batch]
 
 
 def _describe(moving: Moving) -> Features:
-    found = _found(moving)
+    directions = _directions_of(moving)
     steps = np.array_split(np.arange(len(moving.times)), min(PARTS, len(moving.times)))
-    looks = [part[np.unique(np.linspace(0, len(part) - 1, LOOKS).round().astype(int))] for part in steps]
-    edges = _edges(moving, np.concatenate(looks))
-    whole = {"travel edges": edges.travel} | _late(moving, found) | _course(moving)
+    chosen = [part[np.unique(np.linspace(0, len(part) - 1, EDGE_FRAMES).round().astype(int))] for part in steps]
+    edges = _edges_of(moving, np.concatenate(chosen))
+    whole = {"travel edges": edges.travel} | _late(moving, directions) | _course(moving)
     vectors = []
-    for part, mine in zip(steps, np.split(np.arange(len(edges.picture)), np.cumsum([len(look) for look in looks])[:-1])):
-        blocks = whole | _flows(moving, part, found) | _looks(moving, mine, edges)
+    indices = np.split(np.arange(len(edges.picture)), np.cumsum([len(frames) for frames in chosen])[:-1])
+    for part, frames in zip(steps, indices):
+        blocks = whole | _flow_blocks(moving, part, directions) | _edge_blocks(moving, frames, edges)
         vectors.append(np.concatenate([blocks[name].ravel() for name in LAYOUT]))
     return Features(np.stack(vectors).astype(np.float32), np.array([moving.times[part].mean() for part in steps]))
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """What the steps' flow has in the cells: directions, and directions in which it changes."""
+class _Directions:
+    """Histograms of each step's flow in the cells: its directions, and the directions in which it changes."""
 
     picture: Array  # (T, FINEST, FINEST, BINS)
     body: Array  # (T, CELLS, CELLS, BINS)
@@ -124,19 +124,19 @@ class _Found:
     body_boundaries: Array  # (T, 2, COARSE, COARSE, BINS)
 
 
-def _found(moving: Moving) -> _Found:
-    lasting = moving.seconds[:, None, None]
-    directions = by_direction(moving.flow, moving.speed * lasting, turn=FULL)
+def _directions_of(moving: Moving) -> _Directions:
+    duration = moving.seconds[:, None, None]
+    directions = by_direction(moving.flow, moving.speed * duration, turn=FULL)
     grids = lay_grid(moving, COARSE, body=False), lay_grid(moving, COARSE, body=True)
     boundaries: tuple[list[Array], list[Array]] = ([], [])
     for axis in range(2):
         slopes = slopes_of(moving.flow[..., axis])
-        if axis == 0:  # a mirror turns the sign of this flow too: a quarter turn on, its slopes mirror like the other's
+        if axis == 0:  # a mirror inverts the sign of this flow too: rotated by a quarter, its slopes mirror like the other's
             slopes = np.stack([-slopes[..., 1], slopes[..., 0]], axis=-1)
-        turned = by_direction(slopes, length_of(slopes, NOISE / 4) * lasting, turn=FULL)
-        for place, grid in zip(boundaries, grids):
-            place.append(grid.gather(turned))
-    return _Found(
+        table = by_direction(slopes, length_of(slopes, NOISE / 4) * duration, turn=FULL)
+        for histograms, grid in zip(boundaries, grids):
+            histograms.append(grid.gather(table))
+    return _Directions(
         lay_grid(moving, FINEST, body=False).gather(directions),
         lay_grid(moving, CELLS, body=True).gather(directions),
         np.stack(boundaries[0], 1),
@@ -144,10 +144,10 @@ def _found(moving: Moving) -> _Found:
     )
 
 
-def _late(moving: Moving, found: _Found) -> dict[str, Array]:
-    """What the second half of the window has more of than the first, direction by direction."""
+def _late(moving: Moving, directions: _Directions) -> dict[str, Array]:
+    """How much more the second half of the window has of each direction than the first."""
     picture, body, coarse = (
-        _change(moving, flow, rows) for flow, rows in ((found.picture, CELLS), (found.body, CELLS), (found.body, COARSE))
+        _change(moving, flow, rows) for flow, rows in ((directions.picture, CELLS), (directions.body, CELLS), (directions.body, COARSE))
     )
     return {
         "late picture flow even": (picture + mirrored(picture))[:, :1] * np.float32(0.5),
@@ -157,30 +157,30 @@ def _late(moving: Moving, found: _Found) -> dict[str, Array]:
 
 
 def _change(moving: Moving, flow: Array, rows: int) -> Array:
-    """Roots of the directions in the late half less those in the early one, in some rows of two cells: (rows, 2, BINS)."""
+    """Roots of the directions in the late half minus those in the early half, in rows of two cells: (rows, 2, BINS)."""
     steps, cells = flow.shape[:2]
     wide = flow.reshape(steps, rows, cells // rows, COARSE, cells // COARSE, BINS).sum((2, 4))
-    shares = as_shares(wide, _nothing(moving, moving.seconds))
+    shares = as_shares(wide, _motion_floor(moving, moving.seconds))
     late = moving.times > (moving.times[0] + moving.times[-1]) / 2
     change: Array = np.sqrt(shares[late].sum(0)) - np.sqrt(shares[~late].sum(0))
     return change
 
 
-def _nothing(moving: Moving, lasting: Array) -> float:
-    """The motion there is, over some seconds, in a picture in which next to nothing moves."""
-    return float(5e-4 * moving.speed[0].size * lasting.sum())
+def _motion_floor(moving: Moving, seconds: Array) -> float:
+    """The motion, over some seconds, in frames in which almost nothing moves."""
+    return float(5e-4 * moving.speed[0].size * seconds.sum())
 
 
-def _flows(moving: Moving, part: NDArray[np.int64], found: _Found) -> dict[str, Array]:
+def _flow_blocks(moving: Moving, part: NDArray[np.int64], directions: _Directions) -> dict[str, Array]:
     """The histograms of the flow and of its boundaries over a part's steps."""
-    floor = _nothing(moving, moving.seconds[part])
-    body = as_shares(found.body[part].sum(0), floor)
-    boundaries = as_shares(found.body_boundaries[part].sum(0), floor)
+    floor = _motion_floor(moving, moving.seconds[part])
+    body = as_shares(directions.body[part].sum(0), floor)
+    boundaries = as_shares(directions.body_boundaries[part].sum(0), floor)
     return {
-        "picture flow even": even_half(as_shares(found.picture[part].sum(0), floor)),
+        "picture flow even": even_half(as_shares(directions.picture[part].sum(0), floor)),
         "body flow even": even_half(body),
         "body flow odd": odd_half(body),
-        "picture boundaries even": even_half(as_shares(found.picture_boundaries[part].sum(0), floor)),
+        "picture boundaries even": even_half(as_shares(directions.picture_boundaries[part].sum(0), floor)),
         "body boundaries even": even_half(boundaries),
         "body boundaries odd": odd_half(boundaries),
     }
@@ -188,32 +188,32 @@ def _flows(moving: Moving, part: NDArray[np.int64], found: _Found) -> dict[str, 
 
 @dataclass(frozen=True, eq=False)
 class _Edges:
-    """Histograms of the edges of some pictures, light beside dark being the same as dark beside light."""
+    """Histograms of the edges of some frames; light beside dark is the same as dark beside light."""
 
     picture: Array  # (L, CELLS, CELLS, BINS)
     finer: Array  # (L, FINER, FINER, BINS)
     moving: Array  # (L, CELLS, CELLS, BINS) on the body, of what moves
-    travel: Array  # (FINER, FINER, BINS) on the body over the window, mirrored where needed so that it travels to the right
+    travel: Array  # (FINER, FINER, BINS) on the body over the window, mirrored if needed so that it travels to the right
 
 
-def _edges(moving: Moving, looks: NDArray[np.int64]) -> _Edges:
-    slopes = slopes_of(moving.grey[looks])
+def _edges_of(moving: Moving, steps: NDArray[np.int64]) -> _Edges:
+    slopes = slopes_of(moving.grey[steps])
     strength = np.sqrt(length_of(slopes, 0.0))
-    turned = by_direction(slopes, strength, turn=HALF)
-    moves = np.minimum(moving.speed[looks] / 0.5, 1.0)[..., None]
-    body = lay_grid(moving, FINER, body=True).at(looks).gather(turned)
-    travel = _travel(moving)[looks][:, None, None, None]
+    table = by_direction(slopes, strength, turn=HALF)
+    moves = np.minimum(moving.speed[steps] / 0.5, 1.0)[..., None]
+    body = lay_grid(moving, FINER, body=True).at(steps).gather(table)
+    travel = _travel(moving)[steps][:, None, None, None]
     canonical = (np.maximum(travel, 0) * body + np.maximum(-travel, 0) * mirrored(body, HALF)).sum(0)
     return _Edges(
-        lay_grid(moving, CELLS, body=False).at(looks).gather(turned),
-        lay_grid(moving, FINER, body=False).at(looks).gather(turned),
-        lay_grid(moving, CELLS, body=True).at(looks).gather(turned * moves),
-        np.sqrt(as_shares(canonical, 2e-4 * moving.speed[0].size * len(looks))),
+        lay_grid(moving, CELLS, body=False).at(steps).gather(table),
+        lay_grid(moving, FINER, body=False).at(steps).gather(table),
+        lay_grid(moving, CELLS, body=True).at(steps).gather(table * moves),
+        np.sqrt(as_shares(canonical, 2e-4 * moving.speed[0].size * len(steps))),
     )
 
 
 def _travel(moving: Moving) -> Array:
-    """How fast what moves goes to the right at each step, smooth over time: (T,)."""
+    """The speed to the right of everything that moves at each step, smoothed over time: (T,)."""
     weight = moving.speed.sum((1, 2)) + 1e-3 * moving.speed[0].size
     drift = (moving.speed * moving.flow[..., 0]).sum((1, 2)) / weight
     near = np.exp(-np.square((moving.times[:, None] - moving.times[None]) / 0.27) / 2)
@@ -221,24 +221,24 @@ def _travel(moving: Moving) -> Array:
     return smooth
 
 
-def _looks(moving: Moving, mine: NDArray[np.int64], edges: _Edges) -> dict[str, Array]:
-    """How a part's pictures look."""
-    floor = 1e-3 * moving.speed[0].size * len(mine)
-    moves = as_shares(edges.moving[mine].sum(0), floor)
+def _edge_blocks(moving: Moving, frames: NDArray[np.int64], edges: _Edges) -> dict[str, Array]:
+    """The histograms of the edges over a part's frames."""
+    floor = 1e-3 * moving.speed[0].size * len(frames)
+    moves = as_shares(edges.moving[frames].sum(0), floor)
     return {
-        "picture edges even": even_half(as_shares(edges.picture[mine].sum(0), floor), HALF),
-        "picture edges finer even": even_half(as_shares(edges.finer[mine].sum(0), floor), HALF),
+        "picture edges even": even_half(as_shares(edges.picture[frames].sum(0), floor), HALF),
+        "picture edges finer even": even_half(as_shares(edges.finer[frames].sum(0), floor), HALF),
         "moving edges even": even_half(moves, HALF),
         "moving edges odd": odd_half(moves, HALF),
     }
 
 
 def _course(moving: Moving) -> dict[str, Array]:
-    """How the body's motion runs over the window, COURSE at an even pace: which way on the whole, and how quickly it repeats."""
+    """The body's motion over the window, COURSE at an even pace: its mean direction, and how fast it repeats."""
     motions = _motions(moving)
     count = max(2, round(float(moving.seconds.sum()) * PACE))
     at = moving.times[0] - moving.seconds[0] / 2 + (np.arange(count) + 0.5) / PACE
-    course = np.stack([np.interp(at, moving.times, each) for each in motions.T], axis=1)  # (N, len(COURSE))
+    course = np.stack([np.interp(at, moving.times, motion) for motion in motions.T], axis=1)  # (N, len(COURSE))
     size = np.sqrt(np.square(course).mean(0))
     mean = course.mean(0) / (size.mean() + 0.02)
     blocks = {"mean": np.sign(mean) * np.sqrt(np.abs(mean)), "tempo": _tempo(course / (size + 0.02))}
@@ -269,10 +269,10 @@ def _pace(values: Array, moving: Moving) -> Array:
     return pace
 
 
-def _tempo(each: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of each motion's changes in each of BANDS: (len(COURSE), bands), rooted."""
-    length = max(64, len(each))
-    waves = (each - each.mean(0)) * np.hanning(len(each) + 2)[1:-1, None]
+def _tempo(motions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of each motion's changes in each of BANDS, as roots: (len(COURSE), bands)."""
+    length = max(64, len(motions))
+    waves = (motions - motions.mean(0)) * np.hanning(len(motions) + 2)[1:-1, None]
     strength = np.square(np.abs(np.fft.rfft(waves, n=length, axis=0)))
     pitch = np.fft.rfftfreq(length, 1 / PACE)
     bands = np.stack([strength[(pitch >= low) & (pitch < high)].sum(0) for low, high in pairwise(BANDS)], axis=1)

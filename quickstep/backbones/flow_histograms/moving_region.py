@@ -1,7 +1,6 @@
-"""Moving: a window's dense flow with the camera's own motion taken away, and where in the picture the moving body is.
+"""Moving: a window's dense flow without the camera's own motion, and where in the frame the moving body is.
 
-Knows pictures and their times; nothing of histograms, windows or labels. Speeds are in short edges of the picture a second, so that
-neither its size nor its frame rate matters.
+Speeds are in short edges of the frame a second, independent of frame size and frame rate.
 """
 
 from __future__ import annotations
@@ -21,33 +20,33 @@ from quickstep.types.signals import Frames
 
 Array = NDArray[np.float32]
 
-PACE = 15.0  # pictures a second that the flow is looked for between, and steps a second of what is followed over a window
+PACE = 15.0  # frames a second for the flow, and steps a second of what is measured over a window
 STRIDE = 2  # pixels between the flow vectors that are described
-SHORTEST, LONGEST = 32, 480  # pixels an edge that the flow is looked for in
-NOISE = 0.06  # short edges a second: a slower flow is not told from noise
+SHORTEST, LONGEST = 32, 480  # pixels of an edge for the flow
+NOISE = 0.06  # short edges a second: slower flow is noise
 REACH = 2.0  # standard deviations of the motion that the body's grid reaches to each side
 SMALLEST = 0.12  # short edges: half a side of the body's grid is never less
 
 
-def dense_flow(pictures: Sequence[NDArray[Any]]) -> Array:
-    """Pixels, right and down, that each point of a grey picture (H, W) moves by until the next one: (T-1, H, W, 2)."""
+def dense_flow(frames: Sequence[NDArray[Any]]) -> Array:
+    """Compute how many pixels, right and down, each point of a grey frame (H, W) moves until the next: (T-1, H, W, 2)."""
     method = Dis("usual")
-    return np.stack([method.between(before, after) for before, after in pairwise(pictures)])
+    return np.stack([method.between(before, after) for before, after in pairwise(frames)])
 
 
 def length_of(vectors: Array, noise: float) -> Array:
-    """How long vectors (..., 2) are, the noise taken off."""
-    long: Array = np.maximum(np.sqrt(np.square(vectors).sum(-1)) - np.float32(noise), 0.0)
-    return long
+    """The lengths of vectors (..., 2) above the noise."""
+    length: Array = np.maximum(np.sqrt(np.square(vectors).sum(-1)) - np.float32(noise), 0.0)
+    return length
 
 
 @dataclass(frozen=True, eq=False)
 class Moving:
-    """A window whose camera has been brought to rest: T steps, each from one picture to the next."""
+    """A window without camera motion: T steps, each from one frame to the next."""
 
-    grey: Array  # (T, h, w) the picture before each step, 0 to 1
+    grey: Array  # (T, h, w) the frame before each step, 0 to 1
     flow: Array  # (T, h, w, 2) short edges a second
-    speed: Array  # (T, h, w) its length, the noise taken off
+    speed: Array  # (T, h, w) its length above the noise
     seconds: Array  # (T,) how long each step lasts
     times: NDArray[np.float64]  # (T,) its middle
     centre: Array  # (T, 2) where the moving body is, x and y
@@ -55,7 +54,7 @@ class Moving:
 
 
 def find_motion(frames: Frames) -> Moving:
-    """Find the flow of a window, take the camera's part away, and find where the body is. A lone picture is a step without motion."""
+    """Compute the flow of a window, remove the camera's part, and locate the body. A single frame is a step without motion."""
     keep = _distinct(frames)
     pictures = [_grey(frames.pixels[i]) for i in keep]
     short = min(pictures[0].shape)
@@ -67,13 +66,13 @@ def find_motion(frames: Frames) -> Moving:
     flow = np.stack([step - affine_camera_flow(step) for step in flow]) / (np.float32(short) * seconds[:, None, None, None])
     speed = length_of(flow, NOISE)
     height, width = speed.shape[1:]
-    small = np.stack([cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA) for each in pictures[:-1]])
+    small = np.stack([cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) for picture in pictures[:-1]])
     centre, reach = _body(speed, seconds)
     return Moving(small.astype(np.float32) / np.float32(255), flow, speed, seconds, (times[:-1] + times[1:]) / 2, centre, reach)
 
 
 def _distinct(frames: Frames) -> list[int]:
-    """The frames to compare: one that is shown again, because the video has fewer than the view asks for, counts once."""
+    """Choose the frames to compare: a frame repeated, because the video has fewer than the view asks for, counts once."""
     keep = [0]
     for i in range(1, len(frames)):
         later = frames.times[i] > frames.times[keep[-1]] + 1e-6
@@ -83,27 +82,27 @@ def _distinct(frames: Frames) -> list[int]:
     return keep
 
 
-def _grey(picture: NDArray[np.uint8]) -> NDArray[Any]:
-    """One picture in grey, brought to a size that the flow can be looked for in; only a very long one loses its shape."""
-    grey: NDArray[Any] = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+def _grey(frame: NDArray[np.uint8]) -> NDArray[Any]:
+    """Convert one frame to grey, at a size that suits the flow; only a very long one loses its shape."""
+    grey: NDArray[Any] = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
     scale = min(max(1.0, SHORTEST / min(height, width)), LONGEST / max(height, width))
-    wanted = tuple(int(np.clip(round(edge * scale), SHORTEST, LONGEST)) for edge in (width, height))
-    if wanted == (width, height):
+    size = tuple(int(np.clip(round(edge * scale), SHORTEST, LONGEST)) for edge in (width, height))
+    if size == (width, height):
         return grey
-    resized: NDArray[Any] = cv2.resize(grey, wanted, interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA)
+    resized: NDArray[Any] = cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA)
     return resized
 
 
 def _body(speed: Array, seconds: Array) -> tuple[Array, Array]:
-    """Where motion is at each step, smooth over time: a centre and half sides, (T, 2) each; the whole picture where nothing moves."""
+    """Locate the motion at each step, smoothed over time: a centre and half sides, (T, 2) each; the whole frame where nothing moves."""
     y, x = image_coordinates(*speed.shape[1:])
     middles = np.cumsum(seconds) - seconds / 2
     near = np.exp(-np.square((middles[:, None] - middles[None]) / 0.5) / 2)  # (T, T)
     energy = np.sqrt(speed) * seconds[:, None, None]
-    seen = np.tensordot(near, energy, 1) + 1e-6  # (T, h, w); the little bit spreads nothing over the whole picture
-    total = seen.sum((1, 2))
-    centre = np.stack([(seen * axis).sum((1, 2)) / total for axis in (x, y)], axis=1)
-    off = [np.square(axis - centre[:, i, None, None]) for i, axis in enumerate((x, y))]
-    spread = np.stack([(seen * each).sum((1, 2)) / total for each in off], axis=1)
+    motion = np.tensordot(near, energy, 1) + 1e-6  # (T, h, w); where nothing moves, the constant covers the whole frame
+    total = motion.sum((1, 2))
+    centre = np.stack([(motion * axis).sum((1, 2)) / total for axis in (x, y)], axis=1)
+    squares = [np.square(axis - centre[:, i, None, None]) for i, axis in enumerate((x, y))]
+    spread = np.stack([(motion * square).sum((1, 2)) / total for square in squares], axis=1)
     return centre.astype(np.float32), np.maximum(REACH * np.sqrt(spread), SMALLEST).astype(np.float32)

@@ -50,13 +50,14 @@ class I3d(Network):
         self._check_fit()
 
     def _check_fit(self) -> None:
-        """Load weights once for each file, to refuse those that do not fit; the cache remembers which fit."""
-        if self.start.untrained:
-            return
-        key = dict(self.description)
-        if self.cache.recall("i3d-weights-fit", key) is None:
+        """Load the weights, to refuse those that do not fit; the cache remembers files that fit, which need no second look."""
+        if self.start.flat is not None:
             _ = self._loaded
-            self.cache.remember("i3d-weights-fit", key, True)
+        elif self.start.file is not None:
+            key = dict(self.description)
+            if self.cache.recall("i3d-weights-fit", key) is None:
+                _ = self._loaded
+                self.cache.remember("i3d-weights-fit", key, True)
 
     @property
     def view(self) -> View:
