@@ -134,8 +134,8 @@ def find_checkpoint(where: str | Path, *, revision: str | None = None) -> Checkp
         raise WeightsError(f"the folder of weights {where} {what}")
     repository, _, asked = str(where).partition("@")
     revision = asked or revision or "main"
-    folder = _cached(repository, revision)
-    return read_folder(folder or _download(repository, revision), source=repository, from_hub=True)
+    cached = _cached(repository, revision)
+    return read_folder(cached or _download(repository, revision), source=repository, from_hub=True)
 
 
 def download_tokenizer(checkpoint: Checkpoint) -> None:
