@@ -1,4 +1,4 @@
-"""A toy backbone that reads colours, and tiny videos that it can tell apart: the whole line in a second."""
+"""Toy backbones that read colours, words and flow, and tiny videos that they classify in a second."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Colours:
 
 
 def draw_colours(folder: Path, *, each: int = 8, labels: Sequence[str] = tuple(COLOURS), splits: bool = True) -> Manifest:
-    """`each` videos a label, 6 frames of 32 x 24; of eight, five to learn from, two to watch and one to test."""
+    """Draw `each` videos for each label, 6 frames of 32 x 24; of eight, five are for training, two for validation, one for testing."""
     rng = np.random.default_rng(0)
     segments = []
     for label in labels:
@@ -50,7 +50,7 @@ def draw_colours(folder: Path, *, each: int = 8, labels: Sequence[str] = tuple(C
 
 
 class Words(Colours):
-    """Reads the names of colours too: a sentence's vector is the mean of the colours it names, and grey where it names none."""
+    """Reads the names of colours too: the vector of a sentence is the mean of the colours in it, or grey."""
 
     capabilities = Capabilities(embeds_text=True)
     templates = ()
@@ -85,7 +85,7 @@ class Drift:
 
 
 class AllRight:
-    """A method of flow from outside the project: all goes to the right, one pixel a picture."""
+    """A flow method from outside the project: everything moves one pixel to the right."""
 
     def __init__(self, preset: str) -> None:
         self.preset = preset

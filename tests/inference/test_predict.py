@@ -1,4 +1,4 @@
-"""predict: whatever names videos; each named once, what is unreadable listed, and the same numbers in every form."""
+"""The predict function: its inputs, its failures, and the same values in every format."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model(manifest: Manifest, cache: Cache) -> Model:
     return train(manifest.with_splits(splits), TrainConfig(epochs=10), backbone=Colours(), cache=cache).model
 
 
-def test_what_cannot_be_seen_is_listed_and_strict_stops_at_it(place: Path, model: Model, cache: Cache, tmp_path: Path) -> None:
+def test_unreadable_inputs_are_failures_and_strict_raises(place: Path, model: Model, cache: Cache, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "zero.mp4").write_bytes(b"")
     (tmp_path / "empty").mkdir()
@@ -53,7 +53,7 @@ def test_what_cannot_be_seen_is_listed_and_strict_stops_at_it(place: Path, model
         predict(model, [], cache=cache)
 
 
-def test_a_second_run_opens_no_video(model: Model, place: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_decodes_no_video(model: Model, place: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     first = predict(model, [place / "videos"], cache=cache)
 
     def never(*_: object, **__: object) -> None:
@@ -64,13 +64,13 @@ def test_a_second_run_opens_no_video(model: Model, place: Path, cache: Cache, mo
     assert [tuple(each.scores) for each in first.predictions] == [tuple(each.scores) for each in second.predictions]
 
 
-def test_scores_do_not_depend_on_who_else_is_asked(model: Model, place: Path, cache: Cache) -> None:
+def test_scores_do_not_depend_on_the_other_inputs(model: Model, place: Path, cache: Cache) -> None:
     together = predict(model, [place / "videos"], cache=cache).predictions
     alone = [predict(model, [each.segment], cache=cache).predictions[0] for each in together]
     assert all(np.array_equal(one.scores, other.scores) for one, other in zip(together, alone, strict=True))
 
 
-def test_json_and_csv_say_the_same_as_python(model: Model, place: Path, cache: Cache, tmp_path: Path) -> None:
+def test_json_and_csv_have_the_same_values_as_python(model: Model, place: Path, cache: Cache, tmp_path: Path) -> None:
     found = predict(model, [place / "videos", tmp_path / "nowhere.mp4"], cache=cache)
     plain = json.loads(json.dumps(to_json(found), allow_nan=False))
     rows = to_rows(found)
@@ -87,7 +87,7 @@ def test_json_and_csv_say_the_same_as_python(model: Model, place: Path, cache: C
     assert len({tuple(row) for row in rows}) == 1
 
 
-def test_top_never_asks_for_more_labels_than_there_are(model: Model, place: Path, cache: Cache) -> None:
+def test_top_has_at_most_all_labels(model: Model, place: Path, cache: Cache) -> None:
     found = predict(model, [place / "videos" / "red" / "0.mp4"], cache=cache)
     assert list(to_json(found, top=1)["predictions"][0]["scores"]) == ["red"]
     assert list(to_json(found, top=9)["predictions"][0]["scores"]) == ["red", "blue"]

@@ -52,7 +52,7 @@ def segments(videos: list[Path]) -> list[Segment]:
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_each_segment_gets_its_own_features_in_order(videos: list[Path], parallel: bool) -> None:
+def test_each_segment_has_its_own_features_in_order(videos: list[Path], parallel: bool) -> None:
     extraction = extract(segments(videos), MeanColour(parallel=parallel))
     assert [segment.path for segment in extraction.features] == videos
     for number, features in enumerate(extraction.features.values()):
@@ -61,7 +61,7 @@ def test_each_segment_gets_its_own_features_in_order(videos: list[Path], paralle
         assert np.allclose(features.times, [0.125, 0.375, 0.625, 0.875])
 
 
-def test_neither_batch_nor_workers_nor_the_store_change_a_bit(videos: list[Path], tmp_path: Path) -> None:
+def test_batch_size_workers_and_cache_do_not_change_a_bit(videos: list[Path], tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     first = extract(segments(videos), MeanColour(batch=1), workers=1, cache=cache)
     for other in (
@@ -73,7 +73,7 @@ def test_neither_batch_nor_workers_nor_the_store_change_a_bit(videos: list[Path]
             assert other.features[segment].values.tobytes() == features.values.tobytes()
 
 
-def test_a_second_run_decodes_and_embeds_nothing(videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_neither_decodes_nor_embeds(videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     assert extract(segments(videos), MeanColour()).computed == len(videos)
 
     def never(*_: object) -> Iterator[Frames]:
@@ -85,7 +85,7 @@ def test_a_second_run_decodes_and_embeds_nothing(videos: list[Path], monkeypatch
     assert again.calls == []
 
 
-def test_what_decides_the_value_is_in_the_key(videos: list[Path]) -> None:
+def test_everything_that_decides_the_features_is_in_the_key(videos: list[Path]) -> None:
     extract(segments(videos), MeanColour())
     assert extract(segments(videos), MeanColour(), view=View(frames=5, size=16)).computed == len(videos)
     assert extract([Segment(path, start=0.5) for path in videos], MeanColour()).computed == len(videos)
@@ -94,14 +94,14 @@ def test_what_decides_the_value_is_in_the_key(videos: list[Path]) -> None:
     assert extract(segments(videos), newer).computed == len(videos)
 
 
-def test_a_renamed_video_is_known_by_its_bytes(videos: list[Path], tmp_path: Path) -> None:
+def test_a_renamed_video_is_found_by_its_content(videos: list[Path], tmp_path: Path) -> None:
     extract(segments(videos[:1]), MeanColour())
     copy = tmp_path / "another name.mp4"
     copy.write_bytes(videos[0].read_bytes())
     assert extract([Segment(copy)], MeanColour()).computed == 0
 
 
-def test_one_span_listed_twice_is_looked_at_once(videos: list[Path]) -> None:
+def test_a_span_given_twice_is_read_once(videos: list[Path]) -> None:
     twice = [Segment(videos[0], "a"), Segment(videos[0], "b"), Segment(videos[1], "a")]
     extraction = extract(twice, MeanColour())
     assert extraction.computed == 2
@@ -109,7 +109,7 @@ def test_one_span_listed_twice_is_looked_at_once(videos: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_failures_are_listed_and_the_others_go_on(videos: list[Path], tmp_path: Path, parallel: bool) -> None:
+def test_failures_are_listed_and_the_others_computed(videos: list[Path], tmp_path: Path, parallel: bool) -> None:
     (tmp_path / "text.mp4").write_text("this is no video")
     bad = [Segment(tmp_path / "text.mp4"), Segment(tmp_path / "missing.mp4"), Segment(videos[0], start=99.0)]
     extraction = extract([bad[0], *segments(videos), *bad[1:]], MeanColour(batch=1000, parallel=parallel))
@@ -119,7 +119,7 @@ def test_failures_are_listed_and_the_others_go_on(videos: list[Path], tmp_path: 
         extraction.check(strict=True)
 
 
-def test_many_windows_of_one_long_segment_come_together_in_order(videos: list[Path]) -> None:
+def test_the_windows_of_a_long_segment_stay_in_order(videos: list[Path]) -> None:
     view = View(frames=1, fps=8, size=16, windows=None)
     (features,) = extract(segments(videos[:1]), MeanColour(batch=3), view=view).features.values()
     assert len(features) == 8
@@ -137,7 +137,7 @@ def test_a_bug_in_a_backbone_reaches_the_caller(videos: list[Path]) -> None:
             extract(segments(videos), Broken(parallel=parallel))
 
 
-def test_an_interrupt_keeps_what_is_done(videos: list[Path]) -> None:
+def test_an_interrupt_keeps_finished_features(videos: list[Path]) -> None:
     class Stop(KeyboardInterrupt):
         pass
 
@@ -150,7 +150,7 @@ def test_an_interrupt_keeps_what_is_done(videos: list[Path]) -> None:
     assert extract(segments(videos), MeanColour()).computed == len(videos) - 3
 
 
-def test_a_store_that_cannot_be_written_stops_with_one_line(videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_one_error(videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise CacheError("/cache", "No space left on device")
 

@@ -1,4 +1,4 @@
-"""Files that version 0.1 wrote open and answer as they did then: models, a library, predictions and a recipe."""
+"""Models, a library, predictions and a recipe that version 0.1 wrote give the same results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def weights_of(name: str) -> Path | None:
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_a_model_gives_the_scores_it_gave(name: str) -> None:
+def test_a_model_of_version_0_1_has_the_same_scores(name: str) -> None:
     model = load_model(FILES / "models" / name, weights_of(name))
     poses = name.startswith(("joints", "motion-numbers"))
     manifest = read_manifest(FILES / ("poses.csv" if poses else "videos.csv"))
@@ -49,7 +49,7 @@ def test_a_saved_copy_gives_the_same_scores(tmp_path: Path) -> None:
         np.testing.assert_array_equal(before.scores, after.scores)
 
 
-def test_a_recipe_with_the_names_of_then_opens() -> None:
+def test_a_recipe_with_old_names_opens() -> None:
     assert read_recipe(str(FILES / "recipe.toml"), verb="train")["frames"] == 16
 
 
@@ -61,7 +61,7 @@ def test_a_file_of_predictions_is_resumed(tmp_path: Path, monkeypatch: pytest.Mo
         assert (written.kept, written.predicted, written.replaced) == (4, 0, 0)
 
 
-def test_a_library_answers_as_it_did(tmp_path: Path) -> None:
+def test_a_library_gives_the_same_search_results(tmp_path: Path) -> None:
     pytest.importorskip("lancedb")
     from quickstep.library import Library, SearchConfig, search
 

@@ -1,4 +1,4 @@
-"""The model folder: what is saved is what is loaded, to the bit; anything else in it is refused in one line, and never half-written."""
+"""The model folder: it is loaded as it was saved, to the bit; damage is refused in one line, and a save is complete or did not happen."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("head", ["linear", "attention"])
-def test_a_loaded_model_is_the_saved_one_to_the_bit(head: str, tmp_path: Path) -> None:
+def test_a_loaded_model_equals_the_saved_one_to_the_bit(head: str, tmp_path: Path) -> None:
     model = made(head)
     model.save(tmp_path / "m")
     again = Model.load(tmp_path / "m")
@@ -104,7 +104,7 @@ def test_a_model_whose_videos_are_gone_still_loads(saved: Path) -> None:
     assert Model.load(saved).manifest is None
 
 
-def test_what_is_saved_has_no_pickle_and_lists_every_file(saved: Path) -> None:
+def test_a_saved_model_has_no_pickle_and_lists_every_file(saved: Path) -> None:
     record = json.loads((saved / "model.json").read_text())
     assert sorted(record["files"]) == sorted(set(FILES) - {"model.json"})
     assert record["format"] == model_folder.FORMAT
@@ -112,7 +112,7 @@ def test_what_is_saved_has_no_pickle_and_lists_every_file(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_changed_missing_or_cut_file_is_named(folder: Path, name: str) -> None:
+def test_a_changed_missing_or_truncated_file_is_named(folder: Path, name: str) -> None:
     raw = (folder / name).read_bytes()
     (folder / name).write_bytes(raw[: len(raw) // 2] + bytes([raw[len(raw) // 2] ^ 1]) + raw[len(raw) // 2 + 1 :])
     with pytest.raises(ModelError, match=name) as changed:
@@ -128,7 +128,7 @@ def test_a_changed_missing_or_cut_file_is_named(folder: Path, name: str) -> None
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_damage_gives_wrong_answers(data: st.DataObject, saved: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_damage_never_gives_other_scores(data: st.DataObject, saved: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Any byte flipped, any file cut or grown: a ModelError, or exactly the model that was saved."""
     damaged = Path(shutil.copytree(saved, tmp_path_factory.mktemp("damaged") / "m"))
     path = damaged / data.draw(st.sampled_from(FILES))
@@ -180,19 +180,19 @@ def resealed(folder: Path, **changes: object) -> None:
         {"more": 1},
     ],
 )
-def test_a_record_that_does_not_fit_together_is_refused(folder: Path, changes: dict[str, object]) -> None:
+def test_an_inconsistent_record_is_refused(folder: Path, changes: dict[str, object]) -> None:
     resealed(folder, **changes)
     with pytest.raises(ModelError):
         Model.load(folder)
 
 
-def test_a_newer_format_is_refused_politely(folder: Path) -> None:
+def test_a_newer_format_is_refused_with_a_way_out(folder: Path) -> None:
     resealed(folder, format=model_folder.FORMAT + 1, novelty={})
     with pytest.raises(ModelError, match=r"newer quickstep .*upgrade"):
         Model.load(folder)
 
 
-def test_what_is_no_model_folder_says_so(tmp_path: Path) -> None:
+def test_other_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path, words in ((tmp_path / "nowhere", "no such folder"), (tmp_path / "file", "is a file"), (tmp_path, "no model.json")):
         with pytest.raises(ModelError, match=words):
@@ -203,7 +203,7 @@ def test_what_is_no_model_folder_says_so(tmp_path: Path) -> None:
             Model.load(tmp_path)
 
 
-def test_another_network_is_refused_and_another_way_to_compute_it_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_network_is_refused_and_another_precision_is_a_warning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Other(Colours):
         def __init__(self) -> None:
             super().__init__("b")
@@ -220,7 +220,7 @@ def test_another_network_is_refused_and_another_way_to_compute_it_is_told(folder
     assert "precision was None and is bf16 here" in Model.load(folder).warnings[0]
 
 
-def test_an_earlier_model_is_replaced_and_its_report_goes_with_it(folder: Path) -> None:
+def test_an_earlier_model_is_replaced_and_its_report_removed(folder: Path) -> None:
     (folder / "report.html").write_text("about the old one")
     (folder / "notes.txt").write_text("mine")
     made(seed=3).save(folder)
@@ -239,7 +239,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", range(12))
-def test_a_save_that_fails_anywhere_leaves_the_old_model_or_the_new(folder: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+def test_a_failed_save_leaves_the_old_model_or_the_new_one(folder: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """A full disk at any moment of writing: one line, the old model, nothing left over."""
     old, count, real = Model.load(folder).scores(features(3)), iter(range(1000)), os.fsync
 
@@ -258,9 +258,7 @@ def test_a_save_that_fails_anywhere_leaves_the_old_model_or_the_new(folder: Path
 
 
 @pytest.mark.parametrize("moved", range(5))
-def test_a_kill_while_files_move_into_place_is_finished_by_the_next_reader(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, moved: int
-) -> None:
+def test_a_kill_during_the_renaming_is_finished_by_the_next_read(folder: Path, monkeypatch: pytest.MonkeyPatch, moved: int) -> None:
     class Killed(BaseException):
         pass
 
@@ -304,7 +302,7 @@ def saving(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.slow
-def test_a_real_kill_leaves_a_whole_model(folder: Path, saving: subprocess.Popen[bytes]) -> None:
+def test_a_killed_save_leaves_a_complete_model(folder: Path, saving: subprocess.Popen[bytes]) -> None:
     assert saving.stdout is not None
     saving.stdout.readline()
     time.sleep(0.5 + np.random.default_rng().random() / 10)
@@ -314,7 +312,7 @@ def test_a_real_kill_leaves_a_whole_model(folder: Path, saving: subprocess.Popen
     assert any(np.array_equal(scores, made(seed=seed).scores(features(3))) for seed in (1, 2))
 
 
-def test_predictions_speak_for_themselves() -> None:
+def test_a_prediction_has_label_score_and_confidence() -> None:
     prediction = Prediction(Segment("a.mp4"), np.array([0.2, 0.7, 0.1]), ("x", "y", "z"), threshold=0.6)
     assert (prediction.label, prediction.score, prediction.sure, prediction.confidence) == ("y", 0.7, True, "sure")
     assert prediction.top(2) == [("y", 0.7), ("x", 0.2)]
@@ -324,7 +322,7 @@ def test_predictions_speak_for_themselves() -> None:
     assert replace(prediction, threshold=None).sure is None
 
 
-def test_a_model_names_what_it_can_and_lists_the_rest(tmp_path: Path) -> None:
+def test_a_model_predicts_what_it_can_read_and_lists_failures(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "videos", each=1, labels=("blue", "red"))
     (tmp_path / "text.mp4").write_text("no video")
     found = made().predict([*manifest.segments, tmp_path / "text.mp4"], cache=Cache(tmp_path / "store"))
@@ -333,7 +331,7 @@ def test_a_model_names_what_it_can_and_lists_the_rest(tmp_path: Path) -> None:
     assert [failure.segment.path.name for failure in found.failures] == ["text.mp4"]
 
 
-def test_temperature_makes_scores_honest_and_a_handful_claims_nothing() -> None:
+def test_the_temperature_calibrates_scores_and_few_segments_claim_no_certainty() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (4000, 3))
     labels = np.array([rng.choice(3, p=row) for row in probabilities(logits)])
@@ -343,7 +341,7 @@ def test_temperature_makes_scores_honest_and_a_handful_claims_nothing() -> None:
     assert fit_temperature(np.zeros((0, 2)), np.zeros(0, np.int64)) == 1.0
 
 
-def test_the_threshold_is_the_lowest_score_that_keeps_its_promise() -> None:
+def test_the_threshold_is_the_lowest_reliable_score() -> None:
     top = np.linspace(0.51, 0.99, 40)
     labels = np.where(np.arange(40) < 20, np.arange(40) % 2, 0)  # below the middle every other answer is wrong
     threshold = fit_threshold(np.stack([top, 1 - top], axis=1), labels)

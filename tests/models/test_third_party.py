@@ -1,4 +1,4 @@
-"""Classifiers that others published load as models: the same scores as the plain transformers code gives, strictly, and no code run."""
+"""Third-party classifiers open as models with the scores of the original code, and no code of theirs runs."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def plainly(folder: Path, video: Path) -> np.ndarray[Any, Any]:
         return torch.softmax(state["visual_projection.weight"] @ pooled + state["visual_projection.bias"], 0).numpy()
 
 
-def test_its_scores_are_those_of_its_makers_code(folder: Path, video: Path) -> None:
+def test_scores_equal_those_of_the_original_code(folder: Path, video: Path) -> None:
     model = Model.load(folder)
     assert model.labels == tuple(LABELS)
     (found,) = model.predict([video]).predictions
@@ -93,7 +93,7 @@ def test_its_scores_are_those_of_its_makers_code(folder: Path, video: Path) -> N
     assert found.scores.max() > 0.4  # and they do not all say the same
 
 
-def test_it_is_saved_and_opened_as_any_model(folder: Path, video: Path, tmp_path: Path) -> None:
+def test_it_is_saved_and_opened_like_any_model(folder: Path, video: Path, tmp_path: Path) -> None:
     model = Model.load(folder)
     model.save(tmp_path / "mine")
     again = Model.load(tmp_path / "mine")
@@ -108,7 +108,7 @@ def test_the_command_line_predicts_with_the_folder_itself(folder: Path, video: P
     assert set(told["scores"]) == set(LABELS)
 
 
-def test_labels_are_given_where_its_config_has_none(folder: Path, video: Path, tmp_path: Path) -> None:
+def test_labels_can_be_given_if_the_config_has_none(folder: Path, video: Path, tmp_path: Path) -> None:
     clip = folder.parent / "small-clip"
     bare = publish(tmp_path / "bare", clip, class_labels=None)
     with pytest.raises(ModelError, match=r"names no class_labels.*import-model"):
@@ -135,13 +135,13 @@ def test_labels_are_given_where_its_config_has_none(folder: Path, video: Path, t
         {"class_labels": {"2": "c", "0": "a", "1": "b"}},
     ],
 )
-def test_labels_stand_in_the_order_of_the_layer(folder: Path, tmp_path: Path, said: dict[str, Any]) -> None:
+def test_labels_are_in_the_order_of_the_layer(folder: Path, tmp_path: Path, said: dict[str, Any]) -> None:
     named = {"class_labels": None} | said
     assert Model.load(publish(tmp_path / "named", folder.parent / "small-clip", **named)).labels == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("how", ["vision_config", "weights"])
-def test_the_shape_of_its_clip_comes_from_config_or_folder(folder: Path, video: Path, tmp_path: Path, how: str) -> None:
+def test_the_shape_of_the_encoder_comes_from_config_or_folder(folder: Path, video: Path, tmp_path: Path, how: str) -> None:
     clip = folder.parent / "small-clip"
     vision = json.loads((clip / "config.json").read_text())["vision_config"]
     said = {"clip_model": "somebody/unknown-clip", **({"vision_config": vision} if how == "vision_config" else {"clip_model": None})}
@@ -153,7 +153,7 @@ def test_the_shape_of_its_clip_comes_from_config_or_folder(folder: Path, video: 
     assert np.allclose(model.predict([video]).predictions[0].scores, plainly(folder, video), atol=1e-4)
 
 
-def test_without_its_own_statistics_pictures_are_prepared_as_clip_does(folder: Path, tmp_path: Path) -> None:
+def test_without_statistics_frames_are_normalized_as_clip_does(folder: Path, tmp_path: Path) -> None:
     nothing = dict.fromkeys(("image_size", "normalization_mean", "normalization_std", "max_frames"))
     view = Model.load(publish(tmp_path / "plain", folder.parent / "small-clip", **nothing)).view
     assert (view.fit, view.resample, view.frames) == ("crop", "bicubic", 10)
@@ -180,7 +180,7 @@ def _change(folder: Path, tmp_path: Path, change: Any) -> Path:
         (lambda state: state.update({"visual_projection.weight": torch.zeros(3, 30)}), "30 inputs"),
     ],
 )
-def test_weights_that_are_not_exactly_these_are_refused_by_name(folder: Path, tmp_path: Path, change: Any, said: str) -> None:
+def test_wrong_weights_are_refused_by_name(folder: Path, tmp_path: Path, change: Any, said: str) -> None:
     other = _change(folder, tmp_path, change)
     with pytest.raises(QuickstepError, match=said):
         Model.load(other).backbone.load()  # type: ignore[attr-defined]
@@ -221,7 +221,7 @@ def test_code_in_the_weights_is_not_run(folder: Path, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
-def test_one_of_the_published_size_needs_no_clip_beside_it(tmp_path: Path, video: Path) -> None:
+def test_a_known_encoder_needs_no_clip_folder(tmp_path: Path, video: Path) -> None:
     """The tower of CLIP ViT-B/32 is known by its name, so nothing is fetched."""
     vision = transformers.CLIPVisionConfig(
         hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, patch_size=32
@@ -239,7 +239,7 @@ def test_one_of_the_published_size_needs_no_clip_beside_it(tmp_path: Path, video
 
 
 @pytest.mark.slow
-def test_it_is_trained_further_as_any_network(folder: Path, tmp_path: Path) -> None:
+def test_it_can_be_fine_tuned(folder: Path, tmp_path: Path) -> None:
     manifest = toys.draw_colours(tmp_path / "set", labels=("blue", "red"))
     config = FinetuneConfig(from_=str(folder), new_head=True, epochs=1, batch=4, device="cpu", precision="fp32")
     tuned = finetune(manifest, config, folder=tmp_path / "tuned").model

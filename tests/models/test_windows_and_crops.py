@@ -1,4 +1,4 @@
-"""Windows x crops: which squares are seen is held against pixels drawn in known places; what is saved is what is used everywhere."""
+"""Windows and crops: the squares are compared with pixels drawn in known places, and the view is saved with the model."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ TALL = {1: [(0, 16)], 3: [(0, 0), (0, 16), (0, 32)], 5: [(0, 0), (0, 0), (0, 16)
 
 @pytest.mark.parametrize("crops", [1, 3, 5])
 @pytest.mark.parametrize(("shape", "corners"), [((64, 32), WIDE), ((32, 64), TALL)])
-def test_each_crop_shows_its_own_place(
+def test_each_crop_is_cut_at_its_place(
     tmp_path: Path, crops: int, shape: tuple[int, int], corners: dict[int, list[tuple[int, int]]]
 ) -> None:
     seen = shown(drawn(tmp_path / "ramp.mp4", *shape), crops)
@@ -82,7 +82,7 @@ def test_each_crop_shows_its_own_place(
         assert all(alike(picture, wanted(*shape, left, top)) for picture in frames.pixels)
 
 
-def test_ten_crops_are_five_and_their_mirrored_ones(tmp_path: Path) -> None:
+def test_ten_crops_are_five_and_their_mirror_images(tmp_path: Path) -> None:
     seen = shown(drawn(tmp_path / "ramp.mp4", 64, 32), 10)
     assert len(seen) == 10
     for frames, (left, top) in zip(seen[5:], WIDE[5], strict=True):
@@ -91,14 +91,14 @@ def test_ten_crops_are_five_and_their_mirrored_ones(tmp_path: Path) -> None:
         assert np.array_equal(plain.pixels[:, :, ::-1], mirrored.pixels)
 
 
-def test_the_middle_of_several_crops_is_the_one_crop(tmp_path: Path) -> None:
+def test_the_central_crop_is_the_single_crop(tmp_path: Path) -> None:
     path = drawn(tmp_path / "ramp.mp4", 96, 54)
     (alone,) = shown(path, 1)
     assert np.array_equal(shown(path, 3)[1].pixels, alone.pixels)
     assert np.array_equal(shown(path, 5)[2].pixels, alone.pixels)
 
 
-def test_what_is_uncut_is_the_whole_scaled_picture(tmp_path: Path) -> None:
+def test_an_uncropped_view_is_the_whole_scaled_picture(tmp_path: Path) -> None:
     path = drawn(tmp_path / "ramp.mp4", 96, 54)
     view = View(frames=1, size=SIZE, edge=36, crops=5)
     (whole,) = read_windows(Segment(path), view.uncut())
@@ -109,7 +109,7 @@ def test_what_is_uncut_is_the_whole_scaled_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
-def test_crops_lie_in_the_upright_picture(tmp_path: Path, turn: int) -> None:
+def test_crops_are_cut_from_the_upright_picture(tmp_path: Path, turn: int) -> None:
     """A file that says "turn me" is cropped as it is shown: a lying 64 x 32 becomes a standing 32 x 64, cut along its height."""
     turned = write_tagged(tmp_path / "turned.mp4", ramp(64, 32), turn=turn)
     (whole,) = read_windows(Segment(turned), View(frames=1, size=SIZE, fit="uncut"))
@@ -121,7 +121,7 @@ def test_crops_lie_in_the_upright_picture(tmp_path: Path, turn: int) -> None:
     assert sum(fits) == 1
 
 
-def test_windows_come_first_then_their_crops(tmp_path: Path) -> None:
+def test_the_order_is_window_by_window_then_crop_by_crop(tmp_path: Path) -> None:
     seen = shown(drawn(tmp_path / "ramp.mp4", 64, 32), 3, windows=4)
     starts = [frames.times[0] for frames in seen]
     assert len(seen) == 12
@@ -129,7 +129,7 @@ def test_windows_come_first_then_their_crops(tmp_path: Path) -> None:
     assert len(set(starts)) == 4
 
 
-def test_ten_by_three_never_stand_in_memory_at_once(tmp_path: Path) -> None:
+def test_thirty_views_are_never_in_memory_at_once(tmp_path: Path) -> None:
     path = drawn(tmp_path / "ramp.mp4", 160, 96, frames=30)
     view = View(frames=64, size=96, windows=10, crops=3)
     one = view.frames * view.size**2 * 3
@@ -142,7 +142,7 @@ def test_ten_by_three_never_stand_in_memory_at_once(tmp_path: Path) -> None:
     assert peak < 0.6 * 30 * one
 
 
-def test_the_queue_holds_little_of_large_windows() -> None:
+def test_few_large_windows_wait_for_the_network() -> None:
     from quickstep.models.feature_extraction import MAX_WAITING_BYTES, _buffer_size
 
     large, small = View(frames=64, size=224), View(frames=8, size=16)
@@ -160,7 +160,7 @@ def test_a_linear_head_averages_the_scores_of_all_windows_and_crops(tmp_path: Pa
     assert np.allclose(np.mean(each, axis=0), model.head.scores([features])[0])
 
 
-def test_a_head_that_keeps_order_is_not_confused_by_crops() -> None:
+def test_attention_uses_the_times_of_crops() -> None:
     """Attention places moments by their time: each moment three times over says what it says once."""
     rng = np.random.default_rng(0)
     shown_once = [Features(rng.normal(i % 2, 1, (6, 4)).astype(np.float32), np.arange(6.0)) for i in range(12)]
@@ -174,7 +174,7 @@ def test_a_head_that_keeps_order_is_not_confused_by_crops() -> None:
     assert np.allclose(head.scores(shown_once), head.scores([cropped(one) for one in shown_once]))
 
 
-def test_windows_and_crops_are_the_models_own(tmp_path: Path) -> None:
+def test_windows_and_crops_are_saved_with_the_model(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "set")
     cache = Cache(tmp_path / "c")
     model = train(manifest, TrainConfig(epochs=5, windows=2, crops=3), backbone=Corners(), cache=cache).model
@@ -187,7 +187,7 @@ def test_windows_and_crops_are_the_models_own(tmp_path: Path) -> None:
     assert not [verdict for verdict in report.verdicts if verdict.about == "view"]
 
 
-def test_another_view_for_a_trial_is_named_in_the_report(tmp_path: Path) -> None:
+def test_another_view_is_named_in_the_report(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "set")
     cache = Cache(tmp_path / "c")
     model = train(manifest, TrainConfig(epochs=5), backbone=Corners(), cache=cache).model
@@ -201,7 +201,7 @@ def test_another_view_for_a_trial_is_named_in_the_report(tmp_path: Path) -> None
     assert trial.with_view(windows=1, crops=1).original_view is None
 
 
-def test_what_cannot_be_looked_at_so_is_said(tmp_path: Path) -> None:
+def test_impossible_windows_and_crops_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="crops: several crops need fit"):
         view_for(Colours(), crops=3)
     with pytest.raises(ConfigError, match="crops: one of 1, 3, 5, 10"):
@@ -217,7 +217,7 @@ def test_what_cannot_be_looked_at_so_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_line_says_which_view_was_used(tmp_path: Path) -> None:
+def test_the_command_line_names_the_view(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "set")
     model = train(manifest, TrainConfig(epochs=5), backbone=Corners(), cache=Cache(tmp_path / "c")).model
     replace(model, spec=replace(model.spec, name="tests.models.test_windows_and_crops:Corners")).save(tmp_path / "m")

@@ -1,4 +1,4 @@
-"""The cache keeps what it is given, under several processes, kills, damage, a full and a read-only disk."""
+"""The cache under several processes, kills, damage, and a full disk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cache(tmp_path: Path) -> Cache:
 
 @settings(max_examples=40, deadline=None)
 @given(array=hnp.arrays(np.float32, hnp.array_shapes(max_dims=3, max_side=5), elements=st.floats(width=32, allow_nan=False)))
-def test_what_is_put_is_got_bit_for_bit(array: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_arrays_come_back_to_the_bit(array: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
     cache = Cache(tmp_path_factory.getbasetemp() / "round-trip")
     cache.put(KEY, {"values": array})
     got = cache.get(KEY)
@@ -40,19 +40,19 @@ def test_what_is_put_is_got_bit_for_bit(array: np.ndarray, tmp_path_factory: pyt
     assert got["values"].shape == array.shape
 
 
-def test_another_key_is_another_value(cache: Cache) -> None:
+def test_another_key_has_another_value(cache: Cache) -> None:
     cache.put(KEY, {"values": np.zeros(3)})
     assert cache.get({**KEY, "span": [0.0, 1.0]}) is None
 
 
-def test_views_into_larger_arrays_are_kept_as_seen(cache: Cache) -> None:
+def test_a_strided_array_is_stored_correctly(cache: Cache) -> None:
     wide = np.arange(20).reshape(4, 5)
     cache.put(KEY, {"values": wide[:, ::2]})
     assert np.array_equal(cache.get(KEY)["values"], wide[:, ::2])
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "text"])
-def test_a_damaged_entry_counts_as_absent_and_goes(cache: Cache, damage: str) -> None:
+def test_a_damaged_entry_is_removed_and_counts_as_missing(cache: Cache, damage: str) -> None:
     cache.put(KEY, {"values": np.arange(1000.0)})
     (file,) = cache.folder.glob("arrays/??/*.safetensors")
     blob = bytearray(file.read_bytes())
@@ -65,7 +65,7 @@ def test_a_damaged_entry_counts_as_absent_and_goes(cache: Cache, damage: str) ->
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_no_flipped_bit_is_believed(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_flipped_bit_never_gives_other_values(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     cache = Cache(tmp_path_factory.mktemp("bits"))
     values = np.arange(50, dtype=np.float32)
     cache.put(KEY, {"values": values})
@@ -77,7 +77,7 @@ def test_no_flipped_bit_is_believed(data: st.DataObject, tmp_path_factory: pytes
     assert got is None or (set(got) == {"values"} and np.array_equal(got["values"], values))
 
 
-def test_facts_come_back_and_damaged_ones_do_not(cache: Cache) -> None:
+def test_facts_come_back_unless_they_are_damaged(cache: Cache) -> None:
     cache.remember("probe", KEY, {"fps": 25.0, "codec": "h264"})
     assert cache.recall("probe", KEY) == {"fps": 25.0, "codec": "h264"}
     assert cache.recall("other", KEY) is None
@@ -87,7 +87,7 @@ def test_facts_come_back_and_damaged_ones_do_not(cache: Cache) -> None:
     assert cache.recall("probe", KEY) is None
 
 
-def test_a_database_that_is_none_is_begun_anew(cache: Cache) -> None:
+def test_a_damaged_database_is_replaced(cache: Cache) -> None:
     cache.remember("probe", KEY, 1)
     fresh = Cache(cache.folder)
     (cache.folder / "facts.sqlite").write_bytes(b"this is no database at all" * 100)
@@ -98,7 +98,7 @@ def test_a_database_that_is_none_is_begun_anew(cache: Cache) -> None:
     assert fresh.recall("probe", KEY) == 2
 
 
-def test_a_digest_is_the_files_sha256_and_follows_every_change(cache: Cache, tmp_path: Path) -> None:
+def test_a_digest_is_the_sha256_of_the_file_and_follows_changes(cache: Cache, tmp_path: Path) -> None:
     file = tmp_path / "video.mp4"
     file.write_bytes(b"one")
     os.utime(file, (1, 1))
@@ -116,14 +116,14 @@ def test_a_missing_file_and_a_folder_are_media_errors(cache: Cache, tmp_path: Pa
         cache.digest(tmp_path)
 
 
-def test_a_store_that_cannot_be_written_says_so_in_one_line(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_one_error_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CacheError, match="cache") as caught:
         Cache(tmp_path / "file" / "store").put(KEY, {"values": np.zeros(2)})
     assert "\n" not in str(caught.value)
 
 
-def test_a_full_disk_is_one_line_and_leaves_no_part_behind(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_error_line_and_leaves_no_temporary_file(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -133,7 +133,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part_behind(cache: Cache, monkeyp
     assert not list(cache.folder.glob("arrays/??/*"))
 
 
-def test_entries_and_pruning(cache: Cache) -> None:
+def test_entries_are_listed_and_pruned(cache: Cache) -> None:
     for number in range(3):
         cache.put({**KEY, "number": number}, {"values": np.zeros(10)})
     assert {entry.key["number"] for entry in cache.entries()} == {0, 1, 2}
@@ -168,13 +168,13 @@ for number in range(int(sys.argv[3])):
 """
 
 
-def test_several_processes_share_a_store(cache: Cache) -> None:
+def test_several_processes_share_a_cache(cache: Cache) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", WRITER, cache.folder, str(i), "60"]) for i in range(3)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
     assert all((cache.get({"number": n})["values"] == n).all() for n in range(60))
 
 
-def test_many_threads_may_open_a_new_store_at_once(tmp_path: Path) -> None:
+def test_many_threads_can_open_a_new_cache_at_once(tmp_path: Path) -> None:
     for round_ in range(15):
         cache, together = Cache(tmp_path / str(round_)), threading.Barrier(12)
 
@@ -187,7 +187,7 @@ def test_many_threads_may_open_a_new_store_at_once(tmp_path: Path) -> None:
             assert list(pool.map(use, range(12))) == list(range(12))
 
 
-def test_a_kill_at_any_moment_leaves_only_whole_values(cache: Cache) -> None:
+def test_a_killed_process_leaves_only_complete_values(cache: Cache) -> None:
     for delay in (0.0, 0.003, 0.01, 0.03):
         process = subprocess.Popen([sys.executable, "-c", WRITER, cache.folder, "0", "100000"])
         while not list(cache.folder.glob("arrays/??/*")):
