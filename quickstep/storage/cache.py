@@ -189,7 +189,7 @@ class Cache:
         return connection
 
 
-_ELSEWHERE = "free some space there, or name another folder with --cache or QUICKSTEP_CACHE"
+_ELSEWHERE = "free some space there, or name another folder with `cache=FOLDER` or QUICKSTEP_CACHE"
 _HEADER_LIMIT = 1 << 16
 
 

@@ -276,7 +276,7 @@ def test_when_nothing_is_learnt_it_says_so_after_three_epochs(manifest: Manifest
     at = next(place for place, line in enumerate(told) if "nothing is being learnt yet" in line)
     assert told[at - 1].startswith("epoch 3 of 4")
     assert "ln 3 = 1.099" in told[at]
-    assert "--learning-rate 1e-08" in told[at]
+    assert "learning_rate=1e-08" in told[at]
     assert any("nothing was learnt" in note for note in found.warnings)
     quiet: list[str] = []
     finetune(manifest, replace(quick, epochs=4), tell=quiet.append)
@@ -294,7 +294,7 @@ def test_memory_that_ends_is_answered_with_what_to_lower_or_found_out(
         return real(self, windows)
 
     monkeypatch.setattr(Tuning, "forward", small)
-    with pytest.raises(ConfigError, match=r"batch: 5 segments at once do not fit.*--accumulate 2.*--auto-batch") as caught:
+    with pytest.raises(ConfigError, match=r"batch: 5 segments at once do not fit.*accumulate=2.*auto_batch") as caught:
         finetune(manifest, quick)
     whole(caught.value)
     told: list[str] = []
@@ -347,7 +347,7 @@ def test_it_goes_on_from_a_model_and_keeps_its_head_while_the_classes_are_the_sa
     tuned_again = finetune(manifest, replace(on, from_=str(tmp_path / "m")), augment=NOTHING)
     assert tuned_again.history.train_loss[0] < 0.7
     fewer = manifest.with_segments(s for s in manifest.segments if s.label != "red")
-    with pytest.raises(ConfigError, match=r"new_head: the model .*probe tells 3 classes apart .* and the videos show 2: say --new-head"):
+    with pytest.raises(ConfigError, match=r"new_head: the model .*probe tells 3 classes apart .* and the videos show 2.*new_head"):
         finetune(fewer, on)
     assert finetune(fewer, replace(on, new_head=True)).model.labels == ("blue", "green")
 

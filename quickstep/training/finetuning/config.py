@@ -109,9 +109,9 @@ class FinetuneConfig:
         if self.unfreeze is not None and self.unfreeze != "all" and not self.unfreeze.isdecimal():
             raise ConfigError("unfreeze", f"a number from 0 on, or all, not {self.unfreeze!r}")
         if self.class_weights and self.balanced:
-            raise ConfigError("balanced", "shows every class as often already; leave out --class-weights")
+            raise ConfigError("balanced", "shows every class as often already; leave out `class_weights`")
         if self.from_ is not None and (self.backbone or self.weights or self.init):
-            raise ConfigError("from", "a model brings its own network; leave out --backbone, --weights and --init")
+            raise ConfigError("from", "a model brings its own network; leave out `backbone`, `weights` and `init`")
 
     def _check_counts(self) -> None:
         between("epochs", self.epochs, 1, 1_000_000)

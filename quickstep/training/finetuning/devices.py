@@ -34,7 +34,7 @@ def open_accelerator(config: FinetuneConfig) -> Accelerator:
 
     if config.device == "cuda" and not torch.cuda.is_available():
         why = "this torch is built without CUDA" if torch.version.cuda is None else "no GPU answers (is its driver there?)"
-        raise ConfigError("device", f"no GPU can be used here: {why} (torch {torch.__version__}); leave --device out to compute on the CPU")
+        raise ConfigError("device", f"no GPU can be used here: {why} (torch {torch.__version__}); leave out `device` to compute on the CPU")
     AcceleratorState._reset_state(reset_partial_state="LOCAL_RANK" not in os.environ)  # an earlier run may have asked for other things
     mixed = precision_of(config)
     return accelerate.Accelerator(mixed_precision="no" if mixed == "fp32" else mixed, cpu=config.device == "cpu" or _no_gpu())
@@ -101,10 +101,10 @@ def told_of_memory(config: FinetuneConfig, *, together: int, accumulate: int, de
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not lacks_memory(error):
             raise
-        ways = [f"--accumulate {2 * accumulate}"] if together > 1 else []
-        ways += ["--auto-batch finds it"] if together > 1 and not config.auto_batch else []
-        ways += ["fewer --frames", "a smaller --size", "a smaller --unfreeze"]
-        ways += ["--precision bf16"] if precision_of(config) == "fp32" and device != "cpu" else []
+        ways = [f"`accumulate={2 * accumulate}`"] if together > 1 else []
+        ways += ["`auto_batch=True` finds it"] if together > 1 and not config.auto_batch else []
+        ways += ["fewer `frames`", "a smaller `size`", "a smaller `unfreeze`"]
+        ways += ["`precision=bf16`"] if precision_of(config) == "fp32" and device != "cpu" else []
         raise ConfigError(
             "batch", f"{together} segments at once do not fit into the memory of {device}: {'; or '.join(ways)}; what was learnt is kept"
         ) from error

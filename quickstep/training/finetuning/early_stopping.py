@@ -141,11 +141,11 @@ def _advice(watch: Watch, config: FinetuneConfig, guessing: float) -> str:
     """What to try first."""
     loss = watch.train_loss
     if loss[-1] > 1.1 * guessing or loss[-1] > loss[0] + 0.02:
-        return f"the steps may be too long: try --learning-rate {config.rate / 10:.1g}"
-    tries = [f"try --learning-rate {config.rate * 10:.1g}"]
+        return f"the steps may be too long: try `learning_rate={config.rate / 10:.1g}`"
+    tries = [f"try `learning_rate={config.rate * 10:.1g}`"]
     if config.unfreeze not in (None, "all"):
-        tries.append("a larger --unfreeze")
-    tries.append("change less with --augment 0.2")
+        tries.append("a larger `unfreeze`")
+    tries.append("change less with `augment=0.2`")
     if config.mixup or config.label_smoothing:
-        tries.append("leave out --mixup and --label-smoothing")
+        tries.append("leave out `mixup` and `label_smoothing`")
     return ", ".join(tries) + "; and look at what the network is shown with `quickstep preview-augment`"

@@ -109,7 +109,7 @@ def kept_layer(start: Start, labels: Sequence[str], *, new_head: bool) -> Layer 
         if classes != len(labels):
             raise ConfigError(
                 "new_head",
-                f"{start.whose} tells {classes} classes apart and the videos show {len(labels)}: say --new-head to replace its head",
+                f"{start.whose} tells {classes} classes apart and the videos show {len(labels)}: `new_head=True` replaces it",
             )
         return start.layer
     if set(start.labels) != set(labels):
@@ -117,10 +117,10 @@ def kept_layer(start: Start, labels: Sequence[str], *, new_head: bool) -> Layer 
         same = "others" if len(start.labels) == len(labels) else str(len(labels))
         raise ConfigError(
             "new_head",
-            f"{start.whose} tells {len(start.labels)} classes apart ({told}) and the videos show {same}: say --new-head to replace it",
+            f"{start.whose} tells {len(start.labels)} classes apart ({told}) and the videos show {same}: `new_head=True` replaces it",
         )
     if start.layer is None:
-        raise ConfigError("new_head", f"the head of {start.whose} cannot be tuned together with its network: say --new-head to replace it")
+        raise ConfigError("new_head", f"the head of {start.whose} cannot be tuned together with its network: `new_head=True` replaces it")
     order = [start.labels.index(label) for label in labels]
     return {"weight": start.layer["weight"][:, order], "bias": start.layer["bias"][order]}
 

@@ -184,7 +184,7 @@ def _found_parts(run: Run) -> int:
     tuning.zero_grad(set_to_none=True)
     tuning.take(before)  # the running means of batch norms have seen nothing
     parts = max(devices.from_all(run.accelerator, [parts]))
-    run.task.tell(f"--auto-batch: {config.batch} segments a step, taken in {parts} part{'s' if parts > 1 else ''}")
+    run.task.tell(f"`auto_batch`: {config.batch} segments a step, taken in {parts} part{'s' if parts > 1 else ''}")
     return int(parts)
 
 
@@ -204,7 +204,7 @@ class Board:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise MissingExtra("finetune", "--tensorboard") from error
+            raise MissingExtra("finetune", "`tensorboard`") from error
         self._writer = SummaryWriter(folder, purge_step=epochs + 1)
 
     def write(self, epoch: int, numbers: Mapping[str, float]) -> None:
