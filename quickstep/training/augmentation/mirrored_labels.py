@@ -62,7 +62,7 @@ def mirror_of(labels: Sequence[str], augment: Augment) -> Mirror:
     if pairs:
         told = ", ".join(f"{one!r} and {other!r}" for one, other in pairs)
         notes.append(
-            f"a mirrored segment changes its label between {told} (`mirror_labels=none` if that is wrong, `flip=0` for no mirrored segments)"
+            f"a mirrored segment changes its label between {told} (`mirror_labels=none` if that is wrong, `flip=0` for no mirroring)"
         )
     if never:
         notes.append(f"{', '.join(map(repr, sorted(never)))}: never shown mirrored, because the other side is no class here")

@@ -252,7 +252,7 @@ def _notes(made: _Made) -> list[str]:
         notes.append(f"{', '.join(map(repr, few[:5]))}{' ...' if len(few) > 5 else ''}: fewer than 5 segments to learn from")
     if outcome.waiting > MOST_WAITING:
         notes.append(
-            f"the network waited for data {outcome.waiting:.0%} of the time: more `workers`, smaller videos, or `time_jitter=0` and `speed=0`"
+            f"the network waited for data {outcome.waiting:.0%} of the time: more `workers`, smaller videos, `time_jitter=0`, `speed=0`"
         )
     return notes
 
