@@ -85,44 +85,55 @@ def extract(
     check_view(backbone, view)
     windows = WindowReader(backbone, view, cache, on_window)
     people = PoseReader.of(backbone, view, cache) if reads_poses(backbone) else None
-    spans = {segment.span: segment for segment in segments}  # a span that is given twice is read once
-    arrays: dict[Span, Arrays] = {}
-    errors: dict[Span, QuickstepError] = {}
-    missing: list[_Job] = []
-    for span, segment in spans.items():
-        try:
-            key = people.key(segment) if people else _key(segment, windows)
-            cached = cache.get(key) if use_cache else None
-        except MediaError as error:
-            errors[span] = error
-            continue
-        if cached is None:
-            missing.append(_Job(segment, key))
-        else:
-            arrays[span] = cached
-    if missing:
-        _log.info("computing %d of %d features with %s; the others are cached", len(missing), len(spans), backbone.name)
-    done = len(spans) - len(missing)
-    progress("features", done, len(spans))
-    for job, result in _results(missing, people, windows, workers or os.cpu_count() or 1, progress):
+    results, jobs = _look_up(segments, people or windows, cache if use_cache else None)
+    total = len(results) + len(jobs)
+    if jobs:
+        _log.info("computing %d of %d features with %s; the others are cached", len(jobs), total, backbone.name)
+    progress("features", len(results), total)
+    for job, result in _results(jobs, people, windows, workers or os.cpu_count() or 1, progress):
         if isinstance(result, QuickstepError):
             _log.warning("%s: %s", job.segment, result)
-            errors[job.segment.span] = result
+        elif use_cache:
+            cache.put(job.key, result)
+        results[job.segment.span] = result
+        progress("features", len(results), total)
+    return _collected(segments, results, len(jobs), time.perf_counter() - started)
+
+
+def _look_up(
+    segments: Sequence[Segment], reader: PoseReader | WindowReader, cache: Cache | None
+) -> tuple[dict[Span, Arrays | QuickstepError], list[_Job]]:
+    """Return what the cache has of each span, or why its file cannot be read, and the spans that have to be computed."""
+    results: dict[Span, Arrays | QuickstepError] = {}
+    jobs: list[_Job] = []
+    for span, segment in {segment.span: segment for segment in segments}.items():  # a span that is given twice is read once
+        try:
+            key = reader.key(segment) if isinstance(reader, PoseReader) else _key(segment, reader)
+            cached = cache.get(key) if cache is not None else None
+        except MediaError as error:
+            results[span] = error
+            continue
+        if cached is None:
+            jobs.append(_Job(segment, key))
         else:
-            if use_cache:
-                cache.put(job.key, result)
-            arrays[job.segment.span] = result
-        done += 1
-        progress("features", done, len(spans))
-    features = {s: Features(arrays[s.span]["values"], arrays[s.span]["times"]) for s in segments if s.span in arrays}
-    lost = {s: _share_lost(arrays[s.span]) for s in features}
-    return Extraction(
-        features,
-        tuple(Failure(s, errors[s.span]) for s in segments if s.span in errors),
-        {s: share for s, share in lost.items() if share > 0},
-        len(missing),
-        time.perf_counter() - started,
-    )
+            results[span] = cached
+    return results, jobs
+
+
+def _collected(segments: Sequence[Segment], results: dict[Span, Arrays | QuickstepError], computed: int, seconds: float) -> Extraction:
+    features: dict[Segment, Features] = {}
+    damaged: dict[Segment, float] = {}
+    failures: list[Failure] = []
+    for segment in segments:
+        result = results[segment.span]
+        if isinstance(result, QuickstepError):
+            failures.append(Failure(segment, result))
+            continue
+        features[segment] = Features(result["values"], result["times"])
+        lost, total = result["lost"]
+        if lost:
+            damaged[segment] = float(lost) / float(total)
+    return Extraction(features, tuple(failures), damaged, computed, seconds)
 
 
 def _results(
@@ -149,11 +160,6 @@ def _key(segment: Segment, windows: WindowReader) -> dict[str, Json]:
         "backbone": dict(backbone.identity),
         **windows.key,
     }
-
-
-def _share_lost(arrays: Arrays) -> float:
-    lost, total = arrays["lost"]
-    return float(lost) / float(total)
 
 
 @dataclass(frozen=True, eq=False)
