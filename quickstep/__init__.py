@@ -13,8 +13,10 @@ __version__ = "0.1.0"
 # Each public name and its module, which is imported when the name is first used: `import quickstep` stays fast.
 _MODULES = {
     "Augment": "training.augmentation.augment",
+    "BackboneSpec": "backbones",
     "Cache": "storage.cache",
     "CacheError": "types.errors",
+    "Capabilities": "backbones",
     "ConfigError": "types.errors",
     "CurveConfig": "training.learning_curve",
     "Ensemble": "models.ensemble",

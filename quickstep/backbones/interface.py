@@ -100,16 +100,20 @@ class PoseBackbone(Protocol):
     """A backbone that reads poses (`reads="poses"`): `embed` is given the poses of one person a segment."""
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """As of a Backbone."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As of a Backbone."""
 
     @property
-    def view(self) -> View: ...
+    def view(self) -> View:
+        """As of a Backbone."""
 
     @property
-    def identity(self) -> Mapping[str, Any]: ...
+    def identity(self) -> Mapping[str, Any]:
+        """As of a Backbone."""
 
     @property
     def spec(self) -> BackboneSpec:

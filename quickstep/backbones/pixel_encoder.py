@@ -25,6 +25,7 @@ class Normalize(torch.nn.Module):
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float32).view(1, 3, 1, 1))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalize pixels."""
         return pixels.permute(0, 3, 1, 2).float() * self.slope + self.offset
 
 
@@ -42,6 +43,7 @@ class PixelEncoder(torch.nn.Module):
         self._encode = encode
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Encode pixels."""
         return self._encode(self, pixels).float()
 
 
@@ -70,4 +72,5 @@ class _FixedTable(torch.nn.Module):
         self.register_buffer("table", table)
 
     def forward(self, *_: object) -> torch.Tensor:
+        """Return the table."""
         return self.table

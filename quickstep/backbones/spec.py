@@ -43,7 +43,8 @@ class BackboneSpec:
 
     @classmethod
     def of(cls, backbone: Backbone) -> Self:
-        """Return the spec of somebody's own backbone, which is found again by its class."""
+        """Return the spec of somebody's own backbone, which is opened again by its class."""
+        capabilities_of(backbone)
         return cls(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
 
     def with_weights(self, weights: str | Path | None) -> Self:
@@ -96,11 +97,11 @@ def absolute_path(weights: str | Path | None) -> str | None:
 
 
 def capabilities_of(backbone: Any) -> Capabilities:
-    """Return what a backbone of somebody else can do; one that does not say it is refused with what to write."""
+    """Return the capabilities of somebody's backbone; one without is refused with what to write."""
     capabilities = getattr(backbone, "capabilities", None)
     if not isinstance(capabilities, Capabilities):
         name = (backbone if isinstance(backbone, type) else type(backbone)).__qualname__
         raise ConfigError(
-            "backbone", f"the class {name} does not say what it can do: give it `capabilities = quickstep.Capabilities(reads='frames')`"
+            "backbone", f"the class {name} does not say what it can do: write `capabilities = quickstep.Capabilities(reads='frames')` in it"
         )
     return capabilities

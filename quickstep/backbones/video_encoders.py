@@ -186,7 +186,7 @@ class VideoEncoder(Pretrained):
 
 
 def _encode(encoder: Any, pixels: torch.Tensor, *, pooling: str) -> torch.Tensor:
-    """uint8 (B, F, H, W, 3) -> (B, D)"""
+    """uint8 (B, F, H, W, 3) -> (B, D)."""
     images = encoder.prepared(pixels.flatten(0, 1))
     tokens = encoder.trunk(images.view(*pixels.shape[:2], *images.shape[1:])).last_hidden_state  # (B, N, D)
     if pooling != "attention":

@@ -110,7 +110,7 @@ class XClip(Pretrained):
 
 
 def _encode(encoder: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """uint8 (B, F, H, W, 3) -> the vector of the video (B, 1, D), and the tokens of each frame (B * F, 1 + P, D')"""
+    """uint8 (B, F, H, W, 3) -> the vector of the video (B, 1, D), and the tokens of each frame (B * F, 1 + P, D')."""
     frames = encoder.vision(pixel_values=encoder.prepared(pixels.flatten(0, 1)))
     vectors = encoder.projection(frames.pooler_output)  # (B * F, D)
     video = encoder.integration(vectors.view(*pixels.shape[:2], -1)).pooler_output[:, None].float()
@@ -118,12 +118,12 @@ def _encode(encoder: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
 
 def _encode_video(encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 (B, F, H, W, 3) -> the vector of the video (B, 1, D)"""
+    """uint8 (B, F, H, W, 3) -> the vector of the video (B, 1, D)."""
     return _encode(encoder, pixels)[0]
 
 
 def _encode_with_patches(encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 (B, F, H, W, 3) -> the vectors of the video and of the image patches, (B, 1 + P, D)"""
+    """uint8 (B, F, H, W, 3) -> the vectors of the video and of the image patches, (B, 1 + P, D)."""
     import torch
 
     video, tokens = _encode(encoder, pixels)

@@ -43,6 +43,8 @@ def cache_command(*, prune: Annotated[bool, Flag] = False, unused_days: float = 
     unused_days
         with --prune: remove only what was not used for so many days
     """
+    from quickstep.backbones import RENAMED_BACKBONES
+
     cache = run.cache
     if prune:
         count, size = cache.prune(unused_days=unused_days)
@@ -50,8 +52,8 @@ def cache_command(*, prune: Annotated[bool, Flag] = False, unused_days: float = 
         return
     sizes: dict[tuple[str, str], list[int]] = {}
     for entry in cache.entries():
-        backbone = entry.key.get("backbone") or {}
-        sizes.setdefault((str(entry.key.get("kind", "")), str(backbone.get("name", ""))), []).append(entry.size)
+        name = str((entry.key.get("backbone") or {}).get("name", ""))
+        sizes.setdefault((str(entry.key.get("kind", "")), RENAMED_BACKBONES.get(name, name)), []).append(entry.size)
     rows = [(kind, name, len(bytes), f"{sum(bytes) / 1e6:.1f}") for (kind, name), bytes in sorted(sizes.items())]
     if run.json:
         print(jsons.dumps([dict(zip(("kind", "backbone", "values", "megabytes"), row, strict=True)) for row in rows]))

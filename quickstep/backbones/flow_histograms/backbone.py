@@ -167,12 +167,12 @@ def _change(moving: Moving, flow: Array, rows: int) -> Array:
 
 
 def _motion_floor(moving: Moving, seconds: Array) -> float:
-    """The motion, over some seconds, in frames in which almost nothing moves."""
+    """Return the motion, over some seconds, in frames in which almost nothing moves."""
     return float(5e-4 * moving.speed[0].size * seconds.sum())
 
 
 def _flow_blocks(moving: Moving, part: NDArray[np.int64], directions: _Directions) -> dict[str, Array]:
-    """The histograms of the flow and of its boundaries over a part's steps."""
+    """Return the histograms of the flow and of its boundaries over a part's steps."""
     floor = _motion_floor(moving, moving.seconds[part])
     body = as_shares(directions.body[part].sum(0), floor)
     boundaries = as_shares(directions.body_boundaries[part].sum(0), floor)
@@ -213,7 +213,7 @@ def _edges_of(moving: Moving, steps: NDArray[np.int64]) -> _Edges:
 
 
 def _travel(moving: Moving) -> Array:
-    """The speed to the right of everything that moves at each step, smoothed over time: (T,)."""
+    """Return the speed to the right of everything that moves at each step, smoothed over time: (T,)."""
     weight = moving.speed.sum((1, 2)) + 1e-3 * moving.speed[0].size
     drift = (moving.speed * moving.flow[..., 0]).sum((1, 2)) / weight
     near = np.exp(-np.square((moving.times[:, None] - moving.times[None]) / 0.27) / 2)
@@ -222,7 +222,7 @@ def _travel(moving: Moving) -> Array:
 
 
 def _edge_blocks(moving: Moving, frames: NDArray[np.int64], edges: _Edges) -> dict[str, Array]:
-    """The histograms of the edges over a part's frames."""
+    """Return the histograms of the edges over a part's frames."""
     floor = 1e-3 * moving.speed[0].size * len(frames)
     moves = as_shares(edges.moving[frames].sum(0), floor)
     return {
@@ -234,7 +234,7 @@ def _edge_blocks(moving: Moving, frames: NDArray[np.int64], edges: _Edges) -> di
 
 
 def _course(moving: Moving) -> dict[str, Array]:
-    """The body's motion over the window, COURSE at an even pace: its mean direction, and how fast it repeats."""
+    """Describe the body's motion over the window (COURSE at an even pace): its mean direction, and how fast it repeats."""
     motions = _motions(moving)
     count = max(2, round(float(moving.seconds.sum()) * PACE))
     at = moving.times[0] - moving.seconds[0] / 2 + (np.arange(count) + 0.5) / PACE
@@ -270,7 +270,7 @@ def _pace(values: Array, moving: Moving) -> Array:
 
 
 def _tempo(motions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of each motion's changes in each of BANDS, as roots: (len(COURSE), bands)."""
+    """Return the share of each motion's changes in each of BANDS, as roots: (len(COURSE), bands)."""
     length = max(64, len(motions))
     waves = (motions - motions.mean(0)) * np.hanning(len(motions) + 2)[1:-1, None]
     strength = np.square(np.abs(np.fft.rfft(waves, n=length, axis=0)))

@@ -69,12 +69,12 @@ def by_direction(vectors: Array, weights: Array, *, turn: float) -> Array:
 
 
 def slopes_of(values: Array) -> Array:
-    """The slopes of values (T, h, w) to the right and downward: (T, h, w, 2)."""
+    """Return the slopes of values (T, h, w) to the right and downward: (T, h, w, 2)."""
     return np.stack([np.gradient(values, axis=2), np.gradient(values, axis=1)], axis=-1)
 
 
 def mirrored(histogram: Array, turn: float = FULL) -> Array:
-    """The histogram (..., cells, cells, BINS) of the mirrored frame."""
+    """Return the histogram (..., cells, cells, BINS) of the mirrored frame."""
     opposite = BINS // 2 if turn == FULL else 0
     return histogram[..., ::-1, :][..., (opposite - np.arange(BINS)) % BINS]
 

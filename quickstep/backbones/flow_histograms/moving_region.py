@@ -35,7 +35,7 @@ def dense_flow(frames: Sequence[NDArray[Any]]) -> Array:
 
 
 def length_of(vectors: Array, noise: float) -> Array:
-    """The lengths of vectors (..., 2) above the noise."""
+    """Return the lengths of vectors (..., 2) above the noise."""
     length: Array = np.maximum(np.sqrt(np.square(vectors).sum(-1)) - np.float32(noise), 0.0)
     return length
 

@@ -1,6 +1,6 @@
 """InceptionI3d: Inception-v1 inflated to three dimensions, with the names of the PyTorch weights in public use.
 
-Only the network, on (N, C, T, H, W) already normalised; knows no file and no picture.
+Its input is (N, C, T, H, W), normalized.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from quickstep.backbones.i3d.temporal_layers import Ends, channels_last, each_point, largest, narrowed, repeat_ends
+from quickstep.backbones.i3d.temporal_layers import Ends, channels_last, convolve_frames, max_pool, narrow, repeat_ends
 
 # Of each block of branches: 1x1 · 1x1 then 3x3 · 1x1 then 3x3 · pooled then 1x1.
 MIXED: dict[str, tuple[int, int, int, int, int, int]] = {
@@ -23,7 +23,7 @@ MIXED: dict[str, tuple[int, int, int, int, int, int]] = {
     "Mixed_5b": (256, 160, 320, 32, 128, 128),
     "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
-# What is pooled before which block: kernel and stride over (T, H, W).
+# Max pooling before a block: kernel and stride over (T, H, W).
 _POOLED = {
     "Conv3d_2b_1x1": ((1, 3, 3), (1, 2, 2)),
     "Mixed_3b": ((1, 3, 3), (1, 2, 2)),
@@ -34,7 +34,7 @@ POOL = (2, 7, 7)  # of the head, one step at a time
 
 
 class Unit3D(nn.Module):
-    """Convolution, normalisation and ReLU with TensorFlow's "same" padding, which depends on the size and may be uneven."""
+    """Convolution, normalization and ReLU with TensorFlow's "same" padding, which depends on the size and may be uneven."""
 
     def __init__(self, channels: int, out: int, kernel: int, *, stride: int = 1, momentum: float, ends: Ends) -> None:
         super().__init__()
@@ -43,14 +43,15 @@ class Unit3D(nn.Module):
         self.ends = ends
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.relu(self.bn(self._convolved(x)), inplace=True)
+        """Convolve, normalize, and apply ReLU."""
+        return functional.relu(self.bn(self._convolve(x)), inplace=True)
 
-    def _convolved(self, x: torch.Tensor) -> torch.Tensor:
+    def _convolve(self, x: torch.Tensor) -> torch.Tensor:
         kernel, stride, weight = self.conv3d.kernel_size, self.conv3d.stride, self.conv3d.weight
         if kernel[0] == 1:
-            return each_point(self.conv3d, x)
+            return convolve_frames(self.conv3d, x)
         pads = [_same(size, k, s) for size, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
-        if self.ends == "repeated":  # as the 2D network this comes from pads its pictures
+        if self.ends == "repeated":  # as the 2D network pads its frames
             x = repeat_ends(x, *pads[0])
             pads = [(0, 0), *[((k - 1) // 2, (k - 1) // 2) for k in kernel[1:]]]
         if all(before == after for before, after in pads):
@@ -59,7 +60,7 @@ class Unit3D(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Four branches side by side."""
+    """Four parallel branches."""
 
     def __init__(self, channels: int, outs: tuple[int, ...], *, momentum: float, ends: Ends) -> None:
         super().__init__()
@@ -75,18 +76,20 @@ class Mixed(nn.Module):
         self.b3b = unit(channels, outs[5], 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pooled = largest(x, (3, 3, 3), (1, 1, 1), ((1, 1), (1, 1), (1, 1)))
+        """Run the four branches and join their channels."""
+        pooled = max_pool(x, (3, 3, 3), (1, 1, 1), ((1, 1), (1, 1), (1, 1)))
         return torch.cat([self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)], dim=1)
 
 
 class Logits(nn.Module):
-    """The published head: a convolution of one point, with a bias and nothing after it."""
+    """The published head: a 1x1x1 convolution with a bias."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         self.conv3d = nn.Conv3d(channels, classes, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the logits of every point."""
         return self.conv3d(x)  # type: ignore[no-any-return]
 
 
@@ -94,18 +97,18 @@ class InceptionI3d(nn.Module):
     """(N, C, T, H, W) -> the feature map before pooling, (N, 1024, T/8, H/32, W/32).
 
     `multiplier` narrows every layer. `classes` is the head's, 0 for none. With `ends="repeated"` its padding is that of the 2D network it
-    was inflated from, and the first and last moments are repeated instead of followed by zeros: a still video gives what its picture gives.
+    was inflated from, and the first and last frames are repeated instead of padded with zeros: a still video gives what its frame gives.
     """
 
-    pooled = POOL[0]  # moments of the feature map in one vector
+    pooled = POOL[0]  # steps of the feature map in one vector
 
     def __init__(
         self, channels: int = 3, *, classes: int = 0, multiplier: float = 1.0, ends: Ends = "zeros", momentum: float = 0.01
     ) -> None:
         super().__init__()
         self.ends = ends
-        wide = {name: tuple(narrowed(count, multiplier) for count in counts) for name, counts in MIXED.items()}
-        stem, third = narrowed(64, multiplier), narrowed(192, multiplier)
+        wide = {name: tuple(narrow(count, multiplier) for count in counts) for name, counts in MIXED.items()}
+        stem, third = narrow(64, multiplier), narrow(192, multiplier)
         self.Conv3d_1a_7x7 = Unit3D(channels, stem, 7, stride=2, momentum=momentum, ends=ends)
         self.Conv3d_2b_1x1 = Unit3D(stem, stem, 1, momentum=momentum, ends=ends)
         self.Conv3d_2c_3x3 = Unit3D(stem, third, 3, momentum=momentum, ends=ends)
@@ -117,6 +120,7 @@ class InceptionI3d(nn.Module):
         self.logits = Logits(width, classes) if classes else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the feature map."""
         x = channels_last(x)
         for name in ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3", *MIXED):
             if name in _POOLED:
@@ -125,45 +129,45 @@ class InceptionI3d(nn.Module):
         return x
 
     def vectors(self, features: torch.Tensor) -> torch.Tensor:
-        """The feature map, (N, D, T, H, W) -> vectors in time (N, T - 1, D), each the mean of two moments, as the published head pools."""
+        """Pool the feature map (N, D, T, H, W) to vectors in time (N, T - 1, D), each of two steps, as the published head does."""
         return self._head_pooled(features).mean(dim=(3, 4)).transpose(1, 2)
 
-    def classified(self, features: torch.Tensor) -> torch.Tensor:
-        """The feature map -> the head's logits averaged over time, (N, classes)."""
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """Compute the head's logits from the feature map, averaged over time, (N, classes)."""
         assert self.logits is not None
         logits: torch.Tensor = self.logits(self._head_pooled(features)).mean(dim=(2, 3, 4))
         return logits
 
     def blocks(self) -> list[list[str]]:
-        """The names of its parameters from the input to the output: each convolution of the stem, each block of branches."""
+        """Group the names of the parameters from the input to the output: each convolution of the stem, each block of branches."""
         names = [name for name, _ in self.named_parameters()]
         groups = ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3", *MIXED, "logits")
-        found = [[name for name in names if name.startswith(f"{group}.")] for group in groups]
-        return [group for group in found if group]
+        blocks = [[name for name in names if name.startswith(f"{group}.")] for group in groups]
+        return [block for block in blocks if block]
 
     def _pooled(self, x: torch.Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> torch.Tensor:
         pads = [_same(size, k, s) for size, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
         if self.ends == "repeated":  # the 2D network begins at the first point and lets the last window reach over the edge
             pads[1:] = [(0, _over(size, k, s)) for size, k, s in zip(x.shape[3:], kernel[1:], stride[1:], strict=True)]
-        return largest(x, kernel, stride, tuple(pads))
+        return max_pool(x, kernel, stride, tuple(pads))
 
     def _head_pooled(self, features: torch.Tensor) -> torch.Tensor:
-        moments, height, width = features.shape[2:]
+        steps, height, width = features.shape[2:]
         over = (height, width) if self.ends == "repeated" else (min(POOL[1], height), min(POOL[2], width))
-        return functional.avg_pool3d(features, (min(POOL[0], moments), *over), stride=1)
+        return functional.avg_pool3d(features, (min(POOL[0], steps), *over), stride=1)
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after, so that the output has ceil(size / stride) points; the odd one stands after."""
+    """Return the padding before and after for ceil(size / stride) outputs; the odd one is after."""
     missing = max(0, (-(-size // stride) - 1) * stride + kernel - size)
     return missing // 2, missing - missing // 2
 
 
 def _over(size: int, kernel: int, stride: int) -> int:
-    """How far the last window reaches over the edge where the first begins at it."""
+    """Return how far the last window reaches over the edge if the first begins at the other edge."""
     return max(0, kernel - size, -((kernel - size) // stride) * stride + kernel - size)
 
 
 def _flat(pads: list[tuple[int, int]]) -> list[int]:
-    """In the order of torch: the last dimension first."""
+    """Return the padding in the order of torch: the last dimension first."""
     return [number for pair in reversed(pads) for number in pair]

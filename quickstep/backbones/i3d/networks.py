@@ -22,7 +22,7 @@ Network = InceptionI3d | ResnetI3d
 
 
 class I3dEncoder(nn.Module):
-    """uint8 (B, F, H, W, C) -> float32 (B, T', D)"""
+    """uint8 (B, F, H, W, C) -> float32 (B, T', D)."""
 
     slope: torch.Tensor
     offset: torch.Tensor
@@ -34,6 +34,7 @@ class I3dEncoder(nn.Module):
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float32), persistent=False)
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Normalize the bytes and compute the vectors of each window."""
         x = (windows.float() * self.slope + self.offset).permute(0, 4, 1, 2, 3)  # (B, C, F, H, W), channels last in memory
         return self.network.vectors(self.network(x)).float()
 
@@ -50,7 +51,7 @@ class LoadedNetwork:
         """(N, C, T, H, W) already normalised -> (N, classes)."""
         if _head_of(self.network) is None:
             raise WeightsError(f"these weights of {self.name} have no head, so they cannot classify: train one, or give others")
-        return self.network.classified(self.network(x))
+        return self.network.classify(self.network(x))
 
 
 def width_of(name: str, multiplier: float) -> int:

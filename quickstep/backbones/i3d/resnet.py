@@ -1,6 +1,6 @@
 """ResnetI3d: ResNet-50 inflated to three dimensions, with or without non-local blocks, with the names of MMAction2's checkpoints.
 
-Only the network, on (N, C, T, H, W) already normalised; knows no file and no picture.
+Its input is (N, C, T, H, W), normalized.
 """
 
 from __future__ import annotations
@@ -9,49 +9,51 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from quickstep.backbones.i3d.temporal_layers import Ends, Triple, channels_last, each_point, narrowed, repeat_ends
+from quickstep.backbones.i3d.temporal_layers import Ends, Triple, channels_last, convolve_frames, narrow, repeat_ends
 
-# Which blocks of each layer look at the moments before and after, and which are followed by a non-local block.
+# The blocks of each layer whose kernels extend over time, and those followed by a non-local block.
 INFLATED = ((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0))
 NON_LOCAL = ((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0))
 _EXPANSION = 4
 
 
 class Convolution(nn.Module):
-    """A convolution, its normalisation, and ReLU unless something is added first; its ends in time as the network has them."""
+    """A convolution, its normalization, and ReLU unless a shortcut is added first; time is padded as the network needs."""
 
     def __init__(
         self, channels: int, out: int, kernel: Triple = (1, 1, 1), *, stride: int = 1, ends: Ends = "zeros", relu: bool = True
     ) -> None:
         super().__init__()
         self.ends, self.relu = ends, relu
-        steps = (stride if kernel[0] > 3 else 1, stride, stride)  # only the first convolution skips moments
+        steps = (stride if kernel[0] > 3 else 1, stride, stride)  # only the first convolution has a stride in time
         self.conv = nn.Conv3d(channels, out, kernel, stride=steps, padding=tuple(k // 2 for k in kernel), bias=False)  # type: ignore[arg-type]
         self.bn = nn.BatchNorm3d(out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve and normalize, then apply ReLU if there is one."""
         reach, *around = map(int, self.conv.padding)
         if reach and self.ends == "repeated":
             x = functional.conv3d(repeat_ends(x, reach, reach), self.conv.weight, None, self.conv.stride, (0, *around))
         else:
-            x = each_point(self.conv, x) if self.conv.kernel_size == (1, 1, 1) else self.conv(x)
+            x = convolve_frames(self.conv, x) if self.conv.kernel_size == (1, 1, 1) else self.conv(x)
         x = self.bn(x)
         return functional.relu(x, inplace=True) if self.relu else x
 
 
 class Point(nn.Module):
-    """A convolution of one point with a bias, and nothing after it."""
+    """A 1x1x1 convolution with a bias."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
         self.conv = nn.Conv3d(channels, out, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return each_point(self.conv, x)
+        """Convolve."""
+        return convolve_frames(self.conv, x)
 
 
 class NonLocal(nn.Module):
-    """Every point answers to every other (each 2 x 2 of them pooled) by the product of what both say; x + that."""
+    """A non-local block: attention by dot product of every point to all others (pooled 2 x 2), added to x."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -63,12 +65,13 @@ class NonLocal(nn.Module):
         self.phi = nn.Sequential(Point(channels, inner), pool)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        asked = self.theta(x).flatten(2).transpose(1, 2)  # (N, T H W, C')
+        """Add the attention of every point to x."""
+        queries = self.theta(x).flatten(2).transpose(1, 2)  # (N, T H W, C')
         keys, values = self.phi(x).flatten(2), self.g(x).flatten(2).transpose(1, 2)  # (N, C', P), (N, P, C')
-        found = asked @ (keys @ values / keys.shape[2])  # (asked @ keys) @ values, in an order with far smaller matrices
-        found = found.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])
-        answer: torch.Tensor = x + self.conv_out(found)
-        return answer
+        output = queries @ (keys @ values / keys.shape[2])  # (queries @ keys) @ values, in an order with far smaller matrices
+        output = output.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])
+        added: torch.Tensor = x + self.conv_out(output)
+        return added
 
 
 class Bottleneck(nn.Module):
@@ -81,13 +84,13 @@ class Bottleneck(nn.Module):
         self.conv2 = Convolution(planes, planes, (1, 3, 3), stride=stride)
         self.conv3 = Convolution(planes, out, relu=False)
         self.downsample = Convolution(channels, out, stride=stride, relu=False) if stride != 1 or channels != out else None
-        if non_local:
-            self.non_local_block = NonLocal(out)
+        self.non_local_block = NonLocal(out) if non_local else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        aside = x if self.downsample is None else self.downsample(x)
-        x = functional.relu(self.conv3(self.conv2(self.conv1(x))) + aside, inplace=True)
-        return self.non_local_block(x) if hasattr(self, "non_local_block") else x
+        """Run the block around its shortcut."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = functional.relu(self.conv3(self.conv2(self.conv1(x))) + shortcut, inplace=True)
+        return x if self.non_local_block is None else self.non_local_block(x)
 
 
 class Trunk(nn.Module):
@@ -95,20 +98,21 @@ class Trunk(nn.Module):
 
     def __init__(self, channels: int, *, multiplier: float, ends: Ends, non_local: bool) -> None:
         super().__init__()
-        width = narrowed(64, multiplier)
+        width = narrow(64, multiplier)
         self.conv1 = Convolution(channels, width, (5, 7, 7), stride=2, ends=ends)
         for number, inflated in enumerate(INFLATED):
-            planes = narrowed(64, multiplier) * 2**number
+            planes = narrow(64, multiplier) * 2**number
             blocks = []
-            for place, reaches in enumerate(inflated):
+            for place, in_time in enumerate(inflated):
                 stride = 2 if number and not place else 1
-                looks = bool(non_local and NON_LOCAL[number][place])
-                blocks.append(Bottleneck(width, planes, stride=stride, inflated=bool(reaches), ends=ends, non_local=looks))
+                attends = bool(non_local and NON_LOCAL[number][place])
+                blocks.append(Bottleneck(width, planes, stride=stride, inflated=bool(in_time), ends=ends, non_local=attends))
                 width = planes * _EXPANSION
             self.add_module(f"layer{number + 1}", nn.Sequential(*blocks))
         self.width = width
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the feature map."""
         x = functional.max_pool3d(self.conv1(channels_last(x)), (1, 3, 3), (2, 2, 2), (0, 1, 1))
         x = self.get_submodule("layer1")(x)
         x = functional.max_pool3d(x, (2, 1, 1), (2, 1, 1))
@@ -128,11 +132,11 @@ class Head(nn.Module):
 class ResnetI3d(nn.Module):
     """(N, C, T, H, W) -> the feature map before pooling, (N, 2048, T/8, H/32, W/32).
 
-    `multiplier` narrows every layer. `classes` is the head's, 0 for none. With `ends="repeated"` the first and last moments are repeated
-    instead of followed by zeros, so that a still video gives what its picture gives.
+    `multiplier` narrows every layer. `classes` is the head's, 0 for none. With `ends="repeated"` the first and last frames are repeated
+    instead of padded with zeros, so that a still video gives what its frame gives.
     """
 
-    pooled = 1  # moments of the feature map in one vector
+    pooled = 1  # steps of the feature map in one vector
 
     def __init__(
         self, channels: int = 3, *, classes: int = 0, multiplier: float = 1.0, ends: Ends = "zeros", non_local: bool = False
@@ -144,20 +148,21 @@ class ResnetI3d(nn.Module):
         self.cls_head = Head(self.width, classes) if classes else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the feature map."""
         return self.backbone(x)  # type: ignore[no-any-return]
 
     def vectors(self, features: torch.Tensor) -> torch.Tensor:
-        """The feature map, (N, D, T, H, W) -> vectors in time (N, T, D)."""
+        """Pool the feature map (N, D, T, H, W) to vectors in time (N, T, D)."""
         return features.mean(dim=(3, 4)).transpose(1, 2)
 
-    def classified(self, features: torch.Tensor) -> torch.Tensor:
-        """The feature map -> the head's logits averaged over time, (N, classes)."""
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """Compute the head's logits from the feature map, averaged over time, (N, classes)."""
         assert self.cls_head is not None
         logits: torch.Tensor = self.cls_head.fc_cls(features.mean(dim=(2, 3, 4)))
         return logits
 
     def blocks(self) -> list[list[str]]:
-        """The names of its parameters from the input to the output: the stem, each bottleneck (with its non-local block)."""
+        """Group the names of the parameters from the input to the output: the stem, each bottleneck (with its non-local block)."""
         groups: dict[str, list[str]] = {}
         for name, _ in self.named_parameters():
             parts = name.split(".")
