@@ -40,7 +40,7 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
         sync_to_disk(target.parent)
 
 
-def write_bytes(path: str | Path, content: bytes, *, sync: bool = True) -> None:
+def write_bytes(path: str | Path, content: bytes | memoryview, *, sync: bool = True) -> None:
     """Write bytes atomically."""
     with replacing(path, sync=sync) as temporary:
         temporary.write_bytes(content)

@@ -15,6 +15,7 @@ import streamlit as st
 from quickstep.apps.web import session
 from quickstep.apps.web.theme import STYLE
 from quickstep.storage.cache import Cache
+from quickstep.storage.files import write_bytes
 from quickstep.types.errors import QuickstepError
 from quickstep.types.progress import Progress, ProgressUpdate, RemainingTime
 from quickstep.types.segment import Segment
@@ -147,9 +148,7 @@ def save_uploads(uploads: Sequence[Any]) -> list[Video]:
         suffix = Path(upload.name).suffix.lower()
         path = home / f"{upload.file_id}{suffix if suffix[1:].isalnum() else ''}"
         if not path.exists():
-            aside = path.with_suffix(".part")
-            aside.write_bytes(upload.getbuffer())
-            aside.replace(path)
+            write_bytes(path, upload.getbuffer(), sync=False)
         videos.append(Video(_display_name(upload.name), path, upload.file_id))
     keep = {video.path for video in videos}
     for path in home.iterdir():

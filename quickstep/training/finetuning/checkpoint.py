@@ -6,9 +6,7 @@ Only what training changes is kept: what is closed comes from the checkpoint aga
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from quickstep.storage.files import replacing
 from quickstep.types.errors import ModelError
 
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -43,16 +42,10 @@ def write(folder: Path, name: str, about: Mapping[str, Any], parts: Mapping[str,
     tensors = {
         f"{part}/{key}": value.detach().to("cpu").contiguous().clone() for part, values in parts.items() for key, value in values.items()
     }
-    aside = folder / f".{name}.part"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, aside, metadata={_ABOUT: json.dumps(about)})
-        with aside.open("rb") as handle:
-            os.fsync(handle.fileno())
-        aside.replace(folder / name)
+        with replacing(folder / name) as temporary:
+            save_file(tensors, temporary, metadata={_ABOUT: json.dumps(about)})
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         kept = "the last good state before it is kept" if (folder / LAST).exists() else "there was none before it"
         raise ModelError(
