@@ -310,7 +310,7 @@ def test_what_cannot_be_tuned_or_does_not_fit_is_one_line(manifest: Manifest, qu
         whole(caught.value)
 
     for name in ("flow-hist", "joints"):
-        refuse(f"'{name}' has nothing that could be tuned; these have: clip-vit-b32", UnknownName, backbone=name)
+        refuse(f"'{name}' cannot be fine-tuned; these can: clip-vit-b32", UnknownName, backbone=name)
     refuse("size: .* looks at", ConfigError, size=64)
     refuse("unfreeze: the network has 4 blocks", ConfigError, unfreeze="9")
     refuse("no xclip|X-CLIP is wanted", WeightsError, backbone=f"hf-xclip:{place / 'clip'}")

@@ -119,3 +119,12 @@ def test_a_wrong_recipe_says_what_is_wrong(tmp_path: Path, text: str, said: str)
         read_recipe(str(tmp_path / "own.toml"))
     with pytest.raises(QuickstepError, match="cannot be read"):
         read_recipe(str(tmp_path / "none.toml"))
+
+
+def test_a_recipe_of_version_0_1_opens_with_the_new_names(tmp_path: Path) -> None:
+    old = {"measure": "accuracy", "blocks": "2", "clip": 0.5, "memory": 1.0, "output": "pooled", "every": 2.0}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in old.items()]
+    (tmp_path / "old.toml").write_text("\n".join(['verb = "finetune"', *lines]))
+    settings = read_recipe(str(tmp_path / "old.toml"), verb="finetune")
+    new = {"metric": "accuracy", "unfreeze": "2", "grad_clip": 0.5, "frame_cache_gb": 1.0, "embedding": "pooled", "step_epochs": 2.0}
+    assert settings == new

@@ -72,17 +72,24 @@ def read_recipe(name: str, *, verb: str | None = None) -> dict[str, Any]:
         right = f"quickstep {recipe.verb} DATA {_TARGETS[recipe.verb]} --recipe {name}"
         raise ConfigError("recipe", f"{name} is a recipe for {recipe.verb!r} and not for {verb!r}: {right}")
     configs(recipe)
-    return dict(recipe.settings)
+    return _with_current_names(recipe)
 
 
 def configs(recipe: Recipe) -> tuple[Any, ...]:
     """The verb's configs with the recipe's settings: for train a TrainConfig, for finetune a FinetuneConfig and an Augment, ..."""
     kinds = [_load(target) for target in VERBS[recipe.verb]]
-    known = {each.name for kind in kinds for each in fields(kind)}
-    unknown = sorted(set(recipe.settings) - known)
+    settings = _with_current_names(recipe)
+    unknown = sorted(settings.keys() - {field.name for kind in kinds for field in fields(kind)})
     if unknown:
         raise ConfigError("recipe", f"{recipe.name} has a {unknown[0]!r} that is not known to `quickstep {recipe.verb}`")
-    return tuple(_made(recipe.name, kind, recipe.settings) for kind in kinds)
+    return tuple(_made(recipe.name, kind, settings) for kind in kinds)
+
+
+def _with_current_names(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings under today's names; a recipe of version 0.1 may have the old ones."""
+    kinds = [_load(target) for target in VERBS[recipe.verb]]
+    current = {field.metadata["was"]: field.name for kind in kinds for field in fields(kind) if "was" in field.metadata}
+    return {current.get(name, name): value for name, value in recipe.settings.items()}
 
 
 def train_config(name: str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
