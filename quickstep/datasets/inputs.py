@@ -28,8 +28,8 @@ def as_manifest(source: ManifestSource, *, labelled: bool = True) -> Manifest:
         return source
     if isinstance(source, str | os.PathLike):
         return read_manifest(Path(source).expanduser(), labelled=labelled)
-    wanted = "a Manifest, the path of a folder or csv of labelled videos, or a list of these"
-    manifests = [_part_of_manifest(item, wanted, labelled=labelled) for item in _each(source, wanted)]
+    expected = "a Manifest, the path of a folder or csv of labelled videos, or a list of these"
+    manifests = [_part_of_manifest(item, expected, labelled=labelled) for item in _items(source, expected)]
     if len(manifests) == 1:
         return manifests[0]
     segments = tuple(segment for manifest in manifests for segment in manifest.segments)
@@ -44,7 +44,7 @@ def gather(inputs: Inputs, *, stdin: IO[str] | None = None) -> tuple[list[Segmen
     """
     segments: dict[Segment, None] = {}
     failures: list[Failure] = []
-    for item in _each(inputs, "a path, a Segment, a Manifest, or a list of these"):
+    for item in _items(inputs, "a path, a Segment, a Manifest, or a list of these"):
         try:
             segments.update(dict.fromkeys(_segments_of(item, stdin)))
         except (ManifestError, MediaError) as error:
@@ -54,26 +54,26 @@ def gather(inputs: Inputs, *, stdin: IO[str] | None = None) -> tuple[list[Segmen
     return list(segments), failures
 
 
-def _each(source: object, wanted: str) -> Iterable[Any]:
+def _items(source: object, expected: str) -> Iterable[Any]:
     """Iterate over the inputs; a single path is one input, not a sequence of letters."""
     if isinstance(source, Manifest):
         return source.segments
     if isinstance(source, Segment | str | os.PathLike):
         return (source,)
     if isinstance(source, bytes | Mapping) or not isinstance(source, Iterable):
-        raise _wrong_type(source, wanted)
+        raise _wrong_type(source, expected)
     return source
 
 
-def _wrong_type(value: object, wanted: str) -> TypeError:
-    return TypeError(f"expected {wanted}; got {type(value).__name__} {value!r:.60}")
+def _wrong_type(value: object, expected: str) -> TypeError:
+    return TypeError(f"expected {expected}; got {type(value).__name__} {value!r:.60}")
 
 
-def _part_of_manifest(item: Manifest | Input, wanted: str, *, labelled: bool) -> Manifest:
+def _part_of_manifest(item: Manifest | Input, expected: str, *, labelled: bool) -> Manifest:
     if isinstance(item, Segment):
         return Manifest((item,))
     if not isinstance(item, Manifest | str | os.PathLike):
-        raise _wrong_type(item, wanted)
+        raise _wrong_type(item, expected)
     return as_manifest(item, labelled=labelled)
 
 

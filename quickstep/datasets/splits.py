@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quickstep.datasets.connected_components import connected_components
 from quickstep.datasets.inputs import ManifestSource, as_manifest
 from quickstep.datasets.manifest import PARTS, Manifest, Split, group_of
 from quickstep.datasets.stratification import Unit, assign_parts
@@ -178,24 +179,16 @@ def _leaks(kind: str, keyed: Iterable[tuple[str, Segment]], names: Mapping[Path,
 
 def unit_numbers(manifest: Manifest, footage: Footage) -> list[int]:
     """Return the number of each segment's unit: segments with one group, file, file content or footage are one unit."""
-    parent: dict[Any, Any] = {}
-
-    def root(node: Any) -> Any:
-        while parent.setdefault(node, node) != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
+    pairs: list[tuple[Any, Any]] = []
     for segment in manifest.segments:
-        video = ("video", segment.path)
         if segment.group is not None:
-            parent[root(video)] = root(("group", segment.group))
+            pairs.append((segment.path, ("group", segment.group)))
         if segment.path in footage.digests:
-            parent[root(video)] = root(("bytes", footage.digests[segment.path]))
-    for match in footage.matches:
-        parent[root(("video", match.first))] = root(("video", match.second))
-    numbers: dict[Any, int] = {}
-    return [numbers.setdefault(root(("video", segment.path)), len(numbers)) for segment in manifest.segments]
+            pairs.append((segment.path, ("bytes", footage.digests[segment.path])))
+    pairs += [(match.first, match.second) for match in footage.matches]
+    units = connected_components(manifest.paths, pairs)
+    number_of = {item: number for number, unit in enumerate(units) for item in unit}
+    return [number_of[segment.path] for segment in manifest.segments]
 
 
 def _units(manifest: Manifest, numbers: Sequence[int], allowed: Sequence[tuple[int, ...]]) -> list[Unit]:

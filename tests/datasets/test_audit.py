@@ -188,7 +188,7 @@ def test_a_shortcut_is_a_warning(healthy: Path, tmp_path: Path) -> None:
     audit = audit_of(tmp_path, healthy)
     (finding,) = audit.of("shortcut")
     assert finding.severity == "warning"
-    assert "picture size" in finding.sentence
+    assert "frame size" in finding.sentence
 
 
 def test_files_that_were_left_out_are_reported(videos: Path, healthy: Path) -> None:

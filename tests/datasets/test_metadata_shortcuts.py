@@ -64,7 +64,7 @@ def shortcut_of(
     [
         (lambda label, _: {"fps": [24.0, 30.0][label]}, "frame rate"),
         (lambda label, _: {"codec": ["h264", "vp9"][label]}, "codec"),
-        (lambda label, _: {"width": [320, 322][label]}, "picture size"),
+        (lambda label, _: {"width": [320, 322][label]}, "frame size"),
         (lambda label, _: {"duration": [3.0, 3.5][label]}, "length"),
         (lambda label, _: {"bytes": [10_000, 11_000][label]}, "file size"),
     ],

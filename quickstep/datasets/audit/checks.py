@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from quickstep.datasets.audit.metadata_shortcuts import Shortcut
+from quickstep.datasets.connected_components import connected_components
 from quickstep.datasets.duplicates.same_footage import Footage
 from quickstep.datasets.duplicates.sketches import Sketch
 from quickstep.datasets.manifest import Manifest, group_of
@@ -25,6 +26,7 @@ MIN_FRAMES = 8
 SAME_PLACE = 0.99  # correlation of two mean thumbnails from which on they show one place
 MIN_GROUPS = 3  # one each for train, val and test
 MIN_SEGMENTS = 10
+_BLOCK = 512  # videos whose thumbnails are multiplied at a time
 IMBALANCE, STRONG_IMBALANCE = 3.0, 10.0  # segments of the largest class / segments of the smallest
 
 
@@ -209,22 +211,13 @@ def check_sources(facts: DatasetFacts) -> Iterator[Finding]:
     means -= means.mean(1, keepdims=True)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     group = dict(zip((segment.path for segment in facts.manifest.segments), facts.manifest.groups, strict=True))
-    parent = {name: name for name in group.values()}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    for begin in range(0, len(paths), 512):
-        for row, column in zip(*np.nonzero(means[begin : begin + 512] @ means.T > SAME_PLACE), strict=True):
-            parent[root(group[paths[begin + int(row)]])] = root(group[paths[int(column)]])
-    joined: dict[str, list[str]] = {}
-    for name in parent:
-        joined.setdefault(root(name), []).append(name)
+    pairs = [
+        (group[paths[begin + int(row)]], group[paths[int(column)]])
+        for begin in range(0, len(paths), _BLOCK)
+        for row, column in zip(*np.nonzero(means[begin : begin + _BLOCK] @ means.T > SAME_PLACE), strict=True)
+    ]
     copies = [{group[path] for path in paths} for paths in facts.footage.groups]
-    for names in joined.values():
+    for names in connected_components(group.values(), pairs):
         if len(names) > 1 and not any(set(names) <= same for same in copies):  # copies have a finding of their own
             yield _one_source(facts, names)
 

@@ -22,7 +22,7 @@ from quickstep.types.segment import Segment
 
 # name in messages -> the metadata features that belong to it
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "picture size": ("width", "height", "shape"),
+    "frame size": ("width", "height", "shape"),
     "length": ("seconds", "frames"),
     "frame rate": ("fps", "variable_rate"),
     "file size": ("bytes", "bit_rate", "bytes_a_second"),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
+from quickstep.datasets.connected_components import connected_components
 from quickstep.datasets.duplicates import frame_similarity, pose_similarity
 from quickstep.datasets.duplicates.sketches import Sketch, sketch_video, thumbnails_of
 from quickstep.signals.poses.formats import PoseFile, digest_of, is_pose_file, read_file
@@ -62,23 +63,9 @@ class Footage:
     @property
     def groups(self) -> tuple[tuple[Path, ...], ...]:
         """Sets of two or more videos with the same footage, by bytes or by content."""
-        parent = {path: path for path in self.digests}
-
-        def root(path: Path) -> Path:
-            while parent[path] != path:
-                parent[path] = parent[parent[path]]
-                path = parent[path]
-            return path
-
-        for paths in self.copies:
-            for path in paths[1:]:
-                parent[root(path)] = root(paths[0])
-        for match in self.matches:
-            parent[root(match.second)] = root(match.first)
-        by_root: dict[Path, list[Path]] = {}
-        for path in self.digests:
-            by_root.setdefault(root(path), []).append(path)
-        return tuple(tuple(paths) for paths in by_root.values() if len(paths) > 1)
+        pairs = [(paths[0], path) for paths in self.copies for path in paths[1:]]
+        pairs += [(match.first, match.second) for match in self.matches]
+        return tuple(tuple(paths) for paths in connected_components(self.digests, pairs) if len(paths) > 1)
 
 
 def compare_footage(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quickstep.datasets.synthetic.body import Array
 from quickstep.datasets.synthetic.camera import Camera
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 Texture = NDArray[np.float32]
 
 WALL = (9.0, 4.2)  # metres: width, height
@@ -42,8 +42,8 @@ class Stage:
     """The wall behind the dancer and the ground below."""
 
     kind: str
-    wall: Picture  # texture
-    ground: Picture  # texture
+    wall: Image  # texture
+    ground: Image  # texture
     back: float  # metres from the dancer to the wall
     light: Array  # (3,) the direction of the light
     tint: Array  # (3,) factors of the light on red, green, blue
@@ -51,7 +51,7 @@ class Stage:
     scale: float  # texture pixels a metre
     lamps: tuple[Lamp, ...] = ()
 
-    def paint(self, camera: Camera, frame: int) -> Picture:
+    def paint(self, camera: Camera, frame: int) -> Image:
         """Return the empty stage as the camera sees it, RGB."""
         size = (camera.width, camera.height)
         step = 1 / self.scale
@@ -59,7 +59,7 @@ class Stage:
         corner = np.array([-WALL[0] / 2, WALL[1], -self.back])
         wall = camera.plane(frame, right * step, -up * step, corner)
         ground_map = camera.plane(frame, right * step, front * step, np.array([-GROUND[0] / 2, 0.0, -self.back]))
-        picture = cv2.warpPerspective(self.wall, wall, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        image = cv2.warpPerspective(self.wall, wall, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         below = cv2.warpPerspective(self.ground, ground_map, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         near = GROUND[0] * self.scale * np.array([0.45, 0.55])  # two points where wall and ground meet, in front of the camera
         line = (ground_map @ np.stack([near, [0, 0], [1, 1]])).T
@@ -68,20 +68,20 @@ class Stage:
         mask = np.zeros(size[::-1], np.uint8)
         corners = np.array([ends[0], ends[1], [ends[1][0], 9 * camera.height], [ends[0][0], 9 * camera.height]])
         cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), 255, cv2.LINE_AA, 4)
-        cv2.copyTo(below, mask, picture)
-        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+        cv2.copyTo(below, mask, image)
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
 
-def add_beams(beams: Sequence[tuple[Lamp, Array]], frame: int, picture: Picture) -> None:
+def add_beams(beams: Sequence[tuple[Lamp, Array]], frame: int, image: Image) -> None:
     """Add beams of light to an image, in place."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     haze = np.zeros((height // 4, width // 4, 3), np.uint8)
     for lamp, outline in beams:
         layer = np.zeros_like(haze)
         colour = 30 * _hue(lamp.hue, 0.6)
         cv2.fillConvexPoly(layer, np.rint(outline[frame] * 4).astype(np.int32), colour.tolist(), cv2.LINE_AA, 4)
         cv2.add(haze, layer, dst=haze)
-    cv2.add(picture, cv2.resize(cv2.blur(haze, (5, 5)), (width, height), interpolation=cv2.INTER_LINEAR), dst=picture)
+    cv2.add(image, cv2.resize(cv2.blur(haze, (5, 5)), (width, height), interpolation=cv2.INTER_LINEAR), dst=image)
 
 
 def studio(rng: np.random.Generator, scale: float) -> Stage:
@@ -233,7 +233,7 @@ def _hue(hue: float, strength: float) -> Array:
     return result
 
 
-def _finish(texture: Texture, rng: np.random.Generator, grain: float) -> Picture:
+def _finish(texture: Texture, rng: np.random.Generator, grain: float) -> Image:
     """Soften a texture and add stains, grain, and a fourth channel, because OpenCV warps four channels three times as fast."""
     height, width = texture.shape[:2]
     coarse = rng.normal(0, 1, (6, 12)).astype(np.float32)

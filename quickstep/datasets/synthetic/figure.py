@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.datasets.synthetic.background import Picture, Stage
+from quickstep.datasets.synthetic.background import Image, Stage
 from quickstep.datasets.synthetic.body import SIDES, Array, Figure
 from quickstep.datasets.synthetic.camera import Camera
 
@@ -154,7 +154,7 @@ def prepare(figure: Figure, looks: Looks, camera: Camera, stage: Stage) -> Drawi
     )
 
 
-def draw(drawing: Drawing, frame: int, canvas: Picture, zoom: int, corner: tuple[int, int] = (0, 0)) -> None:
+def draw(drawing: Drawing, frame: int, canvas: Image, zoom: int, corner: tuple[int, int] = (0, 0)) -> None:
     """Draw the figure, the farthest part first, on a canvas that shows the frame from `corner` on, enlarged by `zoom`."""
     brush = Brush(canvas, zoom, np.array(corner))
     for name in sorted(drawing.depths, key=lambda part: -drawing.depths[part][frame]):
@@ -168,7 +168,7 @@ def draw(drawing: Drawing, frame: int, canvas: Picture, zoom: int, corner: tuple
             brush.fill(drawing.strips[name][frame], colour * 1.06)
 
 
-def shade(drawing: Drawing, frame: int, mask: Picture) -> None:
+def shade(drawing: Drawing, frame: int, mask: Image) -> None:
     """Draw the shadow of the figure on a mask."""
     brush = Brush(mask, 1, np.zeros(2))
     for outline in drawing.shadow:
@@ -179,7 +179,7 @@ def shade(drawing: Drawing, frame: int, mask: Picture) -> None:
 class Brush:
     """Draws smooth shapes, given in pixels from the corner of the frame (OpenCV counts from the centre of the first pixel)."""
 
-    canvas: Picture
+    canvas: Image
     zoom: int
     corner: Array
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.datasets.synthetic.background import STAGES, Lamp, Picture, Stage, add_beams
+from quickstep.datasets.synthetic.background import STAGES, Image, Lamp, Stage, add_beams
 from quickstep.datasets.synthetic.body import Array, Body, Figure, figure_of, mirrored, moved
 from quickstep.datasets.synthetic.camera import Camera
 from quickstep.datasets.synthetic.figure import Drawing, Looks, draw, prepare, shade
@@ -84,7 +84,7 @@ class Scene:
         visible = inside & ~_hidden(self.figure, self.camera, pixels, depth)
         return np.concatenate([pixels, visible[..., None]], axis=-1).astype(np.float32)
 
-    def frames(self, numbers: Iterable[int] | None = None, *, empty: bool = False) -> Iterator[Picture]:
+    def frames(self, numbers: Iterable[int] | None = None, *, empty: bool = False) -> Iterator[Image]:
         """Yield the frames, RGB, or only those with these numbers; `empty` leaves out the people."""
         rng = np.random.default_rng(self.seed)
         height, width = self.camera.height, self.camera.width
@@ -92,18 +92,18 @@ class Scene:
         corners = rng.integers(0, 64, (len(self.times), 2)).tolist()
         cast = [] if empty else [*self.others, (self.figure, self.dancer.looks)]
         drawings = [prepare(figure, looks, self.camera, self.dancer.stage) for figure, looks in cast]
-        for number in range(len(self.times)) if numbers is None else numbers:
-            picture = self.dancer.stage.paint(self.camera, number)
+        for frame in range(len(self.times)) if numbers is None else numbers:
+            image = self.dancer.stage.paint(self.camera, frame)
             for drawing in drawings:
-                _shadow(drawing, number, picture, self.dancer.stage)
-            _people(drawings, number, picture)
+                _shadow(drawing, frame, image, self.dancer.stage)
+            _people(drawings, frame, image)
             if self.blocker is not None and not empty:
-                _block(self.blocker[number], picture)
+                _block(self.blocker[frame], image)
             if self.beams:
-                add_beams(self.beams, number, picture)
-            y, x = corners[number]
-            curve = np.clip(np.arange(256)[:, None] * self.gain[number], 0, 255).astype(np.uint8)  # (256, 3)
-            lit = cv2.LUT(picture, curve[None])
+                add_beams(self.beams, frame, image)
+            y, x = corners[frame]
+            curve = np.clip(np.arange(256)[:, None] * self.gain[frame], 0, 255).astype(np.uint8)  # (256, 3)
+            lit = cv2.LUT(image, curve[None])
             yield np.asarray(cv2.add(lit, grain[y : y + height, x : x + width], dtype=cv2.CV_8U), dtype=np.uint8)
 
 
@@ -149,32 +149,32 @@ def _flicker(rng: np.random.Generator, times: Array) -> Array:
     return result
 
 
-def _shadow(drawing: Drawing, number: int, picture: Picture, stage: Stage) -> None:
+def _shadow(drawing: Drawing, frame: int, image: Image, stage: Stage) -> None:
     """Draw the shadow of the figure, in place."""
-    mask = np.zeros(picture.shape[:2], np.uint8)
-    shade(drawing, number, mask)
+    mask = np.zeros(image.shape[:2], np.uint8)
+    shade(drawing, frame, mask)
     soft = cv2.blur(mask, (5, 5))
     keep = cv2.cvtColor(255 - (soft * (1 - stage.ambient + 0.12)).astype(np.uint8), cv2.COLOR_GRAY2RGB)
-    cv2.multiply(picture, keep, dst=picture, scale=1 / 255)
+    cv2.multiply(image, keep, dst=image, scale=1 / 255)
 
 
-def _people(drawings: Sequence[Drawing], number: int, picture: Picture) -> None:
+def _people(drawings: Sequence[Drawing], frame: int, image: Image) -> None:
     """Draw the people with smooth edges, in place: enlarged, then averaged down, which does not change the stage."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     for drawing in drawings:
-        left, top, right, bottom = drawing.box(number)
+        left, top, right, bottom = drawing.box(frame)
         left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         if left >= right or top >= bottom:
             continue
-        part = picture[top:bottom, left:right]
+        part = image[top:bottom, left:right]
         large = cv2.resize(part, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST)
-        draw(drawing, number, np.asarray(large, dtype=np.uint8), ZOOM, (left, top))
+        draw(drawing, frame, np.asarray(large, dtype=np.uint8), ZOOM, (left, top))
         part[:] = cv2.resize(large, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
 
 
-def _block(outline: Array, picture: Picture) -> None:
+def _block(outline: Array, image: Image) -> None:
     """Draw a dark post in front of everything, in place."""
-    cv2.fillConvexPoly(picture, np.rint(outline * 16).astype(np.int32), (38, 36, 40), cv2.LINE_AA, 4)
+    cv2.fillConvexPoly(image, np.rint(outline * 16).astype(np.int32), (38, 36, 40), cv2.LINE_AA, 4)
 
 
 def _hidden(figure: Figure, camera: Camera, pixels: Array, depth: Array) -> NDArray[np.bool_]:
