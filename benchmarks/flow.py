@@ -1,11 +1,11 @@
-"""How fast each way to find motion is, and how far from motions that are known; all in one run, on one core.
+"""Measure speed and error of each method of optical flow with known motions, in one run, on one core.
 
     python -m benchmarks flow [--pairs 3] [--json]
 
-Speed: pairs of pictures a second at a short edge of 224 and of 256 (4:3), in processor time, turn by turn. Error: mean length of the
-difference between the motion found and the true one, in pixels, on drawn textures that are moved, turned and enlarged. Camera: a textured
-body moves over a scene while the camera pans, zooms, rolls and turns; error on the scene, which should rest, and on the body. "As OpenCV
-has it" is TV-L1 with OpenCV's own settings. Kept: what a window of that flow takes in the cache.
+Speed: pairs of frames a second at a short edge of 224 and of 256 (4:3), in processor time, alternating. Error: mean length of the
+difference between the estimated and the true motion, in pixels, on synthetic textures that are moved, rotated and scaled. Camera: a
+textured body moves in front of a scene while the camera pans, zooms, rolls and turns; error on the scene, which should not move, and on the
+body. "OpenCV's settings" is TV-L1 with its defaults. Cache: size and speed of the compression of a window.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Array = NDArray[np.float64]
 Find = Callable[[Grey, Grey], NDArray[np.float32]]
 
 SIZES = {224: (224, 298), 256: (256, 341)}
-MARGIN = 20  # pixels at the edge that are left out: what is there may have no partner
-OWN = "tvl1 as OpenCV has it"
+MARGIN = 20  # pixels at the edge that are excluded: a point there may leave the frame
+OWN = "tvl1, OpenCV's settings"
 
 
 def plane(*, angle: float = 0, zoom: float = 1, right: float = 0, down: float = 0, tilt: tuple[float, float] = (0, 0)) -> Array:
-    """A motion about the middle of the larger picture, as a 3x3 map."""
+    """Return a motion about the centre of the larger frame, as a 3x3 matrix."""
     height, width = SIZES[256]
     middle = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]])
     a = np.radians(angle)
@@ -67,7 +67,7 @@ CAMERAS = {
 
 
 def texture(seed: int) -> NDArray[np.float32]:
-    """Coarse and fine detail, as scenes have it."""
+    """Draw a texture of coarse and fine detail."""
     rng = np.random.default_rng(seed)
     drawn = np.full((800, 900), 128, np.float32)
     for cells, height in ((8, 55), (24, 40), (80, 25), (240, 12)):
@@ -139,21 +139,23 @@ def scene(camera: Array, seed: int) -> Scene:
     return Scene(to_bytes(filmed(np.eye(3), np.eye(3)), rng), to_bytes(filmed(camera, step), rng), truth, body, far)
 
 
-def as_opencv_has_it(before: Grey, after: Grey) -> NDArray[np.float32]:
+def default_tvl1(before: Grey, after: Grey) -> NDArray[np.float32]:
+    """Compute TV-L1 with OpenCV's own settings."""
     return cv2.optflow.DualTVL1OpticalFlow.create().calc(before, after, None)  # type: ignore[no-any-return]
 
 
-def ways() -> Iterator[tuple[str, Find]]:
+def all_methods() -> Iterator[tuple[str, Find]]:
+    """Yield every method with every preset."""
     for method in METHODS:
         for preset in PRESETS:
             yield f"{method} {preset}", open_method(FlowConfig(method=method, preset=preset)).between
-    yield OWN, as_opencv_has_it
+    yield OWN, default_tvl1
 
 
 def methods(pairs: int) -> dict[str, dict[str, float]]:
-    """Speed and error of each way."""
+    """Measure speed and error of each method."""
     rows: dict[str, dict[str, float]] = {}
-    for name, find in ways():
+    for name, find in all_methods():
         row: dict[str, float] = {}
         few = 1 if name == OWN else pairs
         for label, motion in MOTIONS.items():
@@ -198,8 +200,8 @@ def camera(pairs: int) -> dict[str, dict[str, float]]:
     return rows
 
 
-def kept() -> dict[str, float]:
-    """What a window of 64 fields takes, and how long packing it does against finding it."""
+def cache_costs() -> dict[str, float]:
+    """Measure the size of a compressed window of 64 fields, and the speed of its compression relative to its computation."""
     stages = [scene(motion, seed) for seed, motion in enumerate(CAMERAS.values())]
     pictures = [picture for stage in stages for picture in (stage.before, stage.after)]
     window = np.stack([np.repeat(picture[..., None], 3, axis=2) for picture in (pictures * 6)[:65]])
@@ -215,28 +217,28 @@ def kept() -> dict[str, float]:
     return {
         "share of its size": packed.nbytes / levels.nbytes,
         "packing, of the time to find it": (squeezed - found) / (found - began),
-        "reading, times as fast as finding": (found - began) / (opened - squeezed),
+        "decompression, times as fast as computing": (found - began) / (opened - squeezed),
     }
 
 
 def main() -> None:
     """Measure, and print tables or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=3, help="pairs of pictures for each figure")
+    parser.add_argument("--pairs", type=int, default=3, help="pairs of frames for each value")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with one_thread():
-        found = {"methods": methods(asked.pairs), "camera": camera(asked.pairs), "kept": kept()}
-    if asked.json:
-        print(json.dumps(found, indent=2))
+        results = {"methods": methods(options.pairs), "camera": camera(options.pairs), "kept": cache_costs()}
+    if options.json:
+        print(json.dumps(results, indent=2))
         return
     for title, rows in (
-        ("Methods: pixels of error, speed on one core", found["methods"]),
-        ("The camera: pixels of error", found["camera"]),
+        ("Methods: pixels of error, speed on one core", results["methods"]),
+        ("The camera: pixels of error", results["camera"]),
     ):
         columns = list(dict.fromkeys(name for row in rows.values() for name in row))
         show(title, ("", *columns), [(name, *(_figure(row.get(column)) for column in columns)) for name, row in rows.items()])
-    show("A window of 64 fields in the cache", ("", "ratio"), [(name, f"{value:.2f}") for name, value in found["kept"].items()])
+    show("A window of 64 fields in the cache", ("", "ratio"), [(name, f"{value:.2f}") for name, value in results["kept"].items()])
 
 
 def _figure(value: float | None) -> str:

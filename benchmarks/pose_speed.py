@@ -1,14 +1,14 @@
-"""How fast bodies are found in a video, from the file to the cache, beside the estimator's own bare speed in the same run.
+"""Measure how fast poses are found in a video, from the file to the cache, relative to the estimator alone.
 
     python -m benchmarks.pose_speed [--videos FILE ...] [--pose-model FILE] [--people N] [--rounds N]
 
-bare       the estimator on frames that are already decoded, nothing else
-plain      MediaPipe's own loop on the same frames: one network in video mode that looks for as many people, joints thrown away
-whole      `find_poses`: decode, estimate, track, keep; nothing in the cache before
-drawn      the same, and the skeleton video on top
+bare       the estimator on decoded frames
+plain      MediaPipe's own loop on the same frames: one network in video mode with the same number of people
+whole      `find_poses`: decode, estimate, track, cache; with an empty cache
+drawn      the same, with the skeleton video
 
-`whole / bare` is what the pipeline leaves of the estimator's speed. The ways take turns, and the median of the rounds counts, because other
-work on the machine comes and goes.
+`whole / bare` is the share of the estimator's speed that the pipeline keeps. The runs alternate, and the median of the rounds counts,
+because the load of the machine varies.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SOME = ("clean_and_jerk.mp4", "ta_chi.mp4", "afro8.mp4", "exercise.avi", "skateb
 
 @dataclass(frozen=True)
 class Job:
-    """One video, decoded, and how it is looked at."""
+    """One decoded video and the settings of its poses."""
 
     path: Path
     frames: Frames
@@ -51,7 +51,7 @@ class Job:
 
 
 def decoded(path: Path, fps: float) -> Frames:
-    """All that the estimator is shown of a video."""
+    """Decode the frames that the estimator receives."""
     with VideoReader(path) as video:
         times = np.arange(int(video.info.duration * fps + 1e-6)) / fps
         found = video.frames(times, view=View(frames=1, size=EDGE, fit="whole"))
@@ -60,17 +60,17 @@ def decoded(path: Path, fps: float) -> Frames:
 
 
 def bare(job: Job, estimator: PoseEstimator) -> int:
-    """The estimator alone; returns in how many frames somebody is seen."""
+    """Run the estimator alone; return the number of frames with a visible person."""
     estimator.start()
-    seen = 0
+    visible = 0
     for at in range(0, len(job.frames), estimator.batch):
         some = slice(at, at + estimator.batch)
-        seen += int(estimator.estimate(Frames(job.frames.pixels[some], job.frames.times[some])).seen.any(axis=(1, 2)).sum())
-    return seen
+        visible += int(estimator.estimate(Frames(job.frames.pixels[some], job.frames.times[some])).seen.any(axis=(1, 2)).sum())
+    return visible
 
 
 def plain(job: Job, _: PoseEstimator) -> int:
-    """MediaPipe as its documentation shows it."""
+    """Run MediaPipe as in its documentation."""
     from mediapipe import Image, ImageFormat
     from mediapipe.tasks.python import BaseOptions
     from mediapipe.tasks.python.vision import PoseLandmarker, PoseLandmarkerOptions, RunningMode
@@ -78,47 +78,47 @@ def plain(job: Job, _: PoseEstimator) -> int:
     options = PoseLandmarkerOptions(
         base_options=BaseOptions(model_asset_path=str(job.config.pose_model)), running_mode=RunningMode.VIDEO, num_poses=job.config.people
     )
-    seen = 0
+    visible = 0
     with PoseLandmarker.create_from_options(options) as network:
         for pixels, at in zip(job.frames.pixels, job.frames.times, strict=True):
             image = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
-            seen += bool(network.detect_for_video(image, round(at * 1000)).pose_landmarks)
-    return seen
+            visible += bool(network.detect_for_video(image, round(at * 1000)).pose_landmarks)
+    return visible
 
 
 def whole(job: Job, _: PoseEstimator) -> int:
-    """From the file to the cache."""
+    """Find poses from the file to the cache."""
     with tempfile.TemporaryDirectory(dir=job.folder) as folder:
         poses = find_poses(job.path, job.config, cache=Cache(folder))
     return int(poses.seen.any(axis=(1, 2)).sum())
 
 
 def drawn(job: Job, _: PoseEstimator) -> int:
-    """From the file to the cache, to a file of poses and to a drawn video."""
+    """Find poses, write them to a file and draw them."""
     with tempfile.TemporaryDirectory(dir=job.folder) as folder:
         output = PoseOutput(Path(folder) / "poses.npz", Path(folder) / "drawn.mp4")
-        shown, failures = extract_poses([Segment(job.path)], job.config, output, cache=Cache(folder))
+        extracted, failures = extract_poses([Segment(job.path)], job.config, output, cache=Cache(folder))
         assert not failures, failures
-    return round(shown[0].seen * shown[0].moments)
+    return round(extracted[0].seen * extracted[0].moments)
 
 
 def measure(job: Job, estimator: PoseEstimator, ways: dict[str, Callable[[Job, PoseEstimator], int]], rounds: int) -> dict[str, Any]:
-    """Frames a second of each way, and the share of frames in which it sees somebody."""
+    """Measure frames a second of each run, and the share of frames with a visible person."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     row: dict[str, Any] = {"video": job.path.name, "frames": len(job.frames)}
     for _ in range(rounds):
         for name, way in ways.items():
             began = time.perf_counter()
-            seen = way(job, estimator)
+            visible = way(job, estimator)
             seconds[name].append(time.perf_counter() - began)
-            row[f"{name} seen"] = seen / len(job.frames)
+            row[f"{name} seen"] = visible / len(job.frames)
     return row | {name: len(job.frames) / statistics.median(each) for name, each in seconds.items()}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, nargs="*", help="videos of one's own (default: some of the shared ones)")
+    parser.add_argument("--videos", type=Path, nargs="*", help="videos (default: some of the shared ones)")
     parser.add_argument("--estimator", default="mediapipe")
     usual = os.environ.get("QUICKSTEP_POSE_MODEL") or str(SHARED / "models" / "pose_landmarker_full.task")
     parser.add_argument("--pose-model", default=usual)
@@ -140,7 +140,7 @@ def main() -> None:
             cells += [f"{found[name] / found['bare']:.2f}" for name in ("whole", "drawn")]
             cells += [f"{found['plain'] / found['bare']:.2f}", f"{found['plain seen']:.1%}"] if "plain" in ways else []
             rows.append(cells)
-    header = ["video", "frames", "bare, frames/s", "seen", "whole / bare", "drawn / bare", "plain / bare", "plain sees"]
+    header = ["video", "frames", "bare, frames/s", "seen", "whole / bare", "drawn / bare", "plain / bare", "plain, seen"]
     show(f"{config.estimator}, at most {config.people} people, {options.rounds} rounds", header[: len(rows[0])], rows)
 
 

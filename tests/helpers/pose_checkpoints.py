@@ -1,4 +1,4 @@
-"""Small random checkpoints of what finds bodies, in the real format: RT-DETR and ViTPose, and YOLOX and RTMPose in ONNX."""
+"""Small random checkpoints of pose estimators in the real formats: RT-DETR and ViTPose, and YOLOX and RTMPose in ONNX."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import transformers
 
 
 def save_detector(folder: Path, *, people: tuple[str, ...] = ("person", "bicycle", "car"), sure: float = 0.0) -> Path:
-    """An RT-DETR that takes anything for its first class, as surely as is said."""
+    """Save an RT-DETR that detects its first class everywhere, with logit `sure`."""
     torch.manual_seed(0)
     sizes = [8, 16, 24, 32]
     backbone = transformers.RTDetrResNetConfig(
@@ -39,7 +39,7 @@ def save_detector(folder: Path, *, people: tuple[str, ...] = ("person", "bicycle
 
 
 def save_pose(folder: Path, *, experts: int = 1, joints: int = 17) -> Path:
-    """A ViTPose, or a ViTPose++ with several experts."""
+    """Save a ViTPose, or a ViTPose++ with several experts."""
     torch.manual_seed(1)
     backbone = transformers.VitPoseBackboneConfig(
         image_size=(64, 48),
@@ -64,12 +64,12 @@ def _keep(network: Any, processor: Any, folder: Path) -> None:
     transformers.utils.logging.disable_progress_bar()
     network.save_pretrained(folder)
     processor.save_pretrained(folder)
-    file = folder / "preprocessor_config.json"  # as the published checkpoints name their processors
+    file = folder / "preprocessor_config.json"  # the name of the processor in published checkpoints
     file.write_text(file.read_text().replace("ProcessorPil", "Processor"))
 
 
 def save_onnx(folder: Path) -> tuple[Path, Path]:
-    """A detector that always finds two people at the same places, and a pose model that always finds the same 17 joints in a box."""
+    """Save a detector that always detects two people in the same boxes, and a pose model that always gives the same 17 joints in a box."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

@@ -1,4 +1,4 @@
-"""A stand-in for an estimator: one body in the middle of every picture, whose last joint is never seen."""
+"""A pose estimator for tests: one body in the middle of every frame, whose last joint is never visible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Corner:
         """Accept the options that every estimator is opened with."""
 
     def start(self) -> None:
-        """Nothing is remembered."""
+        """Start a new video."""
 
     def estimate(self, frames: Frames) -> Poses:
         height, width = frames.pixels.shape[1:3]
@@ -34,4 +34,4 @@ class Corner:
         return Poses(joints, frames.times, COCO, (0,), (width, height))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Free nothing."""

@@ -1,4 +1,4 @@
-"""Stick figures moved by formulas: what is true of them is known from outside the code."""
+"""Stick figures moved by formulas, so that the true values are known independently of the code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GRAVITY = 9.81
 
 
 def at_rest(count: int) -> Array:
-    """A figure that stands still, (T, 17, 3)."""
+    """Return a figure that stands still, (T, 17, 3)."""
     sides = {name.replace("left", "right"): (-x, y, z) for name, (x, y, z) in STANDING.items() if name != "nose"}
     return np.tile(np.array([(STANDING | sides)[name] for name in JOINTS]), (count, 1, 1))
 
@@ -39,21 +39,21 @@ def moments(seconds: float, fps: float) -> Array:
 
 
 def turned(figure: Array, axis: str, angle: Array, about: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Array:
-    """The figure turned by angles (T,) in radians, right-handed."""
+    """Rotate the figure by angles (T,) in radians, right-handed."""
     cos, sin, zero, one = np.cos(angle), np.sin(angle), 0 * angle, 1 + 0 * angle
     rows = {"y": [[cos, zero, sin], [zero, one, zero], [-sin, zero, cos]], "z": [[cos, -sin, zero], [sin, cos, zero], [zero, zero, one]]}
     return np.einsum("ijt,tkj->tki", np.array(rows[axis]), figure - np.array(about)) + np.array(about)
 
 
 def filmed(figure: Array, times: Array, *, scale: float = 200.0, place: tuple[float, float] = (320.0, 440.0), shake: float = 0.0) -> Poses:
-    """What a level camera far away sees; `shake` in body lengths is added to every joint of every frame."""
+    """Project the figure with a level camera far away; `shake` is noise in body lengths on every joint."""
     pixels = np.stack([place[0] + scale * figure[..., 0], place[1] - scale * figure[..., 1]], axis=-1)
     pixels += np.random.default_rng(0).normal(0, shake * scale * BODY, pixels.shape) if shake else 0.0
     return Poses(_scored(pixels), times, SKELETONS["coco-17"], (1,), (640, 480))
 
 
 def in_space(figure: Array, times: Array) -> Poses:
-    """The figure in metres."""
+    """Return the poses of the figure in metres."""
     return Poses(_scored(figure), times, read_skeleton("coco-17-3d"), (1,))
 
 
@@ -62,13 +62,13 @@ def _scored(places: Array) -> NDArray[np.float32]:
 
 
 def smoothly(share: Array) -> Array:
-    """The way of least jerk from 0 to 1."""
+    """Return the minimum-jerk path from 0 to 1."""
     inside = np.clip(share, 0, 1)
     return 10 * inside**3 - 15 * inside**4 + 6 * inside**5
 
 
 def jumping(times: Array, height: float, starts: tuple[float, ...]) -> Array:
-    """How high somebody is who jumps so high at these times, (T,)."""
+    """Return the height over time of jumps of a height that start at these times, (T,)."""
     speed = np.sqrt(2 * GRAVITY * height)
-    gone = [np.clip(times - start, 0, 2 * speed / GRAVITY) for start in starts]
-    return np.asarray(sum(speed * each - GRAVITY * each**2 / 2 for each in gone))
+    airborne = [np.clip(times - start, 0, 2 * speed / GRAVITY) for start in starts]
+    return np.asarray(sum(speed * time - GRAVITY * time**2 / 2 for time in airborne))

@@ -1,6 +1,7 @@
-"""The networks that ours must equal, written once more from their descriptions: plain functions of a state dict, no module of ours.
+"""Reference networks, implemented independently of ours as functions of a state dict.
 
-Two that see video (Inception-v1 I3D, ResNet-50 I3D with non-local blocks) and the two that they are inflated from (GoogLeNet, ResNet-50).
+Two are video networks (Inception-v1 I3D, ResNet-50 I3D with non-local blocks), two the image networks that these are inflated from
+(GoogLeNet, ResNet-50).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Shapes = Mapping[str, list[int]]
 
 
 def filled(shapes: Shapes, seed: int) -> dict[str, torch.Tensor]:
-    """A state dict of these names and shapes; large enough everywhere that nothing could be left out unnoticed."""
+    """Return a random state dict of these shapes, with values so large that a missing layer would be noticed."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, shape in shapes.items():
@@ -26,7 +27,7 @@ def filled(shapes: Shapes, seed: int) -> dict[str, torch.Tensor]:
         elif name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
             state[name] = torch.rand(shape, generator=generator) + 0.5
         elif len(shape) > 1:
-            scale = 0.1 if "non_local" in name else 1.0  # their answers grow with the third power of what they see
+            scale = 0.1 if "non_local" in name else 1.0  # their output grows with the third power of the input
             state[name] = torch.randn(shape, generator=generator) * scale * (2 / math.prod(shape[1:])) ** 0.5
         else:
             state[name] = torch.randn(shape, generator=generator) * 0.2
@@ -37,14 +38,14 @@ def filled(shapes: Shapes, seed: int) -> dict[str, torch.Tensor]:
 
 def _normed(state: State, name: str, x: torch.Tensor, eps: float) -> torch.Tensor:
     names = ("running_mean", "running_var", "weight", "bias")
-    return functional.batch_norm(x, *(state[f"{name}.{each}"] for each in names), eps=eps)
+    return functional.batch_norm(x, *(state[f"{name}.{key}"] for key in names), eps=eps)
 
 
 # -- Inception-v1 I3D ---------------------------------------------------------------------------------------------------------
 
 
 def _same(x: torch.Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], value: float) -> torch.Tensor:
-    """TensorFlow's padding: ceil(n / s) results, the smaller half of what is missing before, the larger after."""
+    """Pad as TensorFlow does: ceil(n / s) outputs, the smaller half of the padding before, the larger after."""
     for axis, (k, s) in enumerate(zip(kernel, stride)):
         n = x.shape[2 + axis]
         missing = max((math.ceil(n / s) - 1) * s + k - n, 0)
@@ -101,7 +102,7 @@ def _convolution(state: State, name: str, x: torch.Tensor, stride: Any = 1) -> t
 
 
 def _non_local(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
-    """The dot product of every point with every pooled one, divided by their number, weighs what the pooled ones say."""
+    """Weigh the pooled points by their dot products with every point, divided by their number."""
     n, _, t, h, w = x.shape
     theta = _convolution(state, f"{name}.theta", x)
     phi, g = (functional.max_pool3d(_convolution(state, f"{name}.{each}.0", x), (1, 2, 2)) for each in ("phi", "g"))

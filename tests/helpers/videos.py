@@ -1,4 +1,4 @@
-"""Draws the videos that tests read: each picture says its own number in big black and white blocks, which survive any codec.
+"""Draw videos for tests: each frame shows its number in large black and white blocks, which survive any codec.
 
 Also reads the number back, lists what this build of FFmpeg can write, and decodes a file the plain way, as the truth to hold against.
 """
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 BITS = 12
-COLUMNS, ROWS = 6, 4  # twelve bits and their opposites, so that a smeared picture is not taken for a number
+COLUMNS, ROWS = 6, 4  # twelve bits and their opposites, so that a blurred frame is not read as a number
 
 
 def number_picture(number: int, width: int = 96, height: int = 64) -> Pixels:
-    """A picture that shows a number from 0 to 4095."""
+    """Draw a frame that shows a number from 0 to 4095."""
     bits = [(number >> place) & 1 for place in range(BITS)]
     blocks = np.array(bits + [1 - bit for bit in bits], dtype=np.uint8).reshape(ROWS, COLUMNS)
     rows = np.minimum(np.arange(height) * ROWS // height, ROWS - 1)
@@ -30,7 +30,7 @@ def number_picture(number: int, width: int = 96, height: int = 64) -> Pixels:
 
 
 def read_number(pixels: Pixels) -> int | None:
-    """The number a picture shows, or None where its blocks contradict each other."""
+    """Read the number of a frame; None if its blocks contradict each other."""
     height, width = pixels.shape[:2]
     grey = pixels.astype(np.float64).mean(axis=2)
     blocks = np.array(
@@ -53,7 +53,7 @@ def read_number(pixels: Pixels) -> int | None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to write a test video: the file's ending, the codec and what it is told."""
+    """How to write a test video: suffix, codec and options."""
 
     name: str
     suffix: str
@@ -147,7 +147,7 @@ def writable(recipe: Recipe) -> bool:
 def write_numbered(
     path: Path, recipe: Recipe, *, count: int = 40, rate: float = 25, times: Sequence[Fraction] | None = None, noise: int = 0
 ) -> Path:
-    """Write `count` numbered pictures, `rate` a second or at the given times; with noise they fill more of the file."""
+    """Write `count` numbered frames, `rate` a second or at the given times; noise makes the file larger."""
     rng = np.random.default_rng(0)
     width, height = recipe.size
     with av.open(str(path), "w", format=recipe.format, options=dict(recipe.container)) as container:
@@ -170,19 +170,19 @@ def write_numbered(
 
 @dataclass(frozen=True)
 class Truth:
-    """What decoding everything says: when each picture is shown and its number."""
+    """The time and the number of each frame, from a complete decode."""
 
     times: NDArray[np.float64]
     numbers: list[int | None]
 
     def at(self, seconds: float) -> int | None:
-        """The number shown at a moment."""
+        """Return the number of the frame at a time."""
         place = int(np.searchsorted(self.times, seconds + 1e-9, side="right")) - 1
         return self.numbers[max(place, 0)]
 
 
 def decode_everything(path: Path) -> Truth:
-    """Every picture of a file with its time, from the first on; the plain way, without any cleverness."""
+    """Decode every frame of a file with its time, without seeking."""
     times, numbers = [], []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -192,7 +192,7 @@ def decode_everything(path: Path) -> Truth:
             times.append(None if stamp is None else float(stamp * stream.time_base))
             numbers.append(read_number(frame.to_ndarray(format="rgb24")))
         rate = float(stream.average_rate or stream.guessed_rate or 25)
-    if any(time is None for time in times):  # decoding times, or none: pictures come one after another at the file's rate
+    if any(time is None for time in times):  # decoding times or none: frames follow each other at the file's rate
         times = [place / rate for place in range(len(times))]
     shown = np.array(times) - times[0]
     return Truth(shown, numbers)
@@ -201,7 +201,7 @@ def decode_everything(path: Path) -> Truth:
 def write_tagged(
     path: Path, picture: Pixels, *, turn: float = 0, mirrored: bool = False, flipped: bool = False, aspect: Fraction | None = None
 ) -> Path:
-    """A short video whose header asks for a turn, a mirroring or pixels that are not square."""
+    """Write a short video whose header has a rotation, a mirroring or pixels that are not square."""
     height, width = picture.shape[:2]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)

@@ -93,33 +93,33 @@ def inner(field: NDArray[np.floating], margin: int = 14) -> NDArray[np.floating]
 
 @pytest.mark.parametrize("motion", MOTIONS)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_known_motion_is_found(method: str, motion: str) -> None:
+def test_a_known_motion_is_estimated(method: str, motion: str) -> None:
     frames, truth = moved(motion)
-    found = FlowEstimator(FlowConfig(method=method)).estimate(frames)
-    assert found.levels.shape == (1, *SIZE, 2)
-    assert found.times.tolist() == [0.0]
-    error = np.linalg.norm(inner(found.pixels[0] - truth), axis=-1)
+    flow = FlowEstimator(FlowConfig(method=method)).estimate(frames)
+    assert flow.levels.shape == (1, *SIZE, 2)
+    assert flow.times.tolist() == [0.0]
+    error = np.linalg.norm(inner(flow.pixels[0] - truth), axis=-1)
     assert error.mean() < 0.3, f"{error.mean():.3f} pixels off"
-    assert (np.sign(inner(found.pixels[0]).mean(axis=(0, 1)).round()) == np.sign(inner(truth).mean(axis=(0, 1)).round())).all()
+    assert (np.sign(inner(flow.pixels[0]).mean(axis=(0, 1)).round()) == np.sign(inner(truth).mean(axis=(0, 1)).round())).all()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("method", METHODS)
-def test_every_preset_finds_motion(method: str, preset: str) -> None:
+def test_every_preset_estimates_motion(method: str, preset: str) -> None:
     frames, truth = moved("up and left")
-    found = FlowEstimator(FlowConfig(method=method, preset=preset)).estimate(frames)
-    assert np.linalg.norm(inner(found.pixels[0] - truth), axis=-1).mean() < 0.4
+    flow = FlowEstimator(FlowConfig(method=method, preset=preset)).estimate(frames)
+    assert np.linalg.norm(inner(flow.pixels[0] - truth), axis=-1).mean() < 0.4
 
 
 @pytest.mark.parametrize("camera", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_picture_that_comes_again_rests(method: str, camera: bool) -> None:
+def test_a_repeated_frame_has_no_motion(method: str, camera: bool) -> None:
     frames, _ = moved("right")
     first, second = frames.pixels
     held = Frames(np.stack([first, first, second, second, second]), np.array([0.0, 0.1, 0.2, 0.2, 0.3]))
-    found = FlowEstimator(FlowConfig(method=method, camera=camera)).estimate(held)
-    assert (found.levels[[0, 2, 3]] == 128).all()
-    assert camera or (inner(found.pixels[1])[..., 0] > 2).mean() > 0.9
+    flow = FlowEstimator(FlowConfig(method=method, camera=camera)).estimate(held)
+    assert (flow.levels[[0, 2, 3]] == 128).all()
+    assert camera or (inner(flow.pixels[1])[..., 0] > 2).mean() > 0.9
 
 
 @given(arrays(np.float32, (2, 3, 4, 2), elements=st.floats(-100, 100, width=32)), st.floats(0.5, 200))
@@ -129,15 +129,15 @@ def test_eight_bits_lose_at_most_half_a_level(pixels: NDArray[np.float32], bound
     assert np.abs(kept.pixels - np.clip(pixels, -bound, bound)).max() <= bound / 254 + bound * 1e-6
 
 
-def test_motion_beyond_the_bound_counts_as_the_bound() -> None:
+def test_motion_is_clipped_to_the_bound() -> None:
     frames, _ = moved("far")
-    found = FlowEstimator(FlowConfig(bound=5)).estimate(frames)
-    assert (np.median(inner(found.levels[0]), axis=(0, 1)) == [255, 1]).all()
-    assert found.bound == 5
+    flow = FlowEstimator(FlowConfig(bound=5)).estimate(frames)
+    assert (np.median(inner(flow.levels[0]), axis=(0, 1)) == [255, 1]).all()
+    assert flow.bound == 5
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_mirrored_video_flows_the_other_way(method: str) -> None:
+def test_a_mirrored_video_has_mirrored_flow(method: str) -> None:
     frames, _ = moved("up and left")
     config = FlowConfig(method=method)
     there = FlowEstimator(config).estimate(frames)
@@ -151,12 +151,12 @@ def test_a_mirrored_video_flows_the_other_way(method: str) -> None:
 @pytest.mark.parametrize("camera", [False, True])
 @pytest.mark.parametrize("size", [(8, 8), (8, 40), (12, 12), (9, 300), (64, 10), (31, 33)])
 @pytest.mark.parametrize("method", METHODS)
-def test_tiny_pictures_are_no_trouble(method: str, size: tuple[int, int], camera: bool) -> None:
+def test_tiny_frames_have_flow(method: str, size: tuple[int, int], camera: bool) -> None:
     frames = Frames(np.stack([picture(lambda p: p, size), picture(lambda p: p - [1, 0], size)]), np.array([0.0, 1.0]))
-    found = FlowEstimator(FlowConfig(method=method, camera=camera)).estimate(frames)
-    assert found.levels.shape == (1, *size, 2)
+    flow = FlowEstimator(FlowConfig(method=method, camera=camera)).estimate(frames)
+    assert flow.levels.shape == (1, *size, 2)
     if not camera and min(size) > 30:
-        assert abs(np.median(found.pixels[..., 0]) - 1) < 0.3
+        assert abs(np.median(flow.pixels[..., 0]) - 1) < 0.3
 
 
 @settings(max_examples=40, deadline=None)
@@ -166,7 +166,7 @@ def test_tiny_pictures_are_no_trouble(method: str, size: tuple[int, int], camera
     st.sampled_from(["noise", "plain", "halves", "blocks", "stripes"]),
     st.integers(0, 2**32 - 1),
 )
-def test_no_picture_is_too_odd(config: FlowConfig, size: tuple[int, int], kind: str, seed: int) -> None:
+def test_any_frames_have_flow_on_any_number_of_threads(config: FlowConfig, size: tuple[int, int], kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pixels = np.repeat(rng.integers(0, 256, (3, *size, 1), dtype=np.uint8), 3, axis=3)
     if kind == "plain":
@@ -178,10 +178,10 @@ def test_no_picture_is_too_odd(config: FlowConfig, size: tuple[int, int], kind: 
     elif kind == "stripes":
         pixels[:] = pixels[:, :1]
     frames = Frames(pixels, np.array([0.0, 0.1, 0.2]))
-    found = FlowEstimator(config).estimate(frames)
-    assert found.levels.shape == (2, *size, 2)
-    assert found.levels.min() >= 1
-    assert found.levels.tobytes() == FlowEstimator(config, threads=2).estimate(frames).levels.tobytes()
+    flow = FlowEstimator(config).estimate(frames)
+    assert flow.levels.shape == (2, *size, 2)
+    assert flow.levels.min() >= 1
+    assert flow.levels.tobytes() == FlowEstimator(config, threads=2).estimate(frames).levels.tobytes()
 
 
 # -- the camera --------------------------------------------------------------------------------------------------------------
@@ -214,20 +214,20 @@ def filmed(camera: str) -> tuple[Frames, Points, NDArray[np.bool_]]:
 
 @pytest.mark.parametrize("camera", CAMERAS)
 @pytest.mark.parametrize("method", METHODS)
-def test_without_the_camera_only_the_mover_is_left(method: str, camera: str) -> None:
+def test_without_camera_motion_only_the_object_moves(method: str, camera: str) -> None:
     frames, truth, disc = filmed(camera)
-    found = FlowEstimator(FlowConfig(method=method, camera=True)).estimate(frames).pixels[0]
-    error = np.linalg.norm(found - truth, axis=-1)
+    flow = FlowEstimator(FlowConfig(method=method, camera=True)).estimate(frames).pixels[0]
+    error = np.linalg.norm(flow - truth, axis=-1)
     mover = cv2.erode(disc.astype(np.uint8), np.ones((13, 13))) > 0
     scene = cv2.dilate(disc.astype(np.uint8), np.ones((21, 21))) == 0
     assert error[mover].mean() < 0.6
     assert inner(np.where(scene, error, np.nan), 22)[inner(scene, 22)].mean() < 0.3
     if camera == "at rest":
-        assert (found == FlowEstimator(FlowConfig(method=method)).estimate(frames).pixels[0]).all(), "a camera at rest changes nothing"
+        assert (flow == FlowEstimator(FlowConfig(method=method)).estimate(frames).pixels[0]).all(), "a camera at rest changes nothing"
 
 
 @pytest.mark.parametrize("elsewhere", [300.0, 700.0, 1500.0])
-def test_a_cut_to_another_scene_is_no_camera_motion(elsewhere: float) -> None:
+def test_a_cut_to_another_scene_is_not_camera_motion(elsewhere: float) -> None:
     cut = Frames(np.stack([picture(lambda p: p), picture(lambda p: p + elsewhere)]), np.array([0.0, 0.04]))
     assert (FlowEstimator(FlowConfig(camera=True)).estimate(cut).levels == FlowEstimator(FlowConfig()).estimate(cut).levels).all()
 
@@ -272,7 +272,7 @@ def test_a_segment_stays_within_its_span(video: Path) -> None:
     assert (window.levels[3:] == 128).all(), "a short segment shows its last picture again, and that rests"
 
 
-def test_fewer_pictures_than_asked_for_rest_in_between(video: Path) -> None:
+def test_repeated_frames_of_a_slow_video_have_no_motion(video: Path) -> None:
     (window,) = read_flow(Segment(video, end=1.0), View(frames=19, fps=20, size=96, edge=120))
     moving = speeds(window) > 1
     assert 8 <= moving.sum() <= 10
@@ -299,13 +299,13 @@ def test_every_view_gives_its_windows(video: Path, drawn: dict[str, object], spa
     view = View(frames=drawn["frames"], fps=fps, windows=windows, stride=hop, size=size, fit=fit, crops=crops, edge=edge)
     start, length = span
     segment = Segment(video, start=start, end=None if length is None else min(3.0, start + length))
-    found = list(read_flow(segment, view))
+    flow = list(read_flow(segment, view))
     end = 3.0 if segment.end is None else segment.end
-    assert len(found) == crops * len(
+    assert len(flow) == crops * len(
         replace(view, frames=view.frames + 1, stride=hop or (windows is None and view.frames / fps) or None).timestamps(start, end)
     )
     _, kept = view.picture(SIZE[1], SIZE[0])
-    for window in found:
+    for window in flow:
         assert window.levels.shape == (view.frames, kept[3], kept[2], 2)
         assert (np.diff(window.times) >= 0).all()
         assert window.levels.min() >= 1
@@ -326,18 +326,18 @@ def test_crops_are_cut_out_of_one_flow(video: Path) -> None:
             assert (turned.levels == mirror(plain).levels).all()
 
 
-def test_each_picture_is_made_grey_once_and_each_motion_found_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grey, found = [], []
+def test_overlapping_windows_compute_each_field_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grey, flow = [], []
     real_grey, real_between = estimator.to_grey, methods.Dis.between
     monkeypatch.setattr(estimator, "to_grey", lambda pixels: grey.append(1) or real_grey(pixels))
-    monkeypatch.setattr(methods.Dis, "between", lambda self, a, b: found.append(1) or real_between(self, a, b))
+    monkeypatch.setattr(methods.Dis, "between", lambda self, a, b: flow.append(1) or real_between(self, a, b))
     overlapping = View(frames=10, fps=10, size=96, windows=None, stride=0.5)
     windows = list(read_flow(Segment(video), overlapping))
     assert sum(len(window) for window in windows) == 50
-    assert (len(grey), len(found)) == (30, 29)
+    assert (len(grey), len(flow)) == (30, 29)
 
 
-def test_memory_is_that_of_a_window_however_long_the_video(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     peaks, still = [], picture(lambda p: p)
     for seconds in (2, 16):
         path = tmp_path / f"{seconds}.mp4"
@@ -375,7 +375,7 @@ def test_threads_change_no_bit(video: Path) -> None:
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=9).map(lambda s: (*s, 2))))
-def test_packing_loses_nothing(levels: Pixels) -> None:
+def test_compression_is_lossless(levels: Pixels) -> None:
     assert (decompress(compress(levels), levels.shape[:3]) == levels).all()
 
 
@@ -383,7 +383,7 @@ def never(*_: object, **__: object) -> Iterator[Frames]:
     raise AssertionError("decoded again")
 
 
-def test_what_was_found_is_kept_small_and_read_again(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_small_and_read_instead_of_decoding(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path)
     first = list(read_flow(Segment(video), PACED, FlowConfig(), cache))
     assert sum(entry.size for entry in cache.entries()) < 0.3 * sum(window.levels.nbytes for window in first)
@@ -411,7 +411,7 @@ def test_what_was_found_is_kept_small_and_read_again(video: Path, tmp_path: Path
         {"segment": {"start": 0.1}},
     ],
 )
-def test_what_decides_the_flow_is_in_the_key(
+def test_the_cache_key_contains_everything_that_decides_the_flow(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, object]
 ) -> None:
     cache = Cache(tmp_path)
@@ -422,7 +422,7 @@ def test_what_decides_the_flow_is_in_the_key(
         list(read_flow(segment, other.get("view", PACED), other.get("config", FlowConfig()), cache))
 
 
-def test_a_newer_opencv_or_version_is_another_key(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_has_another_key(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     list(read_flow(Segment(video), PACED, None, Cache(tmp_path)))
     monkeypatch.setattr(reader, "read_windows", never)
     for module, name, value in ((cv2, "__version__", "99"), (reader, "FLOW_VERSION", flow_package.FLOW_VERSION + 1)):
@@ -433,7 +433,7 @@ def test_a_newer_opencv_or_version_is_another_key(video: Path, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("gone", [0, 2, 5])
-def test_a_window_that_was_pruned_or_never_kept_is_found_anew(video: Path, tmp_path: Path, gone: int) -> None:
+def test_a_window_missing_in_the_cache_is_computed_again(video: Path, tmp_path: Path, gone: int) -> None:
     cache = Cache(tmp_path)
     whole = [window.levels.tobytes() for window in read_flow(Segment(video), PACED, None, cache)]
     next(entry.file for entry in cache.entries() if entry.key["window"] == gone).unlink()
@@ -441,7 +441,7 @@ def test_a_window_that_was_pruned_or_never_kept_is_found_anew(video: Path, tmp_p
     assert len(list(cache.entries())) == len(whole)
 
 
-def test_who_stops_early_keeps_what_was_found(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_stops_early_leaves_its_windows_in_the_cache(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path)
     windows = read_flow(Segment(video), PACED, None, cache)
     first = next(windows)
@@ -454,7 +454,7 @@ def test_who_stops_early_keeps_what_was_found(video: Path, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_a_backbone_that_reads_flow_is_shown_flow(video: Path, tmp_path: Path, parallel: bool) -> None:
+def test_a_backbone_that_reads_flow_receives_flow(video: Path, tmp_path: Path, parallel: bool) -> None:
     extraction = extract([Segment(video), Segment(video, start=1.0)], Drift(parallel=parallel))
     assert not extraction.failures
     for features in extraction.features.values():
@@ -462,7 +462,7 @@ def test_a_backbone_that_reads_flow_is_shown_flow(video: Path, tmp_path: Path, p
         assert np.allclose(features.values[:, 1], 0, atol=0.1)
 
 
-def test_another_backbone_reads_the_flow_that_is_kept(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_backbone_reads_the_cached_flow(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     extract([Segment(video)], Drift("a"))
     monkeypatch.setattr(reader, "read_windows", never)
     assert extract([Segment(video)], Drift("a")).computed == 0
@@ -472,9 +472,9 @@ def test_another_backbone_reads_the_flow_that_is_kept(video: Path, monkeypatch: 
 def test_the_settings_of_its_flow_are_in_a_backbones_key(video: Path) -> None:
     extract([Segment(video)], Drift())
     assert extract([Segment(video)], Drift(FlowConfig(camera=True))).computed == 1
-    found = extract([Segment(video)], Drift(FlowConfig(camera=True)))
-    assert found.computed == 0
-    assert np.allclose(next(iter(found.features.values())).values, 0, atol=0.3), "all that moves here is the camera"
+    flow = extract([Segment(video)], Drift(FlowConfig(camera=True)))
+    assert flow.computed == 0
+    assert np.allclose(next(iter(flow.features.values())).values, 0, atol=0.3), "all that moves here is the camera"
 
 
 def test_workers_and_batches_change_no_bit_of_flow_features(video: Path, tmp_path: Path) -> None:
@@ -487,15 +487,15 @@ def test_workers_and_batches_change_no_bit_of_flow_features(video: Path, tmp_pat
         assert results[0][segment].values.tobytes() == results[1][segment].values.tobytes()
 
 
-def test_who_watches_sees_the_pictures_even_where_flow_is_kept(video: Path) -> None:
+def test_watch_receives_the_frames_even_if_the_flow_is_cached(video: Path) -> None:
     extract([Segment(video)], Drift("a"))
-    seen: list[Frames] = []
-    extract([Segment(video)], Drift("b"), watch=lambda _, frames: seen.append(frames))
-    assert len(seen) == 6
-    assert seen[0].pixels.shape == (6, 120, 160, 3)
+    received: list[Frames] = []
+    extract([Segment(video)], Drift("b"), on_window=lambda _, frames: received.append(frames))
+    assert len(received) == 6
+    assert received[0].pixels.shape == (6, 120, 160, 3)
 
 
-def test_broken_videos_are_failures_and_the_others_go_on(video: Path, tmp_path: Path) -> None:
+def test_broken_videos_are_failures_and_the_others_are_computed(video: Path, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("this is no video")
     (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:900])
     bad = [Segment(tmp_path / "text.mp4"), Segment(tmp_path / "cut.mp4"), Segment(tmp_path / "none.mp4"), Segment(video, start=50)]
@@ -505,7 +505,7 @@ def test_broken_videos_are_failures_and_the_others_go_on(video: Path, tmp_path: 
     assert list(extraction.features) == [Segment(video)]
 
 
-def test_a_full_disk_is_nobodys_failure(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_not_a_failed_video(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise CacheError("/cache", "No space left on device")
 
@@ -533,12 +533,12 @@ def test_a_wrong_setting_is_one_line(wrong: dict[str, object], says: str) -> Non
     assert says in str(caught.value)
 
 
-def test_a_near_miss_is_told_the_name() -> None:
+def test_a_misspelled_method_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match="did you mean 'farneback'"):
         FlowConfig(method="farnebeck")
 
 
-def test_an_opencv_without_tvl1_is_told_plainly(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_opencv_without_tvl1_is_reported_with_the_remedy(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "optflow")
     with pytest.raises(ConfigError, match=r"opencv-contrib-python-headless.*method dis") as caught:
         next(read_flow(Segment(video), PACED, FlowConfig(method="tvl1")))
@@ -554,7 +554,7 @@ def test_a_method_from_elsewhere_is_used(video: Path) -> None:
         next(read_flow(Segment(video), PACED, FlowConfig(method="no.such:Thing")))
 
 
-def test_a_window_as_long_as_pictures_can_be_has_no_room_for_one_more(video: Path) -> None:
+def test_a_window_of_the_maximum_length_is_refused(video: Path) -> None:
     with pytest.raises(ConfigError, match="4095"):
         next(read_flow(Segment(video), View(frames=4096, fps=10)))
 
@@ -573,8 +573,8 @@ def test_colour_is_direction_and_brightness_speed() -> None:
         return to_colours(Flow.of(np.full((1, 4, 4, 2), (right, down), np.float32), np.zeros(1)).levels[0])
 
     for degrees in range(0, 360, 30):
-        shown = hue(colour(10 * np.cos(np.radians(degrees)), 10 * np.sin(np.radians(degrees))))
-        assert abs((shown - degrees + 180) % 360 - 180) < 4
+        visible_frames = hue(colour(10 * np.cos(np.radians(degrees)), 10 * np.sin(np.radians(degrees))))
+        assert abs((visible_frames - degrees + 180) % 360 - 180) < 4
     brightness = [colour(speed, 0).max() for speed in (0, 1, 5, 10, 20, 40)]
     assert brightness[0] == 0
     assert brightness == sorted(brightness)
@@ -584,11 +584,11 @@ def test_colour_is_direction_and_brightness_speed() -> None:
 @pytest.mark.parametrize("beside", [False, True])
 def test_a_video_of_the_flow(video: Path, tmp_path: Path, beside: bool) -> None:
     out = tmp_path / "out.mp4"
-    seen: list[tuple[str, int, int]] = []
-    drawn = draw_flow(video, out, look=FlowLook(beside=beside, size=120), progress=lambda *step: seen.append(step))
+    received: list[tuple[str, int, int]] = []
+    drawn = draw_flow(video, out, look=FlowLook(beside=beside, size=120), progress=lambda *step: received.append(step))
     info = probe(out)
     assert (info.width, info.height, info.frames, round(info.fps or 0)) == (320 if beside else 160, 120, 30, 10)
-    assert seen[-1] == ("drawing", 30, 30)
+    assert received[-1] == ("drawing", 30, 30)
     assert (drawn.fields, drawn.lost) == (30, 0)
     assert abs(drawn.speed - PAN * 29 / 30) < 0.2
     assert abs(drawn.still - 1 / 30) < 0.01, "only the last picture rests"
@@ -597,8 +597,8 @@ def test_a_video_of_the_flow(video: Path, tmp_path: Path, beside: bool) -> None:
     flow_side = frames.pixels[0][10:80, -150:-50]
     assert min(hue(flow_side), 360 - hue(flow_side)) < 12, "to the right is red"
     if beside:
-        shown = frames.pixels[0][:, :160].astype(int)
-        assert np.abs(shown - picture(lambda p: p - [PAN * 15, 0.0])).mean() < 8
+        visible_frames = frames.pixels[0][:, :160].astype(int)
+        assert np.abs(visible_frames - picture(lambda p: p - [PAN * 15, 0.0])).mean() < 8
 
 
 def test_a_sheet_of_moments(video: Path, tmp_path: Path) -> None:
@@ -609,7 +609,7 @@ def test_a_sheet_of_moments(video: Path, tmp_path: Path) -> None:
     assert abs(drawn.speed - PAN / 2) < 0.2
 
 
-def test_the_share_beyond_the_bound_and_the_camera(video: Path, tmp_path: Path) -> None:
+def test_the_summary_has_the_share_at_the_bound_and_without_the_camera(video: Path, tmp_path: Path) -> None:
     beyond = draw_flow(video, tmp_path / "a.mp4", config=FlowConfig(bound=1), look=FlowLook(size=120))
     assert beyond.over > 0.9
     still = draw_flow(video, tmp_path / "b.mp4", config=FlowConfig(camera=True), look=FlowLook(size=120))
@@ -652,7 +652,7 @@ def test_odd_and_tiny_and_short_videos_are_drawn(tmp_path: Path, size: tuple[int
         ("out.mp4", {"fps": 0.0}, "fps"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line(video: Path, tmp_path: Path, out: str, look: dict[str, float], says: str) -> None:
+def test_invalid_flow_drawings_are_refused_in_one_line(video: Path, tmp_path: Path, out: str, look: dict[str, float], says: str) -> None:
     copy = tmp_path / "pan.mp4"
     copy.write_bytes(video.read_bytes())
     with pytest.raises(QuickstepError) as caught:
@@ -662,23 +662,23 @@ def test_what_cannot_be_drawn_is_one_line(video: Path, tmp_path: Path, out: str,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pan.mp4"]
 
 
-def test_a_broken_video_leaves_nothing_behind(video: Path, tmp_path: Path) -> None:
+def test_a_broken_video_leaves_no_drawing(video: Path, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(MediaError):
         draw_flow(tmp_path / "text.mp4", tmp_path / "out.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.mp4"]
 
 
-def test_the_command_draws_and_says_what_moves(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_draws_and_prints_a_summary(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["flow", str(video), "-o", str(tmp_path / "out.mp4"), "--method", "farneback", "--size", "64", "--camera", "--json"])
     assert ended.value.code == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out)["fields"] == 30
-    assert "the mean speed is" in told.err
+    output = capsys.readouterr()
+    assert json.loads(output.out)["fields"] == 30
+    assert "the mean speed is" in output.err
     with pytest.raises(SystemExit) as ended:
         main(["flow", str(video), "-o", str(tmp_path / "out.mp4"), "--method", "tvl"])
     assert ended.value.code == 1
-    told = capsys.readouterr()
-    assert "dis, farneback, tvl1" in told.err
-    assert "Traceback" not in told.err
+    output = capsys.readouterr()
+    assert "dis, farneback, tvl1" in output.err
+    assert "Traceback" not in output.err

@@ -43,7 +43,7 @@ def where_drawn(picture: np.ndarray, background: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("fps", [10.0, 24.0, 29.97, 50.0])
-def test_as_long_and_as_fast_as_the_video(tmp_path: Path, fps: float) -> None:
+def test_a_drawn_video_has_the_length_and_rate_of_the_original(tmp_path: Path, fps: float) -> None:
     video = moving(tmp_path, fps=fps)
     draw_poses(bones(np.arange(25) / 25), tmp_path / "out.mp4", video=video)
     before, after = probe(video), probe(tmp_path / "out.mp4")
@@ -53,7 +53,7 @@ def test_as_long_and_as_fast_as_the_video(tmp_path: Path, fps: float) -> None:
     assert (after.width, after.height) == (before.width, before.height)
 
 
-def test_bones_lie_where_they_are_at_each_moment(tmp_path: Path) -> None:
+def test_bones_are_drawn_at_their_position_at_each_time(tmp_path: Path) -> None:
     video = moving(tmp_path, fps=50)
     draw_poses(bones(np.arange(10) / 10), tmp_path / "out.mp4", video=video)  # found five times as seldom
     at = np.array([0.0, 0.22, 0.5, 0.86])
@@ -68,7 +68,7 @@ def test_poses_of_another_size_are_drawn_at_the_same_place(tmp_path: Path) -> No
     assert where_drawn(read_frames(tmp_path / "out.mp4", [0.5]).pixels[0], 230)[0] == pytest.approx(40, abs=1.5)
 
 
-def test_who_is_not_there_is_not_drawn(tmp_path: Path) -> None:
+def test_an_invisible_person_is_not_drawn(tmp_path: Path) -> None:
     poses = bones(np.arange(25) / 25)
     joints = poses.joints.copy()
     joints[10:20] = 0
@@ -80,7 +80,7 @@ def test_who_is_not_there_is_not_drawn(tmp_path: Path) -> None:
     assert drawn[2] > 50
 
 
-def test_stick_figures_hold_no_pixel_of_the_video(tmp_path: Path) -> None:
+def test_stick_figures_contain_no_pixel_of_the_video(tmp_path: Path) -> None:
     times = np.arange(25) / 25
     rng = np.random.default_rng(0)
     files = []
@@ -95,7 +95,7 @@ def test_stick_figures_hold_no_pixel_of_the_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(200, 120), None])
-def test_stick_figures_of_poses_alone(tmp_path: Path, size: tuple[int, int] | None) -> None:
+def test_stick_figures_need_no_video(tmp_path: Path, size: tuple[int, int] | None) -> None:
     poses = bones(3.0 + np.arange(50) / 25, size=size)
     draw_poses(poses, tmp_path / "out.mp4", look=Look(stick_figures=True))
     info = probe(tmp_path / "out.mp4")
@@ -104,7 +104,7 @@ def test_stick_figures_of_poses_alone(tmp_path: Path, size: tuple[int, int] | No
     assert (read_frames(tmp_path / "out.mp4", [1.0]).pixels[0].max(axis=2) > 120).sum() > 20
 
 
-def test_thin_and_pale_where_unsure() -> None:
+def test_bones_with_a_low_score_are_thin_and_pale() -> None:
     def ink(score: float) -> tuple[int, int]:
         picture = np.zeros((600, 600, 3), np.uint8)
         joints = np.array([[[300, 200, score], [300, 500, score]]], np.float32)
@@ -130,7 +130,7 @@ def test_each_person_has_a_colour_and_a_name() -> None:
     np.testing.assert_array_equal(plain[52:], named[52:])
 
 
-def test_captions_come_and_go() -> None:
+def test_captions_are_shown_during_their_span() -> None:
     poses = bones(np.zeros(1))
     look = Look(captions=(Caption(1, 2, "salsa 0.93"), Caption(1, 2, "turns", person=1), Caption(0, 9, "nobody's", person=5)))
 
@@ -146,7 +146,7 @@ def test_captions_come_and_go() -> None:
 
 
 @pytest.mark.parametrize("place", [(-500, -500), (1e9, -1e9), (199, 119), (0, 0)])
-def test_bones_beyond_the_picture_do_no_harm(place: tuple[float, float]) -> None:
+def test_bones_outside_the_frame_are_clipped(place: tuple[float, float]) -> None:
     picture = np.zeros((120, 200, 3), np.uint8)
     joints = np.array([[[*place, 1], [100, 60, 1]]], np.float32)
     draw_bodies(picture, joints, (1,), BONE, look=Look(names={1: "x" * 300}))
@@ -154,7 +154,7 @@ def test_bones_beyond_the_picture_do_no_harm(place: tuple[float, float]) -> None
     draw_bodies(tiny, joints, (1,), BONE)
 
 
-def test_odd_and_large_pictures_are_brought_to_what_can_be_encoded(tmp_path: Path) -> None:
+def test_odd_and_large_frames_are_resized_for_the_encoder(tmp_path: Path) -> None:
     from videos import number_picture
 
     file = tmp_path / "large.mp4"
@@ -166,7 +166,7 @@ def test_odd_and_large_pictures_are_brought_to_what_can_be_encoded(tmp_path: Pat
     assert probe(tmp_path / "empty.mp4").frames == 3
 
 
-def test_what_cannot_be_drawn(tmp_path: Path) -> None:
+def test_invalid_drawings_are_refused(tmp_path: Path) -> None:
     video = moving(tmp_path, seconds=0.2)
     poses = bones(np.arange(5) / 25)
     deep = Poses(np.zeros((5, 1, 17, 4), np.float32), poses.times, read_skeleton("coco-17-3d"), (1,))
@@ -179,7 +179,7 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the video itself"):
         draw_poses(poses, video, video=video)
     with pytest.raises(MediaError):
-        draw_poses(poses, tmp_path / "none" / "out.mp4", video=video)
+        draw_poses(poses, video / "out.mp4", video=video)  # the video is not a folder
     (tmp_path / "broken.mp4").write_text("no video")
     with pytest.raises(MediaError):
         draw_poses(poses, tmp_path / "out.mp4", video=tmp_path / "broken.mp4")
@@ -191,43 +191,43 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
 # -- while the bodies are still being found -----------------------------------------------------------------------------------
 
 
-def live(video: Path, out: Path, found: Poses, *, at_once: int = 4) -> bool:
+def live(video: Path, out: Path, poses_found: Poses, *, at_once: int = 4) -> bool:
     """Feed what an estimator would find, some frames at a time; whether the drawing could be kept."""
     drawing = LiveDrawing(video, out, Look())
-    for first in range(0, len(found), at_once):
-        drawing.feed(found.span(found.times[first], found.times[min(first + at_once, len(found)) - 1] + 1e-6))
-    return drawing.finish(track(found))
+    for first in range(0, len(poses_found), at_once):
+        drawing.feed(poses_found.span(poses_found.times[first], poses_found.times[min(first + at_once, len(poses_found)) - 1] + 1e-6))
+    return drawing.finish(track(poses_found))
 
 
 @pytest.mark.parametrize("people", [(0,), (0, 1)])
-def test_drawn_while_found_is_drawn_as_afterwards(tmp_path: Path, people: tuple[int, ...]) -> None:
-    video, found = moving(tmp_path, seconds=2), bones(np.arange(50) / 25, people=people)
-    found.joints[:, 1:, :, 2] = 0.8  # so that it is clear who counts more
-    assert live(video, tmp_path / "live.mp4", found)
-    draw_poses(track(found), tmp_path / "after.mp4", video=video)
+def test_a_live_drawing_equals_the_final_one(tmp_path: Path, people: tuple[int, ...]) -> None:
+    video, poses_found = moving(tmp_path, seconds=2), bones(np.arange(50) / 25, people=people)
+    poses_found.joints[:, 1:, :, 2] = 0.8  # so that it is clear who counts more
+    assert live(video, tmp_path / "live.mp4", poses_found)
+    draw_poses(track(poses_found), tmp_path / "after.mp4", video=video)
     moments = np.arange(60) / 30
     np.testing.assert_array_equal(read_frames(tmp_path / "live.mp4", moments).pixels, read_frames(tmp_path / "after.mp4", moments).pixels)
 
 
 @pytest.mark.parametrize("what", ["order", "brief", "late"])
-def test_what_the_end_knows_better_is_not_kept(tmp_path: Path, what: str) -> None:
-    video, found = moving(tmp_path, seconds=4), bones(np.arange(100) / 25, people=(0, 1))
-    joints = found.joints.copy()
+def test_a_live_drawing_with_wrong_people_is_discarded(tmp_path: Path, what: str) -> None:
+    video, poses_found = moving(tmp_path, seconds=4), bones(np.arange(100) / 25, people=(0, 1))
+    joints = poses_found.joints.copy()
     if what == "order":
         joints[:, 0, :, 2] *= 0.3  # the first turns out to count less
         joints[:, 0, :, 0] = 20
     elif what == "brief":
         joints[:, 1] = 0
-        joints[10:13, 1] = found.joints[10:13, 1]
-        joints[60:62, 1] = found.joints[60:62, 1]  # somebody in the end, though at first nobody
+        joints[10:13, 1] = poses_found.joints[10:13, 1]
+        joints[60:62, 1] = poses_found.joints[60:62, 1]  # somebody in the end, though at first nobody
     else:
         joints[:, 1] = 0
-        joints[::12, 1] = found.joints[::12, 1]
-    assert not live(video, tmp_path / "live.mp4", replace(found, joints=joints))
+        joints[::12, 1] = poses_found.joints[::12, 1]
+    assert not live(video, tmp_path / "live.mp4", replace(poses_found, joints=joints))
     assert [file.name for file in tmp_path.iterdir()] == ["video.mp4"]
 
 
-def test_a_drawing_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+def test_a_stopped_drawing_leaves_no_file(tmp_path: Path) -> None:
     drawing = LiveDrawing(moving(tmp_path, seconds=2), tmp_path / "live.mp4", Look())
     drawing.stop()
     drawing = LiveDrawing(tmp_path / "video.mp4", tmp_path / "live.mp4", Look())

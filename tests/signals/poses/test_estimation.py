@@ -88,13 +88,13 @@ def picture_frames(pixels: np.ndarray[Any, Any], fps: float = 25) -> Frames:
 # -- the table ---------------------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_estimator_is_told_with_those_there_are() -> None:
+def test_an_unknown_estimator_is_answered_with_the_names() -> None:
     with pytest.raises(UnknownName, match="mediapipe, rtmpose, vitpose"):
         open_estimator("openpose")
     assert set(ESTIMATORS) == {"mediapipe", "vitpose", "rtmpose"}
 
 
-def test_ones_own_estimator_is_opened_by_name_or_given() -> None:
+def test_an_estimator_from_elsewhere_is_opened_by_name_or_passed() -> None:
     given = Spots()
     assert open_estimator(given) is given
     assert open_estimator("tests.signals.poses.test_estimation:Spots", people=2).skeleton == COCO
@@ -110,19 +110,19 @@ def test_ones_own_estimator_is_opened_by_name_or_given() -> None:
 
 @given(st.integers(16, 4000), st.integers(16, 4000))
 @settings(max_examples=60)
-def test_tiles_cover_the_picture_and_are_few(width: int, height: int) -> None:
-    found = tiles((width, height))
+def test_tiles_cover_the_frame_and_are_few(width: int, height: int) -> None:
+    estimated = tiles((width, height))
     longer, shorter = max(width, height), min(width, height)
-    assert len(found) <= 8 + 8 * longer / shorter
-    for side in {tile.side for tile in found}:
+    assert len(estimated) <= 8 + 8 * longer / shorter
+    for side in {tile.side for tile in estimated}:
         points = np.random.default_rng(0).uniform((0, 0), (width, height), (50, 2))
         for x, y in points:
-            assert any(t.left <= x <= t.left + side and t.top <= y <= t.top + side for t in found if t.side == side)
+            assert any(t.left <= x <= t.left + side and t.top <= y <= t.top + side for t in estimated if t.side == side)
 
 
 @given(st.integers(-50, 150), st.integers(-50, 150), st.integers(1, 120))
 @settings(max_examples=60)
-def test_a_region_cuts_what_it_says_and_black_beyond(left: int, top: int, side: int) -> None:
+def test_a_region_is_black_outside_the_frame(left: int, top: int, side: int) -> None:
     pixels = np.random.default_rng(0).integers(1, 255, (80, 100, 3)).astype(np.uint8)
     square = Region(left, top, side).cut(pixels)
     assert square.shape == (side, side, 3)
@@ -132,7 +132,7 @@ def test_a_region_cuts_what_it_says_and_black_beyond(left: int, top: int, side: 
     np.testing.assert_array_equal(square, padded[200 + top : 200 + top + side, 200 + left : 200 + left + side])
 
 
-def test_a_person_is_followed_in_a_region_with_room() -> None:
+def test_a_region_leaves_room_around_the_person() -> None:
     box = np.array([300, 200, 360, 320], np.float32)
     region = region_around(box, (1280, 720))
     assert region.holds(box, (1280, 720))
@@ -178,11 +178,11 @@ def test_real_people_are_found(mediapipe: Any, kinetics: Path, name: str) -> Non
     frames = real(kinetics, name, start=2.0)
     mediapipe.start()
     poses = mediapipe.estimate(frames)
-    seen = poses.seen.any(axis=(1, 2))
-    assert seen.mean() >= 0.95
+    visible = poses.seen.any(axis=(1, 2))
+    assert visible.mean() >= 0.95
     assert poses.skeleton.name == "blazepose-33"
     assert poses.size == (frames.pixels.shape[2], frames.pixels.shape[1])
-    surest = poses.joints[seen][np.arange(seen.sum()), poses.joints[seen][..., 2].mean(axis=2).argmax(axis=1)]
+    surest = poses.joints[visible][np.arange(visible.sum()), poses.joints[visible][..., 2].mean(axis=2).argmax(axis=1)]
     head, hips, ankles = surest[:, 0, 1], surest[:, [23, 24], 1].mean(axis=1), surest[:, [27, 28], 1].mean(axis=1)
     upright = (head < hips) & (hips < ankles)
     assert upright.mean() > 0.9
@@ -190,23 +190,23 @@ def test_real_people_are_found(mediapipe: Any, kinetics: Path, name: str) -> Non
     assert inside.mean() > 0.95
 
 
-def test_rows_that_are_padded_are_read_alike(mediapipe: Any, kinetics: Path) -> None:
+def test_padded_rows_give_the_same_joints(mediapipe: Any, kinetics: Path) -> None:
     frames = real(kinetics, "ta_chi.mp4", 0.4)
     count, height, width, _ = frames.pixels.shape
-    room = np.full((count, height, width + 37, 3), 128, np.uint8)
-    room[:, :, :width] = frames.pixels
-    padded = Frames(room[:, :, :width], frames.times)
+    padding = np.full((count, height, width + 37, 3), 128, np.uint8)
+    padding[:, :, :width] = frames.pixels
+    padded = Frames(padding[:, :, :width], frames.times)
     assert not padded.pixels[0].flags.c_contiguous
-    found = []
+    estimated = []
     for each in (frames, padded, Frames(np.asfortranarray(frames.pixels), frames.times)):
         mediapipe.start()
-        found.append(mediapipe.estimate(each).joints)
-    assert (found[0][..., 2] > 0).any()
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
+        estimated.append(mediapipe.estimate(each).joints)
+    assert (estimated[0][..., 2] > 0).any()
+    np.testing.assert_array_equal(estimated[0], estimated[1])
+    np.testing.assert_array_equal(estimated[0], estimated[2])
 
 
-def test_one_video_says_nothing_about_the_next(model: Path, mediapipe: Any, kinetics: Path) -> None:
+def test_videos_do_not_influence_each_other(model: Path, mediapipe: Any, kinetics: Path) -> None:
     one, other = real(kinetics, "clean_and_jerk.mp4", 0.4), real(kinetics, "ta_chi.mp4", 0.6)
     fresh = open_estimator("mediapipe", model=model, people=2)
     fresh.start()
@@ -218,7 +218,7 @@ def test_one_video_says_nothing_about_the_next(model: Path, mediapipe: Any, kine
     np.testing.assert_array_equal(mediapipe.estimate(other).joints, expected.joints)
 
 
-def test_in_parts_as_in_one(mediapipe: Any, kinetics: Path) -> None:
+def test_batches_do_not_change_the_joints(mediapipe: Any, kinetics: Path) -> None:
     frames = real(kinetics, "skateboarding.mp4", 0.8, start=3.0)
     mediapipe.start()
     expected = mediapipe.estimate(frames).joints
@@ -227,7 +227,7 @@ def test_in_parts_as_in_one(mediapipe: Any, kinetics: Path) -> None:
     np.testing.assert_array_equal(np.concatenate(parts), expected)
 
 
-def test_several_people_and_no_more_than_asked_for(model: Path, kinetics: Path) -> None:
+def test_several_people_are_found_up_to_the_limit(model: Path, kinetics: Path) -> None:
     frames = real(kinetics, "exercise.avi", 0.8, start=8.0)
     for people in (1, 3):
         estimator = open_estimator("mediapipe", model=model, people=people)
@@ -240,7 +240,7 @@ def test_several_people_and_no_more_than_asked_for(model: Path, kinetics: Path) 
     assert (np.diff(places[np.isfinite(places)]) > 20).all()
 
 
-def test_joints_in_space_are_the_same_bodies(model: Path, kinetics: Path) -> None:
+def test_joints_in_3d_belong_to_the_same_bodies(model: Path, kinetics: Path) -> None:
     frames = real(kinetics, "clean_and_jerk.mp4", 0.4)
     estimator = open_estimator("mediapipe", model=model, people=1)
     assert estimates_depth(estimator)
@@ -263,7 +263,7 @@ def test_joints_in_space_are_the_same_bodies(model: Path, kinetics: Path) -> Non
     deep.close()
 
 
-def test_nobody_and_odd_pictures(mediapipe: Any) -> None:
+def test_empty_and_odd_frames_have_no_people(mediapipe: Any) -> None:
     for shape in ((3, 240, 320, 3), (2, 8, 8, 3), (1, 1, 1, 3), (2, 40, 2000, 3), (0, 64, 64, 3)):
         mediapipe.start()
         poses = mediapipe.estimate(picture_frames(np.full(shape, 90, np.uint8)))
@@ -271,7 +271,7 @@ def test_nobody_and_odd_pictures(mediapipe: Any) -> None:
         assert not poses.seen.any()
 
 
-def test_it_opens_again_after_it_was_closed(model: Path, kinetics: Path) -> None:
+def test_a_closed_estimator_opens_again(model: Path, kinetics: Path) -> None:
     frames = real(kinetics, "ta_chi.mp4", 0.12)
     estimator = open_estimator("mediapipe", model=model, people=1)
     first = estimator.estimate(frames).joints
@@ -281,7 +281,7 @@ def test_it_opens_again_after_it_was_closed(model: Path, kinetics: Path) -> None
     estimator.close()
 
 
-def test_it_writes_nothing_of_its_own_and_ends_cleanly(model: Path, kinetics: Path) -> None:
+def test_mediapipe_writes_nothing_to_stderr_and_exits_cleanly(model: Path, kinetics: Path) -> None:
     code = (
         "import sys, numpy as np; from quickstep.signals.video import read_frames; from quickstep.signals.poses import open_estimator\n"
         "from quickstep.types.signals import Frames; t = np.arange(8) / 25\n"
@@ -293,12 +293,12 @@ def test_it_writes_nothing_of_its_own_and_ends_cleanly(model: Path, kinetics: Pa
     assert done.stderr == "said\n"
 
 
-def test_a_model_that_is_none(model: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_a_model_are_refused(model: Path, tmp_path: Path) -> None:
     def refused(file: Path | str) -> str:
-        with pytest.raises((WeightsError, ConfigError)) as told:
+        with pytest.raises((WeightsError, ConfigError)) as caught:
             open_estimator("mediapipe", model=file).estimate(picture_frames(np.zeros((1, 64, 64, 3), np.uint8)))
-        assert "\n" not in str(told.value)
-        return str(told.value)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
 
     words = tmp_path / "words.task"
     words.write_text("not a model")
@@ -319,11 +319,11 @@ def test_a_model_that_is_none(model: Path, tmp_path: Path) -> None:
     assert "is a folder" in refused(tmp_path)
 
 
-def test_the_model_of_the_environment_and_more_people_than_it_follows(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_may_name_the_model_and_people_are_limited(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUICKSTEP_POSE_MODEL", str(model))
-    told = open_estimator("mediapipe").identity
-    assert told["model"] == hashlib.sha256(model.read_bytes()).hexdigest()
-    assert json.loads(json.dumps(told)) == told
+    caught = open_estimator("mediapipe").identity
+    assert caught["model"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert json.loads(json.dumps(caught)) == caught
     with pytest.raises(ConfigError, match="vitpose and rtmpose"):
         open_estimator("mediapipe", people=9)
 
@@ -393,20 +393,20 @@ NOISE = np.random.default_rng(0).integers(0, 255, (5, 90, 120, 3)).astype(np.uin
 
 
 @pytest.mark.parametrize("experts", [1, 6])
-def test_vitpose_gives_what_a_straight_pipeline_gives(detector: Path, checkpoints: dict[int, Path], experts: int) -> None:
+def test_vitpose_equals_a_pipeline_of_transformers(detector: Path, checkpoints: dict[int, Path], experts: int) -> None:
     people = 5
-    found = open_estimator("vitpose", model=f"{detector},{checkpoints[experts]}", people=people, device="cpu").estimate(
+    estimated = open_estimator("vitpose", model=f"{detector},{checkpoints[experts]}", people=people, device="cpu").estimate(
         picture_frames(NOISE)
     )
     looks = transformers.RTDetrImageProcessorPil.from_pretrained(detector)
     finds = transformers.RTDetrForObjectDetection.from_pretrained(detector)
     crops = transformers.VitPoseImageProcessorPil.from_pretrained(checkpoints[experts])
     joints = transformers.VitPoseForPoseEstimation.from_pretrained(checkpoints[experts])
-    assert found.joints.shape == (5, people, 17, 3)
+    assert estimated.joints.shape == (5, people, 17, 3)
     for number, picture in enumerate(NOISE):
         with torch.no_grad():
-            told = finds(**looks(images=picture, return_tensors="pt"))
-            one = looks.post_process_object_detection(told, target_sizes=[(90, 120)], threshold=0.3)[0]
+            caught = finds(**looks(images=picture, return_tensors="pt"))
+            one = looks.post_process_object_detection(caught, target_sizes=[(90, 120)], threshold=0.3)[0]
             boxes = one["boxes"][one["labels"] == 0][:people].numpy()
             boxes[:, 2:] -= boxes[:, :2]
             prepared = crops(picture, boxes=[boxes], return_tensors="pt")
@@ -414,14 +414,14 @@ def test_vitpose_gives_what_a_straight_pipeline_gives(detector: Path, checkpoint
             answer = crops.post_process_pose_estimation(joints(**prepared, **experts_asked), boxes=[boxes])[0]
         assert len(answer) == people
         for place, each in enumerate(answer):
-            seen = each["scores"].numpy() > 0
-            assert seen.mean() > 0.5
-            np.testing.assert_array_equal(found.seen[number, place], seen)
-            np.testing.assert_allclose(found.joints[number, place, seen, :2], each["keypoints"].numpy()[seen], atol=0.02)
-            np.testing.assert_allclose(found.joints[number, place, seen, 2], each["scores"].numpy()[seen].clip(max=1), atol=1e-4)
+            visible = each["scores"].numpy() > 0
+            assert visible.mean() > 0.5
+            np.testing.assert_array_equal(estimated.seen[number, place], visible)
+            np.testing.assert_allclose(estimated.joints[number, place, visible, :2], each["keypoints"].numpy()[visible], atol=0.02)
+            np.testing.assert_allclose(estimated.joints[number, place, visible, 2], each["scores"].numpy()[visible].clip(max=1), atol=1e-4)
 
 
-def test_vitpose_is_the_same_in_any_batch(detector: Path, checkpoints: dict[int, Path]) -> None:
+def test_vitpose_does_not_depend_on_the_batch(detector: Path, checkpoints: dict[int, Path]) -> None:
     estimator = open_estimator("vitpose", model=f"{detector},{checkpoints[1]}", people=3, device="cpu")
     together = estimator.estimate(picture_frames(NOISE)).joints
     alone = np.concatenate([estimator.estimate(picture_frames(NOISE[number : number + 1])).joints for number in range(5)])
@@ -430,27 +430,27 @@ def test_vitpose_is_the_same_in_any_batch(detector: Path, checkpoints: dict[int,
     np.testing.assert_allclose(estimator.estimate(picture_frames(NOISE[:1])).joints, alone[:1], atol=1e-3)
 
 
-def test_vitpose_that_finds_nobody(tmp_path: Path, checkpoints: dict[int, Path]) -> None:
+def test_vitpose_may_find_nobody(tmp_path: Path, checkpoints: dict[int, Path]) -> None:
     blind = save_detector(tmp_path / "blind", sure=-9.0)
     poses = open_estimator("vitpose", model=f"{blind},{checkpoints[1]}").estimate(picture_frames(NOISE))
     assert not poses.seen.any()
 
 
-def test_what_decides_vitpose_is_its_weights(detector: Path, checkpoints: dict[int, Path]) -> None:
+def test_the_identity_of_vitpose_depends_on_the_weights(detector: Path, checkpoints: dict[int, Path]) -> None:
     one, other = (open_estimator("vitpose", model=f"{detector},{checkpoints[k]}").identity for k in (1, 6))
     assert one["pose"] != other["pose"]
     assert one["detector"] == other["detector"]
     assert json.loads(json.dumps(one)) == one
 
 
-def test_a_checkpoint_with_other_joints_is_named_or_numbered(tmp_path: Path, detector: Path) -> None:
+def test_a_checkpoint_with_other_joints_has_its_own_skeleton(tmp_path: Path, detector: Path) -> None:
     estimator = open_estimator("vitpose", model=f"{detector},{save_pose(tmp_path / 'more', joints=21)}")
     assert len(estimator.skeleton) == 21
     assert isinstance(estimator.skeleton, Skeleton)
     assert estimator.estimate(picture_frames(NOISE[:1])).joints.shape[2] == 21
 
 
-def test_vitpose_left_to_itself_asks_the_hub_for_its_own(monkeypatch: pytest.MonkeyPatch, spots: Path) -> None:
+def test_vitpose_without_a_model_needs_the_hub(monkeypatch: pytest.MonkeyPatch, spots: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for model in (None, "somebody/pose"):
         with pytest.raises(WeightsError, match=r"not on this machine.*DETECTOR,POSE"):
@@ -459,10 +459,10 @@ def test_vitpose_left_to_itself_asks_the_hub_for_its_own(monkeypatch: pytest.Mon
 
 def test_checkpoints_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, detector: Path, checkpoints: dict[int, Path]) -> None:
     def refused(model: str) -> str:
-        with pytest.raises((WeightsError, ConfigError)) as told:
+        with pytest.raises((WeightsError, ConfigError)) as caught:
             open_estimator("vitpose", model=model).estimate(picture_frames(NOISE[:1]))
-        assert "\n" not in str(told.value)
-        return str(told.value)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
 
     pose = checkpoints[1]
     assert "does not exist" in refused(f"{detector},{tmp_path}/none/at/all")
@@ -487,17 +487,17 @@ def test_checkpoints_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, det
         assert what in refused(f"{detector},{torn}")
 
 
-def test_a_name_on_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, detector: Path) -> None:
+def test_a_name_on_an_unreachable_hub_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, detector: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(WeightsError, match="not on this machine") as told:
+    with pytest.raises(WeightsError, match="not on this machine") as caught:
         _ = open_estimator("vitpose", model=f"{detector},nobody/nothing-{tmp_path.name}").identity
-    assert "DETECTOR,POSE" in str(told.value)
+    assert "DETECTOR,POSE" in str(caught.value)
 
 
 # -- rtmpose -----------------------------------------------------------------------------------------------------------------
 
 
-def test_rtmpose_puts_joints_where_the_networks_say(tmp_path: Path) -> None:
+def test_rtmpose_maps_joints_to_the_frame(tmp_path: Path) -> None:
     pytest.importorskip("rtmlib", reason="pip install 'quickstep[rtmpose]'")
     pytest.importorskip("onnx", reason="needed to write the small networks of this test")
     detector, pose = save_onnx(tmp_path)
@@ -522,11 +522,11 @@ def test_rtmpose_puts_joints_where_the_networks_say(tmp_path: Path) -> None:
 SPOTS = PoseConfig(estimator="tests.signals.poses.test_estimation:Spots", person="all")
 
 
-def test_show_poses_writes_draws_and_tells(spots: Path, tmp_path: Path) -> None:
+def test_extract_poses_writes_draws_and_summarizes(spots: Path, tmp_path: Path) -> None:
     where = PoseOutput(tmp_path / "poses.npz", tmp_path / "drawn.mp4")
-    shown, failures = extract_poses([Segment(spots)], SPOTS, where)
+    extracted, failures = extract_poses([Segment(spots)], SPOTS, where)
     assert not failures
-    assert (shown[0].moments, len(shown[0].people), shown[0].seen) == (50, 2, 1.0)
+    assert (extracted[0].moments, len(extracted[0].people), extracted[0].seen) == (50, 2, 1.0)
     poses = read_poses(tmp_path / "poses.npz")
     assert poses.joints.shape == (50, 2, 17, 3)
     assert poses.people == (1, 2)
@@ -535,22 +535,26 @@ def test_show_poses_writes_draws_and_tells(spots: Path, tmp_path: Path) -> None:
     assert (tmp_path / "drawn.mp4").is_file()
 
 
-def test_a_file_of_poses_is_shown_too(spots: Path, tmp_path: Path) -> None:
+def test_extract_poses_reads_pose_files(spots: Path, tmp_path: Path) -> None:
     extract_poses([Segment(spots)], SPOTS, PoseOutput(tmp_path / "poses.npz"))
-    kept = Segment(tmp_path / "poses.npz")
-    shown, _ = extract_poses([kept], PoseConfig(person="1"), PoseOutput(tmp_path / "one.npz", tmp_path / "stick.mp4", stick_figures=True))
-    assert [person.number for person in shown[0].people] == [1]
+    segment = Segment(tmp_path / "poses.npz")
+    extracted, _ = extract_poses(
+        [segment], PoseConfig(person="1"), PoseOutput(tmp_path / "one.npz", tmp_path / "stick.mp4", stick_figures=True)
+    )
+    assert [person.number for person in extracted[0].people] == [1]
     assert read_poses(tmp_path / "one.npz").people == (1,)
 
 
-def test_of_several_videos_each_has_its_file_and_the_bad_ones_are_listed(spots: Path, tmp_path: Path) -> None:
+def test_several_videos_have_a_file_each_and_failures_are_listed(spots: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_text("no video")
     empty = tmp_path / "empty" / "spots.mp4"
     empty.parent.mkdir()
     write_video(empty, iter(np.zeros((10, 64, 64, 3), np.uint8)), fps=25)
-    shown, failures = extract_poses([Segment(spots), Segment(tmp_path / "broken.mp4"), Segment(empty)], SPOTS, PoseOutput(tmp_path / "out"))
-    assert [len(each.people) for each in shown] == [2, 0]
-    assert "nobody" in str(shown[1])
+    extracted, failures = extract_poses(
+        [Segment(spots), Segment(tmp_path / "broken.mp4"), Segment(empty)], SPOTS, PoseOutput(tmp_path / "out")
+    )
+    assert [len(each.people) for each in extracted] == [2, 0]
+    assert "nobody" in str(extracted[1])
     assert [failure.segment.path.name for failure in failures] == ["broken.mp4"]
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["spots.npz"]
     with pytest.raises(ConfigError, match="name a folder"):
@@ -561,7 +565,7 @@ def test_of_several_videos_each_has_its_file_and_the_bad_ones_are_listed(spots: 
     )  # all that was named could not be read: that is told, not this
 
 
-def test_what_cannot_be_shown(spots: Path, tmp_path: Path) -> None:
+def test_invalid_extractions_are_refused(spots: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no depth"):
         extract_poses([Segment(spots)], SPOTS, world=True)
     with pytest.raises(ConfigError, match="draw"):
@@ -575,12 +579,12 @@ def test_the_command_prints_a_table_or_json(spots: Path, tmp_path: Path, capsys:
 
     bodies = AllPeople(estimator=SPOTS.estimator)
     assert pose_command((str(spots),), out=tmp_path / "p.npz", people=bodies) == 0
-    said = capsys.readouterr()
-    assert "100%" in said.out
-    assert "2 people" in said.err
+    captured = capsys.readouterr()
+    assert "100%" in captured.out
+    assert "2 people" in captured.err
     assert pose_command((str(spots),), people=bodies, run=Run(json=True)) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [person["number"] for person in told[0]["people"]] == [1, 2]
+    caught = json.loads(capsys.readouterr().out)
+    assert [person["number"] for person in caught[0]["people"]] == [1, 2]
     nobody = tmp_path / "nobody.mp4"
     write_video(nobody, iter(np.zeros((10, 64, 64, 3), np.uint8)), fps=25)
     assert pose_command((str(nobody),), out=tmp_path / "n.npz", people=bodies) == 1
@@ -588,12 +592,12 @@ def test_the_command_prints_a_table_or_json(spots: Path, tmp_path: Path, capsys:
     assert not (tmp_path / "n.npz").exists()
 
 
-def test_joints_in_metres_are_written_by_choice(model: Path, kinetics: Path, tmp_path: Path) -> None:
+def test_joints_in_metres_are_written_with_world(model: Path, kinetics: Path, tmp_path: Path) -> None:
     video = tmp_path / "lift.mp4"
     write_video(video, iter(real(kinetics, "clean_and_jerk.mp4", 0.6).pixels[:, :, :454]), fps=25)
     config = PoseConfig(pose_model=str(model), person="all")
-    shown, _ = extract_poses([Segment(video)], config, PoseOutput(tmp_path / "w.npz", tmp_path / "d.mp4"), world=True)
-    assert shown[0].seen == 1.0
+    extracted, _ = extract_poses([Segment(video)], config, PoseOutput(tmp_path / "w.npz", tmp_path / "d.mp4"), world=True)
+    assert extracted[0].seen == 1.0
     poses = read_poses(tmp_path / "w.npz")
     assert poses.skeleton.dimensions == 3
     assert poses.joints.shape[2:] == (33, 4)

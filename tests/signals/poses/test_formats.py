@@ -47,7 +47,7 @@ def alphapose(joints: Floats, *, name: str = "{}.jpg", idx: int | None = None) -
     return entries
 
 
-def test_alphapose_results_keep_who_is_who_and_the_frames_without_anybody(tmp_path: Path) -> None:
+def test_alphapose_results_keep_identities_and_empty_frames(tmp_path: Path) -> None:
     one, other = moving(6, seed=1), moving(6, seed=2)
     entries = alphapose(one, idx=4) + [entry for entry in alphapose(other, idx=9) if entry["image_id"] not in ("2.jpg", "3.jpg")]
     file = tmp_path / "alphapose-results.json"
@@ -72,7 +72,7 @@ def test_alphapose_in_its_other_forms_has_18_joints(tmp_path: Path, form: str, k
     same_joints(poses, joints)
 
 
-def test_people_without_numbers_are_joined_over_time(tmp_path: Path) -> None:
+def test_people_without_numbers_are_tracked(tmp_path: Path) -> None:
     one, other = moving(12, seed=1), moving(12, seed=2)
     other[..., 0] += 1500
     entries = [entry for pair in zip(alphapose(one), alphapose(other), strict=True) for entry in pair]
@@ -86,7 +86,7 @@ def test_people_without_numbers_are_joined_over_time(tmp_path: Path) -> None:
     assert (np.abs(np.diff(middles, axis=0)) < 50).all(), "nobody jumps to the other's place"
 
 
-def test_openpose_folders_have_frames_with_nobody(tmp_path: Path) -> None:
+def test_openpose_folders_may_have_empty_frames(tmp_path: Path) -> None:
     joints = moving(5, 25)
     folder = tmp_path / "take-7"
     folder.mkdir()
@@ -104,7 +104,7 @@ def test_openpose_folders_have_frames_with_nobody(tmp_path: Path) -> None:
         read_poses(folder)
 
 
-def test_a_joint_of_score_0_or_at_the_origin_was_not_seen(tmp_path: Path) -> None:
+def test_a_joint_with_score_0_or_at_the_origin_is_invisible(tmp_path: Path) -> None:
     joints = moving(4)
     joints[1, 5] = 0
     joints[2, 6, 2] = 0
@@ -166,7 +166,7 @@ def test_mmpose_instances(tmp_path: Path) -> None:
         (["000000581929.jpg", "000000000139.jpg"], [0, 1]),
     ],
 )
-def test_a_picture_s_name_says_its_frame(names: list[str], frames: list[int]) -> None:
+def test_the_frame_number_comes_from_the_image_name(names: list[str], frames: list[int]) -> None:
     assert list(frame_numbers(names).values()) == frames
 
 
@@ -202,9 +202,9 @@ def test_plain_arrays_of_the_usual_shapes(tmp_path: Path, shape_of: Callable[[Fl
 def test_a_third_number_is_depth_where_it_cannot_be_a_score(tmp_path: Path) -> None:
     joints = moving(5)
     joints[..., 2] -= 0.8
-    found = read_file(saved(tmp_path, joints))
-    assert found.poses.skeleton.dimensions == 3
-    assert any("depth" in note for note in found.notes)
+    read_back = read_file(saved(tmp_path, joints))
+    assert read_back.poses.skeleton.dimensions == 3
+    assert any("depth" in note for note in read_back.notes)
     shallow = moving(5)  # depth that looks like scores: the skeleton decides
     assert read_poses(saved(tmp_path, shallow), skeleton="coco-17-3d").joints.shape[-1] == 4
     assert read_poses(saved(tmp_path, shallow), skeleton="coco-17").joints.shape[-1] == 3
@@ -218,13 +218,13 @@ def test_depth_and_score_together(tmp_path: Path) -> None:
     np.testing.assert_array_equal(poses.joints[:, 0], joints)
 
 
-def test_nan_and_the_corner_of_the_picture_mean_unseen_but_a_centred_body_s_root_does_not(tmp_path: Path) -> None:
+def test_nan_and_the_frame_corner_are_invisible_but_a_centred_root_is_not(tmp_path: Path) -> None:
     joints = moving(6)[..., :2]
     joints[2, 3] = np.nan
     joints[3, 4] = 0
-    found = read_file(saved(tmp_path, joints), skeleton="coco-17")
-    assert np.argwhere(~found.poses.seen[:, 0]).tolist() == [[2, 3], [3, 4]]
-    assert any("0, 0" in note for note in found.notes)
+    read_back = read_file(saved(tmp_path, joints), skeleton="coco-17")
+    assert np.argwhere(~read_back.poses.seen[:, 0]).tolist() == [[2, 3], [3, 4]]
+    assert any("0, 0" in note for note in read_back.notes)
     centred = joints - 225.0
     centred[3, 4] = 0
     assert np.argwhere(~read_poses(saved(tmp_path, centred), skeleton="coco-17").seen[:, 0]).tolist() == [[2, 3]]
@@ -232,7 +232,7 @@ def test_nan_and_the_corner_of_the_picture_mean_unseen_but_a_centred_body_s_root
     assert len(np.argwhere(~read_poses(saved(tmp_path, centred), skeleton=zero).seen[:, 0])) == 2
 
 
-def test_the_pace_is_the_file_s_or_the_skeleton_s_or_what_was_said(tmp_path: Path) -> None:
+def test_the_frame_rate_is_that_of_the_file_the_caller_or_the_skeleton(tmp_path: Path) -> None:
     joints = moving(5)
     plain = saved(tmp_path, joints)
     assert read_poses(plain).times[1] == pytest.approx(1 / 25)
@@ -244,7 +244,7 @@ def test_the_pace_is_the_file_s_or_the_skeleton_s_or_what_was_said(tmp_path: Pat
     assert read_poses(tmp_path / "b.npz", fps=50).times[1] == pytest.approx(1 / 60)
 
 
-def test_ours_come_back_as_they_were(tmp_path: Path) -> None:
+def test_written_poses_are_read_back_unchanged(tmp_path: Path) -> None:
     joints = np.stack([moving(7, seed=1), moving(7, seed=2)], axis=1)
     joints[3, 1] = np.nan
     poses = Poses(joints, np.array([0, 0.1, 0.2, 0.35, 0.4, 0.5, 0.6]), SKELETONS["coco-17"], (2, 5), (640, 360))
@@ -255,7 +255,7 @@ def test_ours_come_back_as_they_were(tmp_path: Path) -> None:
     assert (back.people, back.size, back.skeleton) == (poses.people, poses.size, poses.skeleton)
 
 
-def test_what_a_file_is_called_does_not_matter(tmp_path: Path) -> None:
+def test_the_format_does_not_depend_on_the_file_name(tmp_path: Path) -> None:
     joints = moving(5)
     saved(tmp_path, joints).rename(tmp_path / "poses.dat")
     assert is_pose_file(tmp_path / "poses.dat")
@@ -265,7 +265,7 @@ def test_what_a_file_is_called_does_not_matter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("array", "said"),
+    ("array", "reason"),
     [
         (np.zeros((5, 17, 7)), r"array \(5, 17, 7\)"),
         (np.zeros((5, 512)), "512 numbers a frame"),
@@ -276,13 +276,13 @@ def test_what_a_file_is_called_does_not_matter(tmp_path: Path) -> None:
         (np.zeros(17), r"array \(17,\)"),
     ],
 )
-def test_arrays_that_are_no_poses_are_one_line(tmp_path: Path, array: Any, said: str) -> None:
-    with pytest.raises(MediaError, match=said) as caught:
+def test_arrays_that_are_not_poses_are_refused_in_one_line(tmp_path: Path, array: Any, reason: str) -> None:
+    with pytest.raises(MediaError, match=reason) as caught:
         read_poses(saved(tmp_path, array))
     assert "\n" not in str(caught.value)
 
 
-def test_another_skeleton_than_asked_is_said_with_both_counts(tmp_path: Path) -> None:
+def test_a_wrong_number_of_joints_is_reported_with_both_counts(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="has 15 joints and the skeleton 'coco-17' has 17"):
         read_poses(saved(tmp_path, moving(5, 15)), skeleton="coco-17")
     with pytest.raises(MediaError, match="h36m-17' has 3 dimensions"):
@@ -290,7 +290,7 @@ def test_another_skeleton_than_asked_is_said_with_both_counts(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "reason"),
     [
         ("a.json", b"{", "is not JSON"),
         ("a.json", b'{"a": 1}', "JSON, but not of poses"),
@@ -305,14 +305,14 @@ def test_another_skeleton_than_asked_is_said_with_both_counts(tmp_path: Path) ->
         ("a.npy", b"\x00\x01\x02\xff" * 20, "not a pose file"),
     ],
 )
-def test_broken_files_are_one_line(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_broken_files_are_refused_in_one_line(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(MediaError, match=said) as caught:
+    with pytest.raises(MediaError, match=reason) as caught:
         read_poses(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
-def test_arrays_of_objects_are_not_unpacked(tmp_path: Path) -> None:
+def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
     touched = tmp_path / "touched"
     np.save(tmp_path / "a.npy", np.array([Touch(touched)], dtype=object), allow_pickle=True)
     with pytest.raises(MediaError, match="objects, not numbers"):
@@ -373,7 +373,7 @@ def test_pickles_of_older_and_newer_numpy_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [os.system, open, eval, exec, getattr])
-def test_a_hostile_pickle_is_one_line_and_touches_nothing(tmp_path: Path, how: Callable[..., Any]) -> None:
+def test_a_hostile_pickle_is_refused_without_running_it(tmp_path: Path, how: Callable[..., Any]) -> None:
     touched = tmp_path / "touched"
     for payload in (Touch(touched, how), {"annotations": [annotation("a", 0) | {"extra": Touch(touched, how)}]}):
         file = tmp_path / f"{len(list(tmp_path.iterdir()))}.pkl"
@@ -386,7 +386,7 @@ def test_a_hostile_pickle_is_one_line_and_touches_nothing(tmp_path: Path, how: C
     assert not touched.exists()
 
 
-def test_arrays_in_pickles_cannot_be_of_objects_by_trickery(tmp_path: Path) -> None:
+def test_crafted_pickles_cannot_contain_arrays_of_objects(tmp_path: Path) -> None:
     blob = pickle.dumps({"keypoint": np.zeros((1, 4, 17, 2), dtype=np.float64), "frame_dir": "a"}, protocol=2)
     file = tmp_path / "a.pkl"
     file.write_bytes(blob.replace(b"f8", b"O8"))
@@ -394,7 +394,7 @@ def test_arrays_in_pickles_cannot_be_of_objects_by_trickery(tmp_path: Path) -> N
         read_poses(file)
 
 
-def test_a_pickle_is_a_set_with_its_official_parts(tmp_path: Path) -> None:
+def test_a_pickle_is_a_dataset_with_official_splits(tmp_path: Path) -> None:
     file = tmp_path / "set.pkl"
     file.write_bytes(pickle.dumps(pyskl()))
     manifest = read_manifest(file)
@@ -406,7 +406,7 @@ def test_a_pickle_is_a_set_with_its_official_parts(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "list.csv").segments == manifest.segments
 
 
-def test_several_official_splits_are_chosen_from(tmp_path: Path) -> None:
+def test_one_of_several_official_splits_must_be_chosen(tmp_path: Path) -> None:
     file = tmp_path / "set.pkl"
     names = [f"jump_{n}" for n in range(3)] + [f"spin/{n}" for n in range(3)]
     file.write_bytes(pickle.dumps(pyskl({"xsub_train": names[:4], "xsub_val": names[4:], "xset_train": names[2:], "xset_val": names[:2]})))
@@ -418,7 +418,7 @@ def test_several_official_splits_are_chosen_from(tmp_path: Path) -> None:
         read_manifest(file, official_split="xview")
 
 
-def test_one_sequence_must_be_named_where_there_are_many(tmp_path: Path) -> None:
+def test_one_of_several_sequences_must_be_named(tmp_path: Path) -> None:
     file = tmp_path / "set.pkl"
     file.write_bytes(pickle.dumps(pyskl()))
     with pytest.raises(MediaError, match=r"holds 6 sequences .* FILE#NAME"):
@@ -440,7 +440,7 @@ def write_lines(folder: Path, part: str, labels: list[str], steps: int = 100) ->
     return joints
 
 
-def test_lines_of_51_numbers_are_a_set(tmp_path: Path) -> None:
+def test_a_text_file_of_51_numbers_a_line_is_a_dataset(tmp_path: Path) -> None:
     joints = write_lines(tmp_path, "train", ["0", "1.0", "2"])
     write_lines(tmp_path, "test", ["1", "2"], steps=100)
     for source in (tmp_path, tmp_path / "X_train.txt"):
@@ -457,7 +457,7 @@ def test_lines_of_51_numbers_are_a_set(tmp_path: Path) -> None:
     np.testing.assert_allclose(poses.joints[:, 0], joints[100:200], atol=1e-4)
 
 
-def test_lines_say_what_is_wrong_with_them(tmp_path: Path) -> None:
+def test_wrong_text_files_are_refused_with_the_reason(tmp_path: Path) -> None:
     write_lines(tmp_path, "train", ["0", "1", "2"])
     text = (tmp_path / "X_train.txt").read_text().splitlines()
     (tmp_path / "X_train.txt").write_text("\n".join(text[:-1]))
@@ -468,7 +468,7 @@ def test_lines_say_what_is_wrong_with_them(tmp_path: Path) -> None:
         read_poses(f"{tmp_path / 'X_train.txt'}#0")
 
 
-def test_a_list_may_name_folds_people_and_sequences(tmp_path: Path) -> None:
+def test_a_csv_may_name_splits_people_and_sequences(tmp_path: Path) -> None:
     saved(tmp_path, moving(5), "a.npy")
     saved(tmp_path, moving(5), "b.npy")
     (tmp_path / "index.csv").write_text("path,label,split,pose_person\na.npy,hop,1:train|2:test,\nb.npy,turn,1:test|2:train,0\n")
@@ -483,7 +483,7 @@ def test_a_list_may_name_folds_people_and_sequences(tmp_path: Path) -> None:
         read_manifest(tmp_path / "index.csv", official_split="3")
 
 
-def test_folders_of_poses_are_read_where_there_is_no_video(tmp_path: Path) -> None:
+def test_pose_files_in_a_folder_are_read_if_it_has_no_video(tmp_path: Path) -> None:
     for label in ("hop", "turn"):
         (tmp_path / label).mkdir()
         saved(tmp_path / label, moving(5), "a.npy")
@@ -500,7 +500,7 @@ def test_folders_of_poses_are_read_where_there_is_no_video(tmp_path: Path) -> No
     assert {path.suffix for path in read_manifest(tmp_path).paths} == {".mp4"}, "where there are videos they are meant"
 
 
-def test_every_error_is_ours(tmp_path: Path) -> None:
+def test_every_error_is_a_quickstep_error(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     whole = io.BytesIO()
     np.savez(whole, joints=moving(5), times=np.arange(5.0))

@@ -27,15 +27,15 @@ Whole = dict[str, tuple[bytes, Truth, str]]
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Undamaged bytes, truth and file ending of some kinds of video."""
     folder = tmp_path_factory.mktemp("whole")
-    found: Whole = {}
+    result: Whole = {}
     for name in ("mp4-h264", "mkv-h264", "ts-h264", "avi-mpeg4", "webm-vp9", "mp4-h264-fragmented", "gif", "mp4-hevc"):
         path = write_numbered(folder / f"{name}{BY_NAME[name].suffix}", BY_NAME[name], count=COUNT)
-        found[name] = path.read_bytes(), decode_everything(path), BY_NAME[name].suffix
+        result[name] = path.read_bytes(), decode_everything(path), BY_NAME[name].suffix
     # Larger pictures, so that most bytes are pictures and not headers.
     recipe = Recipe("big", ".mp4", "libx264", options={"g": "10", "bf": "2", "crf": "20"}, size=(144, 96))
     path = write_numbered(folder / "big.mp4", recipe, count=COUNT, noise=30)
-    found["big"] = path.read_bytes(), decode_everything(path), ".mp4"
-    return found
+    result["big"] = path.read_bytes(), decode_everything(path), ".mp4"
+    return result
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
         ("list.ffconcat", b"ffconcat version 1.0\nfile 'other.mp4'\n", "not a video"),
     ],
 )
-def test_what_is_no_video_gives_one_line(tmp_path: Path, name: str, content: bytes, line: str) -> None:
+def test_files_that_are_not_videos_are_refused_in_one_line(tmp_path: Path, name: str, content: bytes, line: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     for read in (probe, lambda path: read_frames(path, [0.0])):
@@ -59,7 +59,7 @@ def test_what_is_no_video_gives_one_line(tmp_path: Path, name: str, content: byt
         assert str(path) in str(caught.value)
 
 
-def test_folders_devices_and_missing_files(tmp_path: Path) -> None:
+def test_folders_devices_and_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(MediaError, match="folder"):
         probe(tmp_path / "folder.mp4")
@@ -69,7 +69,7 @@ def test_folders_devices_and_missing_files(tmp_path: Path) -> None:
         probe("/dev/zero")
 
 
-def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+def test_a_file_with_only_sound_is_refused(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "a.wav"), "wb") as sound:
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(bytes(16_000))
@@ -78,13 +78,13 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "http:x.mp4", "%03d.mp4", "ü ö 日本.mp4", "-i.mp4", "a\nb.mp4", "pipe:.mp4"])
-def test_odd_file_names(tmp_path: Path, whole: Whole, name: str) -> None:
+def test_odd_file_names_are_opened(tmp_path: Path, whole: Whole, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(whole["mp4-h264"][0])
     assert read_number(read_frames(path, [1.0]).pixels[0]) == 25
 
 
-def test_a_cut_video_gives_its_beginning_and_counts_the_rest(tmp_path: Path, whole: Whole) -> None:
+def test_a_truncated_video_gives_its_start_and_counts_lost_frames(tmp_path: Path, whole: Whole) -> None:
     data, truth, _ = whole["big"]
     front = _index_in_front(tmp_path, data)
     path = tmp_path / "cut.mp4"
@@ -112,7 +112,7 @@ def _index_in_front(folder: Path, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["mkv-h264", "webm-vp9"])
-def test_a_cut_matroska_says_how_much_is_missing(tmp_path: Path, whole: Whole, name: str) -> None:
+def test_a_truncated_matroska_counts_lost_frames(tmp_path: Path, whole: Whole, name: str) -> None:
     data, truth, suffix = whole[name]
     path = tmp_path / f"cut{suffix}"
     path.write_bytes(data[: len(data) * 7 // 10])
@@ -123,7 +123,7 @@ def test_a_cut_matroska_says_how_much_is_missing(tmp_path: Path, whole: Whole, n
     assert COUNT - right - 1 <= frames.lost <= COUNT - right + 1
 
 
-def test_a_hole_in_the_pictures_is_filled_with_the_nearest_and_counted(tmp_path: Path, whole: Whole) -> None:
+def test_damaged_frames_are_replaced_by_the_nearest_and_counted(tmp_path: Path, whole: Whole) -> None:
     data, truth, _ = whole["big"]
     path = tmp_path / "hole.mp4"
     (tmp_path / "in.mp4").write_bytes(data)
@@ -139,12 +139,12 @@ def test_a_hole_in_the_pictures_is_filled_with_the_nearest_and_counted(tmp_path:
     path.write_bytes(broken)
     moments = (np.arange(COUNT) + 0.5) / 25
     frames = read_frames(path, moments)
-    shown = [read_number(picture) for picture in frames.pixels]
-    wrong = [place for place in range(COUNT) if shown[place] != truth.at(moments[place])]
+    numbers = [read_number(picture) for picture in frames.pixels]
+    wrong = [place for place in range(COUNT) if numbers[place] != truth.at(moments[place])]
     assert wrong
     assert all(20 <= place < 30 for place in wrong)  # only between two keyframes
     assert len(wrong) <= frames.lost <= 10
-    assert all(number is not None for number in shown)
+    assert all(number is not None for number in numbers)
 
 
 def damaged(data: bytes, cuts: list[tuple[str, float, int]]) -> bytes:
@@ -211,7 +211,7 @@ def _survive(path: Path) -> None:
     assert time.process_time() - began < 20
 
 
-def test_flipped_bits_in_the_pictures_are_counted_or_harmless(tmp_path: Path, whole: Whole) -> None:
+def test_flipped_bits_are_counted_or_harmless(tmp_path: Path, whole: Whole) -> None:
     data, truth, _ = whole["big"]
     rng = np.random.default_rng(3)
     moments = (np.arange(COUNT) + 0.5) / 25
@@ -230,7 +230,7 @@ def test_flipped_bits_in_the_pictures_are_counted_or_harmless(tmp_path: Path, wh
     assert silent < 12 * COUNT / 25  # some flipped bits make another valid picture; no reader could know
 
 
-def test_nothing_is_said_on_stderr(tmp_path: Path, whole: Whole, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_written_to_stderr(tmp_path: Path, whole: Whole, capfd: pytest.CaptureFixture[str]) -> None:
     for name, (data, _, suffix) in whole.items():
         path = tmp_path / f"{name}{suffix}"
         path.write_bytes(damaged(data, [("zero", 0.5, 400), ("flip", 0.7, 3), ("cut", 0.95, 1)]))
@@ -254,7 +254,7 @@ def test_large_and_tiny_frames_are_read(tmp_path: Path, size: tuple[int, int], c
     assert (probe(path).width, probe(path).height) == size
 
 
-def test_a_picture_that_claims_to_be_huge_is_refused(tmp_path: Path) -> None:
+def test_a_header_that_claims_a_huge_frame_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     picture = bytearray(_png(number_picture(3)))
     picture[16:24] = (60_000).to_bytes(4, "big") * 2

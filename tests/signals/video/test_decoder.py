@@ -45,7 +45,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_each_moment_shows_its_own_picture(name: str, written: Written) -> None:
+def test_each_time_gives_its_frame(name: str, written: Written) -> None:
     path, truth = written(name)
     assert len(truth.numbers) == COUNT
     assert sum(number is None for number in truth.numbers) <= 3  # a weak encoder may smear one, then both sides see the smear
@@ -59,7 +59,7 @@ def test_each_moment_shows_its_own_picture(name: str, written: Written) -> None:
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_length_runs_to_the_end_of_the_last_picture(name: str, written: Written) -> None:
+def test_the_duration_ends_with_the_last_frame(name: str, written: Written) -> None:
     path, truth = written(name)
     info = probe(path)
     gap = truth.times[-1] / (COUNT - 1)
@@ -72,16 +72,16 @@ def test_length_runs_to_the_end_of_the_last_picture(name: str, written: Written)
 @pytest.mark.parametrize("name", ["mp4-h264", "mkv-h264", "webm-vp9-alt-ref", "ts-mpeg2", "avi-mpeg4-b"])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moments=st.lists(st.floats(-1, 3), min_size=1, max_size=12))
-def test_any_moments_in_any_order(name: str, written: Written, moments: list[float]) -> None:
+def test_times_may_come_in_any_order(name: str, written: Written, moments: list[float]) -> None:
     path, truth = written(name)
     with VideoReader(path) as video:
-        for asked in (moments, moments[::-1]):
-            pictures = video.frames(asked).pixels
-            assert [read_number(picture) for picture in pictures] == [truth.at(time) for time in asked]
+        for times in (moments, moments[::-1]):
+            pictures = video.frames(times).pixels
+            assert [read_number(picture) for picture in pictures] == [truth.at(time) for time in times]
 
 
 @pytest.mark.parametrize("name", ["mp4-h264", "mkv-h264", "mp4-h264-one-gop", "webm-vp9", "avi-mjpeg", "ts-h264"])
-def test_no_picture_is_decoded_twice(name: str, written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_frame_is_decoded_twice(name: str, written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     path, truth = written(name)
     fed: list[int | None] = []
     feed = Decoder.feed
@@ -95,7 +95,7 @@ def test_no_picture_is_decoded_twice(name: str, written: Written, monkeypatch: p
     assert len(fed) == len(set(fed)) <= COUNT
 
 
-def test_only_the_keyframe_before_is_decoded(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoding_starts_at_the_nearest_keyframe(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     path, truth = written("mp4-h264")
     fed: list[int | None] = []
     feed = Decoder.feed
@@ -126,15 +126,15 @@ def test_variable_rate(tmp_path: Path) -> None:
     times = [Fraction(int(stamp), 1000) for stamp in np.concatenate([[0], np.cumsum(gaps)])]
     for name in ("mp4-h264", "mkv-h264", "webm-vp8", "mp4-h264-fragmented"):
         path = write_numbered(tmp_path / f"{name}{BY_NAME[name].suffix}", BY_NAME[name], count=31, times=times)
-        asked = np.sort(rng.uniform(0, float(times[-1]), 25))
-        wanted = [int(np.searchsorted([float(t) for t in times], moment + 6e-4, side="right")) - 1 for moment in asked]
-        near = [min(abs(float(t) - moment) for t in times) < 1e-3 for moment in asked]
-        got = [read_number(picture) for picture in read_frames(path, asked).pixels]
-        assert [g for g, skip in zip(got, near, strict=True) if not skip] == [w for w, skip in zip(wanted, near, strict=True) if not skip]
+        requested = np.sort(rng.uniform(0, float(times[-1]), 25))
+        expected = [int(np.searchsorted([float(t) for t in times], moment + 6e-4, side="right")) - 1 for moment in requested]
+        near = [min(abs(float(t) - moment) for t in times) < 1e-3 for moment in requested]
+        got = [read_number(picture) for picture in read_frames(path, requested).pixels]
+        assert [g for g, skip in zip(got, near, strict=True) if not skip] == [w for w, skip in zip(expected, near, strict=True) if not skip]
         assert probe(path).variable_rate in (True, None)
 
 
-def test_a_first_picture_that_comes_late_is_the_zero(tmp_path: Path) -> None:
+def test_time_starts_at_the_first_frame(tmp_path: Path) -> None:
     times = [Fraction(2) + Fraction(number, 25) for number in range(20)]
     for name in ("mkv-h264", "mp4-h264", "mp4-h264-no-edit-list"):
         path = write_numbered(tmp_path / f"{name}{BY_NAME[name].suffix}", BY_NAME[name], count=20, times=times)
@@ -143,7 +143,7 @@ def test_a_first_picture_that_comes_late_is_the_zero(tmp_path: Path) -> None:
         assert probe(path).duration == pytest.approx(0.8, abs=0.05)
 
 
-def test_ffprobe_sees_the_same_times(written: Written) -> None:
+def test_times_equal_those_of_ffprobe(written: Written) -> None:
     if shutil.which("ffprobe") is None:
         pytest.skip("there is no ffprobe here to ask")
     for name in ("mp4-h264", "mkv-h264", "webm-vp9", "ts-h264", "mov-mjpeg"):
@@ -155,7 +155,7 @@ def test_ffprobe_sees_the_same_times(written: Written) -> None:
         assert read_frames(path, stamps + 1e-4).times == pytest.approx(stamps, abs=1e-4)
 
 
-def test_real_originals_have_their_frames_times_and_turn(shared_data: Path) -> None:
+def test_real_videos_have_the_right_times_and_rotation(shared_data: Path) -> None:
     folder = shared_data / "decode_originals"
     for expected in json.loads((folder / "expected.json").read_text()):
         path = folder / expected["file"]
@@ -172,7 +172,7 @@ def test_real_originals_have_their_frames_times_and_turn(shared_data: Path) -> N
         assert info.duration == pytest.approx(frames.times[1] + 1 / 30, abs=0.07)
 
 
-def test_real_originals_show_what_decoding_everything_shows(shared_data: Path) -> None:
+def test_real_videos_give_the_frames_of_a_complete_decode(shared_data: Path) -> None:
     for name in ("Ollie85.mov", "Kickflip112.mov"):
         path = shared_data / "decode_originals" / name
         info = probe(path)
@@ -183,13 +183,13 @@ def test_real_originals_show_what_decoding_everything_shows(shared_data: Path) -
             assert np.array_equal(every.pixels[-1], picture)
 
 
-def test_threads_change_nothing(written: Written) -> None:
+def test_threads_do_not_change_the_frames(written: Written) -> None:
     path, _ = written("mp4-h264")
     moments = np.linspace(0, 1.5, 9)
     assert np.array_equal(read_frames(path, moments).pixels, read_frames(path, moments, threads=3).pixels)
 
 
-def test_nothing_asked_gives_nothing(written: Written) -> None:
+def test_no_times_give_no_frames(written: Written) -> None:
     path, _ = written("mp4-h264")
     assert read_frames(path, [], view=View(size=48)).pixels.shape == (0, 48, 48, 3)
     with VideoReader(path) as video:
@@ -198,7 +198,7 @@ def test_nothing_asked_gives_nothing(written: Written) -> None:
         read_frames(path, [float("nan")])
 
 
-def test_written_videos_are_whole_and_the_same_each_time(tmp_path: Path) -> None:
+def test_written_videos_are_complete_and_reproducible(tmp_path: Path) -> None:
     from videos import number_picture
 
     for name in ("a.mp4", "b.mp4"):
@@ -213,7 +213,7 @@ def test_written_videos_are_whole_and_the_same_each_time(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
 
 
-def test_writing_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_writes_leave_no_file(tmp_path: Path) -> None:
     def broken() -> object:
         yield np.zeros((64, 96, 3), np.uint8)
         yield np.zeros((32, 96, 3), np.uint8)
@@ -231,7 +231,7 @@ def test_writing_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_four_hour_video_is_sampled_at_once(tmp_path: Path) -> None:
+def test_a_four_hour_video_is_sampled_quickly(tmp_path: Path) -> None:
     import time
     import tracemalloc
 
@@ -248,7 +248,7 @@ def test_a_four_hour_video_is_sampled_at_once(tmp_path: Path) -> None:
     assert [int(t) for t in frames.times] == [int(t) for t in View().timestamps(0, 14_400)[0]]
 
 
-def test_the_picture_that_begins_where_a_segment_ends_is_not_its_own(tmp_path: Path) -> None:
+def test_a_segment_excludes_the_frame_at_its_end(tmp_path: Path) -> None:
     path = tmp_path / "ten.mp4"
     write_numbered(path, BY_NAME["mp4-h264"], count=20, rate=10)
     too_long = View(frames=6, fps=10, size=48, fit="whole")  # 0.6 s of moments for 0.3 s of segment: the last is shown again

@@ -30,30 +30,30 @@ def corners(width: int = 96, height: int = 64) -> Pixels:
     return picture
 
 
-def assert_alike(seen: Pixels, wanted: Pixels, tolerance: float = 12) -> None:
+def assert_alike(actual: Pixels, expected: Pixels, tolerance: float = 12) -> None:
     """Same size, and the same colour in the middle of each quarter."""
-    assert seen.shape == wanted.shape
-    height, width = wanted.shape[:2]
+    assert actual.shape == expected.shape
+    height, width = expected.shape[:2]
     for row in (height // 4, 3 * height // 4):
         for column in (width // 4, 3 * width // 4):
-            assert np.abs(seen[row, column].astype(int) - wanted[row, column]).max() <= tolerance, (row, column)
+            assert np.abs(actual[row, column].astype(int) - expected[row, column]).max() <= tolerance, (row, column)
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_turned_and_mirrored_videos_stand_upright(tmp_path: Path, turn: int, mirrored: bool, suffix: str) -> None:
+def test_rotated_and_mirrored_videos_are_upright(tmp_path: Path, turn: int, mirrored: bool, suffix: str) -> None:
     path = write_tagged(tmp_path / f"a{suffix}", corners(), turn=turn, mirrored=mirrored)
     matrix = _matrix_of(path)
-    shown = _as_the_matrix_says(corners(), matrix) if matrix else corners()
+    frame = _as_the_matrix_says(corners(), matrix) if matrix else corners()
     assert bool(matrix) == bool(turn or mirrored)
-    assert_alike(read_frames(path, [0.1]).pixels[0], shown)
+    assert_alike(read_frames(path, [0.1]).pixels[0], frame)
     info = probe(path)
-    assert (info.width, info.height) == (shown.shape[1], shown.shape[0])
+    assert (info.width, info.height) == (frame.shape[1], frame.shape[0])
     assert info.mirrored == mirrored
     assert info.rotation in ((turn, -turn % 360) if mirrored else (turn,))
     small = read_frames(path, [0.1], view=View(size=32, fit="stretch")).pixels[0]
-    assert_alike(small, np.asarray(Image.fromarray(shown).resize((32, 32))))
+    assert_alike(small, np.asarray(Image.fromarray(frame).resize((32, 32))))
 
 
 def _matrix_of(path: Path) -> tuple[int, ...] | None:
@@ -77,7 +77,7 @@ def _as_the_matrix_says(picture: Pixels, matrix: tuple[int, ...]) -> Pixels:
     return out
 
 
-def test_every_quarter_turn_and_mirroring_of_a_matrix_is_understood() -> None:
+def test_every_display_matrix_of_quarter_turns_is_read() -> None:
     one = 65536
     for a, b, c, d in [
         (1, 0, 0, 1),
@@ -101,8 +101,8 @@ def test_pixels_become_square(tmp_path: Path, aspect: Fraction, width: int) -> N
         path = write_tagged(tmp_path / f"{turn}.mp4", corners(), aspect=aspect, turn=turn)
         info = probe(path)
         assert (info.width, info.height) == ((width, 64) if not turn else (64, width))
-        wanted = np.asarray(Image.fromarray(corners()).resize((width, 64)))
-        assert_alike(read_frames(path, [0]).pixels[0], np.rot90(wanted, turn // 90))
+        expected = np.asarray(Image.fromarray(corners()).resize((width, 64)))
+        assert_alike(read_frames(path, [0]).pixels[0], np.rot90(expected, turn // 90))
 
 
 def matrix_rgb_to_yuv(name: str) -> NDArray[np.float64]:
@@ -118,14 +118,14 @@ TAGS = {"bt601": 6, "bt709": 1, "bt2020": 9}
 @pytest.mark.parametrize("name", ["bt601", "bt709", "bt2020", "untagged"])
 @pytest.mark.parametrize("span", [LIMITED, FULL])
 @pytest.mark.parametrize(("bits", "sampling"), [(8, "420"), (8, "444"), (10, "420")])
-def test_colours_are_those_that_were_meant(tmp_path: Path, name: str, span: int, bits: int, sampling: str) -> None:
+def test_colours_are_converted_by_their_tags(tmp_path: Path, name: str, span: int, bits: int, sampling: str) -> None:
     patches = [RED, GREEN, BLUE, WHITE, (20, 20, 20), (128, 128, 128), (250, 200, 20), (90, 160, 240)]
     for place, colour in enumerate(patches[:: 2 if bits == 10 else 1]):
         path = tmp_path / f"{place}.mkv"
         _write_patch(path, colour, "bt601" if name == "untagged" else name, span, bits, sampling, tagged=name != "untagged")
         for view in (None, View(size=16, fit="stretch")):
-            seen = read_frames(path, [0], view=view).pixels[0].reshape(-1, 3).mean(axis=0)
-            assert np.abs(seen - colour).max() <= 2.5, (colour, seen, view)
+            actual = read_frames(path, [0], view=view).pixels[0].reshape(-1, 3).mean(axis=0)
+            assert np.abs(actual - colour).max() <= 2.5, (colour, actual, view)
 
 
 def _write_patch(path: Path, colour: tuple[int, int, int], name: str, span: int, bits: int, sampling: str, *, tagged: bool) -> None:
@@ -163,11 +163,11 @@ def test_grey_and_palette_and_rgb_keep_their_values(tmp_path: Path) -> None:
             source = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=form)
             container.mux(stream.encode(source))
             container.mux(stream.encode(None))
-        wanted = np.repeat(source.to_ndarray(format="gray")[:, :, None], 3, axis=2) if form == "gray" else picture
-        assert_alike(read_frames(path, [0]).pixels[0], wanted, tolerance=2)
+        expected = np.repeat(source.to_ndarray(format="gray")[:, :, None], 3, axis=2) if form == "gray" else picture
+        assert_alike(read_frames(path, [0]).pixels[0], expected, tolerance=2)
 
 
-def test_what_is_transparent_is_shown_over_black(tmp_path: Path) -> None:
+def test_transparent_pixels_are_shown_over_black(tmp_path: Path) -> None:
     picture = np.dstack([corners(), np.full((64, 96), 255, np.uint8)])
     picture[:32, :48, 3] = 0
     picture[32:, 48:, 3] = 128
@@ -177,10 +177,10 @@ def test_what_is_transparent_is_shown_over_black(tmp_path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = 96, 64, "rgba"
         container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgba")))
         container.mux(stream.encode(None))
-    wanted = corners()
-    wanted[:32, :48] = 0
-    wanted[32:, 48:] = 118
-    assert_alike(read_frames(path, [0]).pixels[0], wanted, tolerance=2)
+    expected = corners()
+    expected[:32, :48] = 0
+    expected[32:, 48:] = 118
+    assert_alike(read_frames(path, [0]).pixels[0], expected, tolerance=2)
 
 
 def scene(width: int, height: int) -> Pixels:
@@ -199,28 +199,28 @@ def test_scaling_equals_an_antialiased_bicubic_resize(tmp_path: Path, size: tupl
     write_video(path, [scene(*size)] * 2, fps=25)
     full = read_frames(path, [0]).pixels[0]
     scaled, (left, top, width, height) = view.picture(*size)
-    wanted = np.asarray(Image.fromarray(full).resize(scaled, Image.Resampling.BICUBIC))[top : top + height, left : left + width]
-    seen = read_frames(path, [0], view=view).pixels[0]
-    assert seen.shape == wanted.shape
-    difference = np.abs(seen.astype(int) - wanted)
+    expected = np.asarray(Image.fromarray(full).resize(scaled, Image.Resampling.BICUBIC))[top : top + height, left : left + width]
+    actual = read_frames(path, [0], view=view).pixels[0]
+    assert actual.shape == expected.shape
+    difference = np.abs(actual.astype(int) - expected)
     assert difference.mean() < (1.2 if max(size) > 500 else 2.0)  # at hard edges half the colour samples leave their mark
-    assert np.corrcoef(seen.ravel(), wanted.ravel())[0, 1] > (0.9993 if max(size) > 200 else 0.998)
+    assert np.corrcoef(actual.ravel(), expected.ravel())[0, 1] > (0.9993 if max(size) > 200 else 0.998)
 
 
 @pytest.mark.parametrize("size", [(2000, 16), (16, 2000), (1202, 34)])
 @pytest.mark.parametrize("turn", [0, 90])
-def test_very_long_pictures_are_cut_before_they_are_scaled(tmp_path: Path, size: tuple[int, int], turn: int) -> None:
+def test_very_long_frames_are_cropped_before_scaling(tmp_path: Path, size: tuple[int, int], turn: int) -> None:
     path = write_tagged(tmp_path / "a.mp4", scene(*size), turn=turn)
     view = View(size=64)
     full = read_frames(path, [0]).pixels[0]
     height, width = full.shape[:2]
     scaled, (left, top, _, _) = view.picture(width, height)
-    wanted = np.asarray(Image.fromarray(full).resize(scaled, Image.Resampling.BICUBIC))[top : top + 64, left : left + 64]
-    seen = read_frames(path, [0], view=view).pixels[0]
-    assert np.abs(seen.astype(int) - wanted).mean() < 12  # of a picture sixteen pixels high, moved by less than one
+    expected = np.asarray(Image.fromarray(full).resize(scaled, Image.Resampling.BICUBIC))[top : top + 64, left : left + 64]
+    actual = read_frames(path, [0], view=view).pixels[0]
+    assert np.abs(actual.astype(int) - expected).mean() < 12  # of a picture sixteen pixels high, moved by less than one
 
 
-def test_odd_sizes(tmp_path: Path) -> None:
+def test_odd_sizes_are_read(tmp_path: Path) -> None:
     for width, height in ((97, 61), (1, 1), (3, 200)):
         path = tmp_path / f"{width}.mkv"
         with av.open(str(path), "w") as container:

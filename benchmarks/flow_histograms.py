@@ -1,6 +1,6 @@
 """How fast and how telling the backbone `flow-hist` is, beside one still frame of each video.
 
-    python -m benchmarks.motion [--data FOLDER] [--drawn 24] [--dancers FOLDER]
+    python -m benchmarks.flow_histograms [--data FOLDER] [--drawn 24] [--dancers FOLDER]
 
 Speed: seconds of video a second of one core, decoding counted. Accuracy: the linear head with its defaults, groups held out in turn,
 a sixth of the other groups for early stopping; the mean and spread over seeds, and the interval over groups of the first.
@@ -44,39 +44,39 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Labelled segments with what each backbone makes of them."""
+    """Labelled segments with the features of each backbone."""
 
     name: str
     segments: Sequence[Segment]
     features: Mapping[str, Mapping[Segment, Features]]
 
     def of(self, name: str, labels: Sequence[str]) -> Task:
-        """The same with some of the labels only."""
+        """Return the segments with some of the labels."""
         return Task(name, [segment for segment in self.segments if segment.label in labels], self.features)
 
 
 def speed(folder: Path, size: tuple[int, int], seconds: float = 12.0) -> tuple[str, ...]:
-    """Seconds of drawn video described in a second, all in this thread."""
-    motion = FlowHistograms()
+    """Measure how many seconds of synthetic video one thread describes in a second."""
+    backbone = FlowHistograms()
     paths = draw_videos(folder / "x".join(map(str, size)), 3, size, seconds)
     best = np.inf
-    for path in paths:  # the first warms up; the best is the least disturbed
+    for path in paths:  # the first warms up; the fastest is the least disturbed
         started = time.perf_counter()
-        for window in read_windows(Segment(path), motion.view):
-            motion.embed([window])
+        for window in read_windows(Segment(path), backbone.view):
+            backbone.embed([window])
         best = min(best, time.perf_counter() - started)
     return f"{size[0]}x{size[1]}", f"{seconds / best:.1f}"
 
 
 def prepared(path: Path, cache: Cache, name: str) -> Task:
-    """Features of all of a manifest's segments by both backbones."""
+    """Extract the features of a manifest's segments with both backbones."""
     segments = read_manifest(path).segments
     found = {each.name: extract(segments, each, cache=cache).check(strict=True).features for each in (FlowHistograms(), FrameStatistics())}
     return Task(name, segments, found)
 
 
 def held_out(task: Task, backbone: str, *, folds: int, seed: int) -> NDArray[np.bool_]:
-    """Whether each segment is named rightly by a head that has seen none of its group, (N,)."""
+    """Return whether each segment is classified correctly by a head trained without its group, (N,)."""
     names = sorted({str(segment.label) for segment in task.segments})
     labels = np.array([names.index(str(segment.label)) for segment in task.segments])
     groups = np.array([group_of(segment) for segment in task.segments])
@@ -97,7 +97,7 @@ def held_out(task: Task, backbone: str, *, folds: int, seed: int) -> NDArray[np.
 
 
 def measured(task: Task) -> tuple[str, ...]:
-    """A row: videos, chance, one frame, motion and its interval."""
+    """Return a row: videos, groups, majority class, accuracy of one frame and of flow-hist with its interval."""
     groups = [group_of(segment) for segment in task.segments]
     labels = [segment.label for segment in task.segments]
     folds = min(7, len(set(groups)))
@@ -119,13 +119,15 @@ def measured(task: Task) -> tuple[str, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data", help="has pushup/ and skateboard/")
-    parser.add_argument("--drawn", type=int, default=24, help="drawn videos of each move")
-    parser.add_argument("--dancers", type=Path, help="where drawn dancers are, or are to be kept")
+    parser.add_argument("--drawn", type=int, default=24, help="synthetic videos of each move")
+    parser.add_argument("--dancers", type=Path, help="folder of the synthetic videos; they are drawn if it has none")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as kept:
         folder = Path(kept)
-        show("motion: times real time on one core", ("size", "x"), [speed(folder, size) for size in ((320, 240), (640, 480), (1280, 720))])
+        show(
+            "flow-hist: times real time on one core", ("size", "x"), [speed(folder, size) for size in ((320, 240), (640, 480), (1280, 720))]
+        )
         cache, tasks = Cache(folder / "store"), []
         for name in ("pushup", "skateboard"):
             if (args.data / name / "index.csv").is_file():
@@ -138,7 +140,7 @@ def main() -> None:
             draw_dancers(dancers, DemoConfig(moves=moves, videos=args.drawn, dancers=max(4, args.drawn // 2)))
         drawn = prepared(dancers / "dancers.csv", cache, "all drawn moves")
         tasks += [drawn, *(drawn.of(" / ".join(pair), pair) for pair in PAIRS)]
-        columns = ("what", "videos", "groups", "majority", "one frame", "flow-hist", "spread", "95 % over groups")
+        columns = ("dataset", "videos", "groups", "majority", "one frame", "flow-hist", "spread", "95 % over groups")
         show("accuracy with the linear head, groups held out", columns, [measured(task) for task in tasks])
 
 
