@@ -25,7 +25,7 @@ from quickstep.backbones.precision import fast_in_bf16
 from quickstep.datasets.manifest import Manifest
 from quickstep.training.augmentation.augment import Augment
 from quickstep.training.finetuning import FinetuneConfig, finetune
-from quickstep.training.finetuning.trainable_model import build
+from quickstep.training.finetuning.trainable_model import build_model
 from quickstep.types.segment import Segment
 
 
@@ -61,7 +61,7 @@ def waiting(manifest: Manifest, config: FinetuneConfig, augment: Augment) -> tup
 def products(config: FinetuneConfig, device: str, repeats: int = 5) -> float:
     """Seconds of forward and backward of one batch that is at hand."""
     backbone = open_backbone("i3d-rgb", init="scratch", width=config.width)
-    tuning = build(backbone, config, classes=2, width=backbone.width, layer=None).to(device).learn()  # type: ignore[arg-type]
+    tuning = build_model(backbone, config, classes=2, width=backbone.width, layer=None).to(device).learn()  # type: ignore[arg-type]
     windows = torch.zeros((config.batch, config.frames or 16, config.size or 112, config.size or 112, 3), dtype=torch.uint8, device=device)
     best = float("inf")
     for _ in range(repeats):

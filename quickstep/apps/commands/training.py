@@ -139,7 +139,7 @@ def finetune_command(
         validation = asdict(tuned.validation) if tuned.validation else None
         print(jsons.dumps({"model": str(out), "validation": validation, **asdict(tuned.model.facts)}, ensure_ascii=False))
     if tuned.validation is not None:
-        say(f"epoch {tuned.history.best_epoch} was the best: {tuned.validation.told(config.metric)}")
+        say(f"epoch {tuned.history.best_epoch} was the best: {tuned.validation.describe(config.metric)}")
     say(f"{tuned.model} is saved in {out}; evaluate it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
 
 

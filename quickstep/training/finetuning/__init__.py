@@ -1,21 +1,21 @@
-"""Fine-tuning: the one verb that opens a backbone. A network is trained further, together with the layer behind it.
+"""Fine-tune a backbone: train a network further, together with a linear layer behind it.
 
-    settings   FinetuneConfig
-    making     finetune: labelled videos -> a model with a network of its own
-    starting   the network, its view and its layer before tuning
-    network    both as one module; which blocks learn, how fast
-    feeding    what is shown, in which order, decoded ahead
-    loop       the loop: epochs, steps, validation
-    going_on   the state of a run, kept and gone on from
-    watching   which epoch is best, when to stop, whether anything is learnt
-    state      files of a run on disk
-    devices    accelerate: device, precision, processes, memory
-    board      TensorBoard
+finetune               finetune: labelled videos -> a model with its own network
+config                 FinetuneConfig
+initialization         the network, its view and its layer before training
+trainable_model        the network and its layer as one module; which blocks are trained, at which rates
+batches                batches of augmented windows, decoded ahead
+loop                   the training loop: epochs, steps, validation
+run_state              the state of a run: saved, resumed
+checkpoint             the files of that state
+early_stopping         the best epoch, when to stop, and whether anything is learned
+devices                accelerate: device, precision, processes, memory
+augmentation_preview   a picture of the training windows
 
-torch and accelerate load when `finetune` is called.
+torch and accelerate are imported when `finetune` is called.
 """
 
 from quickstep.training.finetuning.config import FinetuneConfig
-from quickstep.training.finetuning.finetune import Tuned, finetune
+from quickstep.training.finetuning.finetune import Finetuned, finetune
 
-__all__ = ["FinetuneConfig", "Tuned", "finetune"]
+__all__ = ["FinetuneConfig", "Finetuned", "finetune"]

@@ -1,7 +1,7 @@
-"""State: how far a run is, on disk, so that a run that was killed at any moment goes on to the same end. Safetensors, no pickles.
+"""The state of a run on disk, so that a killed run can be resumed; safetensors, no pickles.
 
-Two files, each written aside and renamed: `last` after every epoch (and every few minutes), `best` when an epoch is the best so far.
-Only what training changes is kept: what is closed comes from the checkpoint again.
+There are two files: `last` is written after every epoch (and every few minutes), `best` when an epoch is the best so far. Both hold only
+what training changes: frozen weights come from the original checkpoint.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _ABOUT = "about"
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What is on disk: plain data about the run, and its tensors by name."""
+    """Plain data about a run, and its tensors by name."""
 
     about: dict[str, Any]
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """The tensors under `name/`, without it."""
+        """Return the tensors under `name/`, without that prefix."""
         return {key.removeprefix(f"{name}/"): value for key, value in self.tensors.items() if key.startswith(f"{name}/")}
 
 
 def write(folder: Path, name: str, about: Mapping[str, Any], parts: Mapping[str, Mapping[str, Tensor]], *, what: str) -> None:
-    """Puts a state in place of the one before; where the disk refuses, that one stays."""
+    """Replace a state; if it cannot be written, the one before stays."""
     tensors = {
         f"{part}/{key}": value.detach().to("cpu").contiguous().clone() for part, values in parts.items() for key, value in values.items()
     }
@@ -46,15 +46,15 @@ def write(folder: Path, name: str, about: Mapping[str, Any], parts: Mapping[str,
         with replacing(folder / name) as temporary:
             save_file(tensors, temporary, metadata={_ABOUT: json.dumps(about)})
     except (OSError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        kept = "the last good state before it is kept" if (folder / LAST).exists() else "there was none before it"
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
+        kept = "the last state before it is kept" if (folder / LAST).exists() else "there is no earlier state"
         raise ModelError(
-            folder.parent, f"the state of {what} cannot be written ({why}); {kept}: mend that, and the same command goes on from there"
+            folder.parent, f"the state of {what} cannot be written ({why}); {kept}; fix that and run the same command to resume"
         ) from error
 
 
 def read(folder: Path, name: str) -> State | None:
-    """A state, or None where there is none; a file that is not whole is as good as none."""
+    """Read a state; None where there is none, or where the file is incomplete."""
     path = folder / name
     if not path.is_file():
         return None
@@ -67,22 +67,22 @@ def read(folder: Path, name: str) -> State | None:
 
 
 def clear(folder: Path) -> None:
-    """Removes a run that has come to its end."""
+    """Remove the state of a run that is complete."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def of_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What an optimizer remembers, by the number of the weight and the name of the memory."""
-    found = {}
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's tensors, by the number of the weight and their name."""
+    tensors = {}
     for number, memory in optimizer.state_dict()["state"].items():
         for name, value in memory.items():
             if isinstance(value, Tensor):
-                found[f"{number}.{name}"] = value
-    return found
+                tensors[f"{number}.{name}"] = value
+    return tensors
 
 
-def into_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor]) -> None:
-    """Gives it its memory back."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor]) -> None:
+    """Put the tensors back into an optimizer."""
     content = optimizer.state_dict()
     memory: dict[int, dict[str, Tensor]] = {}
     for key, value in kept.items():

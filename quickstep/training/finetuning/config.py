@@ -1,4 +1,4 @@
-"""FinetuneConfig: everything that can be said of fine-tuning; the command line's options are made of it. Imports no network library."""
+"""FinetuneConfig: all settings of fine-tuning."""
 
 from __future__ import annotations
 
@@ -11,89 +11,89 @@ from quickstep.types.errors import ConfigError
 if TYPE_CHECKING:
     from quickstep.backbones import BackboneSpec
 
-MEASURES = ("accuracy", "balanced-accuracy", "macro-f1", "loss")
+METRICS = ("accuracy", "balanced-accuracy", "macro-f1", "loss")
 SCHEDULES = ("cosine", "step", "exponential", "constant")
-USUAL_BACKBONE = "clip-vit-b32"
-USUAL_BLOCKS = 3  # that are opened of networks that see pictures: more forget more than some hundreds of videos teach
+DEFAULT_BACKBONE = "clip-vit-b32"
+DEFAULT_UNFREEZE = 3  # blocks of a network of single frames: with more, a few hundred videos make it forget more than it learns
 
-# The first rate where none is said: of networks that know something already, and of those that begin from scratch.
+# The default learning rate of pretrained networks, and of networks from scratch.
 _RATES = {"adamw": (3e-5, 1e-3), "adam": (3e-5, 1e-3), "sgd": (0.003, 0.03)}
-_HEAD_RATES = (10.0, 1.0)  # times that, for the head
+_HEAD_RATES = (10.0, 1.0)  # factors for the head
 
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """What is tuned, how it looks, how it learns and when it ends; the defaults suit some hundreds of videos."""
+    """The network, its view, how it is trained and when to stop; the defaults suit some hundreds of videos."""
 
-    # -- what is tuned
+    # -- network
     backbone: str | None = setting(None, "the network to train further; by default clip-vit-b32")
     weights: str | None = setting(None, "a local file or folder (or another hub name) to take its weights from")
-    init: str | None = setting(None, "where there are no weights: scratch, or inflate:FILE for 3D weights made of 2D ones")
-    width: float | None = setting(None, "for --init scratch: a narrower network, as a share of the usual width")
+    init: str | None = setting(None, "without weights: scratch, or inflate:FILE for 3D weights from 2D ones")
+    width: float | None = setting(None, "for init scratch: a narrower network, as a share of the full width")
     embedding: str | None = setting(None, "which embedding of the network: projected or pooled", was="output")
     flow: str | None = setting(None, "how motion is found for i3d-flow: dis, tvl1 or farneback; dis,camera takes the camera's away")
-    from_: str | None = setting(None, "the folder of a model of ours to go on from, instead of a backbone")
-    new_head: bool = setting(False, "replace a head that tells other classes apart")
+    from_: str | None = setting(None, "a model folder to continue from, instead of a backbone")
+    new_head: bool = setting(False, "replace a head that has other classes")
     unfreeze: str | None = setting(
         None, "how many blocks from the top are trained, or all; by default 3 for networks of single frames, else all", was="blocks"
     )
 
-    # -- how it looks
+    # -- view
     frames: int | None = setting(None, "frames a window; by default the network's own number")
-    fps: float | None = setting(None, "frames a second; by default the network's own pace, or spread over the segment")
-    size: int | None = setting(None, "pixels of the square that is seen, where the network takes another")
-    windows: int | None = setting(None, "windows a segment when it is tested; their scores are averaged")
-    crops: int | None = setting(None, "looks at each window when it is tested: 1, 3, 5 or 10")
+    fps: float | None = setting(None, "frames a second; by default the network's own rate, or spread over the segment")
+    size: int | None = setting(None, "pixels of the square input, for networks that accept other sizes")
+    windows: int | None = setting(None, "windows of a segment in testing; their scores are averaged")
+    crops: int | None = setting(None, "crops of each window in testing: 1, 3, 5 or 10")
 
-    # -- how it learns
+    # -- optimization
     epochs: int = setting(30, "passes over the training segments, at most")
     batch: int = setting(8, "segments a step, over all GPUs together")
-    accumulate: int = setting(1, "parts in which a step is taken, one after the other: less memory, the same step")
-    auto_batch: bool = setting(False, "find by trial into how many parts a step must be taken to fit into memory")
+    accumulate: int = setting(1, "divide a step into this many parts, one after the other: less memory, the same step")
+    auto_batch: bool = setting(False, "find the number of parts that makes a step fit into memory")
     optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", "adamw, adam or sgd (with momentum)")
-    learning_rate: float | None = setting(None, "size of the first steps; by default what suits the optimizer and the start")
-    head_rate: float | None = setting(None, "how many times faster the head learns; by default 10, from scratch 1")
-    layer_decay: float = setting(1.0, "what is left of the rate from one block to the one below it")
-    momentum: float = setting(0.9, "of sgd")
-    weight_decay: float = setting(0.01, "pull of the weights to zero; not of biases and norms")
+    learning_rate: float | None = setting(None, "initial learning rate; the default depends on the optimizer and on init")
+    head_rate: float | None = setting(None, "factor of the head's learning rate; by default 10, from scratch 1")
+    layer_decay: float = setting(1.0, "factor of the learning rate from one block to the one below it")
+    momentum: float = setting(0.9, "momentum of sgd")
+    weight_decay: float = setting(0.01, "weight decay, except of biases and norms")
     grad_clip: float = setting(1.0, "largest norm of the gradient of a step; 0: no limit", was="clip")
     schedule: Literal["cosine", "step", "exponential", "constant"] = setting(
-        "cosine", "how the rate falls: cosine, step, exponential, constant"
+        "cosine", "how the learning rate falls: cosine, step, exponential, constant"
     )
-    warmup: float = setting(1.0, "epochs in which the rate grows from nothing")
-    decay: float = setting(0.1, "step and exponential: what is left of the rate after `step_epochs` epochs")
+    warmup: float = setting(1.0, "epochs in which the learning rate rises from 0")
+    decay: float = setting(0.1, "step and exponential: factor of the learning rate after `step_epochs` epochs")
     step_epochs: float | None = setting(
         None, "step and exponential: epochs from one step to the next; by default a third of all", was="every"
     )
 
-    # -- what is asked of it
+    # -- loss and sampling
     label_smoothing: float = setting(0.0, "share of each label that is spread over all classes")
-    mixup: float = setting(0.0, "mix segments by two; the greater, the more even (0.2 is usual)")
-    class_weights: bool = setting(False, "let every class count the same, however many segments it has")
-    balanced: bool = setting(False, "show every class as often as the others instead")
-    dropout: float = setting(0.2, "share of the numbers hidden from the head while it learns")
-    ema: float = setting(0.0, "average the weights over steps with this memory (0.999 is usual); the average is what is kept")
+    mixup: float = setting(0.0, "mix pairs of segments; a larger value mixes more evenly (0.2 is common)")
+    class_weights: bool = setting(False, "weight classes equally, whatever their number of segments")
+    balanced: bool = setting(False, "sample every class equally often instead")
+    dropout: float = setting(0.2, "share of the features that dropout zeroes before the head")
+    ema: float = setting(0.0, "exponential moving average of the weights with this decay (0.999 is common); the average is saved")
 
-    # -- when it ends
+    # -- stopping
     metric: Literal["accuracy", "balanced-accuracy", "macro-f1", "loss"] = setting(
-        "loss", "what chooses the best epoch on validation: accuracy, balanced-accuracy, macro-f1 or loss", was="measure"
+        "loss", "the metric that chooses the best epoch on validation: accuracy, balanced-accuracy, macro-f1 or loss", was="measure"
     )
-    patience: int | None = setting(None, "stop after so many epochs without a better one; by default a third of all")
-    save_minutes: float = setting(10.0, "keep the state at least so often, and after every epoch")
+    patience: int | None = setting(None, "stop after this many epochs without a better one; by default a third of all")
+    save_minutes: float = setting(10.0, "save the state this often, and after every epoch")
 
-    # -- where it runs
+    # -- device
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto, cpu or cuda")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", "fp32, bf16 or fp16; auto is bf16 on GPUs that are fast in it")
-    workers: int | None = setting(None, "threads that decode ahead of the network; by default one a core")
+    workers: int | None = setting(None, "threads that decode ahead of the network; by default one per core")
     frame_cache_gb: float = setting(2.0, "GB of decoded frames to keep in memory, where the timestamps do not change", was="memory")
     tensorboard: str | None = setting(None, "a folder for TensorBoard")
-    seed: int = setting(0, "for the split and the fit: the same seed gives the same model on the same machine")
+    seed: int = setting(0, "for the split and the fit; the same seed gives the same model on the same machine")
 
     def __post_init__(self) -> None:
         self._check_counts()
         one_of("optimizer", self.optimizer, _RATES)
         one_of("schedule", self.schedule, SCHEDULES)
-        one_of("metric", self.metric, MEASURES)
+        one_of("metric", self.metric, METRICS)
         one_of("device", self.device, ("auto", "cpu", "cuda"))
         one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         for name, low, high in (("label_smoothing", 0, 0.99), ("dropout", 0, 0.95), ("ema", 0, 0.99999), ("momentum", 0, 0.999)):
@@ -103,15 +103,15 @@ class FinetuneConfig:
         for name in ("weight_decay", "grad_clip", "warmup", "mixup", "frame_cache_gb", "save_minutes"):
             at_least(name, getattr(self, name), 0)
         for name in ("learning_rate", "head_rate", "step_epochs", "width"):
-            said = getattr(self, name)
-            if said is not None and not 0 < said < float("inf"):
-                raise ConfigError(name, f"above 0, not {said:g}")
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(name, f"above 0, not {value:g}")
         if self.unfreeze is not None and self.unfreeze != "all" and not self.unfreeze.isdecimal():
             raise ConfigError("unfreeze", f"a number from 0 on, or all, not {self.unfreeze!r}")
         if self.class_weights and self.balanced:
-            raise ConfigError("balanced", "shows every class as often already; leave out `class_weights`")
+            raise ConfigError("balanced", "already samples every class equally often; leave out `class_weights`")
         if self.from_ is not None and (self.backbone or self.weights or self.init):
-            raise ConfigError("from", "a model brings its own network; leave out `backbone`, `weights` and `init`")
+            raise ConfigError("from", "a model has its own network; leave out `backbone`, `weights` and `init`")
 
     def _check_counts(self) -> None:
         between("epochs", self.epochs, 1, 1_000_000)
@@ -128,7 +128,7 @@ class FinetuneConfig:
         from quickstep.backbones import BackboneSpec  # which imports NumPy: help texts need none
 
         return BackboneSpec.named(
-            self.backbone or USUAL_BACKBONE,
+            self.backbone or DEFAULT_BACKBONE,
             weights=self.weights,
             embedding=self.embedding,
             flow=self.flow,
@@ -138,41 +138,41 @@ class FinetuneConfig:
 
     @property
     def scratch(self) -> bool:
-        """Whether the network knows nothing yet."""
+        """Whether the network starts with random weights."""
         return (self.init or "").partition(":")[0] == "scratch"
 
     @property
     def rate(self) -> float:
-        """The first learning rate of the network's topmost block."""
+        """The initial learning rate of the network's last block."""
         return self.learning_rate or _RATES[self.optimizer][self.scratch]
 
     @property
-    def rate_of_head(self) -> float:
-        """The first learning rate of the head."""
+    def head_learning_rate(self) -> float:
+        """The initial learning rate of the head."""
         return self.rate * (self.head_rate or _HEAD_RATES[self.scratch])
 
     @property
-    def tires_after(self) -> int:
-        """Epochs without a better one after which it ends."""
+    def patience_epochs(self) -> int:
+        """The number of epochs without a better one after which training stops."""
         return self.patience or max(5, -(-self.epochs // 3))
 
-    def left(self, epochs: float) -> float:
-        """What is left of the first rate after so many epochs, of which some may be begun."""
+    def rate_factor(self, epochs: float) -> float:
+        """Return the factor of the initial learning rate after a number of epochs, which need not be whole."""
         if epochs < self.warmup:
             return epochs / self.warmup
-        return _left(self, epochs)
+        return _scheduled_factor(self, epochs)
 
-    def open_blocks(self, there: int, *, pictures: bool) -> int:
-        """How many blocks from the top learn."""
-        if self.unfreeze == "all" or (self.unfreeze is None and (self.scratch or not pictures)):
-            return there
-        wanted = USUAL_BLOCKS if self.unfreeze is None else int(self.unfreeze)
-        if self.unfreeze is not None and wanted > there:
-            raise ConfigError("unfreeze", f"the network has {there} blocks, so at most so many, or all; not {wanted}")
-        return min(wanted, there)
+    def unfrozen_blocks(self, count: int, *, single_frames: bool) -> int:
+        """Return how many of the network's blocks are trained, counted from the output."""
+        if self.unfreeze == "all" or (self.unfreeze is None and (self.scratch or not single_frames)):
+            return count
+        wanted = DEFAULT_UNFREEZE if self.unfreeze is None else int(self.unfreeze)
+        if self.unfreeze is not None and wanted > count:
+            raise ConfigError("unfreeze", f"the network has only {count} blocks, not {wanted}")
+        return min(wanted, count)
 
 
-def _left(config: FinetuneConfig, epochs: float) -> float:
+def _scheduled_factor(config: FinetuneConfig, epochs: float) -> float:
     import math
 
     span = max(config.epochs - config.warmup, 1e-9)

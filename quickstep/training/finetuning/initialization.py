@@ -1,4 +1,4 @@
-"""Start: what a run begins with: the network, how it looks, and the layer behind it where that is kept. Refuses what does not fit."""
+"""The network, its view and its layer before training, from a checkpoint or from a model."""
 
 from __future__ import annotations
 
@@ -35,60 +35,60 @@ Layer = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
-    """The network as it is before tuning."""
+class Initial:
+    """The network before training."""
 
     backbone: TrainableBackbone
-    spec: BackboneSpec  # of the model to be
+    spec: BackboneSpec  # of the fine-tuned model
     view: View
     layer: Layer | None  # weight (D, C), bias (C,), in the order of `labels`
-    labels: tuple[str, ...] | None  # None where nobody knows them
-    whose: str  # what to call the owner of the layer
+    labels: tuple[str, ...] | None  # None where the checkpoint has none
+    owner: str  # of the layer, for messages
 
 
-def open_start(config: FinetuneConfig, cache: Cache) -> Start:
-    """The backbone that the config names, or the model that it goes on from."""
+def open_initial(config: FinetuneConfig, cache: Cache) -> Initial:
+    """Open the backbone that the config names, or the model to continue from."""
     if config.from_ is not None:
         return _from_model(Path(config.from_), config, cache)
     backbone = _trainable(config.spec.open(cache), config.spec.name)
-    _ = backbone.identity  # finds the weights, or says that there are none
+    _ = backbone.identity  # raises WeightsError where there are no weights
     layer = backbone.classifier_layer()
     owner = f"the checkpoint of {config.spec.name}"
     weights = {"weight": layer.weight, "bias": layer.bias} if layer else None
     labels = layer.labels if layer else None
-    return Start(backbone, _inside(config.spec, backbone), _view(backbone, backbone.view, config), weights, labels, owner)
+    return Initial(backbone, _inside(config.spec, backbone), _view(backbone, backbone.view, config), weights, labels, owner)
 
 
-def _from_model(folder: Path, config: FinetuneConfig, cache: Cache) -> Start:
+def _from_model(folder: Path, config: FinetuneConfig, cache: Cache) -> Initial:
     model = Model.load(folder, cache=cache)
     _trainable(model.backbone, model.spec.name)
     spec = model.spec.in_folder(folder)
     spec = replace(spec, embedding=config.embedding or spec.embedding, flow=config.flow or spec.flow, precision="fp32")
     backbone = _trainable(spec.open(cache), spec.name)
-    weights_of = model.head.weights()
+    head_weights = model.head.weights()
     layer = None
     if model.head.name == "window-average":
-        layer = weights_of
+        layer = head_weights
     elif model.head.name == "linear":
-        layer = fold_standardization(weights_of)
+        layer = fold_standardization(head_weights)
     if layer is not None and len(layer["weight"]) != backbone.width:
         layer = None
-    return Start(backbone, _inside(spec, backbone), _view(backbone, model.view, config), layer, model.labels, f"the model {folder}")
+    return Initial(backbone, _inside(spec, backbone), _view(backbone, model.view, config), layer, model.labels, f"the model {folder}")
 
 
-def _options(**said: Any) -> dict[str, Any]:
-    return {name: value for name, value in said.items() if value is not None}
+def _set_only(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _trainable(backbone: Backbone, name: str) -> TrainableBackbone:
-    """Return the backbone itself; one whose network cannot be trained is refused with the names of those that can."""
+    """Return the backbone itself; one owner network cannot be trained is refused with the names of those that can."""
     if not is_trainable(backbone):
         choices = [known for known in BACKBONES if known not in NOT_TRAINABLE]
         error = UnknownName("backbone that can be fine-tuned", name, choices)
         error.message = f"the backbone {name!r} cannot be fine-tuned; these can: {', '.join(choices)}"
         raise error
     if backbone.identity.get("output") == PROMPTED:
-        raise ConfigError("embedding", "only vectors can be fine-tuned: take projected")
+        raise ConfigError("embedding", "only vectors can be fine-tuned: use projected")
     return backbone
 
 
@@ -99,35 +99,40 @@ def _inside(spec: BackboneSpec, backbone: TrainableBackbone) -> BackboneSpec:
     return replace(spec, precision="fp32" if "precision" in takes else None, engine=None)
 
 
-def kept_layer(start: Start, labels: Sequence[str], *, new_head: bool) -> Layer | None:
-    """The layer to begin with, its classes in the order of these labels; None for a new one, which has to be asked for."""
-    if new_head or (start.layer is None and start.labels is None):
+def initial_layer(initial: Initial, labels: Sequence[str], *, new_head: bool) -> Layer | None:
+    """Return the layer to begin with, its classes in the order of these labels; None for a new one.
+
+    A layer with other classes is replaced only where `new_head` asks for it.
+    """
+    if new_head or (initial.layer is None and initial.labels is None):
         return None
-    if start.labels is None:
-        assert start.layer is not None
-        classes = len(start.layer["bias"])
+    if initial.labels is None:
+        assert initial.layer is not None
+        classes = len(initial.layer["bias"])
         if classes != len(labels):
             raise ConfigError(
                 "new_head",
-                f"{start.whose} tells {classes} classes apart and the videos show {len(labels)}: `new_head=True` replaces it",
+                f"{initial.owner} has {classes} classes and the videos have {len(labels)}: set `new_head=True` to replace its head",
             )
-        return start.layer
-    if set(start.labels) != set(labels):
-        told = ", ".join(map(repr, start.labels[:3])) + (" ..." if len(start.labels) > 3 else "")
-        same = "others" if len(start.labels) == len(labels) else str(len(labels))
+        return initial.layer
+    if set(initial.labels) != set(labels):
+        names = ", ".join(map(repr, initial.labels[:3])) + (" ..." if len(initial.labels) > 3 else "")
+        other = "others" if len(initial.labels) == len(labels) else str(len(labels))
         raise ConfigError(
             "new_head",
-            f"{start.whose} tells {len(start.labels)} classes apart ({told}) and the videos show {same}: `new_head=True` replaces it",
+            f"{initial.owner} has {len(initial.labels)} classes ({names}) and the videos have {other}: set `new_head=True` to replace its head",
         )
-    if start.layer is None:
-        raise ConfigError("new_head", f"the head of {start.whose} cannot be tuned together with its network: `new_head=True` replaces it")
-    order = [start.labels.index(label) for label in labels]
-    return {"weight": start.layer["weight"][:, order], "bias": start.layer["bias"][order]}
+    if initial.layer is None:
+        raise ConfigError(
+            "new_head", f"the head of {initial.owner} cannot be trained together with its network: set `new_head=True` to replace it"
+        )
+    order = [initial.labels.index(label) for label in labels]
+    return {"weight": initial.layer["weight"][:, order], "bias": initial.layer["bias"][order]}
 
 
 def _view(backbone: TrainableBackbone, base: View, config: FinetuneConfig) -> View:
-    """How it looks: its own view, with what was asked for."""
-    changes: dict[str, Any] = _options(frames=config.frames, fps=config.fps)
+    """Return the base view with the settings of the config."""
+    changes: dict[str, Any] = _set_only(frames=config.frames, fps=config.fps)
     if config.fps is not None and base.fps is None and base.windows is None:
         changes["windows"] = 1
     if config.size is not None:
@@ -135,33 +140,33 @@ def _view(backbone: TrainableBackbone, base: View, config: FinetuneConfig) -> Vi
     view = with_windows(replace(base, **changes), windows=config.windows, crops=config.crops)
     check_view(backbone, view)
     if view.fit not in ("crop", "stretch"):
-        raise ConfigError("backbone", f"a network that is tuned sees squares, and the view of {backbone.name} is {view.fit!r}")
+        raise ConfigError("backbone", f"fine-tuning needs square frames, and the view of {backbone.name} is {view.fit!r}")
     return view
 
 
-def vectors_a_window(backbone: TrainableBackbone, network: torch.nn.Module, view: View) -> int:
-    """How many vectors the network makes of a window, by trial; a view that does not fit it is refused."""
-    own, pictures = backbone.view, len(backbone.unit) == 3
+def count_vectors(backbone: TrainableBackbone, network: torch.nn.Module, view: View) -> int:
+    """Count the vectors that the network gives for a window, by trial; refuse a view that does not fit the network."""
+    own, single_frames = backbone.view, len(backbone.unit) == 3
     rng = np.random.default_rng(0)
-    window = rng.integers(1, 256, (1 if pictures else view.frames, view.size, view.size, backbone.unit[-1]), dtype=np.uint8)
+    window = rng.integers(1, 256, (1 if single_frames else view.frames, view.size, view.size, backbone.unit[-1]), dtype=np.uint8)
     changed = "size" if view.size != own.size else "frames"
     try:
         with torch.no_grad():
-            found = network(torch.from_numpy(window if pictures else window[None]))
+            output = network(torch.from_numpy(window if single_frames else window[None]))
     except (RuntimeError, ValueError, IndexError, AssertionError) as error:
         raise _unfit(backbone, view, changed) from error
-    vectors = found.reshape(-1, found.shape[-1]).float().numpy()  # (V, D)
-    if view.size != own.size:  # some take any size but look at their own when they are tested
+    vectors = output.reshape(-1, output.shape[-1]).float().numpy()  # (V, D)
+    if view.size != own.size:  # some accept any size but resize to their own in `embed`
         times = np.arange(len(window)) / 25
-        shown: Any = Flow(window, times) if backbone.unit[-1] == 2 else Frames(window, times)
-        seen = backbone.embed([shown])[0].values
-        if seen.shape != vectors.shape or not np.allclose(seen, vectors, rtol=0.05, atol=0.05 * float(np.abs(vectors).max())):
+        signal: Any = Flow(window, times) if backbone.unit[-1] == 2 else Frames(window, times)
+        embedded = backbone.embed([signal])[0].values
+        if embedded.shape != vectors.shape or not np.allclose(embedded, vectors, rtol=0.05, atol=0.05 * float(np.abs(vectors).max())):
             raise _unfit(backbone, view, changed)
-    return view.frames if pictures else len(vectors)
+    return view.frames if single_frames else len(vectors)
 
 
 def _unfit(backbone: TrainableBackbone, view: View, changed: str) -> ConfigError:
     own = backbone.view
     return ConfigError(
-        changed, f"{backbone.name} looks at {own.frames} frames of {own.size} pixels, not at {view.frames} of {view.size}: leave it out"
+        changed, f"{backbone.name} takes {own.frames} frames of {own.size} pixels, not {view.frames} of {view.size}: leave it out"
     )

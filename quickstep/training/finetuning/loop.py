@@ -1,7 +1,7 @@
-"""The loop of fine-tuning, to be read from top to bottom: epochs of steps, a look at validation after each, the state kept on disk.
+"""The training loop: epochs of steps, validation after each epoch, and a saved state.
 
-Everything random follows from the seed, the epoch, the step and the segment, so a run that goes on from its state comes to the same end.
-Several processes share each step's segments; their gradients are added up, so that the step is the one that a single process would take.
+Everything random depends on the seed, the epoch, the step and the segment, so a resumed run ends with the same weights. Several processes
+share the segments of each step and sum their gradients, so the step is the same as on one process.
 """
 
 from __future__ import annotations
@@ -20,56 +20,56 @@ from quickstep.heads import open_head
 from quickstep.models.feature_extraction import extract
 from quickstep.training.finetuning import checkpoint, devices
 from quickstep.training.finetuning.batches import Batch, Sample, steps_of
-from quickstep.training.finetuning.early_stopping import LOOK_AFTER, Measures, measured, on_chance
+from quickstep.training.finetuning.early_stopping import CHECK_AFTER, Measures, measure, warn_of_chance
 from quickstep.training.finetuning.run_state import Outcome, Run, Sums, Task, begin, save
-from quickstep.training.finetuning.trainable_model import Tuning
+from quickstep.training.finetuning.trainable_model import TrainableModel
 from quickstep.types.errors import ConfigError, ManifestError, QuickstepError
 from quickstep.types.signals import Features
 
 
-def as_kept(run: Run) -> Tuning:
-    """The tuning as it is measured and kept: a copy, with averaged weights where there are any."""
-    copied = deepcopy(run.task.tuning)
+def averaged_model(run: Run) -> TrainableModel:
+    """Return a copy of the model as it is measured and saved: with averaged weights if there are any."""
+    copied = deepcopy(run.task.model)
     if run.ema:
-        copied.take(run.ema)
+        copied.restore(run.ema)
     return copied.eval()
 
 
-def validate(run: Run) -> tuple[Tuning, Measures | None, list[int]]:
-    """Looks at the validation segments as `predict` does: through the model's view, its backbone and its head's own scores."""
+def validate(run: Run) -> tuple[TrainableModel, Measures | None, list[int]]:
+    """Measure the validation segments exactly as `predict` scores them; return the model, the measures and the segments' numbers."""
     task, accelerator = run.task, run.accelerator
-    devices.as_first(accelerator, [value for name, value in task.tuning.moving.items() if value.is_floating_point()])
-    shown = as_kept(run)
-    wanted = [number for number in range(len(task.val)) if number not in run.failed_val]
-    mine = wanted[accelerator.process_index :: accelerator.num_processes]
+    devices.broadcast_first(accelerator, [value for name, value in task.model.trained_tensors.items() if value.is_floating_point()])
+    model = averaged_model(run)
+    readable = [number for number in range(len(task.val)) if number not in run.failed_val]
+    mine = readable[accelerator.process_index :: accelerator.num_processes]
     segments = {number: task.val[number] for number in mine}
-    backbone = task.backbone.with_weights_of(shown.network)
-    found = extract(list(segments.values()), backbone, view=task.feed.view, use_cache=False).check(strict=task.strict)
-    seen = [(number, found.features[segment]) for number, segment in segments.items() if segment in found.features]
-    lost = {failure.segment: failure.error for failure in found.failures}
-    for number, text in devices.from_all(accelerator, [(n, str(lost[s])) for n, s in segments.items() if s in lost]):
+    backbone = task.backbone.with_weights_of(model.network)
+    extraction = extract(list(segments.values()), backbone, view=task.reader.view, use_cache=False).check(strict=task.strict)
+    numbered = [(number, extraction.features[segment]) for number, segment in segments.items() if segment in extraction.features]
+    lost = {failure.segment: failure.error for failure in extraction.failures}
+    for number, text in devices.gather_all(accelerator, [(n, str(lost[s])) for n, s in segments.items() if s in lost]):
         run.failed_val[number] = QuickstepError(text)
-        task.tell(f"left out from now on: {text}")
-    features: dict[int, Features] = dict(sorted(devices.from_all(accelerator, seen)))
+        task.report(f"left out from now on: {text}")
+    features: dict[int, Features] = dict(sorted(devices.gather_all(accelerator, numbered)))
     if not features:
-        return shown, None, []
-    head = open_head("window-average", {"together": task.together})
-    head.load(shown.head())
-    labels = np.array([task.feed.labels.index(str(task.val[number].label)) for number in features])
-    return shown, measured(head.scores(list(features.values())), labels), list(features)
+        return model, None, []
+    head = open_head("window-average", {"together": task.vectors_per_window})
+    head.load(model.head())
+    labels = np.array([task.reader.labels.index(str(task.val[number].label)) for number in features])
+    return model, measure(head.scores(list(features.values())), labels), list(features)
 
 
 def fit(task: Task) -> Outcome:
-    """Tunes, from the beginning or from where a state says; the tuning is left with the last epoch's weights."""
+    """Train from the beginning or from a saved state; the model is left with the weights of the last epoch."""
     with torch.random.fork_rng(devices=[]):
         run = begin(task)
         try:
-            while not run.watch.over(task.config):
-                _epoch(run)
-                _turn(run)
-                _note(run, validate(run))
+            while not run.progression.over(task.config):
+                _train_epoch(run)
+                _prepare_next_epoch(run)
+                _finish_epoch(run, validate(run))
         finally:
-            task.feed.close()
+            task.reader.close()
             if run.board is not None:
                 run.board.close()
     return _outcome(run)
@@ -78,17 +78,17 @@ def fit(task: Task) -> Outcome:
 # -- one epoch, one step -------------------------------------------------------------------------------------------------------
 
 
-def _epoch(run: Run) -> None:
-    """Shows every training segment once."""
+def _train_epoch(run: Run) -> None:
+    """Train on every training segment once."""
     task, config = run.task, run.task.config
-    steps, batches = run.coming or _coming(run)
-    run.coming = None
-    task.tuning.learn()
+    steps, batches = run.next_epoch or _plan_epoch(run)
+    run.next_epoch = None
+    task.model.start_training()
     began = time.perf_counter()
     for batch in batches:
-        _lose(run, batch)
+        _record_failures(run, batch)
         for group in run.optimizer.param_groups:
-            group["lr"] = group["first"] * config.left(run.epoch + (run.step + 0.5) / len(steps))
+            group["lr"] = group["first"] * config.rate_factor(run.epoch + (run.step + 0.5) / len(steps))
         _step(run, batch, steps[run.step])
         run.step += 1
         run.waited += batch.waited
@@ -98,41 +98,41 @@ def _epoch(run: Run) -> None:
     run.worked += time.perf_counter() - began
 
 
-def _coming(run: Run) -> tuple[list[list[Sample]], Iterator[Batch]]:
-    """The steps of the epoch and their batches, the first of which are decoded from now on."""
+def _plan_epoch(run: Run) -> tuple[list[list[Sample]], Iterator[Batch]]:
+    """Return the steps of the epoch and their batches, and start decoding the first of them."""
     task, config = run.task, run.task.config
-    labels = [segment.label for segment in task.feed.segments]
-    alive = [number for number in range(len(labels)) if number not in run.left_out]
-    steps = steps_of(labels, alive, epoch=run.epoch, batch=config.batch, seed=config.seed, balanced=config.balanced)
+    labels = [segment.label for segment in task.reader.segments]
+    readable = [number for number in range(len(labels)) if number not in run.left_out]
+    steps = steps_of(labels, readable, epoch=run.epoch, batch=config.batch, seed=config.seed, balanced=config.balanced)
     rank, processes = run.accelerator.process_index, run.accelerator.num_processes
-    return steps, task.feed.batches([step[rank::processes] for step in steps[run.step :]])
+    return steps, task.reader.batches([step[rank::processes] for step in steps[run.step :]])
 
 
 def _step(run: Run, batch: Batch, planned: Sequence[Sample]) -> None:
-    """One step of the optimizer: the gradient of all segments of the step, gathered part by part and over all processes."""
-    config, accelerator, tuning = run.task.config, run.accelerator, run.task.tuning
+    """Take one step of the optimizer, with the gradient of all segments of the step, over all parts and processes."""
+    config, accelerator, model = run.task.config, run.accelerator, run.task.model
     run.optimizer.zero_grad()
     torch.manual_seed(_seed(config.seed, run.epoch, run.step, accelerator.process_index))
     loss, right = torch.zeros((), device=accelerator.device), torch.zeros((), device=accelerator.device)
     device = str(accelerator.device)
-    with devices.told_of_memory(config, together=-(-len(planned) // run.accumulate), accumulate=run.accumulate, device=device):
+    with devices.explain_memory_errors(config, together=-(-len(planned) // run.accumulate), accumulate=run.accumulate, device=device):
         for places in np.array_split(np.arange(len(batch)), run.accumulate):
             if len(places):
-                one, hits = _part(run, batch, places, len(planned))
-                loss, right = loss + one, right + hits.sum()
+                part_loss, hits = _train_part(run, batch, places, len(planned))
+                loss, right = loss + part_loss, right + hits.sum()
                 run.sums.wrong += [batch.numbers[place] for place, hit in zip(places, hits.tolist()) if not hit]
-    count = _gather(run, batch, (loss, right), len(planned))
+    count = _sum_over_processes(run, batch, (loss, right), len(planned))
     if not count:
         return
     if config.grad_clip:
-        accelerator.clip_grad_norm_([weight for weight in tuning.parameters() if weight.requires_grad], config.grad_clip)
+        accelerator.clip_grad_norm_([weight for weight in model.parameters() if weight.requires_grad], config.grad_clip)
     run.optimizer.step()
     run.updates += 1
-    _average(run)
+    _update_ema(run)
 
 
-def _part(run: Run, batch: Batch, places: Any, planned: int) -> tuple[Tensor, Tensor]:
-    """The gradient of some segments; their plain losses added up, and which of them are named rightly."""
+def _train_part(run: Run, batch: Batch, places: Any, planned: int) -> tuple[Tensor, Tensor]:
+    """Add the gradient of some segments; return the sum of their plain losses, and which are classified correctly."""
     config, accelerator = run.task.config, run.accelerator
     windows = torch.from_numpy(batch.windows[places]).to(accelerator.device)
     labels = torch.from_numpy(batch.labels[places]).to(accelerator.device)
@@ -140,11 +140,11 @@ def _part(run: Run, batch: Batch, places: Any, planned: int) -> tuple[Tensor, Te
     if config.mixup and len(labels) > 1:
         rng = np.random.default_rng([config.seed, run.epoch, run.step, int(places[0])])
         share = rng.beta(config.mixup, config.mixup)
-        share = float(max(share, 1 - share))  # most of it is itself
+        share = float(max(share, 1 - share))  # the segment itself keeps the larger share
         other = labels.roll(1)
         windows = (share * windows.float() + (1 - share) * windows.roll(1, dims=0).float()).round().to(torch.uint8)
     with accelerator.autocast():
-        logits = run.task.tuning(windows)
+        logits = run.task.model(windows)
     logits = logits.float()
     losses = share * _losses(logits, labels, run) + (1 - share) * _losses(logits, other, run)
     accelerator.backward(losses.sum() / planned)
@@ -160,9 +160,9 @@ def _losses(logits: Tensor, labels: Tensor, run: Run) -> Tensor:
     return nn.functional.cross_entropy(logits, labels, weight=run.weights, label_smoothing=smoothing, reduction="none")
 
 
-def _gather(run: Run, batch: Batch, sums: tuple[Tensor, Tensor], planned: int) -> float:
-    """Adds up gradients and sums over all processes; how many segments the step really had."""
-    open_weights = [weight for weight in run.task.tuning.parameters() if weight.requires_grad]
+def _sum_over_processes(run: Run, batch: Batch, sums: tuple[Tensor, Tensor], planned: int) -> float:
+    """Sum gradients and losses over all processes; return the number of segments that were read."""
+    open_weights = [weight for weight in run.task.model.parameters() if weight.requires_grad]
     counted = torch.stack([sums[0], sums[1], torch.tensor(float(len(batch)), device=sums[0].device)])
     if run.accelerator.num_processes > 1:
         grads = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in open_weights]
@@ -174,94 +174,100 @@ def _gather(run: Run, batch: Batch, sums: tuple[Tensor, Tensor], planned: int) -
         rate = run.task.config.rate
         raise ConfigError(
             "learning_rate",
-            f"the loss was no number any more in epoch {run.epoch + 1}; lower it (it was {rate:.2g}), say to {rate / 10:.2g}; "
-            "what was learnt before that epoch is kept",
+            f"the loss is not a number in epoch {run.epoch + 1}; lower the learning rate from {rate:.2g} to about {rate / 10:.2g}; "
+            "the state before that epoch is saved",
         )
     run.sums.loss, run.sums.right, run.sums.count = run.sums.loss + loss, run.sums.right + right, run.sums.count + count
-    if 0 < count < planned:  # some could not be read: the mean is over the others
+    if 0 < count < planned:  # some could not be read, so the mean is over the others
         for weight in open_weights:
             if weight.grad is not None:
                 weight.grad *= planned / count
     return float(count)
 
 
-def _average(run: Run) -> None:
-    """Lets the averaged weights follow; quickly at first, when there is little to remember."""
-    memory = min(run.task.config.ema, (1 + run.updates) / (10 + run.updates))
-    moving = run.task.tuning.moving
+def _update_ema(run: Run) -> None:
+    """Update the moving average of the weights; the decay is smaller at first."""
+    decay = min(run.task.config.ema, (1 + run.updates) / (10 + run.updates))
+    trained_tensors = run.task.model.trained_tensors
     with torch.no_grad():
-        for name, kept in run.ema.items():
-            if kept.is_floating_point():
-                kept.lerp_(moving[name], 1 - memory)
+        for name, average in run.ema.items():
+            if average.is_floating_point():
+                average.lerp_(trained_tensors[name], 1 - decay)
             else:
-                kept.copy_(moving[name])
+                average.copy_(trained_tensors[name])
 
 
-def _lose(run: Run, batch: Batch) -> None:
-    """Takes note of what could not be read: it is left out from now on, and the run goes on."""
+def _record_failures(run: Run, batch: Batch) -> None:
+    """Record segments that cannot be read; they are left out from now on."""
     for number, error in batch.failures:
         if run.task.strict:
             raise error
         if number not in run.failed:
-            run.task.tell(f"left out from now on: {error}")
+            run.task.report(f"left out from now on: {error}")
         run.failed[number] = error
 
 
 # -- after an epoch ------------------------------------------------------------------------------------------------------------
 
 
-def _turn(run: Run) -> None:
-    """From one epoch to the next, whose first batches are decoded while validation is looked at."""
-    for number, text in devices.from_all(run.accelerator, [(number, str(error)) for number, error in run.failed.items()]):
+def _prepare_next_epoch(run: Run) -> None:
+    """Go to the next epoch and start decoding it, while validation runs."""
+    for number, text in devices.gather_all(run.accelerator, [(number, str(error)) for number, error in run.failed.items()]):
         run.failed.setdefault(number, QuickstepError(text))
     run.epoch, run.step, run.left_out = run.epoch + 1, 0, sorted(run.failed)
-    _still_all(run)
+    _check_classes(run)
     if run.epoch < run.task.config.epochs:
-        run.coming = _coming(run)
+        run.next_epoch = _plan_epoch(run)
 
 
-def _note(run: Run, validation: tuple[Tuning, Measures | None, list[int]]) -> None:
-    """The epoch is over: what it was worth, said and kept."""
-    task, config, watch, sums = run.task, run.task.config, run.watch, run.sums
-    shown, measures, numbers = validation
-    wrong = devices.from_all(run.accelerator, sums.wrong)
+def _finish_epoch(run: Run, validation: tuple[TrainableModel, Measures | None, list[int]]) -> None:
+    """Report and save the result of the epoch."""
+    task, config, progression, sums = run.task, run.task.config, run.progression, run.sums
+    model, measures, numbers = validation
+    wrong = devices.gather_all(run.accelerator, sums.wrong)
     count = max(sums.count, 1.0)
-    better = watch.note(sums.loss / count, sums.right / count, wrong, measures, numbers, config.metric)
-    told = f", {measures.told(config.metric)}{' (the best so far)' if better else ''}" if measures else ""
-    task.tell(f"epoch {watch.epochs} of {config.epochs}: training loss {watch.train_loss[-1]:.4f}{told}")
-    if watch.epochs == LOOK_AFTER and (warning := on_chance(watch, config, classes=len(task.feed.labels))):
-        task.tell(warning)
+    better = progression.add(sums.loss / count, sums.right / count, wrong, measures, numbers, config.metric)
+    result = f", {measures.describe(config.metric)}{' (the best so far)' if better else ''}" if measures else ""
+    task.report(f"epoch {progression.epochs} of {config.epochs}: training loss {progression.train_loss[-1]:.4f}{result}")
+    if progression.epochs == CHECK_AFTER and (warning := warn_of_chance(progression, config, classes=len(task.reader.labels))):
+        task.report(warning)
     if run.board is not None:
-        numbers_now = {"loss/training": watch.train_loss[-1], "accuracy/training": watch.train_accuracy[-1]}
-        numbers_now |= {"rate": run.optimizer.param_groups[0]["lr"], "waiting": run.waited / max(run.worked, 1e-9)}
+        curves = {"loss/training": progression.train_loss[-1], "accuracy/training": progression.train_accuracy[-1]}
+        curves |= {"rate": run.optimizer.param_groups[0]["lr"], "waiting": run.waited / max(run.worked, 1e-9)}
         if measures:
-            numbers_now |= {"loss/validation": measures.loss, "accuracy/validation": measures.accuracy}
-            numbers_now |= {"balanced-accuracy/validation": measures.balanced_accuracy, "macro-f1/validation": measures.macro_f1}
-        run.board.write(watch.epochs, numbers_now)
+            curves |= {"loss/validation": measures.loss, "accuracy/validation": measures.accuracy}
+            curves |= {"balanced-accuracy/validation": measures.balanced_accuracy, "macro-f1/validation": measures.macro_f1}
+        run.board.write(progression.epochs, curves)
     run.sums = Sums()
     if better and run.accelerator.is_main_process:
-        checkpoint.write(task.folder, checkpoint.BEST, {"epoch": watch.epochs}, {"moving": shown.moving}, what=f"epoch {watch.epochs}")
+        checkpoint.write(
+            task.folder,
+            checkpoint.BEST,
+            {"epoch": progression.epochs},
+            {"moving": model.trained_tensors},
+            what=f"epoch {progression.epochs}",
+        )
     save(run)
 
 
-def _still_all(run: Run) -> None:
-    """A class of which nothing can be read any more cannot be learnt."""
-    segments = run.task.feed.segments
+def _check_classes(run: Run) -> None:
+    """Refuse to continue when no segment of a class can be read."""
+    segments = run.task.reader.segments
     left = {segment.label for number, segment in enumerate(segments) if number not in run.failed}
-    lost = sorted(set(run.task.feed.labels) - {str(label) for label in left})
+    lost = sorted(set(run.task.reader.labels) - {str(label) for label in left})
     if lost:
         error = next(error for number, error in run.failed.items() if segments[number].label == lost[0])
-        raise ManifestError(segments[0].path.parent, f"no training video of {lost[0]!r} can be used any more, such as {error}")
+        raise ManifestError(segments[0].path.parent, f"none of the training videos of {lost[0]!r} can be used; one failed with: {error}")
 
 
 def _outcome(run: Run) -> Outcome:
     run.accelerator.wait_for_everyone()
-    last = {name: value.detach().cpu().clone() for name, value in as_kept(run).moving.items()}
+    last = {name: value.detach().cpu().clone() for name, value in averaged_model(run).trained_tensors.items()}
     best = checkpoint.read(run.task.folder, checkpoint.BEST)
-    moved = best.part("moving") if best is not None and best.about["epoch"] == run.watch.best_epoch else last
+    tensors = best.part("moving") if best is not None and best.about["epoch"] == run.progression.best_epoch else last
     share = run.waited / run.worked if run.worked else 0.0
-    run.task.tuning.to("cpu")
-    return Outcome(run.watch, moved, last, run.failed, run.failed_val, share, run.accumulate, run.accelerator.is_main_process)
+    run.task.model.to("cpu")
+    return Outcome(run.progression, tensors, last, run.failed, run.failed_val, share, run.accumulate, run.accelerator.is_main_process)
 
 
 def _seed(*numbers: int) -> int:

@@ -1,4 +1,4 @@
-"""Tuning: the network and the layer behind it as one module; which of its blocks learn, and how fast each."""
+"""The network and the linear layer behind it as one module: which blocks are trained, and at which learning rates."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 Layer = Mapping[str, NDArray[Any]]  # weight (D, C) and bias (C,)
 
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
-_SMALL = 0.01  # the spread of a new layer's weights: its first answers are all but even
+_SMALL = 0.01  # standard deviation of a new layer's weights: its first probabilities are almost equal
 
 
-class Tuning(nn.Module):
-    """uint8 windows (B, F, H, W, 3 or 2) -> logits (B, C), the mean over what the network says of each part of a window."""
+class TrainableModel(nn.Module):
+    """uint8 windows (B, F, H, W, 3 or 2) -> logits (B, C), from the mean of the network's vectors of a window."""
 
-    def __init__(self, network: nn.Module, layer: nn.Linear, *, pictures: bool, dropout: float) -> None:
+    def __init__(self, network: nn.Module, layer: nn.Linear, *, single_frames: bool, dropout: float) -> None:
         super().__init__()
         self.network = network
         self.layer = layer
-        self.pictures = pictures  # it sees one picture at a time
+        self.single_frames = single_frames  # the network takes one frame at a time
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, windows: Tensor) -> Tensor:
-        shown = windows.flatten(0, 1) if self.pictures else windows
-        vectors = self.network(shown)  # (B * F, D), (B, D) or (B, T', D)
+        inputs = windows.flatten(0, 1) if self.single_frames else windows
+        vectors = self.network(inputs)  # (B * F, D), (B, D) or (B, T', D)
         vectors = vectors.reshape(len(windows), -1, vectors.shape[-1]).mean(dim=1)
         logits: Tensor = self.layer(self.dropout(vectors))
         return logits
 
-    def learn(self) -> Tuning:
-        """Ready to learn: what is closed stays as it is, the running means of its batch norms among it."""
+    def start_training(self) -> TrainableModel:
+        """Switch to training mode; the running means of frozen batch norms stay as they are."""
         self.train()
         for module in self.network.modules():
             if isinstance(module, _NORMS) and not any(weight.requires_grad for weight in module.parameters()):
@@ -48,17 +48,17 @@ class Tuning(nn.Module):
         return self
 
     @property
-    def moving(self) -> dict[str, Tensor]:
-        """Everything that training changes: weights that are open, and the running means of batch norms."""
-        found = {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+    def trained_tensors(self) -> dict[str, Tensor]:
+        """Everything that training changes: unfrozen weights, and the running means of batch norms."""
+        weights = {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
         norms = {f"{name}." for name, module in self.named_modules() if isinstance(module, _NORMS)}
-        return found | {name: value for name, value in self.named_buffers() if any(name.startswith(norm) for norm in norms)}
+        return weights | {name: value for name, value in self.named_buffers() if any(name.startswith(norm) for norm in norms)}
 
-    def take(self, moved: Mapping[str, Tensor]) -> None:
-        """Puts what was changed in its place again."""
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set the trained tensors."""
         with torch.no_grad():
-            for name, value in self.moving.items():
-                value.copy_(moved[name])
+            for name, value in self.trained_tensors.items():
+                value.copy_(tensors[name])
 
     def head(self) -> dict[str, NDArray[Any]]:
         """The layer as the head `window-average` keeps it."""
@@ -68,53 +68,53 @@ class Tuning(nn.Module):
 
 @dataclass(frozen=True)
 class Group:
-    """Weights that learn at one rate."""
+    """Weights with one learning rate."""
 
     names: tuple[str, ...]
     rate: float
     decay: float
 
 
-def build(backbone: TrainableBackbone, config: FinetuneConfig, *, classes: int, width: int, layer: Layer | None) -> Tuning:
-    """The network with its layer, the blocks that learn open, everything else closed."""
+def build_model(backbone: TrainableBackbone, config: FinetuneConfig, *, classes: int, width: int, layer: Layer | None) -> TrainableModel:
+    """Load the network and put the layer behind it; unfreeze the blocks that are trained."""
     network = backbone.load()
-    made = nn.Linear(width, classes)
+    linear = nn.Linear(width, classes)
     with torch.no_grad():
         if layer is None:
             generator = torch.Generator().manual_seed(config.seed)
-            made.weight.copy_(_SMALL * torch.randn(made.weight.shape, generator=generator))
-            made.bias.zero_()
+            linear.weight.copy_(_SMALL * torch.randn(linear.weight.shape, generator=generator))
+            linear.bias.zero_()
         else:
-            made.weight.copy_(torch.from_numpy(np.ascontiguousarray(layer["weight"].T)))
-            made.bias.copy_(torch.from_numpy(np.array(layer["bias"])))
-    tuning = Tuning(network, made, pictures=len(backbone.unit) == 3, dropout=config.dropout)
+            linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(layer["weight"].T)))
+            linear.bias.copy_(torch.from_numpy(np.array(layer["bias"])))
+    model = TrainableModel(network, linear, single_frames=len(backbone.unit) == 3, dropout=config.dropout)
     blocks = backbone.blocks(network)
-    opened = config.open_blocks(len(blocks), pictures=tuning.pictures)
-    learning = {name for block in blocks[len(blocks) - opened :] for name in block}
+    unfrozen = config.unfrozen_blocks(len(blocks), single_frames=model.single_frames)
+    trained = {name for block in blocks[len(blocks) - unfrozen :] for name in block}
     for name, weight in network.named_parameters():
-        weight.requires_grad_(name in learning)
-    return tuning
+        weight.requires_grad_(name in trained)
+    return model
 
 
-def groups_of(tuning: Tuning, backbone: TrainableBackbone, config: FinetuneConfig) -> list[Group]:
-    """The weights that learn: the head's, then block by block from the top, each slower than the one above; norms and biases undecayed."""
-    weights = {name: weight for name, weight in tuning.named_parameters() if weight.requires_grad}
-    groups = [([name for name in weights if name.startswith("layer.")], config.rate_of_head)]
-    blocks = backbone.blocks(tuning.network)
+def parameter_groups(model: TrainableModel, backbone: TrainableBackbone, config: FinetuneConfig) -> list[Group]:
+    """Group the trained weights: the head, then block by block from the output, with falling rates; norms and biases without decay."""
+    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    groups = [([name for name in weights if name.startswith("layer.")], config.head_learning_rate)]
+    blocks = backbone.blocks(model.network)
     for depth, block in enumerate(reversed(blocks)):
         groups.append(([f"network.{name}" for name in block if f"network.{name}" in weights], config.rate * config.layer_decay**depth))
-    found = []
+    result = []
     for names, rate in groups:
         for decayed in (True, False):
             some = tuple(name for name in names if (weights[name].ndim > 1) == decayed)
             if some:
-                found.append(Group(some, rate, config.weight_decay if decayed else 0.0))
-    return found
+                result.append(Group(some, rate, config.weight_decay if decayed else 0.0))
+    return result
 
 
-def optimizer_of(tuning: Tuning, groups: list[Group], config: FinetuneConfig) -> torch.optim.Optimizer:
-    """The optimizer over these groups; each remembers its first rate as `first`."""
-    weights = dict(tuning.named_parameters())
+def make_optimizer(model: TrainableModel, groups: list[Group], config: FinetuneConfig) -> torch.optim.Optimizer:
+    """Make the optimizer; each group keeps its initial learning rate as `first`."""
+    weights = dict(model.named_parameters())
     listed = [{"params": [weights[name] for name in g.names], "lr": g.rate, "first": g.rate, "weight_decay": g.decay} for g in groups]
     if config.optimizer == "sgd":
         return torch.optim.SGD(listed, lr=config.rate, momentum=config.momentum)
