@@ -254,7 +254,7 @@ def _notes(result: _Result) -> list[str]:
         notes.append(f"{', '.join(map(repr, few[:5]))}{' ...' if len(few) > 5 else ''}: fewer than 5 training segments")
     if outcome.waiting > MAX_WAITING:
         notes.append(
-            f"the network waited for data {outcome.waiting:.0%} of the time: use more `workers`, smaller videos, or `time_jitter=0` and `speed=0`"
+            f"the network waited for data {outcome.waiting:.0%} of the time: more `workers`, smaller videos, `time_jitter=0`, `speed=0`"
         )
     return notes
 
