@@ -112,7 +112,7 @@ def initial_layer(initial: Initial, labels: Sequence[str], *, new_head: bool) ->
         if classes != len(labels):
             raise ConfigError(
                 "new_head",
-                f"{initial.owner} has {classes} classes and the videos have {len(labels)}: set `new_head=True` to replace its head",
+                f"{initial.owner} has {classes} classes and the videos have {len(labels)}: `new_head=True` replaces its head",
             )
         return initial.layer
     if set(initial.labels) != set(labels):
@@ -120,11 +120,11 @@ def initial_layer(initial: Initial, labels: Sequence[str], *, new_head: bool) ->
         other = "others" if len(initial.labels) == len(labels) else str(len(labels))
         raise ConfigError(
             "new_head",
-            f"{initial.owner} has {len(initial.labels)} classes ({names}) and the videos have {other}: set `new_head=True` to replace its head",
+            f"{initial.owner} has {len(initial.labels)} classes ({names}) and the videos have {other}: `new_head=True` replaces its head",
         )
     if initial.layer is None:
         raise ConfigError(
-            "new_head", f"the head of {initial.owner} cannot be trained together with its network: set `new_head=True` to replace it"
+            "new_head", f"the head of {initial.owner} cannot be trained together with its network: `new_head=True` replaces it"
         )
     order = [initial.labels.index(label) for label in labels]
     return {"weight": initial.layer["weight"][:, order], "bias": initial.layer["bias"][order]}
