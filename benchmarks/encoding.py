@@ -51,9 +51,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = {"encoding": encoding(Path(folder), asked.rounds), "preparation": preparation(Path(folder), asked.rounds)}
+        results = {"encoding": encoding(Path(folder), asked.rounds), "preparation": preparation(Path(folder), asked.rounds)}
     if asked.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(results, indent=2))
         return
     show(
         "Encoding, ViT-B/32",
@@ -67,13 +67,13 @@ def main() -> None:
                 f"{r['share_of_limit']:.0%}",
                 f"{r['limit_gflops']:.0f}",
             )
-            for name, r in found["encoding"].items()
+            for name, r in results["encoding"].items()
         ],
     )
     show(
         "Preparation of 1080p pictures",
         ("", "ms a frame", "x the processor", "mean error of 255"),
-        [(name, f"{r['milliseconds']:.2f}", f"{r['ratio']:.1f}", f"{r['error']:.3f}") for name, r in found["preparation"].items()],
+        [(name, f"{r['milliseconds']:.2f}", f"{r['ratio']:.1f}", f"{r['error']:.3f}") for name, r in results["preparation"].items()],
     )
 
 
@@ -183,9 +183,9 @@ def turn_by_turn(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, f
     return {name: min(each) for name, each in taken.items()}
 
 
-def smallest_cosine(expected: Any, found: Any) -> float:
+def smallest_cosine(expected: Any, actual: Any) -> float:
     """The least of the rows' cosines."""
-    return float(((expected * found).sum(1) / np.linalg.norm(expected, axis=1) / np.linalg.norm(found, axis=1)).min())
+    return float(((expected * actual).sum(1) / np.linalg.norm(expected, axis=1) / np.linalg.norm(actual, axis=1)).min())
 
 
 def pictures(count: int, height: int, width: int) -> Any:

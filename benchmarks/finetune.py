@@ -52,10 +52,10 @@ def waiting(manifest: Manifest, config: FinetuneConfig, augment: Augment) -> tup
         if stage == "tuning":
             times.append(time.perf_counter())
 
-    found = finetune(manifest, config, augment=augment, progress=heard)
+    result = finetune(manifest, config, augment=augment, progress=heard)
     steps = len(times) // config.epochs
     inside = [b - a for n, (a, b) in enumerate(zip(times, times[1:])) if (n + 1) % steps]  # noqa: RUF007 - between epochs is validation
-    return f"{np.median(inside):.2f} s", f"{found.waiting:.1%}"
+    return f"{np.median(inside):.2f} s", f"{result.waiting:.1%}"
 
 
 def products(config: FinetuneConfig, device: str, repeats: int = 5) -> float:

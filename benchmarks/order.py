@@ -1,10 +1,10 @@
-"""Networks that see motion, trained from nothing, on dancers whose classes differ in direction, order or pace alone.
+"""Video networks trained from scratch on dancers whose classes differ in direction, order or pace alone.
 
     python -m benchmarks.order [--each 128] [--epochs 10] [--size 48] [--tasks direction,order,pace] [--streams i3d-rgb,i3d-flow]
 
-Each class shows the same pictures as the other of its pair, in another order or at another pace: an arm that circles one way or the other;
-arm then leg, or leg then arm; part of a turn, or three times as much of it. So whatever looks at pictures one by one and averages stays at
-chance. Beside the networks stands such a baseline: the mean over time of small pictures (and of their squares), and the linear head.
+The two classes of a pair have the same frames, in another order or at another pace: an arm that circles in one direction or the other; arm
+then leg, or leg then arm; part of a turn, or three times as much of it. A method that averages over single frames cannot tell them apart.
+The baseline is such a method: the mean over time of small frames (and of their squares), with the linear head.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PARTS = ("train",) * 18 + ("val",) * 4 + ("test",) * 10  # of so many dancers
 
 
 class Pictures:
-    """The frame-averaging baseline: each picture by itself, made small, with its squares."""
+    """The frame-averaging baseline: each frame by itself, resized to a small one, with its squares."""
 
     capabilities = Capabilities()
     name, revision, license, batch = "small-pictures", "1", "MIT", 64
@@ -122,8 +122,8 @@ def _point(place: NDArray[np.float64]) -> tuple[int, int]:
 
 def told(model: Model, cache: Cache) -> str:
     """Accuracy on dancers that were not learnt from, with its interval over them."""
-    found = evaluate(model, cache=cache, baselines=False).figures.accuracy
-    return f"{found.value:.3f} ({confidence_intervals.between(found)})"
+    result = evaluate(model, cache=cache, baselines=False).figures.accuracy
+    return f"{result.value:.3f} ({confidence_intervals.between(result)})"
 
 
 def tuned(stream: str, manifest: Manifest, args: argparse.Namespace, cache: Cache, folder: Path) -> tuple[str, str, str]:
@@ -134,9 +134,9 @@ def tuned(stream: str, manifest: Manifest, args: argparse.Namespace, cache: Cach
     )  # fmt: skip
     shown = Augment(augment=0.0, crop=0.3, colour=0.2)
     began = time.perf_counter()
-    found = finetune(manifest, config, augment=shown, cache=cache, folder=folder, tell=print if args.verbose else lambda _: None)
+    result = finetune(manifest, config, augment=shown, cache=cache, folder=folder, tell=print if args.verbose else lambda _: None)
     minutes = (time.perf_counter() - began) / 60
-    return told(found.model, cache), f"{found.history.best_epoch}/{found.history.epochs}", f"{minutes:.1f}"
+    return told(result.model, cache), f"{result.history.best_epoch}/{result.history.epochs}", f"{minutes:.1f}"
 
 
 def main() -> None:

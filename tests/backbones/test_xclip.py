@@ -1,4 +1,4 @@
-"""X-CLIP against transformers itself: the same scores of words from the same frames, whatever else is looked at."""
+"""X-CLIP against transformers itself: the same scores of words from the same frames, whatever else is in the batch."""
 
 from __future__ import annotations
 

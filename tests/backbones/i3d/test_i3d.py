@@ -32,7 +32,7 @@ NAMES = {
     "i3d-r50-nl": "i3d_r50_nl_dot",
 }
 CLASSES = 5
-NARROW = 0.25  # most tests look at networks an eighth of the size
+NARROW = 0.25  # most tests use networks of an eighth of the size
 
 
 def shapes_of(name: str, shared_data: Path, classes: int = CLASSES) -> dict[str, list[int]]:
@@ -417,7 +417,7 @@ def test_opening_knows_nothing_of_torch(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def small_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Narrow networks that look at a few small frames, as folders."""
+    """Narrow networks for a few small frames, as folders."""
     folder = tmp_path_factory.mktemp("small")
     for name in ("i3d-rgb", "i3d-flow"):
         backbone = opened(name, init="scratch:1", width=0.1)
