@@ -204,8 +204,8 @@ def _compare_exactly(table: Any, query: Vectors, rows: Rows, *, limit: int, name
     best_rows = fetched[ROW].take(best)
     payload = _fetch(table, best_rows.to_numpy(), names)
     places = pc.index_in(best_rows, value_set=payload[ROW].combine_chunks())  # the payload has the order of the table
-    kept = pa.chunked_array([distances[best]], pa.float32()).filter(places.is_valid())
-    return payload.take(places.drop_null()).append_column(DISTANCE, kept).select([*names, DISTANCE])
+    best_distances = pa.chunked_array([distances[best]], pa.float32()).filter(places.is_valid())
+    return payload.take(places.drop_null()).append_column(DISTANCE, best_distances).select([*names, DISTANCE])
 
 
 def _fetch(table: Any, rows: Rows, names: Sequence[str]) -> pa.Table:

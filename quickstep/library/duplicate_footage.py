@@ -105,8 +105,8 @@ def find_matches(
     similar = [(pair, ranked) for pair, ranked in _similar_slices(slices, pieces) if pair not in whole]
     progress("comparing parts", 0, len(similar))
     for number, (_, ranked) in enumerate(similar, start=1):
-        tried = (comparer.compare_slices(slices, one, other) for one, other in ranked)
-        match = next((match for match in tried if match is not None), None)
+        compared = (comparer.compare_slices(slices, one, other) for one, other in ranked)
+        match = next((match for match in compared if match is not None), None)
         matches += [match] if match is not None else []
         progress("comparing parts", number, len(similar))
     return _join([comparer.extend(match) for match in _join(matches)]), failures

@@ -19,7 +19,7 @@ from quickstep.datasets.inputs import Inputs, gather
 from quickstep.library import row_writer
 from quickstep.library.ann_index import ensure_index
 from quickstep.library.config import USUAL_PACE, USUAL_WINDOW, IndexConfig
-from quickstep.library.row_writer import RowWriter, VideoRecord, full_path, videos_of
+from quickstep.library.row_writer import Metadata, RowWriter, VideoRecord, full_path, videos_of
 from quickstep.library.table import LOCK_SLOTS, Card, Library, check_same_backbone, exists, lock, normalize_uri
 from quickstep.library.windows import window_grid
 from quickstep.models.model import Model
@@ -88,6 +88,8 @@ class _Tally:
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    moved: list[tuple[str, str]] = field(default_factory=list)
+    copied: list[tuple[str, str]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     by_others: int = 0  # videos that another process finished meanwhile
 
@@ -116,42 +118,53 @@ def index(
     model = config.model if model is None else model
     labeler = Model.load(model, cache=cache) if isinstance(model, str | Path) else model
     library, backbone = _open_or_create(uri, config, backbone, cache, may_create=bool(segments))
+    writer = RowWriter(library, backbone, labeler, _add_metadata(library, config, segments), cache)
     tally = _Tally(failures=failures)
-    listed = row_writer.read_metadata(config.metadata) if config.metadata is not None else []
-    metadata = row_writer.gather_metadata([*listed, *segments], library.schema)
-    row_writer.add_columns(library, metadata)
-    digests = _digests(segments, cache, progress, tally)
-    plan = make_plan(videos_of(library), digests)
-    writer = RowWriter(library, backbone, labeler, metadata, cache)
-    new = [*plan.new, *row_writer.copy_rows(library, plan.sources, plan.moved, digests)]
-    _write_all(writer, new, digests, progress=progress, tally=tally)
-    twins = row_writer.copy_rows(library, plan.twins, (), digests)  # without a source where the first file could not be read
-    _write_all(writer, twins, digests, progress=progress, tally=tally)
-    row_writer.mark_gone(library, plan.gone, True)
-    row_writer.mark_gone(library, plan.returned, False)
-    row_writer.update_metadata(library, metadata)
+    plan = _apply_plan(writer, _digests(segments, cache, progress, tally), progress, tally)
     labelled = writer.label_the_rest(progress) if labeler is not None else 0
     if strict and tally.failures:
         raise tally.failures[0].error
     pruned = row_writer.delete_gone(library) if prune else 0
     row_writer.compact_if_needed(library)
     library.commit(lambda table: ensure_index(table, progress=progress))
+    changes = {"added": tally.added, "changed": tally.changed, "moved": tally.moved, "copied": tally.copied, "failures": tally.failures}
     return IndexResult(
         library.uri,
-        added=tuple(tally.added),
-        changed=tuple(tally.changed),
-        moved=tuple((plan.sources[path], path) for path in sorted(plan.moved) if path not in new),
-        copied=tuple((old, path) for path, old in {**plan.sources, **plan.twins}.items() if path not in {*plan.moved, *new, *twins}),
+        **{name: tuple(paths) for name, paths in changes.items()},  # type: ignore[arg-type]
         returned=plan.returned,
         unchanged=len(plan.unchanged) + tally.by_others,
         gone=plan.gone,
         pruned=pruned,
         named=labelled,
         windows=library.count(),
-        failures=tuple(tally.failures),
         notes=(*_notes(segments), *writer.notes),
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+def _add_metadata(library: Library, config: IndexConfig, segments: Sequence[Segment]) -> Metadata:
+    """Collect the metadata of the csv and of the inputs, and add its columns to the library."""
+    listed = row_writer.read_metadata(config.metadata) if config.metadata is not None else []
+    metadata = row_writer.gather_metadata([*listed, *segments], library.schema)
+    row_writer.add_columns(library, metadata)
+    return metadata
+
+
+def _apply_plan(writer: RowWriter, digests: Mapping[str, str], progress: Progress, tally: _Tally) -> Plan:
+    """Compare the videos with the library, and write, move, copy and mark their rows."""
+    library = writer.library
+    plan = make_plan(videos_of(library), digests)
+    new = [*plan.new, *row_writer.copy_rows(library, plan.sources, plan.moved, digests)]
+    _write_all(writer, new, digests, progress=progress, tally=tally)
+    twins = row_writer.copy_rows(library, plan.twins, (), digests)  # without a source where the first file could not be read
+    _write_all(writer, twins, digests, progress=progress, tally=tally)
+    row_writer.mark_gone(library, plan.gone, True)
+    row_writer.mark_gone(library, plan.returned, False)
+    row_writer.update_metadata(library, writer.metadata)
+    tally.moved = [(plan.sources[path], path) for path in sorted(plan.moved) if path not in new]
+    copies = {**plan.sources, **plan.twins}
+    tally.copied = [(source, path) for path, source in copies.items() if path not in {*plan.moved, *new, *twins}]
+    return plan
 
 
 # -- opening ----------------------------------------------------------------------------------------------------------------

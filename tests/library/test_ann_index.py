@@ -1,4 +1,4 @@
-"""The nearest vectors: exact while there are few, with an index nearly so; filtered first, and true to a table that changes."""
+"""Nearest vectors: exact in small tables, nearly so with an index; filters come first, and changes of the table are followed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def best(vectors: Vectors, query: Vectors, limit: int, mask: NDArray[np.bool_] |
 
 @pytest.fixture(scope="module")
 def vectors() -> Vectors:
-    """Videos of 20 windows each, all around."""
+    """Videos of 20 windows each, in random directions."""
     return np.repeat(random_vectors(200), 20, axis=0) + 0.3 * random_vectors(4000, 1)
 
 
@@ -74,29 +74,29 @@ def indexed(vectors: Vectors, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return table
 
 
-def test_few_rows_are_compared_exactly(tmp_path: Path) -> None:
+def test_small_tables_are_searched_exactly(tmp_path: Path) -> None:
     vectors = random_vectors(300)
     table = table_of(tmp_path, vectors)
     ensure_index(table)
-    assert not list(table.list_indices())  # far from the size that asks for one
+    assert not list(table.list_indices())  # too small for one
     for query in random_vectors(5, 2):
-        found = nearest(table, query, limit=7)
-        assert found["number"].to_pylist() == best(vectors, query, 7)
-        np.testing.assert_allclose(1 - found[DISTANCE].to_numpy(), cosines(vectors, query)[found["number"].to_numpy()], atol=1e-5)
-        assert found.schema.names == ["number", "part", "Dance Style", "thumbnail", DISTANCE]
+        result = nearest(table, query, limit=7)
+        assert result["number"].to_pylist() == best(vectors, query, 7)
+        np.testing.assert_allclose(1 - result[DISTANCE].to_numpy(), cosines(vectors, query)[result["number"].to_numpy()], atol=1e-5)
+        assert result.schema.names == ["number", "part", "Dance Style", "thumbnail", DISTANCE]
 
 
-def test_the_vector_and_the_picture_come_where_they_are_asked_for(indexed: Any, vectors: Vectors) -> None:
+def test_requested_columns_are_returned(indexed: Any, vectors: Vectors) -> None:
     for columns in (["vector", "number"], ["thumbnail", "Dance Style"], ["number"], []):
-        found = nearest(indexed, vectors[5], limit=3, columns=columns)
-        assert found.schema.names == [*columns, DISTANCE]
-        assert len(found) == 3
-    assert found[DISTANCE][0].as_py() == pytest.approx(0, abs=1e-6)
+        result = nearest(indexed, vectors[5], limit=3, columns=columns)
+        assert result.schema.names == [*columns, DISTANCE]
+        assert len(result) == 3
+    assert result[DISTANCE][0].as_py() == pytest.approx(0, abs=1e-6)
     whole = nearest(indexed, vectors[5], limit=30, columns=["number", "vector"])
     np.testing.assert_array_equal(whole["vector"].to_pylist(), vectors[whole["number"].to_numpy()])
 
 
-def test_half_precision_and_lists_of_numbers_will_do(tmp_path: Path) -> None:
+def test_half_precision_and_lists_are_accepted(tmp_path: Path) -> None:
     vectors = random_vectors(300).astype(np.float16).astype(np.float32)
     table = table_of(tmp_path, vectors, pa.float16())
     assert nearest(table, vectors[7].tolist(), limit=3, columns=["number"])["number"].to_pylist() == best(vectors, vectors[7], 3)
@@ -104,17 +104,17 @@ def test_half_precision_and_lists_of_numbers_will_do(tmp_path: Path) -> None:
     assert nearest(table, vectors[7].tolist(), limit=3, columns=["number"])["number"].to_pylist() == best(vectors, vectors[7], 3)
 
 
-def test_an_index_finds_nearly_all_and_tells_distances_exactly(indexed: Any, vectors: Vectors) -> None:
+def test_an_index_has_a_high_recall_and_exact_distances(indexed: Any, vectors: Vectors) -> None:
     tuning = read_tuning(indexed.schema)
     assert tuning is not None
     assert tuning.rows == len(vectors)
     assert min(effort.recall for effort in tuning.efforts) > 0.9
     hits = 0
     for query in np.concatenate([vectors[::200] + 0.2 * random_vectors(20, 3), random_vectors(20, 4)]):
-        found = nearest(indexed, query, limit=10, columns=["number"])
-        hits += len(set(found["number"].to_pylist()) & set(best(vectors, query, 10)))
-        np.testing.assert_allclose(1 - found[DISTANCE].to_numpy(), cosines(vectors, query)[found["number"].to_numpy()], atol=1e-5)
-        assert (np.diff(found[DISTANCE].to_numpy()) >= 0).all()
+        result = nearest(indexed, query, limit=10, columns=["number"])
+        hits += len(set(result["number"].to_pylist()) & set(best(vectors, query, 10)))
+        np.testing.assert_allclose(1 - result[DISTANCE].to_numpy(), cosines(vectors, query)[result["number"].to_numpy()], atol=1e-5)
+        assert (np.diff(result[DISTANCE].to_numpy()) >= 0).all()
     assert hits / 400 >= 0.95
 
 
@@ -128,31 +128,31 @@ def test_an_index_finds_nearly_all_and_tells_distances_exactly(indexed: Any, vec
         ("`Dance Style` = 'tango'", lambda n: n % 2 == 1),
     ],
 )
-def test_a_filter_goes_before_the_search(indexed: Any, vectors: Vectors, where: str, passes: Any) -> None:
+def test_a_filter_is_applied_before_the_search(indexed: Any, vectors: Vectors, where: str, passes: Any) -> None:
     mask = passes(np.arange(len(vectors)))
     hits = 0
     for query in random_vectors(20, 5):
-        found = nearest(indexed, query, limit=10, where=where, columns=["number"])["number"].to_pylist()
-        assert len(found) == 10
-        assert mask[found].all()
-        hits += len(set(found) & set(best(vectors, query, 10, mask)))
+        result = nearest(indexed, query, limit=10, where=where, columns=["number"])["number"].to_pylist()
+        assert len(result) == 10
+        assert mask[result].all()
+        hits += len(set(result) & set(best(vectors, query, 10, mask)))
         exact = nearest(indexed, query, limit=10, where=where, columns=["number"], exact=True)["number"].to_pylist()
         assert exact == best(vectors, query, 10, mask)
     assert hits / 200 >= 0.95
 
 
-def test_a_filter_that_contradicts_the_question_finds_what_there_is(indexed: Any, vectors: Vectors) -> None:
-    """All that is near is filtered out, though three rows of four pass."""
+def test_a_filter_that_excludes_all_near_rows_finds_far_ones(indexed: Any, vectors: Vectors) -> None:
+    """All near rows are filtered out, although three of four rows pass."""
     query = vectors[10]
     near = best(vectors, query, 1000)
     low = np.ones(len(vectors), bool)
     low[near] = False
     where = f"number NOT IN ({', '.join(map(str, near))})"
-    found = nearest(indexed, query, limit=10, where=where, columns=["number"])["number"].to_pylist()
-    assert len(set(found) & set(best(vectors, query, 10, low))) >= 9
+    result = nearest(indexed, query, limit=10, where=where, columns=["number"])["number"].to_pylist()
+    assert len(set(result) & set(best(vectors, query, 10, low))) >= 9
 
 
-def test_rows_that_come_and_go_after_the_index_was_built(tmp_path: Path, vectors: Vectors) -> None:
+def test_rows_added_and_deleted_after_the_index_was_built(tmp_path: Path, vectors: Vectors) -> None:
     table = table_of(tmp_path, vectors[:3000])
     build_index(table)
     table.add(rows(vectors[3000:3100], 3000))
@@ -165,22 +165,22 @@ def test_rows_that_come_and_go_after_the_index_was_built(tmp_path: Path, vectors
     assert read_tuning(table.schema) is not None
 
 
-def test_the_index_comes_with_the_size_and_takes_in_what_is_new(tmp_path: Path, vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_index_is_built_at_a_size_and_updated_with_new_rows(tmp_path: Path, vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ann_index, "EXACT_ROWS", 1000)
     monkeypatch.setattr(ann_index, "NEW_ROWS", 100)
     table = table_of(tmp_path, vectors[:900])
     ensure_index(table)
     assert read_tuning(table.schema) is None
     table.add(rows(vectors[900:1600], 900))
-    told: list[str] = []
-    ensure_index(table, progress=lambda stage, done, total: told.append(stage))
+    stages: list[str] = []
+    ensure_index(table, progress=lambda stage, done, total: stages.append(stage))
     tuning = read_tuning(table.schema)
     assert tuning is not None
-    assert "index" in told
+    assert "index" in stages
     assert {"vector", "number", "part"} <= {name for index in table.list_indices() for name in index.columns}
     table.add(rows(vectors[1600:1650], 1600))
     ensure_index(table)
-    assert table.index_stats(ann_index.INDEX).num_unindexed_rows == 50  # so few are looked at one by one
+    assert table.index_stats(ann_index.INDEX).num_unindexed_rows == 50  # so few are compared one by one
     table.add(rows(vectors[1650:1800], 1650))
     ensure_index(table)
     assert table.index_stats(ann_index.INDEX).num_unindexed_rows == 0
@@ -189,10 +189,10 @@ def test_the_index_comes_with_the_size_and_takes_in_what_is_new(tmp_path: Path, 
     ensure_index(table)
     again = read_tuning(table.schema)
     assert again is not None
-    assert again.rows == len(vectors)  # it grew so much that it was built anew
+    assert again.rows == len(vectors)  # it grew so much that it was built again
 
 
-def test_columns_of_every_kind_can_be_asked_about(tmp_path: Path, vectors: Vectors) -> None:
+def test_columns_of_every_type_can_be_filtered(tmp_path: Path, vectors: Vectors) -> None:
     table = table_of(tmp_path, vectors[:1000])
     more = {
         "score": pa.array(np.arange(1000) / 1000),
@@ -212,18 +212,18 @@ def test_columns_of_every_kind_can_be_asked_about(tmp_path: Path, vectors: Vecto
     where = "score < 0.5 AND year > 2010 AND NOT gone AND label = 'windmill' AND day < date '2024-12-31' AND nothing IS NULL"
     numbers = np.arange(1000)
     mask = (numbers < 88) & (numbers % 20 > 10) & (numbers % 3 != 0) & (numbers % 2 == 0)
-    found = nearest(table, vectors[3], limit=5, where=where + " AND array_has(names, 'halo')", columns=["number"])["number"].to_pylist()
-    assert found == best(vectors[:1000], vectors[3], 5, mask)
+    result = nearest(table, vectors[3], limit=5, where=where + " AND array_has(names, 'halo')", columns=["number"])["number"].to_pylist()
+    assert result == best(vectors[:1000], vectors[3], 5, mask)
 
 
-def test_more_than_there_are(indexed: Any, vectors: Vectors, tmp_path: Path) -> None:
+def test_a_limit_above_the_number_of_rows(indexed: Any, vectors: Vectors, tmp_path: Path) -> None:
     assert len(nearest(indexed, vectors[0], limit=10_000, columns=["number"])) == len(vectors)
     assert len(nearest(indexed, vectors[0], limit=100, where="part = 3", columns=["number"])) == 40
     assert len(nearest(indexed, vectors[0], where="part = 300")) == 0
     empty = table_of(tmp_path, random_vectors(0))
-    found = nearest(empty, vectors[0])
-    assert len(found) == 0
-    assert found.schema.names[-1] == DISTANCE
+    result = nearest(empty, vectors[0])
+    assert len(result) == 0
+    assert result.schema.names[-1] == DISTANCE
     ensure_index(empty)
     with pytest.raises(QuickstepError, match="empty library"):
         build_index(empty)
@@ -239,7 +239,7 @@ def test_a_filter_that_cannot_be_read_names_the_columns(indexed: Any, vectors: V
     assert ".rs:" not in str(caught.value)
 
 
-def test_vectors_that_cannot_be_looked_for(indexed: Any, vectors: Vectors) -> None:
+def test_invalid_query_vectors_are_refused(indexed: Any, vectors: Vectors) -> None:
     with pytest.raises(QuickstepError, match=r"32.*31"):
         nearest(indexed, vectors[0, :31])
     for wrong in (np.full(WIDTH, np.nan), np.full(WIDTH, np.inf), np.zeros(WIDTH)):
@@ -249,7 +249,7 @@ def test_vectors_that_cannot_be_looked_for(indexed: Any, vectors: Vectors) -> No
         nearest(indexed, vectors[0], limit=0)
 
 
-def test_a_width_that_has_no_whole_bytes(tmp_path: Path) -> None:
+def test_a_width_that_is_not_a_multiple_of_eight(tmp_path: Path) -> None:
     vectors = random_vectors(1500, width=20)
     table = table_of(tmp_path, vectors)
     build_index(table)
@@ -258,15 +258,15 @@ def test_a_width_that_has_no_whole_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "line"), [("Permission denied (os error 13)", "read-only"), ("No space left on device (os error 28)", "full")]
+    ("message", "line"), [("Permission denied (os error 13)", "read-only"), ("No space left on device (os error 28)", "full")]
 )
-def test_a_folder_that_takes_nothing_is_one_line_and_is_still_searched(
-    tmp_path: Path, vectors: Vectors, monkeypatch: pytest.MonkeyPatch, said: str, line: str
+def test_a_folder_that_cannot_be_written_is_an_error_and_can_be_searched(
+    tmp_path: Path, vectors: Vectors, monkeypatch: pytest.MonkeyPatch, message: str, line: str
 ) -> None:
     table = table_of(tmp_path, vectors[:1000])
 
     def refuse(*_: object, **__: object) -> None:
-        raise RuntimeError(f"lance error: LanceError(IO): {said}")
+        raise RuntimeError(f"lance error: LanceError(IO): {message}")
 
     monkeypatch.setattr(type(table), "create_index", refuse)
     with pytest.raises(LibraryError, match=line):
@@ -274,21 +274,23 @@ def test_a_folder_that_takes_nothing_is_one_line_and_is_still_searched(
     assert nearest(table, vectors[0], limit=3)["number"].to_pylist() == best(vectors[:1000], vectors[0], 3)
 
 
-def test_a_table_that_is_rewritten_during_a_search(indexed: Any, vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_is_rewritten_during_a_search_is_searched_again(
+    indexed: Any, vectors: Vectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
     original = ann_index.nearest_codes
 
     def moved(*given: Any, **more: Any) -> Any:
         calls.append(1)
-        found = original(*given, **more)
-        return found + np.uint64(1 << 40) if len(calls) == 1 else found  # where no rows are any more
+        result = original(*given, **more)
+        return result + np.uint64(1 << 40) if len(calls) == 1 else result  # where no rows exist
 
     monkeypatch.setattr(ann_index, "nearest_codes", moved)
     assert nearest(indexed, vectors[5], limit=5)["number"].to_pylist()[0] == 5
     assert len(calls) == 2
 
 
-def test_effort_between_and_beyond_what_was_tried() -> None:
+def test_efforts_between_and_beyond_the_measured_ones() -> None:
     tuning = Tuning(10_000, 16, (Effort(10, 4, 50, 0.99), Effort(100, 9, 200, 0.98)))
     assert tuning.effort(1) == tuning.efforts[0]
     assert tuning.effort(100).candidates == 200
@@ -297,6 +299,6 @@ def test_effort_between_and_beyond_what_was_tried() -> None:
     assert tuning.effort(1000) == Effort(1000, 9, 2000, 0.98)
 
 
-def test_our_errors_stay_ours() -> None:
+def test_a_quickstep_error_is_not_translated() -> None:
     with pytest.raises(ConfigError, match="where"), translated_errors("place", "cannot be read"):
         raise ConfigError("where", "cannot be read")

@@ -1,4 +1,4 @@
-"""Duplicates: copies are found with their spans whatever was done to them, takes are left apart."""
+"""Duplicates: copies are result with their spans, however they were changed, and different takes are not."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from quickstep.library import Duplicates, duplicates
 FFMPEG = shutil.which("ffmpeg")
 
 
-def spans(found: Duplicates) -> dict[frozenset[str], dict[str, tuple[float, float]]]:
+def spans(result: Duplicates) -> dict[frozenset[str], dict[str, tuple[float, float]]]:
     return {
         frozenset({Path(match.first).stem, Path(match.second).stem}): {
             Path(match.first).stem: match.first_span,
             Path(match.second).stem: match.second_span,
         }
-        for group in found.groups
+        for group in result.groups
         for match in group.matches
     }
 
@@ -38,10 +38,10 @@ def test_copies_are_found_with_their_spans_and_takes_are_not(tmp_path: Path) -> 
     for number in range(2, 5):
         written(tmp_path / "videos" / f"take{number}.mp4", take(1, number, seconds=4.0))
     index_videos(tmp_path / "library", [tmp_path / "videos"])
-    found = duplicates(tmp_path / "library")
-    (group,) = found.groups
+    result = duplicates(tmp_path / "library")
+    (group,) = result.groups
     assert {Path(path).stem for path in group.paths} == {"one", "bytes", "scaled", "cropped", "trimmed", "mirrored", "everything"}
-    of = spans(found)
+    of = spans(result)
     for name in ("trimmed", "everything"):
         both = of[frozenset({"one", name})]
         assert both["one"] == pytest.approx((9 / 25, 4 - 12 / 25), abs=0.15)
@@ -73,10 +73,10 @@ def test_nothing_shared_is_no_group(tmp_path: Path) -> None:
     for number in range(3):
         written(tmp_path / "videos" / f"{number}.mp4", take(number, number))
     index_videos(tmp_path / "library", [tmp_path / "videos"])
-    found = duplicates(tmp_path / "library")
-    assert found.groups == ()
-    assert "3 videos" in found.summary
-    assert json.loads(json.dumps(found.to_json()))["videos"] == 3
+    result = duplicates(tmp_path / "library")
+    assert result.groups == ()
+    assert "3 videos" in result.summary
+    assert json.loads(json.dumps(result.to_json()))["videos"] == 3
 
 
 @pytest.mark.slow
@@ -103,8 +103,8 @@ def test_real_videos_that_ffmpeg_changed_are_found(tmp_path: Path, shared_data: 
     for video in sorted((shared_data / "skateboard" / "kickflip").glob("*.mp4"))[:40]:
         shutil.copy(video, videos)
     index_videos(tmp_path / "library", [videos], backbone=Words())
-    found = duplicates(tmp_path / "library")
-    of = spans(found)
+    result = duplicates(tmp_path / "library")
+    of = spans(result)
     for name in names:
         stem = Path(name).stem
         for change in changes:

@@ -40,12 +40,12 @@ def spans(library: Library, path: Path) -> list[tuple[float, float]]:
 
 
 def test_every_video_is_cut_into_overlapping_windows(tmp_path: Path, videos: dict[str, Path]) -> None:
-    library, done = index_videos(tmp_path / "library", [tmp_path / "videos"])
-    assert set(done.added) == {str(path) for path in videos.values()}
+    library, result = index_videos(tmp_path / "library", [tmp_path / "videos"])
+    assert set(result.added) == {str(path) for path in videos.values()}
     assert spans(library, videos["long"]) == [(2.0 * i, 2.0 * i + 4) for i in range(8)]
     assert spans(library, videos["red"]) == [(0.0, 1.0)]  # shorter than a window: one window
     assert spans(library, videos["red2"]) == [(0.0, 4.0), (1.0, 5.0)]  # the last one ends where the video ends
-    assert done.windows == library.count() == 8 + 1 + 2 + 1 + 2
+    assert result.windows == library.count() == 8 + 1 + 2 + 1 + 2
 
 
 def test_vectors_and_thumbnails_are_those_of_the_frames(tmp_path: Path, videos: dict[str, Path]) -> None:
@@ -54,60 +54,62 @@ def test_vectors_and_thumbnails_are_those_of_the_frames(tmp_path: Path, videos: 
     with VideoReader(videos["long"]) as video:
         for row, vector, start in zip(rows.to_pylist(), vectors_of(rows), rows["start"].to_pylist(), strict=True):
             frames = video.frames(start + 0.25 + 0.5 * np.arange(8), view=Words.view)
-            each = unit(frames.pixels.mean(axis=(1, 2), dtype=np.float32))
-            assert vector == pytest.approx(unit(each.mean(axis=0, keepdims=True))[0], abs=1e-5)
+            unit_frames = unit(frames.pixels.mean(axis=(1, 2), dtype=np.float32))
+            assert vector == pytest.approx(unit(unit_frames.mean(axis=0, keepdims=True))[0], abs=1e-5)
             picture = np.asarray(Image.open(io.BytesIO(row["thumbnail"])))
             assert picture.mean(axis=(0, 1)) == pytest.approx(frames.pixels[3].mean(axis=(0, 1)), abs=6)
     assert np.linalg.norm(vectors_of(rows), axis=1) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_what_is_unchanged_is_not_looked_at_again(tmp_path: Path, videos: dict[str, Path]) -> None:
+def test_unchanged_videos_are_not_embedded_again(tmp_path: Path, videos: dict[str, Path]) -> None:
     library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     before, version = rows_of(library), library.table.version
-    library, done = index_videos(
+    library, result = index_videos(
         tmp_path / "library", [tmp_path / "videos"], backbone=RefusingBackbone(), cache=Cache(tmp_path / "other-cache")
     )
-    assert done.unchanged == len(videos)
-    assert str(done).startswith("5 unchanged")
+    assert result.unchanged == len(videos)
+    assert str(result).startswith("5 unchanged")
     assert rows_of(library) == before
     assert library.table.version == version  # not even a commit
 
 
-def test_moved_copied_changed_and_gone_are_told_apart(tmp_path: Path, videos: dict[str, Path]) -> None:
+def test_moved_copied_changed_and_deleted_files_are_recognized(tmp_path: Path, videos: dict[str, Path]) -> None:
     library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     moved = videos["long"].rename(tmp_path / "videos" / "renamed.mp4")
     copied = Path(shutil.copy(videos["red"], tmp_path / "videos" / "copy.mp4"))
     videos["blue"].unlink()
-    # a video that was moved or copied is not looked at, even by somebody whose cache is empty
-    library, done = index_videos(tmp_path / "library", [tmp_path / "videos"], backbone=RefusingBackbone(), cache=Cache(tmp_path / "empty"))
-    assert done.moved == ((str(videos["long"]), str(moved)),)
-    assert done.copied == ((str(videos["red"]), str(copied)),)
-    assert done.gone == (str(videos["blue"]),)
+    # a moved or copied video is not embedded again, even with an empty cache
+    library, result = index_videos(
+        tmp_path / "library", [tmp_path / "videos"], backbone=RefusingBackbone(), cache=Cache(tmp_path / "empty")
+    )
+    assert result.moved == ((str(videos["long"]), str(moved)),)
+    assert result.copied == ((str(videos["red"]), str(copied)),)
+    assert result.gone == (str(videos["blue"]),)
     assert len(spans(library, moved)) == 8
     assert spans(library, videos["long"]) == []
     assert library.count("gone") == 1
     draw(videos["red"], ("green", 2), seed=9)
-    library, done = index_videos(tmp_path / "library", [tmp_path / "videos"])
-    assert done.changed == (str(videos["red"]),)
+    library, result = index_videos(tmp_path / "library", [tmp_path / "videos"])
+    assert result.changed == (str(videos["red"]),)
     assert spans(library, videos["red"]) == [(0.0, 2.0)]
 
 
-def test_what_is_gone_is_not_found_comes_back_and_is_pruned(tmp_path: Path, videos: dict[str, Path]) -> None:
+def test_a_deleted_video_is_not_searched_returns_and_can_be_pruned(tmp_path: Path, videos: dict[str, Path]) -> None:
     library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     aside = videos["blue"].rename(tmp_path / "blue.mp4")
-    library, _ = index_videos(tmp_path / "library", [videos["red"]])  # another video: the check is of all that the library knows
-    found = search(library, "blue", SearchConfig(per_video=0), backbone=Words())
-    assert str(videos["blue"]) not in {moment.path for moment in found.moments}
+    library, _ = index_videos(tmp_path / "library", [videos["red"]])  # the paths of all videos of the library are checked
+    result = search(library, "blue", SearchConfig(per_video=0), backbone=Words())
+    assert str(videos["blue"]) not in {moment.path for moment in result.moments}
     aside.rename(videos["blue"])
-    library, done = index_videos(tmp_path / "library", [tmp_path / "videos"], backbone=RefusingBackbone())
-    assert done.returned == (str(videos["blue"]),)
+    library, result = index_videos(tmp_path / "library", [tmp_path / "videos"], backbone=RefusingBackbone())
+    assert result.returned == (str(videos["blue"]),)
     videos["blue"].unlink()
-    library, done = index_videos(tmp_path / "library", [], prune=True)
-    assert (done.gone, done.pruned) == ((str(videos["blue"]),), 1)
+    library, result = index_videos(tmp_path / "library", [], prune=True)
+    assert (result.gone, result.pruned) == ((str(videos["blue"]),), 1)
     assert spans(library, videos["blue"]) == []
 
 
-def test_two_videos_that_change_places_are_both_right(tmp_path: Path, videos: dict[str, Path]) -> None:
+def test_two_videos_that_swap_names_are_both_correct(tmp_path: Path, videos: dict[str, Path]) -> None:
     library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     one, other = videos["red"], videos["long"]
     one.rename(tmp_path / "aside.mp4")
@@ -117,18 +119,18 @@ def test_two_videos_that_change_places_are_both_right(tmp_path: Path, videos: di
     assert (len(spans(library, one)), len(spans(library, other))) == (8, 1)
 
 
-def test_a_video_that_cannot_be_read_is_listed_and_its_old_windows_are_not_found(tmp_path: Path, videos: dict[str, Path]) -> None:
+def test_an_unreadable_video_is_a_failure_and_its_old_windows_are_gone(tmp_path: Path, videos: dict[str, Path]) -> None:
     library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     videos["blue"].write_bytes(b"no video at all")
-    library, done = index_videos(tmp_path / "library", [tmp_path / "videos"])
-    assert [str(failure.segment.path) for failure in done.failures] == [str(videos["blue"])]
-    assert done.unchanged == 4
+    library, result = index_videos(tmp_path / "library", [tmp_path / "videos"])
+    assert [str(failure.segment.path) for failure in result.failures] == [str(videos["blue"])]
+    assert result.unchanged == 4
     assert library.count(f"path = '{videos['blue']}' AND NOT gone") == 0
     with pytest.raises(MediaError):
         index_videos(tmp_path / "library", [tmp_path / "videos"], strict=True)
 
 
-def test_two_new_files_of_the_same_bytes_are_looked_at_once(tmp_path: Path) -> None:
+def test_two_new_files_with_the_same_bytes_are_embedded_once(tmp_path: Path) -> None:
     one = draw(tmp_path / "one.mp4", ("red", 2))
     other = Path(shutil.copy(one, tmp_path / "other.mp4"))
     counts: list[int] = []
@@ -140,13 +142,13 @@ def test_two_new_files_of_the_same_bytes_are_looked_at_once(tmp_path: Path) -> N
 
     index_videos(tmp_path / "library", [one], backbone=Counting(), cache=Cache(tmp_path / "first"))
     once, counts[:] = sum(counts), []
-    library, done = index_videos(tmp_path / "both", [one, other], backbone=Counting(), cache=Cache(tmp_path / "second"))
+    library, result = index_videos(tmp_path / "both", [one, other], backbone=Counting(), cache=Cache(tmp_path / "second"))
     assert sum(counts) == once
-    assert done.copied == ((str(one), str(other)),)
+    assert result.copied == ((str(one), str(other)),)
     assert spans(library, one) == spans(library, other)
 
 
-def test_metadata_is_typed_searched_and_kept_up_to_date(tmp_path: Path, videos: dict[str, Path]) -> None:
+def test_metadata_is_typed_searchable_and_updated(tmp_path: Path, videos: dict[str, Path]) -> None:
     csv = tmp_path / "videos" / "known.csv"
     csv.write_text("path,year,venue,rating,shot,live,code\nred.mp4,1999,Gent,4.5,2020-01-31,yes,007\nblue.mp4,2021,O'Hara,3,,no,12\n")
     library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"], config=IndexConfig(metadata=csv))
@@ -165,12 +167,12 @@ def test_metadata_is_typed_searched_and_kept_up_to_date(tmp_path: Path, videos: 
         index_videos(tmp_path / "library", [], config=IndexConfig(metadata=csv), prune=True)
 
 
-def test_columns_of_a_list_are_metadata_too(tmp_path: Path, videos: dict[str, Path]) -> None:
+def test_columns_of_a_list_are_metadata(tmp_path: Path, videos: dict[str, Path]) -> None:
     csv = tmp_path / "videos" / "list.csv"
     csv.write_text("path,label,start,end,group\nred.mp4,halo,0,0.5,ann\nblue.mp4,windmill,,,bob\n")
-    library, done = index_videos(tmp_path / "library", [csv])
+    library, result = index_videos(tmp_path / "library", [csv])
     assert library.rows(["label", "group"], "path LIKE '%red.mp4'").to_pylist() == [{"label": "halo", "group": "ann"}]
-    assert any("whole videos" in note for note in done.notes)
+    assert any("whole videos" in note for note in result.notes)
     assert spans(library, videos["red"]) == [(0.0, 1.0)]
 
 
@@ -180,7 +182,7 @@ def model(tmp_path: Path) -> Model:
     return train(manifest, TrainConfig(epochs=60), backbone=Colours()).model
 
 
-def test_a_model_names_windows_as_it_names_segments(tmp_path: Path, videos: dict[str, Path], model: Model) -> None:
+def test_a_model_labels_windows_as_it_labels_segments(tmp_path: Path, videos: dict[str, Path], model: Model) -> None:
     library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"], model=model)
     rows = library.rows(["path", "start", "end", "names", "scores"]).to_pylist()
     for row in rows:
@@ -189,34 +191,34 @@ def test_a_model_names_windows_as_it_names_segments(tmp_path: Path, videos: dict
         assert row["scores"][0] == pytest.approx(prediction.score, abs=1e-6)
 
 
-def test_a_model_that_comes_later_names_what_is_there(tmp_path: Path, videos: dict[str, Path], model: Model) -> None:
+def test_a_later_model_labels_the_existing_windows(tmp_path: Path, videos: dict[str, Path], model: Model) -> None:
     at_once, _ = index_videos(tmp_path / "at-once", [tmp_path / "videos"], model=model)
     index_videos(tmp_path / "later", [tmp_path / "videos"])
-    later, done = index_videos(tmp_path / "later", [tmp_path / "videos"], model=model)
-    assert done.named == len(videos)
+    later, result = index_videos(tmp_path / "later", [tmp_path / "videos"], model=model)
+    assert result.named == len(videos)
     assert rows_of(later) == rows_of(at_once)
-    _, done = index_videos(tmp_path / "later", [tmp_path / "videos"], model=model)
-    assert done.named == 0
+    _, result = index_videos(tmp_path / "later", [tmp_path / "videos"], model=model)
+    assert result.named == 0
 
 
-def test_a_model_on_the_librarys_own_frames_opens_no_video(tmp_path: Path, videos: dict[str, Path]) -> None:
-    class Wide(Colours):  # looks at eight frames of a window: those that the library looked at
+def test_a_model_with_the_librarys_frames_uses_its_features(tmp_path: Path, videos: dict[str, Path]) -> None:
+    class Wide(Colours):  # reads the same eight frames of a window as the library
         view = View(frames=8, size=8, fit="stretch", resample="area")
 
         def __init__(self) -> None:
             self.identity = dict(Words().identity)
 
-    made_of = train(draw_colours(tmp_path / "learnt", each=8), TrainConfig(epochs=40), backbone=Wide()).model
+    wide_model = train(draw_colours(tmp_path / "learnt", each=8), TrainConfig(epochs=40), backbone=Wide()).model
     index_videos(tmp_path / "library", [videos["long"]])
     cache = Cache()
     before = len(list(cache.entries()))
-    index_videos(tmp_path / "library", [videos["long"]], model=made_of, cache=cache)
-    assert len(list(cache.entries())) == before  # nothing was looked at for the names
+    index_videos(tmp_path / "library", [videos["long"]], model=wide_model, cache=cache)
+    assert len(list(cache.entries())) == before  # the labels needed no further features
 
 
-def test_a_backbone_of_whole_windows_gives_one_vector_each(tmp_path: Path, videos: dict[str, Path]) -> None:
+def test_a_backbone_for_whole_windows_gives_one_vector_per_window(tmp_path: Path, videos: dict[str, Path]) -> None:
     class Last(Words):
-        """A vector a window: the colour of its last frame."""
+        """Gives one vector for each window: the colour of its last frame."""
 
         def embed(self, batch: list[Frames]) -> list[Features]:  # type: ignore[override]
             return [Features(frames.pixels[-1:].mean(axis=(1, 2), dtype=np.float32), frames.times[-1:]) for frames in batch]
@@ -240,7 +242,7 @@ def test_motion_can_be_searched_by_example_only(tmp_path: Path, videos: dict[str
 
 
 @pytest.mark.parametrize("duration", [0.04, 0.5, 3.99, 4.0, 4.01, 5.3, 18.0, 61.7])
-def test_windows_cover_a_video_and_every_frame_has_its_place(duration: float) -> None:
+def test_windows_cover_a_video_and_pool_all_frames(duration: float) -> None:
     grid = window_grid(Words(), window=4.0, stride=2.0, fps=2.0)
     cut = grid.spans(duration)
     assert cut[0, 0] == 0
@@ -262,7 +264,7 @@ def test_long_videos_need_little_memory() -> None:
     assert pooled.shape == (17_999, 2)
 
 
-def test_a_library_keeps_to_its_backbone_and_its_windows(tmp_path: Path, videos: dict[str, Path]) -> None:
+def test_another_backbone_or_window_is_refused(tmp_path: Path, videos: dict[str, Path]) -> None:
     index_videos(tmp_path / "library", [videos["red"]])
     with pytest.raises(LibraryError, match=r"another backbone.*weights is a, here it is b.*quickstep index NEW_LIBRARY"):
         index_videos(tmp_path / "library", [videos["red"]], backbone=Words(salt="b"))
@@ -273,7 +275,7 @@ def test_a_library_keeps_to_its_backbone_and_its_windows(tmp_path: Path, videos:
     index_videos(tmp_path / "library", [videos["red"]], config=IndexConfig(window=4.0, stride=2.0))
 
 
-def test_what_is_no_library_is_told_in_a_line(tmp_path: Path, videos: dict[str, Path]) -> None:
+def test_a_place_that_is_not_a_library_is_refused(tmp_path: Path, videos: dict[str, Path]) -> None:
     for name, match in (("nowhere", "does not exist"), ("videos", "not a library"), ("videos/red.mp4", "is a file")):
         with pytest.raises(LibraryError, match=match):
             Library.open(tmp_path / name)
@@ -295,7 +297,7 @@ def test_a_newer_format_is_refused(tmp_path: Path, videos: dict[str, Path]) -> N
         index_videos(tmp_path / "newer", [videos["red"]])
 
 
-def test_old_versions_do_not_pile_up(tmp_path: Path, videos: dict[str, Path]) -> None:
+def test_compacting_removes_old_versions(tmp_path: Path, videos: dict[str, Path]) -> None:
     library, _ = index_videos(tmp_path / "library", [tmp_path / "videos"])
     before = rows_of(library)
     for number in range(12):

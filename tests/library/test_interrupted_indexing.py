@@ -1,4 +1,4 @@
-"""Indexing that is killed, twice at once, out of disk or where nothing may be written: nothing finished is lost, nothing is half there."""
+"""Indexing that is killed, runs twice at once, or cannot write: finished videos stay, and none is written in part."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def start(library: Path, videos: Path, trace: Path, cache: Path) -> subprocess.P
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
-def looked_at(trace: Path) -> int:
+def count_embedded(trace: Path) -> int:
     return len(trace.read_text().splitlines()) if trace.exists() else 0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_kills_lose_nothing_finished_and_repeat_nothing(tmp_path: Path) -> None:
+def test_twenty_kills_lose_no_finished_video(tmp_path: Path) -> None:
     draw_many(tmp_path / "videos")
-    peaceful = start(tmp_path / "peaceful", tmp_path / "videos", tmp_path / "peaceful.txt", tmp_path / "cache-1")
+    undisturbed = start(tmp_path / "undisturbed", tmp_path / "videos", tmp_path / "undisturbed.txt", tmp_path / "cache-1")
     began = time.monotonic()
-    assert peaceful.wait(120) == 0
+    assert undisturbed.wait(120) == 0
     whole = time.monotonic() - began
     rng = np.random.default_rng(0)
     library, trace = tmp_path / "killed", tmp_path / "killed.txt"
@@ -58,10 +58,10 @@ def test_twenty_kills_lose_nothing_finished_and_repeat_nothing(tmp_path: Path) -
     while kills < 20:
         process = start(library, tmp_path / "videos", trace, tmp_path / "cache-2")
         time.sleep(float(rng.uniform(0.3, 1.0)) * whole)
-        if process.poll() is not None:  # it got to its end: begin anew, elsewhere, so that twenty are killed at work
+        if process.poll() is not None:  # it finished: start another library, so that twenty runs are killed at work
             assert process.returncode == 0
             finished += 1
-            assert rows_of(Library.open(library)) == rows_of(Library.open(tmp_path / "peaceful"))
+            assert rows_of(Library.open(library)) == rows_of(Library.open(tmp_path / "undisturbed"))
             library, trace = tmp_path / f"killed-{finished}", tmp_path / f"killed-{finished}.txt"
             windows = 0
             continue
@@ -70,96 +70,99 @@ def test_twenty_kills_lose_nothing_finished_and_repeat_nothing(tmp_path: Path) -
         kills += 1
         if (library / "windows.lance" / "_versions").exists():
             now = Library.open(library).count()
-            assert now >= windows  # what was there is there
+            assert now >= windows  # finished windows stay
             windows = now
     process = start(library, tmp_path / "videos", trace, tmp_path / "cache-2")
     assert process.wait(120) == 0
-    assert rows_of(Library.open(library)) == rows_of(Library.open(tmp_path / "peaceful"))
-    before = looked_at(trace)
+    assert rows_of(Library.open(library)) == rows_of(Library.open(tmp_path / "undisturbed"))
+    before = count_embedded(trace)
     process = start(library, tmp_path / "videos", trace, tmp_path / "cache-2")
     assert process.wait(120) == 0
-    assert looked_at(trace) == before
+    assert count_embedded(trace) == before
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_kill_repeats_at_most_the_videos_in_hand(tmp_path: Path) -> None:
+def test_after_a_kill_only_unfinished_videos_are_repeated(tmp_path: Path) -> None:
     draw_many(tmp_path / "videos")
-    assert start(tmp_path / "peaceful", tmp_path / "videos", tmp_path / "peaceful.txt", tmp_path / "cache-1").wait(120) == 0
+    assert start(tmp_path / "undisturbed", tmp_path / "videos", tmp_path / "undisturbed.txt", tmp_path / "cache-1").wait(120) == 0
     process = start(tmp_path / "killed", tmp_path / "videos", tmp_path / "killed.txt", tmp_path / "cache-2")
-    while looked_at(tmp_path / "killed.txt") < looked_at(tmp_path / "peaceful.txt") / 2:
+    while count_embedded(tmp_path / "killed.txt") < count_embedded(tmp_path / "undisturbed.txt") / 2:
         time.sleep(0.01)
         assert process.poll() is None
     process.kill()
     process.wait()
     assert start(tmp_path / "killed", tmp_path / "videos", tmp_path / "killed.txt", tmp_path / "cache-2").wait(120) == 0
-    # as many as two decoding threads and their queue may have had in hand
-    assert looked_at(tmp_path / "killed.txt") - looked_at(tmp_path / "peaceful.txt") < looked_at(tmp_path / "peaceful.txt") / 3
+    # as many frames as two decoding threads and their queue can hold
+    assert (
+        count_embedded(tmp_path / "killed.txt") - count_embedded(tmp_path / "undisturbed.txt")
+        < count_embedded(tmp_path / "undisturbed.txt") / 3
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_processes_share_the_work(tmp_path: Path) -> None:
     draw_many(tmp_path / "videos")
-    assert start(tmp_path / "peaceful", tmp_path / "videos", tmp_path / "peaceful.txt", tmp_path / "cache-1").wait(120) == 0
+    assert start(tmp_path / "undisturbed", tmp_path / "videos", tmp_path / "undisturbed.txt", tmp_path / "cache-1").wait(120) == 0
     both = [start(tmp_path / "shared", tmp_path / "videos", tmp_path / f"{n}.txt", tmp_path / f"cache-of-{n}") for n in range(2)]
     for process in both:
         assert process.wait(120) == 0
     library = Library.open(tmp_path / "shared")
-    assert rows_of(library) == rows_of(Library.open(tmp_path / "peaceful"))
+    assert rows_of(library) == rows_of(Library.open(tmp_path / "undisturbed"))
     places = Counter((row["path"], row["start"]) for row in library.rows(["path", "start"]).to_pylist())
     assert set(places.values()) == {1}
-    # each has a cache of its own: what one had in hand, the other left alone (one frame is for the look at a black window)
-    shares = [looked_at(tmp_path / f"{n}.txt") for n in range(2)]
-    assert sum(shares) <= looked_at(tmp_path / "peaceful.txt") + 3
+    # each has its own cache: no video was embedded by both (the few extra frames are of the black window)
+    shares = [count_embedded(tmp_path / f"{n}.txt") for n in range(2)]
+    assert sum(shares) <= count_embedded(tmp_path / "undisturbed.txt") + 3
 
 
-def fill(library: Path, videos: list[Path]) -> None:
+def index_one_by_one(library: Path, videos: list[Path]) -> None:
     for video in videos:
         index_videos(library, [video])
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if os.name != "posix" or os.geteuid() != 0 or os.system(f"mount -t tmpfs -o size=600k tmpfs {disk} 2>/dev/null"):
-        pytest.skip("no small disk can be made here")
+        pytest.skip("a small disk cannot be mounted here")
     try:
         videos = draw_many(tmp_path / "videos")
         index_videos(disk / "library", videos[:2])
         (disk / "ballast").write_bytes(b"x" * 400_000)
         with pytest.raises(LibraryError, match="disk is full"):
-            fill(disk / "library", videos[2:])
+            index_one_by_one(disk / "library", videos[2:])
         before = Library.open(disk / "library").count()
         assert before >= 2
         assert search(disk / "library", "red", backbone=Words()).moments
         (disk / "ballast").unlink()
-        library, done = index_videos(disk / "library", videos[:5])
-        assert not done.failures
+        library, result = index_videos(disk / "library", videos[:5])
+        assert not result.failures
         assert library.count("start = 0") >= 5
     finally:
         os.system(f"umount {disk}")
 
 
-def test_a_library_that_is_read_only_can_be_searched(tmp_path: Path) -> None:
+def test_a_read_only_library_can_be_searched(tmp_path: Path) -> None:
     video = draw(tmp_path / "red.mp4", ("red", 6))
     other = draw(tmp_path / "blue.mp4", ("blue", 6))
     index_videos(tmp_path / "library", [video])
-    sealed = tmp_path / "sealed"
-    sealed.mkdir()
-    if os.name != "posix" or os.geteuid() != 0 or os.system(f"mount -o bind,ro {tmp_path / 'library'} {sealed} 2>/dev/null"):
-        pytest.skip("no read-only folder can be made here")
+    read_only = tmp_path / "read_only"
+    read_only.mkdir()
+    if os.name != "posix" or os.geteuid() != 0 or os.system(f"mount -o bind,ro {tmp_path / 'library'} {read_only} 2>/dev/null"):
+        pytest.skip("a read-only folder cannot be mounted here")
     try:
-        found = search(sealed, "red", backbone=Words())
-        assert [Path(moment.path) for moment in found.moments] == [video]
+        result = search(read_only, "red", backbone=Words())
+        assert [Path(moment.path) for moment in result.moments] == [video]
         with pytest.raises(LibraryError, match="read-only"):
-            index(sealed, [other], backbone=Words())
+            index(read_only, [other], backbone=Words())
     finally:
-        os.system(f"umount {sealed}")
+        os.system(f"umount {read_only}")
 
 
-def test_a_folder_of_a_kill_before_anything_was_written_is_begun_again(tmp_path: Path) -> None:
+def test_a_folder_without_a_first_version_is_created_again(tmp_path: Path) -> None:
     (tmp_path / "library" / "windows.lance" / "data").mkdir(parents=True)
     (tmp_path / "library" / ".locks").mkdir()
     library, _ = index_videos(tmp_path / "library", [draw(tmp_path / "red.mp4", ("red", 1))], backbone=TracingBackbone())

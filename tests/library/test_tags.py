@@ -1,4 +1,4 @@
-"""Tags out: shares as by hand, XML that others read, and nobody's sidecar overwritten."""
+"""Tag export: shares as computed by hand, valid XML, and sidecars of other programs kept."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def subjects(content: bytes | str) -> list[str]:
 
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
-    """Two videos with names put in by hand: windows [0, 4) and [2, 6) of the one, [0, 1) of the other."""
+    """Two videos with labels set by hand: windows [0, 4) and [2, 6) of one, [0, 1) of the other."""
     one = draw(tmp_path / "videos" / "one.mp4", ("red", 6))
     other = draw(tmp_path / "videos" / "deep" / "other.mp4", ("blue", 1))
     library, _ = index_videos(tmp_path / "library", [one, other])
-    name(library, f"path = '{one}' AND start = 0", ["halo", "windmill"], [0.8, 0.2])
-    name(library, f"path = '{one}' AND start = 2", ["windmill", "halo"], [0.6, 0.4])
-    name(library, f"path = '{other}'", ["a < b & c"], [1.0])
+    set_labels(library, f"path = '{one}' AND start = 0", ["halo", "windmill"], [0.8, 0.2])
+    set_labels(library, f"path = '{one}' AND start = 2", ["windmill", "halo"], [0.6, 0.4])
+    set_labels(library, f"path = '{other}'", ["a < b & c"], [1.0])
     return library
 
 
-def name(library: Library, where: str, names: list[str], scores: list[float]) -> None:
+def set_labels(library: Library, where: str, names: list[str], scores: list[float]) -> None:
     library.commit(lambda table: table.update(where=where, values={"names": names, "scores": scores, "named_by": "me"}))
 
 
@@ -53,7 +53,7 @@ def test_shares_are_weighted_by_score_and_time(library: Library) -> None:
     assert halo.score == pytest.approx(0.8)
 
 
-def test_csv_and_json_say_the_same(library: Library, tmp_path: Path) -> None:
+def test_csv_and_json_have_the_same_tags(library: Library, tmp_path: Path) -> None:
     printed = export_tags(library, format="csv")
     assert printed.text is not None
     rows = list(csv.DictReader(io.StringIO(printed.text)))
@@ -66,36 +66,36 @@ def test_csv_and_json_say_the_same(library: Library, tmp_path: Path) -> None:
     assert [row["tag"] for row in csv.DictReader(io.StringIO(export_tags(library, min_share=0.5).text or ""))] == ["a < b & c", "halo"]
 
 
-def test_a_sidecar_lies_beside_each_video_and_is_valid_xml(library: Library, tmp_path: Path) -> None:
-    done = export_tags(library, format="sidecar")
-    assert set(done.files) == {tmp_path / "videos" / "one.mp4.xmp", tmp_path / "videos" / "deep" / "other.mp4.xmp"}
+def test_each_video_gets_a_valid_sidecar_beside_it(library: Library, tmp_path: Path) -> None:
+    export = export_tags(library, format="sidecar")
+    assert set(export.files) == {tmp_path / "videos" / "one.mp4.xmp", tmp_path / "videos" / "deep" / "other.mp4.xmp"}
     assert subjects((tmp_path / "videos" / "one.mp4.xmp").read_bytes()) == ["halo", "windmill"]
     assert subjects((tmp_path / "videos" / "deep" / "other.mp4.xmp").read_bytes()) == ["a < b & c"]
-    assert done.notes == ()
+    assert export.notes == ()
     below = export_tags(library, format="sidecar", out=tmp_path / "elsewhere")
     assert set(below.files) == {tmp_path / "elsewhere" / "one.mp4.xmp", tmp_path / "elsewhere" / "deep" / "other.mp4.xmp"}
 
 
-def test_what_others_wrote_stays_and_is_told_of(library: Library, tmp_path: Path) -> None:
-    sidecar, strange = tmp_path / "videos" / "one.mp4.xmp", tmp_path / "videos" / "deep" / "other.mp4.xmp"
+def test_the_content_of_other_programs_is_kept_and_noted(library: Library, tmp_path: Path) -> None:
+    sidecar, not_xmp = tmp_path / "videos" / "one.mp4.xmp", tmp_path / "videos" / "deep" / "other.mp4.xmp"
     sidecar.write_text(THEIRS)
-    strange.write_text("my notes")
-    done = export_tags(library, format="sidecar")
+    not_xmp.write_text("my notes")
+    export = export_tags(library, format="sidecar")
     assert subjects(sidecar.read_bytes()) == ["holiday", "halo", "windmill"]
     assert 'xmp:Rating="4"' in sidecar.read_text()
-    assert strange.read_text() == "my notes"
-    assert len(done.notes) == 2
-    assert "2 tags added" in " ".join(done.notes)
-    name(library, "start = 0 AND path LIKE '%one.mp4'", ["toprock"], [1.0])
-    name(library, "start = 2", ["toprock"], [1.0])
+    assert not_xmp.read_text() == "my notes"
+    assert len(export.notes) == 2
+    assert "2 tags added" in " ".join(export.notes)
+    set_labels(library, "start = 0 AND path LIKE '%one.mp4'", ["toprock"], [1.0])
+    set_labels(library, "start = 2", ["toprock"], [1.0])
     export_tags(library, format="sidecar")
-    assert subjects(sidecar.read_bytes()) == ["holiday", "toprock"]  # ours are taken back, theirs stay
+    assert subjects(sidecar.read_bytes()) == ["holiday", "toprock"]  # our tags are removed, theirs stay
     before = sidecar.read_bytes()
     export_tags(library, format="sidecar")
     assert sidecar.read_bytes() == before
 
 
-def test_a_tag_that_somebody_else_gave_first_is_not_taken_back() -> None:
+def test_a_tag_of_another_program_is_never_removed() -> None:
     first = add_tags(THEIRS.encode(), ["holiday", "halo"])
     assert first is not None
     second = add_tags(first.content, ["toprock"])
@@ -103,7 +103,7 @@ def test_a_tag_that_somebody_else_gave_first_is_not_taken_back() -> None:
     assert subjects(second.content) == ["holiday", "toprock"]
 
 
-def test_mistakes(library: Library, tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused(library: Library, tmp_path: Path) -> None:
     bare, _ = index_videos(tmp_path / "bare", [tmp_path / "videos"], backbone=Words())
     with pytest.raises(LibraryError, match="has a label"):
         export_tags(bare)
