@@ -50,7 +50,7 @@ def read_third_party(
     layer = backbone.classifier_layer()
     width, classes = layer.weight.shape
     if width != backbone.width:
-        raise ModelError(folder, f"its layer has {width} inputs, and its encoder {backbone.width} outputs")
+        raise ModelError(folder, f"its layer has {width} inputs, and its encoder has {backbone.width} outputs")
     known = tuple(labels or layer.labels or ())
     if not known:
         raise ModelError(

@@ -180,7 +180,7 @@ class Texts:
         return int(self.owners.max()) + 1
 
     def __repr__(self) -> str:
-        return f"Texts({len(self.owners)} sentences of {self.classes} classes, {self.vectors.shape[1]} numbers each)"
+        return f"Texts({len(self.owners)} sentences of {self.classes} classes, {self.vectors.shape[1]} dimensions)"
 
 
 def _span(times: NDArray[np.float64]) -> str:

@@ -83,9 +83,9 @@ def timelines(
             yield Failure(Segment(path), error)
 
 
-def resmooth(found: Timeline, model: AnyModel, config: TimelineConfig) -> Timeline:
+def resmooth(result: Timeline, model: AnyModel, config: TimelineConfig) -> Timeline:
     """Return the spans of the same scores under other settings; the video is not read."""
-    return replace(found, spans=_spans(found.scores, found.labels, found.duration, model, config))
+    return replace(result, spans=_spans(result.scores, result.labels, result.duration, model, config))
 
 
 def _spans(

@@ -71,11 +71,11 @@ class TimelineReport:
         return sentences
 
 
-def evaluate_timeline(found: Timeline, truth: Sequence[Span]) -> TimelineReport:
+def evaluate_timeline(timeline: Timeline, truth: Sequence[Span]) -> TimelineReport:
     """Compare a timeline with the true spans of the same video; spans are matched by person if both name people."""
     if not truth:
-        raise ManifestError(found.video, "has no true spans to compare with")
-    people = _paired(found, truth)
+        raise ManifestError(timeline.video, "has no true spans to compare with")
+    people = _paired(timeline, truth)
     majority = _majority_class(truth)
     constant = {person: ((Span(0.0, math.inf, majority, 1.0, person),), true) for person, (_, true) in people.items()}
     evaluated = sum(span.length for _, true in people.values() for span in true)
@@ -90,20 +90,20 @@ def evaluate_timeline(found: Timeline, truth: Sequence[Span]) -> TimelineReport:
         evaluated=evaluated,
         true_spans=sum(len(true) for _, true in people.values()),
         boundary_error=_boundary_error(people),
-        unknown=tuple(sorted({str(span.label) for span in truth} - set(found.labels))),
+        unknown=tuple(sorted({str(span.label) for span in truth} - set(timeline.labels))),
     )
 
 
 Pairs = Mapping[int | None, tuple[Sequence[Span], Sequence[Span]]]  # person -> predicted spans, true spans
 
 
-def _paired(found: Timeline, truth: Sequence[Span]) -> Pairs:
+def _paired(timeline: Timeline, truth: Sequence[Span]) -> Pairs:
     """Pair spans with the true ones of the same person; if only one side names people, all spans are the video's."""
     names_people = any(span.person is not None for span in truth)
-    if names_people and found.people != (None,):
+    if names_people and timeline.people != (None,):
         people: list[int | None] = list(dict.fromkeys(span.person for span in truth))
-        return {person: (found.of(person), joined([span for span in truth if span.person == person])) for person in people}
-    return {None: (joined(found.of(found.people[0])), joined(truth))}
+        return {person: (timeline.of(person), joined([span for span in truth if span.person == person])) for person in people}
+    return {None: (joined(timeline.of(timeline.people[0])), joined(truth))}
 
 
 def _majority_class(truth: Sequence[Span]) -> str:

@@ -20,9 +20,9 @@ XSI = "http://www.w3.org/2001/XMLSchema-instance"
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 
 
-def write_timeline(found: Timeline | Sequence[Timeline], path: str | Path) -> Path:
+def write_timeline(timeline: Timeline | Sequence[Timeline], path: str | Path) -> Path:
     """Write a timeline in the format of the file's ending; csv and json take several timelines."""
-    path, several = Path(path), [found] if isinstance(found, Timeline) else list(found)
+    path, several = Path(path), [timeline] if isinstance(timeline, Timeline) else list(timeline)
     suffix = check_format(path)
     if len(several) != 1 and suffix not in SEVERAL:
         raise ConfigError("out", f"a {suffix} file has one timeline, not {len(several)}: name a folder, or {{name}}{suffix}")
@@ -52,30 +52,30 @@ def _csv(timelines: Sequence[Timeline]) -> str:
     """Return one row for each span; an unsure one has no label, and its most likely label is in `likeliest`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    people = any(span.person is not None for found in timelines for span in found.spans)
+    people = any(span.person is not None for timeline in timelines for span in timeline.spans)
     writer.writerow(["video", *["person"] * people, "start", "end", "label", "score", "likeliest", "confidence"])
-    for found in timelines:
-        for span in found.spans:
+    for timeline in timelines:
+        for span in timeline.spans:
             whose = ["" if span.person is None else str(span.person)] * people
             times = (f"{span.start:.3f}", f"{span.end:.3f}")
-            writer.writerow([found.video, *whose, *times, span.label or "", f"{span.score:.4f}", span.likeliest, span.confidence])
+            writer.writerow([timeline.video, *whose, *times, span.label or "", f"{span.score:.4f}", span.likeliest, span.confidence])
     return out.getvalue()
 
 
 def _json(timelines: Sequence[Timeline]) -> str:
     """Return one timeline as an object, several as a list."""
-    plain = [found.to_json() for found in timelines]
+    plain = [timeline.to_json() for timeline in timelines]
     return json.dumps(plain[0] if len(plain) == 1 else plain, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
-def _srt(found: Timeline) -> str:
-    cues = sorted(found.spans, key=lambda span: (span.start, span.person or 0))
+def _srt(timeline: Timeline) -> str:
+    cues = sorted(timeline.spans, key=lambda span: (span.start, span.person or 0))
     blocks = [f"{n}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{caption(s)}\n" for n, s in enumerate(cues, start=1)]
     return "\n".join(blocks)
 
 
-def _vtt(found: Timeline) -> str:
-    cues = sorted(found.spans, key=lambda span: (span.start, span.person or 0))
+def _vtt(timeline: Timeline) -> str:
+    cues = sorted(timeline.spans, key=lambda span: (span.start, span.person or 0))
     blocks = [f"{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_escaped(caption(s))}\n" for s in cues]
     return "\n".join(["WEBVTT\n", *blocks])
 
@@ -85,8 +85,8 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _audacity(found: Timeline) -> str:
-    return "".join(f"{span.start:.6f}\t{span.end:.6f}\t{caption(span)}\n" for span in found.spans)
+def _audacity(timeline: Timeline) -> str:
+    return "".join(f"{span.start:.6f}\t{span.end:.6f}\t{caption(span)}\n" for span in timeline.spans)
 
 
 def _clock(seconds: float, point: str) -> str:
@@ -101,27 +101,27 @@ def _milliseconds(seconds: float) -> int:
     return max(0, round(seconds * 1000))
 
 
-def _eaf(found: Timeline) -> str:
+def _eaf(timeline: Timeline) -> str:
     """Return ELAN's annotation format 3.0 with one tier, or one for each person; it has no scores."""
     ElementTree.register_namespace("xsi", XSI)
     today = datetime.now(UTC).isoformat(timespec="seconds")
     root = ElementTree.Element("ANNOTATION_DOCUMENT", {"AUTHOR": "quickstep", "DATE": today, "FORMAT": "3.0", "VERSION": "3.0"})
     root.set(f"{{{XSI}}}noNamespaceSchemaLocation", SCHEMA)
     header = ElementTree.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
-    media = {"MEDIA_URL": found.video.absolute().as_uri(), "MIME_TYPE": mimetypes.guess_type(found.video.name)[0] or "video/mp4"}
-    ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", media | {"RELATIVE_MEDIA_URL": f"./{quote(found.video.name)}"})
-    count = sum(len(found.of(person)) for person in found.people)
+    media = {"MEDIA_URL": timeline.video.absolute().as_uri(), "MIME_TYPE": mimetypes.guess_type(timeline.video.name)[0] or "video/mp4"}
+    ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", media | {"RELATIVE_MEDIA_URL": f"./{quote(timeline.video.name)}"})
+    count = sum(len(timeline.of(person)) for person in timeline.people)
     ElementTree.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"}).text = str(count)
     order = ElementTree.SubElement(root, "TIME_ORDER")
-    instants = sorted({_milliseconds(second) for span in found.spans for second in (span.start, span.end)})
+    instants = sorted({_milliseconds(second) for span in timeline.spans for second in (span.start, span.end)})
     slots = {instant: f"ts{number}" for number, instant in enumerate(instants, start=1)}
     for instant, slot in slots.items():
         ElementTree.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(instant)})
     number = 0
-    for person in found.people:
+    for person in timeline.people:
         named = {"LINGUISTIC_TYPE_REF": "moves", "TIER_ID": "moves" if person is None else f"person {person}"}
         tier = ElementTree.SubElement(root, "TIER", named)
-        for span in found.of(person):
+        for span in timeline.of(person):
             begin, end = _milliseconds(span.start), _milliseconds(span.end)
             if begin == end:
                 continue

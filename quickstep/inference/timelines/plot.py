@@ -27,24 +27,24 @@ LETTER_WIDTH = 0.085  # inches, in a span's label
 Axes = Any
 
 
-def draw_timeline(found: Timeline, path: str | Path, *, truth: Sequence[Span] = ()) -> Path:
+def draw_timeline(timeline: Timeline, path: str | Path, *, truth: Sequence[Span] = ()) -> Path:
     """Draw a timeline to a png, svg or pdf file."""
     path = Path(path)
-    people = found.people[:MAX_PEOPLE]
-    styles = _styles(found, truth)
+    people = timeline.people[:MAX_PEOPLE]
+    styles = _styles(timeline, truth)
     strips = len(people) + bool(truth)
     with rc_context(STYLE):
         rows = [0.42 * strips, 1.6]
         figure = Figure(figsize=(WIDTH, 1.25 + sum(rows) + 0.24 * ((len(styles) + 7) // 7)), layout="constrained")
         FigureCanvasAgg(figure)
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=rows)
-        _strips(top, found, people, styles, truth)
-        _scores(below, found.scores[0], found, styles)
-        below.set_xlim(0, max(found.duration, 1e-3))
+        _strips(top, timeline, people, styles, truth)
+        _scores(below, timeline.scores[0], timeline, styles)
+        below.set_xlim(0, max(timeline.duration, 1e-3))
         below.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 1.5, 2, 3, 6, 10]))
         below.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds)))
-        left = f", {len(people)} of {len(found.people)} people" if len(people) < len(found.people) else ""
-        figure.suptitle(f"{shorten(found.video.name, most=70)}{left}", fontsize=11)
+        left = f", {len(people)} of {len(timeline.people)} people" if len(people) < len(timeline.people) else ""
+        figure.suptitle(f"{shorten(timeline.video.name, most=70)}{left}", fontsize=11)
         figure.legend(handles=_legend(styles), loc="outside lower center", ncols=min(7, len(styles)), frameon=False, fontsize=8)
         save_figure(figure, path)
     return path
@@ -53,26 +53,26 @@ def draw_timeline(found: Timeline, path: str | Path, *, truth: Sequence[Span] = 
 Styles = dict[str | None, tuple[str, str]]  # label -> colour and hatch
 
 
-def _styles(found: Timeline, truth: Sequence[Span]) -> Styles:
+def _styles(timeline: Timeline, truth: Sequence[Span]) -> Styles:
     """Return a style for each label that occurs; a label has the same style in all pictures of one model."""
-    order = [*found.labels, *sorted({str(span.label) for span in truth} - set(found.labels))]
-    occurring = {span.label for span in (*found.spans, *truth)}
+    order = [*timeline.labels, *sorted({str(span.label) for span in truth} - set(timeline.labels))]
+    occurring = {span.label for span in (*timeline.spans, *truth)}
     own = {label: (COLOURS[n % len(COLOURS)], HATCHES[n // len(COLOURS) % len(HATCHES)]) for n, label in enumerate(order)}
     styles: Styles = {label: style for label, style in own.items() if label in occurring}
     return styles | ({None: ("#f3f1eb", "////")} if None in occurring else {})
 
 
-def _strips(axes: Axes, found: Timeline, people: Sequence[int | None], styles: Styles, truth: Sequence[Span]) -> None:
+def _strips(axes: Axes, timeline: Timeline, people: Sequence[int | None], styles: Styles, truth: Sequence[Span]) -> None:
     """Draw one strip of spans for each person, the true spans on top."""
     named = [("truth", tuple(truth))] if truth else []
-    named += [("" if person is None else f"person {person}", found.of(person)) for person in people]
+    named += [("" if person is None else f"person {person}", timeline.of(person)) for person in people]
     if truth and len(named) == 2 and not named[1][0]:
         named[1] = ("predicted", named[1][1])
     for row, (_, spans) in enumerate(named):
         for span in spans:
             colour, hatch = styles[span.label]
             axes.barh(-row, span.length, left=span.start, height=0.84, color=colour, hatch=hatch, edgecolor="white", linewidth=0.8)
-            letters = int(span.length / max(found.duration, 1e-3) * WIDTH * 0.93 / LETTER_WIDTH)
+            letters = int(span.length / max(timeline.duration, 1e-3) * WIDTH * 0.93 / LETTER_WIDTH)
             name = shorten(span.name, most=max(letters, 1))
             if text_width(span.name) <= letters or letters >= 5:
                 axes.text(span.start + span.length / 2, -row, name, ha="center", va="center", fontsize=7.5, color=_ink(colour))
@@ -82,11 +82,11 @@ def _strips(axes: Axes, found: Timeline, people: Sequence[int | None], styles: S
     axes.set_ylim(-len(named) + 0.5, 0.5)
 
 
-def _scores(axes: Axes, scores: WindowScores, found: Timeline, styles: Styles) -> None:
+def _scores(axes: Axes, scores: WindowScores, timeline: Timeline, styles: Styles) -> None:
     """Draw the probability of each label that occurs, for the first person."""
     for label, (colour, _) in styles.items():
-        if label in found.labels:
-            axes.plot(scores.times, scores.scores[:, found.labels.index(label)], color=colour, linewidth=1.3)
+        if label in timeline.labels:
+            axes.plot(scores.times, scores.scores[:, timeline.labels.index(label)], color=colour, linewidth=1.3)
     axes.set_ylim(0, 1.02)
     whose = "" if scores.person is None else f" (person {scores.person})"
     axes.set_ylabel(f"probability{whose}")
