@@ -1,10 +1,10 @@
-"""How much a few segments a class teach: words alone, the linear head, nearest means, prototypes, few-shot and others, side by side.
+"""Compare classifiers on few segments a class: zero-shot, the linear head, nearest mean, prototypes, few-shot and others.
 
     python -m benchmarks.few_shot [--seeds 5] [--shots 1,2,4,8,16] [--kinds NAME ...] [--data FOLDER]
 
-No pretrained weights are needed: the problems are drawn as CLIP-like features would lie (class middles, words that lie beside them
-across a gap, uneven noise, groups that share a part of it), easy and hard, with words from excellent to worthless. Real videos are
-seen by the backbone `flow-hist`, groups held out; it reads no words.
+No pretrained weights are needed: the problems are synthetic features like CLIP's (class means, text vectors at a distance from them,
+anisotropic noise, groups that share part of it), easy and hard, with texts from excellent to useless. Real videos are encoded by the
+backbone `flow-hist`, with held-out groups; it embeds no text.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Kind:
-    """How a family of problems lies; lengths are in units of the noise's."""
+    """A family of problems; lengths are in units of the noise's length."""
 
     name: str
     classes: int = 10
     width: int = 256
-    apart: float = 0.4  # how long a class's own part is
-    words: float = 0.6  # how far words point the same way: 1 exactly, 0 not at all
-    gap: float = 3.0  # between words and what is seen
-    favour: float = 0.0  # how much nearer the words of some classes are to everything
-    decay: float = 0.7  # how quickly the noise falls off from direction to direction
+    apart: float = 0.4  # length of a class's own part of the mean
+    words: float = 0.6  # cosine of the text vector with the class's own part
+    gap: float = 3.0  # distance between text vectors and video vectors
+    favour: float = 0.0  # deviation of the classes' text bias
+    decay: float = 0.7  # power by which the noise falls off over its directions
     shared: float = 0.0  # the part of the noise's variance that a group has in common
-    aligned: float = 0.0  # the part of it that lies where the classes differ
-    tails: float = 0.0  # degrees of freedom of the noise's length; 0: none
-    uneven: float = 0.0  # spread of the logarithm of each number's scale
-    ways: int = 1  # a class may be done
+    aligned: float = 0.0  # the part of it in the space of the class means
+    tails: float = 0.0  # degrees of freedom of the noise's length; 0: Gaussian
+    uneven: float = 0.0  # deviation of the logarithm of the features' scales
+    ways: int = 1  # variants of each class
     moments: int = 4
     length_one: bool = True
 
@@ -89,15 +89,15 @@ class Drawn:
     labels: NDArray[np.int64]
     groups: Sequence[str]
 
-    def examples(self, texts: Texts | None = None, kept: NDArray[np.bool_] | None = None) -> Examples:
-        """As heads are shown them, all or those kept."""
-        chosen = np.flatnonzero(np.ones(len(self.labels), dtype=bool) if kept is None else kept).tolist()
+    def examples(self, texts: Texts | None = None, chosen: NDArray[np.bool_] | None = None) -> Examples:
+        """Return the segments as examples, all or a selection."""
+        chosen = np.flatnonzero(np.ones(len(self.labels), dtype=bool) if chosen is None else chosen).tolist()
         segments = tuple(Segment(Path(f"{i}.mp4"), group=self.groups[i]) for i in chosen)
         return Examples([self.features[i] for i in chosen], self.labels[chosen], segments, texts)
 
 
 class Problem:
-    """One problem of a kind: its directions are drawn once, its segments as often as one likes."""
+    """One problem of a kind: its directions are drawn once, its segments as often as needed."""
 
     def __init__(self, kind: Kind, seed: int) -> None:
         self.kind, self.rng = kind, np.random.default_rng(seed)
@@ -105,7 +105,7 @@ class Problem:
         self.axes = np.linalg.qr(self.rng.normal(size=(width, width)))[0]
         spectrum = np.arange(1, width + 1) ** -kind.decay
         self.spread = np.sqrt(spectrum / spectrum.sum())
-        self.room = np.linalg.qr(self.rng.normal(size=(width, min(width - 1, classes + 4))))[0]  # where the classes differ
+        self.room = np.linalg.qr(self.rng.normal(size=(width, min(width - 1, classes + 4))))[0]  # the space of the class means
         own = _one(self.rng.normal(size=(classes, self.room.shape[1])) @ self.room.T)
         self.own = kind.apart * own
         self.ways = 0.8 * kind.apart * _one(self.rng.normal(size=(classes, kind.ways, width))) * (kind.ways > 1)
@@ -118,14 +118,14 @@ class Problem:
         self.texts = Texts((sentences * self.scales).astype(np.float32), np.repeat(np.arange(classes), 3), Matching(scale=100.0))
 
     def draw(self, each: int, *, name: str) -> Drawn:
-        """So many segments of each class; the first of all classes are of one group, the second of another, and so on."""
+        """Draw so many segments of each class; the first of all classes form one group, the second another, and so on."""
         kind = self.kind
         labels, group = np.repeat(np.arange(kind.classes), each), np.tile(np.arange(each), kind.classes)
         shared, own = self._noise(each)[group], self._noise(len(labels))
         way = self.rng.integers(kind.ways, size=len(labels))
-        seen = self.common + self.own[labels] + self.ways[labels, way] + np.sqrt(kind.shared) * shared + np.sqrt(1 - kind.shared) * own
+        observed = self.common + self.own[labels] + self.ways[labels, way] + np.sqrt(kind.shared) * shared + np.sqrt(1 - kind.shared) * own
         flicker = 0.3 * self._noise(len(labels) * kind.moments).reshape(len(labels), kind.moments, -1)
-        values = (seen[:, None] + flicker) * self.scales
+        values = (observed[:, None] + flicker) * self.scales
         values = (_one(values) if kind.length_one else values).astype(np.float32)
         return Drawn([Features(one, np.arange(float(kind.moments))) for one in values], labels, [f"{name} {g}" for g in group])
 
@@ -140,7 +140,7 @@ class Problem:
 
 
 def accuracies(train: Examples, test: Examples, *, classes: int, ways: Sequence[str]) -> dict[str, float]:
-    """How often each way is right on the test segments."""
+    """Return the accuracy of each classifier on the test segments."""
     return {way: float((_scores(way, train, test, classes).argmax(axis=1) == test.labels).mean()) for way in ways}
 
 
@@ -149,26 +149,26 @@ def _scores(way: str, train: Examples, test: Examples, classes: int) -> Array:
         head = open_head(way)
         head.fit(train, None, classes=classes, fitting=FitConfig())
         return head.scores(test.features)
-    if way == "words alone":
+    if way == "zero-shot":
         return _cosines(test, train)
-    if way == "cache":  # as Tip-Adapter does without training: words, and a soft vote of the examples
+    if way == "cache":  # as Tip-Adapter without training: text scores, and a soft vote of the examples
         nearness = np.exp(-5.5 * (1 - _directions(test) @ _directions(train).T))
         return 100.0 * _cosines(test, train) + nearness @ np.eye(classes)[train.labels]
-    known, asked = _pooled(train), _pooled(test)
+    train_rows, test_rows = _pooled(train), _pooled(test)
     if way == "nearest mean":
-        middles = np.stack([known[train.labels == number].mean(axis=0) for number in range(classes)])
-        return np.asarray(asked @ middles.T - 0.5 * (middles**2).sum(axis=1))
-    return _logistic(known, train.labels, asked)
+        middles = np.stack([train_rows[train.labels == number].mean(axis=0) for number in range(classes)])
+        return np.asarray(test_rows @ middles.T - 0.5 * (middles**2).sum(axis=1))
+    return _logistic(train_rows, train.labels, test_rows)
 
 
-def _logistic(known: Array, labels: NDArray[np.int64], asked: Array) -> Array:
-    """Logistic regression; its C found by cross-validation where every class has two segments."""
+def _logistic(train_rows: Array, labels: NDArray[np.int64], test_rows: Array) -> Array:
+    """Return scores of logistic regression; its C is cross-validated where every class has two segments."""
     few = int(np.bincount(labels).min())
     model = LogisticRegressionCV(
         Cs=10.0 ** np.arange(-4, 3), cv=min(few, 4), max_iter=300, scoring="accuracy", use_legacy_attributes=False, l1_ratios=(0.0,)
     )
-    fitted = make_pipeline(StandardScaler(), model if few > 1 else LogisticRegression(C=0.1, max_iter=300)).fit(known, labels)
-    scores = fitted.decision_function(asked)
+    fitted = make_pipeline(StandardScaler(), model if few > 1 else LogisticRegression(C=0.1, max_iter=300)).fit(train_rows, labels)
+    scores = fitted.decision_function(test_rows)
     return np.column_stack([-scores, scores]) if scores.ndim == 1 else np.asarray(scores)
 
 
@@ -192,42 +192,42 @@ def _one(vectors: Array) -> Array:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
 
 
-WITH_WORDS = ("words alone", "linear", "logistic", "nearest mean", "prototypes", "few-shot", "cache")
+WITH_WORDS = ("zero-shot", "linear", "logistic", "nearest mean", "prototypes", "few-shot", "cache")
 WITHOUT = ("linear", "logistic", "nearest mean", "prototypes")
 
 
 def measured(kind: Kind, shots: int, seeds: Sequence[int], *, ways: Sequence[str] = WITH_WORDS, test: int = 400) -> dict[str, float]:
-    """The mean accuracy of each way over problems of a kind; the segments of few shots are among those of many."""
-    found = []
+    """Return the mean accuracy of each classifier over problems of a kind; smaller draws are contained in larger ones."""
+    measured = []
     for seed in seeds:
         problem = Problem(kind, seed)
-        pool, asked = problem.draw(MOST, name="train"), problem.draw(max(8, test // kind.classes), name="test")
-        kept = np.tile(np.arange(MOST) < shots, kind.classes)
-        found.append(accuracies(pool.examples(problem.texts, kept), asked.examples(), classes=kind.classes, ways=ways))
-    return {way: float(np.mean([one[way] for one in found])) for way in ways}
+        pool, test_rows = problem.draw(MOST, name="train"), problem.draw(max(8, test // kind.classes), name="test")
+        chosen = np.tile(np.arange(MOST) < shots, kind.classes)
+        measured.append(accuracies(pool.examples(problem.texts, chosen), test_rows.examples(), classes=kind.classes, ways=ways))
+    return {way: float(np.mean([one[way] for one in measured])) for way in ways}
 
 
 def real(path: Path, cache: Cache, shots: int, seeds: Sequence[int]) -> dict[str, float]:
-    """The same on real videos: a third of the groups held out, shots dealt over the other groups."""
+    """Return the same on real videos: a third of the groups is held out, shots are spread over the other groups."""
     from quickstep.backbones import open_backbone
 
     segments = read_manifest(path).segments
-    found = extract(segments, open_backbone("flow-hist"), cache=cache).check(strict=True).features
+    measured = extract(segments, open_backbone("flow-hist"), cache=cache).check(strict=True).features
     names = sorted({str(segment.label) for segment in segments})
     labels = np.array([names.index(str(segment.label)) for segment in segments])
     groups = np.array([group_of(segment) for segment in segments])
-    drawn = Drawn([found[segment] for segment in segments], labels, groups.tolist())
+    drawn = Drawn([measured[segment] for segment in segments], labels, groups.tolist())
     results: list[Mapping[str, float]] = []
     for seed in seeds:
         rng = np.random.default_rng(seed)
         order = rng.permutation(np.unique(groups))
         held = np.isin(groups, order[: len(order) // 3])
-        kept = np.zeros(len(labels), dtype=bool)
+        chosen = np.zeros(len(labels), dtype=bool)
         for number in range(len(names)):
             mine = rng.permutation(np.flatnonzero(~held & (labels == number)))
             turn = [int((groups[mine[:place]] == groups[one]).sum()) for place, one in enumerate(mine)]
-            kept[mine[np.argsort(turn, kind="stable")][:shots]] = True
-        results.append(accuracies(drawn.examples(kept=kept), drawn.examples(kept=held), classes=len(names), ways=WITHOUT))
+            chosen[mine[np.argsort(turn, kind="stable")][:shots]] = True
+        results.append(accuracies(drawn.examples(chosen=chosen), drawn.examples(chosen=held), classes=len(names), ways=WITHOUT))
     return {way: float(np.mean([one[way] for one in results])) for way in WITHOUT}
 
 
@@ -242,21 +242,21 @@ def main() -> None:
     rows = []
     for kind in (kind for kind in KINDS if not args.kinds or kind.name in args.kinds):
         for shots in args.shots:
-            found = measured(kind if kind.classes < 50 else replace(kind, moments=2), shots, range(1000, 1000 + args.seeds))
-            lead = found["few-shot"] - max(found["words alone"], found["linear"])
-            calm = found["prototypes"] - max(found["nearest mean"], found["linear"])
-            rows.append((kind.name, str(shots), *(f"{found[way]:.3f}" for way in WITH_WORDS), f"{lead:+.3f}", f"{calm:+.3f}"))
-    columns = ("drawn problems", "shots", *WITH_WORDS, "few-shot's lead", "prototypes' lead")
-    show(f"accuracy, mean over {args.seeds} problems; leads are over the better of what each must not fall below", columns, rows)
-    with tempfile.TemporaryDirectory() as kept:
+            result = measured(kind if kind.classes < 50 else replace(kind, moments=2), shots, range(1000, 1000 + args.seeds))
+            lead = result["few-shot"] - max(result["zero-shot"], result["linear"])
+            calm = result["prototypes"] - max(result["nearest mean"], result["linear"])
+            rows.append((kind.name, str(shots), *(f"{result[way]:.3f}" for way in WITH_WORDS), f"{lead:+.3f}", f"{calm:+.3f}"))
+    columns = ("synthetic problems", "shots", *WITH_WORDS, "few-shot's lead", "prototypes' lead")
+    show(f"accuracy, mean over {args.seeds} problems; leads are over the better baseline", columns, rows)
+    with tempfile.TemporaryDirectory() as folder:
         rows = []
         for name in ("pushup", "skateboard"):
             path = args.data / name / "index.csv"
             for shots in args.shots if path.is_file() and not args.kinds else ():
-                found = real(path, Cache(kept), shots, range(2 * args.seeds))
-                rows.append((name, str(shots), *(f"{found[way]:.3f}" for way in WITHOUT)))
+                result = real(path, Cache(folder), shots, range(2 * args.seeds))
+                rows.append((name, str(shots), *(f"{result[way]:.3f}" for way in WITHOUT)))
         if rows:
-            show(f"real videos by motion, mean over {2 * args.seeds} draws", ("set", "shots", *WITHOUT), rows)
+            show(f"real videos with flow-hist features, mean over {2 * args.seeds} draws", ("set", "shots", *WITHOUT), rows)
 
 
 if __name__ == "__main__":

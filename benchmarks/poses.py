@@ -1,10 +1,10 @@
-"""How often heads that read joints name a move rightly, beside the commonest label and plain trees.
+"""Measure the accuracy of heads for joints, with the majority class and plain trees as baselines.
 
     python -m benchmarks.poses [--data FOLDER] [--sets jhmdb-pose2d ...] [--heads pose-trees ...] [--seeds 3] [--folds N]
 
-Through `train` and `Model.predict`, with their defaults for all sets: official splits where a set has them, else groups held out. All of
-the training part is learnt from, none of it held back: these heads take a fixed number of steps, and nothing is chosen by the test part.
-The floor is extra-trees on coordinates and velocities brought to 16 moments.
+Models are trained by `train` and tested by `Model.predict`, with their defaults for all sets: official splits where a set has them, else
+held-out groups. There is no validation part: these heads take a fixed number of steps, and nothing is chosen on the test part. The
+baseline is extra-trees on coordinates and velocities at 16 timestamps.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ Right = NDArray[np.bool_]
 
 
 class Answer(Protocol):
-    """For each fold who was named rightly, and how many seconds the fit took."""
+    """For each fold, which segments are classified correctly, and the seconds of the fit."""
 
     def __call__(self, *, seed: int) -> Iterator[tuple[Right, float]]: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A set of poses, what it is tested on in turn, and how its files are read."""
+    """A set of poses, its folds, and how its files are read."""
 
     name: str
     segments: tuple[Segment, ...]
-    folds: tuple[Right, ...]  # each (N,): what is tested; of all others everything is learnt
+    folds: tuple[Right, ...]  # each (N,): the tested segments; all others are trained on
     learnt: tuple[Right, ...]
     poses: PoseConfig
 
     def manifests(self) -> Iterator[Manifest]:
-        """One for each fold."""
+        """Return one manifest for each fold."""
         for test, learnt in zip(self.folds, self.learnt, strict=True):
             parts = ["test" if t else "train" for t, used in zip(test, learnt | test, strict=True) if used]
             kept = [segment for segment, used in zip(self.segments, learnt | test, strict=True) if used]
@@ -68,14 +68,14 @@ class Task:
 
 
 def read_task(folder: Path, name: str, how: str) -> Task:
-    """A set by its index and meta files."""
+    """Read a set from its index and meta files."""
     with (folder / "index.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     segments = tuple(Segment(folder / row["path"], row["label"], group=row["group"] or None) for row in rows)
-    told = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     dimensions = int(np.load(segments[0].path).shape[2])
-    body = {"name": name, "joints": told["joints"], "dimensions": dimensions, "fps": 25.0}
-    body |= {"missing": "zero" if "missing" in told["dims"] else "nan"}
+    body = {"name": name, "joints": meta["joints"], "dimensions": dimensions, "fps": 25.0}
+    body |= {"missing": "zero" if "missing" in meta["dims"] else "nan"}
     folds = tuple(_folds(rows, how))
     return Task(
         name, segments, tuple(test for _, test in folds), tuple(learnt for learnt, _ in folds), PoseConfig(skeleton=json.dumps(body))
@@ -83,13 +83,13 @@ def read_task(folder: Path, name: str, how: str) -> Task:
 
 
 def _folds(rows: Sequence[dict[str, str]], how: str) -> Iterator[tuple[Right, Right]]:
-    """What is learnt from and what is tested, in turn."""
+    """Yield the training and the test segments of each fold."""
     groups, labels = np.array([row["group"] for row in rows]), np.array([row["label"] for row in rows])
     if how == "official":
         parts = [dict(part.split(":") for part in row["split"].split("|")) for row in rows]
         for fold in sorted(parts[0]):
-            told = np.array([part[fold] for part in parts])
-            yield told == "train", told == "test"
+            meta = np.array([part[fold] for part in parts])
+            yield meta == "train", meta == "test"
     elif how == "leave-one-out":
         for group in np.unique(groups):
             yield groups != group, groups == group
@@ -100,21 +100,21 @@ def _folds(rows: Sequence[dict[str, str]], how: str) -> Iterator[tuple[Right, Ri
 
 
 def by_head(task: Task, head: str, *, seed: int, cache: Cache) -> Iterator[tuple[Right, float]]:
-    """For each fold who was named rightly, and how long it took to fit."""
+    """Yield for each fold which segments a head classifies correctly, and the seconds of the fit."""
     for manifest in task.manifests():
         trained = train(manifest, TrainConfig(backbone="joints", head=head, seed=seed), poses=task.poses, cache=cache)
         test = manifest.part("test").segments
-        found = trained.model.predict(test, cache=cache, strict=True)
-        yield np.array([each.label == each.segment.label for each in found.predictions]), trained.seconds["fitting"]
+        answered = trained.model.predict(test, cache=cache, strict=True)
+        yield np.array([each.label == each.segment.label for each in answered.predictions]), trained.seconds["fitting"]
 
 
 def by_plain_trees(task: Task, *, seed: int, cache: Cache) -> Iterator[tuple[Right, float]]:
-    """The same for the floor."""
+    """Yield the same for the baseline."""
     backbone = choose_skeleton(
         open_backbone("joints", poses=task.poses.to_options(), cache=cache), [s.path for s in task.segments], cache=cache
     ).backbone
-    found = extract(task.segments, backbone, view=backbone.view, cache=cache).check(strict=True).features
-    rows = np.stack([_plain(found[segment]) for segment in task.segments])
+    answered = extract(task.segments, backbone, view=backbone.view, cache=cache).check(strict=True).features
+    rows = np.stack([_plain(answered[segment]) for segment in task.segments])
     labels = np.array([segment.label for segment in task.segments])
     for test, learnt in zip(task.folds, task.learnt, strict=True):
         started = time.perf_counter()
@@ -129,7 +129,7 @@ def _plain(features: Features) -> NDArray[np.float32]:
 
 
 def majority(task: Task) -> float:
-    """How often the commonest label of what is learnt from is right."""
+    """Return the accuracy of the majority class of the training part."""
     labels = np.array([segment.label for segment in task.segments])
     shares = []
     for test, learnt in zip(task.folds, task.learnt, strict=True):
@@ -139,13 +139,13 @@ def majority(task: Task) -> float:
 
 
 def _mean(shares: Sequence[tuple[float, int]], *, official: bool) -> float:
-    """Over official splits each counts the same; over folds each segment does."""
+    """Return the mean: official splits count the same, with other folds every segment does."""
     values, counts = zip(*shares, strict=True)
     return float(np.average(values, weights=None if official else counts))
 
 
 def measured(task: Task, name: str, answer: Answer, seeds: int) -> tuple[str, ...]:
-    """A row: the mean over seeds, their spread, the interval of the first, and the longest fit."""
+    """Return a row: the mean over seeds, their deviation, the interval of the first, and the longest fit."""
     official = SETS[task.name] == "official"
     groups = [segment.group or str(segment.path) for test in task.folds for segment, held in zip(task.segments, test, strict=True) if held]
     accuracies, first, longest = [], np.zeros(0, dtype=bool), 0.0
@@ -154,8 +154,8 @@ def measured(task: Task, name: str, answer: Answer, seeds: int) -> tuple[str, ..
         accuracies.append(_mean([(float(right.mean()), len(right)) for right, _ in folds], official=official))
         first = np.concatenate([right for right, _ in folds]) if seed == 0 else first
         longest = max(longest, *(seconds for _, seconds in folds))
-    told = confidence_intervals.between(confidence_intervals.share(first, groups))
-    row = (task.name, name, f"{np.mean(accuracies):.3f}", f"{np.std(accuracies):.3f}", told, f"{longest:.0f} s")
+    meta = confidence_intervals.between(confidence_intervals.share(first, groups))
+    row = (task.name, name, f"{np.mean(accuracies):.3f}", f"{np.std(accuracies):.3f}", meta, f"{longest:.0f} s")
     print("  ".join(row), flush=True)
     return row
 
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--heads", nargs="*", default=list(HEADS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--store", type=Path, help="where features are kept; by default the usual store")
+    parser.add_argument("--cache", type=Path, help="folder of computed features; by default the usual cache")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     cache = Cache(args.cache) if args.cache else Cache()
@@ -176,13 +176,13 @@ def main() -> None:
     for name in args.sets:
         folder = args.data / f"skel_{name.replace('-', '_')}"
         if not (folder / "index.csv").is_file():
-            print(f"{name}: left out, {folder} is not here")
+            print(f"{name}: skipped, {folder} is missing")
             continue
         task = read_task(folder, name, SETS[name])
-        rows.append((name, "the commonest label", f"{majority(task):.3f}", "", "", ""))
-        rows.append(measured(task, "plain trees (floor)", partial(by_plain_trees, task, cache=cache), args.seeds))
+        rows.append((name, "majority class", f"{majority(task):.3f}", "", "", ""))
+        rows.append(measured(task, "plain trees", partial(by_plain_trees, task, cache=cache), args.seeds))
         rows += [measured(task, head, partial(by_head, task, head, cache=cache), args.seeds) for head in args.heads]
-    show("accuracy, the mean over seeds", ("set", "what names", "accuracy", "spread", "95 %", "longest fit"), rows)
+    show("accuracy, the mean over seeds", ("set", "classifier", "accuracy", "deviation", "95 %", "longest fit"), rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Heads: they tell classes apart on few examples, keep order where they promise to, repeat to the byte, and disturb nobody's chance."""
+"""Linear and attention heads: accuracy on few examples, order of events, determinism, and no use of global random generators."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from quickstep.types.errors import ConfigError, UnknownName
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features
 
-LOOPED = ("attention", "linear")  # the heads that the loop fits on vectors in time; the others have tests of their own
+LOOPED = ("attention", "linear")  # fitted by the training loop to vectors in time
 
 
 def blobs(count: int, *, width: int = 24, classes: int = 3, lead: float = 0.6, seed: int = 0) -> Examples:
-    """Classes that differ in their mean, with a scale of its own for each number and 1 to 9 moments a segment."""
+    """Return classes with different means, a different scale for each feature, and 1 to 9 timestamps a segment."""
     truth = np.random.default_rng(99)
     centres, scale, offset = truth.normal(0, lead, (classes, width)), np.exp(truth.normal(0, 1, width)), truth.normal(0, 5, width)
     rng = np.random.default_rng(seed)
@@ -40,7 +40,7 @@ def blobs(count: int, *, width: int = 24, classes: int = 3, lead: float = 0.6, s
 
 
 def ordered(count: int, *, seed: int) -> Examples:
-    """A-then-B or B-then-A in as many moments each: without order there is nothing to tell."""
+    """Return segments of A then B or B then A, which only their order distinguishes."""
     first, second = np.random.default_rng(99).normal(0, 1, (2, 16))
     rng = np.random.default_rng(seed)
     features = []
@@ -63,7 +63,7 @@ def fit(name: str, train: Examples, val: Examples | None = None, *, classes: int
 
 @pytest.mark.parametrize("name", LOOPED)
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
-def test_classes_are_told_apart_with_every_optimizer(name: str, optimizer: str) -> None:
+def test_classes_are_separated_with_every_optimizer(name: str, optimizer: str) -> None:
     head, history = fit(name, blobs(60), blobs(20, seed=1), optimizer=optimizer, epochs=60)
     assert accuracy(head, blobs(150, seed=2)) >= 0.9
     assert history.train_loss[-1] < history.train_loss[0]
@@ -81,7 +81,7 @@ def test_the_linear_head_is_as_good_as_a_tuned_logistic_regression() -> None:
     assert np.mean(ours) > np.mean(theirs) - 0.03  # 1500 answers: two standard errors
 
 
-def test_only_attention_tells_first_this_then_that_from_the_reverse() -> None:
+def test_only_attention_distinguishes_an_order_from_its_reverse() -> None:
     train, val, test = ordered(60, seed=0), ordered(20, seed=1), ordered(200, seed=2)
     attention, linear = (accuracy(fit(name, train, val, classes=2)[0], test) for name in ("attention", "linear"))
     assert attention >= 0.95
@@ -89,11 +89,11 @@ def test_only_attention_tells_first_this_then_that_from_the_reverse() -> None:
 
 
 @pytest.mark.parametrize("name", LOOPED)
-def test_the_same_seed_gives_the_same_bytes_and_leaves_torchs_own_chance_alone(name: str) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_leaves_the_global_generator_alone(name: str) -> None:
     before = torch.get_rng_state()
     twice = []
     for noise in (1, 2):
-        np.random.seed(noise)  # noqa: NPY002 - somebody else's chance must not matter
+        np.random.seed(noise)  # noqa: NPY002 - the global generator must not matter
         head = open_head(name, {"dropout": 0.3})
         history = head.fit(blobs(40), blobs(12, seed=1), classes=3, fitting=FitConfig(epochs=12, seed=7))
         twice.append((history, head.weights(), head.last_weights()))
@@ -109,52 +109,52 @@ def test_the_same_seed_gives_the_same_bytes_and_leaves_torchs_own_chance_alone(n
 
 
 @pytest.mark.parametrize("name", LOOPED)
-def test_scores_depend_on_nothing_but_the_segment_and_the_weights(name: str) -> None:
+def test_scores_depend_only_on_the_segment_and_the_weights(name: str) -> None:
     head, _ = fit(name, blobs(40), blobs(12, seed=1), epochs=8)
-    shown = blobs(30, seed=3).features
-    together = head.scores(shown)
+    features = blobs(30, seed=3).features
+    together = head.scores(features)
     assert together.dtype == np.float64
-    assert np.array_equal(together, np.concatenate([head.scores([each]) for each in shown]))
+    assert np.array_equal(together, np.concatenate([head.scores([case]) for case in features]))
     again = open_head(name)
     again.load(head.weights())
-    assert np.array_equal(again.scores(shown), together)
+    assert np.array_equal(again.scores(features), together)
     assert head.scores([]).shape == (0, 3)
 
 
 @pytest.mark.parametrize("name", LOOPED)
-def test_padding_in_a_batch_changes_nothing(name: str) -> None:
-    """The loop sees padded batches, scoring sees one segment: both must agree on how often each was wrong."""
+def test_padding_in_a_batch_does_not_change_scores(name: str) -> None:
+    """The loop uses padded batches, scoring one segment at a time: both must find the same errors."""
     train = blobs(40, lead=0.2)
     head, history = fit(name, train, None, epochs=1)
     wrong = head.scores(train.features).argmax(axis=1) != train.labels
     assert tuple(wrong.astype(int).tolist()) == history.wrong_train
 
 
-def test_history_tells_the_curves_the_best_epoch_and_who_was_wrong() -> None:
+def test_the_history_has_curves_best_epoch_and_wrong_segments() -> None:
     train, val = blobs(40), blobs(12, seed=1)
-    wronged = replace(val, labels=np.where(np.arange(12) == 5, (val.labels + 1) % 3, val.labels))
-    _, history = fit("linear", train, wronged, epochs=30, patience=5)
+    relabelled = replace(val, labels=np.where(np.arange(12) == 5, (val.labels + 1) % 3, val.labels))
+    _, history = fit("linear", train, relabelled, epochs=30, patience=5)
     assert len(history.train_loss) == len(history.val_loss) == len(history.train_accuracy) == len(history.val_accuracy) == history.epochs
     assert history.best_epoch in (history.epochs, 1 + int(np.argmin(history.val_calibrated)))
     assert history.val_segments[5] in [segment for segment, _ in history.most_wrong("val", 3)]
     assert History.from_json(json.loads(json.dumps(history.to_json()))).with_segments(train.segments, val.segments) == history
-    with pytest.raises(ValueError, match="another number"):
+    with pytest.raises(ValueError, match="number of segments"):
         history.with_segments(train.segments[1:], val.segments)
 
 
-def test_without_validation_the_epochs_are_fixed_and_it_says_so() -> None:
+def test_without_validation_all_epochs_are_run() -> None:
     head, history = fit("linear", blobs(30), None, epochs=15)
     assert (history.epochs, history.best_epoch, history.val_loss) == (15, 15, ())
     assert "without validation" in history.stopped
     assert all(np.array_equal(head.weights()[name], array) for name, array in (head.last_weights() or {}).items())
 
 
-def test_patience_ends_a_fit_that_gets_measurably_worse_and_keeps_the_best_not_the_last() -> None:
-    """Every fourth training label is wrong: what is learnt by heart in the end does not hold for others."""
+def test_early_stopping_keeps_the_best_epoch() -> None:
+    """Every fourth training label is wrong, so the head overfits in later epochs."""
     train, val = blobs(60, width=40, lead=0.5), blobs(300, width=40, lead=0.5, seed=1)
-    wronged = replace(train, labels=np.where(np.arange(60) % 4 == 0, (train.labels + 1) % 3, train.labels))
+    relabelled = replace(train, labels=np.where(np.arange(60) % 4 == 0, (train.labels + 1) % 3, train.labels))
     head = open_head("linear", {"shrinkage": 0.0})
-    history = head.fit(wronged, val, classes=3, fitting=FitConfig(epochs=300, patience=6, learning_rate=0.3))
+    history = head.fit(relabelled, val, classes=3, fitting=FitConfig(epochs=300, patience=6, learning_rate=0.3))
     assert history.best_epoch == 1 + int(np.argmin(history.val_calibrated)) < history.epochs < 300
     assert "6 epochs in a row were significantly worse" in history.stopped
     last = head.last_weights()
@@ -162,7 +162,7 @@ def test_patience_ends_a_fit_that_gets_measurably_worse_and_keeps_the_best_not_t
     assert not np.array_equal(last["weight"], head.weights()["weight"])
 
 
-def test_standardisation_knows_the_training_segments_alone() -> None:
+def test_standardization_uses_the_training_segments_alone() -> None:
     train = blobs(40)
     shifted = replace(blobs(20, seed=1), features=[replace(f, values=f.values * 3 + 1000) for f in blobs(20, seed=1).features])
     assert np.array_equal(
@@ -195,7 +195,7 @@ def test_label_smoothing_keeps_the_true_class_at_its_smoothed_share(name: str) -
     assert shares[1] == pytest.approx(0.8, abs=0.03)
 
 
-def test_numbers_that_never_change_or_are_joints_do_no_harm() -> None:
+def test_constant_features_and_joints_can_be_fitted() -> None:
     train = blobs(30)
     constant = [replace(f, values=np.concatenate([f.values, np.full((len(f), 5), 0.1, np.float32)], axis=1)) for f in train.features]
     joints = [replace(f, values=f.values.reshape(len(f), 8, 3)) for f in train.features]
@@ -204,12 +204,12 @@ def test_numbers_that_never_change_or_are_joints_do_no_harm() -> None:
     assert np.array_equal(flat.scores(train.features), shaped.scores(joints))
 
 
-def test_a_loss_that_bursts_says_what_to_lower() -> None:
+def test_a_diverging_loss_names_the_learning_rate() -> None:
     with pytest.raises(ConfigError, match=r"learning_rate: .*lower"):
         fit("linear", blobs(30), None, optimizer="sgd", learning_rate=1e30, epochs=20)
 
 
-def test_features_that_are_no_numbers_are_refused() -> None:
+def test_features_that_are_not_finite_are_refused() -> None:
     train = blobs(12)
     train.features[3].values[0, 0] = np.nan
     for name in LOOPED:
@@ -225,7 +225,7 @@ def test_features_of_another_width_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", LOOPED)
-def test_weights_that_are_not_this_heads_are_refused(name: str) -> None:
+def test_weights_of_another_head_are_refused(name: str) -> None:
     head, _ = fit(name, blobs(12), None, epochs=1)
     good = head.weights()
     worse: list[dict[str, NDArray[np.float32]]] = [
@@ -241,7 +241,7 @@ def test_weights_that_are_not_this_heads_are_refused(name: str) -> None:
             open_head(name).load(weights)
 
 
-def test_wrong_names_and_settings_are_answered_with_the_right_ones() -> None:
+def test_unknown_names_and_settings_are_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownName, match=r"attention.* linear"):
         open_head("liner")
     with pytest.raises(ConfigError, match="dropout, shrinkage"):
@@ -266,7 +266,7 @@ def test_folds_keep_groups_whole_and_classes_spread() -> None:
     assert np.bincount(folds).tolist() == [12] * 5
 
 
-def test_noise_is_pulled_harder_than_truth() -> None:
+def test_noise_gets_more_regularization_than_signal() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 2
     noise = rng.normal(0, 1, (60, 100)) / 10

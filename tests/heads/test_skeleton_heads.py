@@ -1,4 +1,4 @@
-"""Heads that read joints: they tell moves apart that differ in one thing alone, repeat to the byte, and do what is published."""
+"""Heads for joints: they separate moves that differ in one respect, are deterministic, and compute what is published."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 # One body, x to the right and y down, in body lengths from the hips: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles.
 _MIDDLE_AND_LEFT = ((0, -0.45), (0.02, -0.47), (0.04, -0.46), (0.1, -0.3), (0.13, -0.15), (0.14, 0), (0.07, 0), (0.08, 0.25), (0.09, 0.5))
-STANDING = np.array([(sign * x, y) for x, y in _MIDDLE_AND_LEFT for sign in ((1, -1) if x else (1,))])  # (17, 2)
+UPRIGHT_BODY = np.array([(sign * x, y) for x, y in _MIDDLE_AND_LEFT for sign in ((1, -1) if x else (1,))])  # (17, 2)
 MOVES = ("left arm", "right arm", "squat", "walk")
 
 
 def move(name: str, rng: np.random.Generator, *, dimensions: int = 2, moments: int | None = None) -> Features:
-    """A body in its own size doing one of MOVES in its own time."""
+    """Return a body of random size that does one of MOVES at a random pace."""
     count = moments or int(rng.integers(20, 50))
     times = np.arange(count) / 20.0
     swing = np.sin(2 * math.pi * (times * rng.uniform(0.8, 1.2) + rng.uniform()))  # (T,)
-    body = np.repeat(STANDING[None] * rng.uniform(0.9, 1.1, (1, 1, 2)), count, axis=0)
+    body = np.repeat(UPRIGHT_BODY[None] * rng.uniform(0.9, 1.1, (1, 1, 2)), count, axis=0)
     if name.endswith("arm"):
         side = ("left arm", "right arm").index(name)
         body[:, 9 + side, 1] -= 0.4 + 0.1 * swing
@@ -63,7 +63,7 @@ def move(name: str, rng: np.random.Generator, *, dimensions: int = 2, moments: i
 
 
 def moves_of(count: int, *, names: tuple[str, ...] = MOVES, seed: int = 0, dimensions: int = 2) -> Examples:
-    """So many segments of moves, four of each dancer."""
+    """Return so many segments of moves, in groups by dancer."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % len(names)
     features = [move(names[label], rng, dimensions=dimensions) for label in labels]
@@ -87,7 +87,7 @@ def fit(
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("name", HEADS)
-def test_moves_are_told_apart_in_2d_and_3d(name: str, dimensions: int) -> None:
+def test_moves_are_separated_in_2d_and_3d(name: str, dimensions: int) -> None:
     epochs = 200 if name == "lstm" else 40
     head, history = fit(name, moves_of(48, dimensions=dimensions), moves_of(16, seed=1, dimensions=dimensions), epochs=epochs)
     assert accuracy(head, moves_of(80, seed=2, dimensions=dimensions)) >= 0.9
@@ -95,8 +95,8 @@ def test_moves_are_told_apart_in_2d_and_3d(name: str, dimensions: int) -> None:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_the_same_seed_gives_the_same_bytes_and_leaves_all_other_chance_alone(name: str) -> None:
-    before, numpys = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 - it must not be touched
+def test_the_same_seed_gives_the_same_bytes_and_leaves_global_generators_alone(name: str) -> None:
+    before, numpys = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 - it must stay untouched
     twice = []
     for _ in range(2):
         head, history = fit(name, moves_of(24), moves_of(8, seed=1), epochs=3, seed=7, settings={"mirror": None})
@@ -109,26 +109,26 @@ def test_the_same_seed_gives_the_same_bytes_and_leaves_all_other_chance_alone(na
         assert other is not None
         assert {n: a.tobytes() for n, a in one.items()} == {n: a.tobytes() for n, a in other.items()}
     other_seed, _ = fit(name, moves_of(24), moves_of(8, seed=1), epochs=3, seed=8)
-    shown = moves_of(4, seed=3).features
-    assert not np.array_equal(other_seed.scores(shown), head.scores(shown))
+    inputs = moves_of(4, seed=3).features
+    assert not np.array_equal(other_seed.scores(inputs), head.scores(inputs))
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_scores_depend_on_nothing_but_the_segment_the_config_and_the_weights(name: str) -> None:
+def test_scores_depend_only_on_segment_config_and_weights(name: str) -> None:
     head, _ = fit(name, moves_of(24), epochs=3)
-    shown = moves_of(12, seed=3).features
-    together = head.scores(shown)
+    inputs = moves_of(12, seed=3).features
+    together = head.scores(inputs)
     assert together.dtype == np.float64
-    assert np.array_equal(together, np.concatenate([head.scores([each]) for each in shown]))
+    assert np.array_equal(together, np.concatenate([head.scores([segment]) for segment in inputs]))
     again = open_head(name, json.loads(json.dumps(to_plain(head.config))))
     again.load({key: array.copy() for key, array in head.weights().items()})
-    assert np.array_equal(again.scores(shown), together)
+    assert np.array_equal(again.scores(inputs), together)
     assert again.classes == head.classes == 4
     assert head.scores([]).shape == (0, 4)
 
 
-@pytest.mark.parametrize("name", [name for name in HEADS if name != "pose-ensemble"])  # whose story is that of its networks
-def test_the_story_agrees_with_the_scores(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in HEADS if name != "pose-ensemble"])  # its history is that of its networks
+def test_the_history_agrees_with_the_scores(name: str) -> None:
     train = moves_of(24)
     head, history = fit(name, train, epochs=1)
     wrong = head.scores(train.features).argmax(axis=1) != train.labels
@@ -137,7 +137,7 @@ def test_the_story_agrees_with_the_scores(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_weights_that_are_not_this_heads_are_refused(name: str) -> None:
+def test_weights_of_another_head_are_refused(name: str) -> None:
     head, _ = fit(name, moves_of(16), epochs=1)
     good = head.weights()
     some = max(good, key=lambda key: good[key].size)
@@ -160,7 +160,7 @@ def test_weights_that_are_not_this_heads_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_what_is_no_body_or_another_one_is_refused_in_one_line(name: str) -> None:
+def test_features_without_joints_or_of_another_skeleton_are_refused(name: str) -> None:
     flat = Examples([Features(np.zeros((5, 51), np.float32), np.arange(5.0))] * 4, np.arange(4) % 2)
     with pytest.raises(ConfigError, match="reads the joints of one body"):
         fit(name, flat)
@@ -176,26 +176,26 @@ def test_what_is_no_body_or_another_one_is_refused_in_one_line(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_one_moment_one_joint_and_joints_that_were_never_seen_do_no_harm(name: str) -> None:
+def test_one_timestamp_one_joint_and_undetected_joints_give_finite_scores(name: str) -> None:
     train = moves_of(16)
     train.features[0].values[..., -1] = 0.0
-    short = [Features(each.values[:1], each.times[:1]) for each in train.features]
+    short = [Features(segment.values[:1], segment.times[:1]) for segment in train.features]
     head, _ = fit(name, replace(train, features=[*short[:4], *train.features[4:]]), epochs=2)
     assert np.isfinite(head.scores([*short, *train.features])).all()
-    point = [Features(each.values[:, 9:10].copy(), each.times) for each in train.features]
+    point = [Features(segment.values[:, 9:10].copy(), segment.times) for segment in train.features]
     head, _ = fit(name, replace(train, features=point, skeleton=None), epochs=2)
     assert np.isfinite(head.scores(point)).all()
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_twice_as_many_moments_of_the_same_time_are_the_same(name: str) -> None:
-    """25 and 50 pictures a second: what stands between two moments lies on the straight line between them."""
+def test_the_frame_rate_does_not_matter(name: str) -> None:
+    """A segment at 25 and at 50 frames a second, interpolated linearly, gets the same scores."""
     head, _ = fit(name, moves_of(24), epochs=5)
-    for each in moves_of(6, seed=4).features:
-        times = np.linspace(each.times[0], each.times[-1], 2 * len(each) - 1)
-        between = np.stack([np.interp(times, each.times, column) for column in each.values.reshape(len(each), -1).T], axis=1)
+    for segment in moves_of(6, seed=4).features:
+        times = np.linspace(segment.times[0], segment.times[-1], 2 * len(segment) - 1)
+        between = np.stack([np.interp(times, segment.times, column) for column in segment.values.reshape(len(segment), -1).T], axis=1)
         finer = Features(between.reshape(-1, 17, 3).astype(np.float32), times)
-        assert np.allclose(*(open_scores(head, part) for part in (each, finer)), atol=0.05)
+        assert np.allclose(*(open_scores(head, part) for part in (segment, finer)), atol=0.05)
 
 
 def open_scores(head: Head, features: Features) -> NDArray[np.float64]:
@@ -203,29 +203,31 @@ def open_scores(head: Head, features: Features) -> NDArray[np.float64]:
     return np.asarray(np.exp(logits) / np.exp(logits).sum())
 
 
-def test_class_weights_are_respected_by_trees_too() -> None:
-    """The same segment ten times, once with another label: it is that as often as it is, or as if both were as many."""
+def test_trees_use_class_weights() -> None:
+    """The same segment ten times, once with another label: with class weights both labels count the same."""
     one = moves_of(1).features[0]
     train = Examples([one] * 10, np.arange(10) // 9, skeleton=COCO)
-    told = [open_scores(fit("pose-trees", train, classes=2, class_weights=w, settings={"augment": 0})[0], one)[1] for w in (False, True)]
-    assert told[0] < 0.3
-    assert abs(told[1] - 0.5) < 0.15
+    accuracies = [
+        open_scores(fit("pose-trees", train, classes=2, class_weights=w, settings={"augment": 0})[0], one)[1] for w in (False, True)
+    ]
+    assert accuracies[0] < 0.3
+    assert abs(accuracies[1] - 0.5) < 0.15
 
 
 # -- left and right ----------------------------------------------------------------------------------------------------------
 
 
-def test_mirrored_copies_are_left_out_where_left_and_right_are_what_is_told_apart() -> None:
+def test_mirrored_copies_are_left_out_where_left_and_right_matter() -> None:
     sided, others = moves_of(48, names=("left arm", "right arm")), moves_of(48, names=("squat", "walk"))
     assert not mirroring_is_harmless(sided, COCO, classes=2, seed=0)
     assert mirroring_is_harmless(others, COCO, classes=2, seed=0)
     test = moves_of(40, names=("left arm", "right arm"), seed=2)
-    told = [accuracy(fit("pose-trees", sided, classes=2, settings={"mirror": mirror})[0], test) for mirror in (None, True)]
-    assert told[0] >= 0.95
-    assert told[1] <= 0.75
+    accuracies = [accuracy(fit("pose-trees", sided, classes=2, settings={"mirror": mirror})[0], test) for mirror in (None, True)]
+    assert accuracies[0] >= 0.95
+    assert accuracies[1] <= 0.75
 
 
-def test_who_learns_from_mirrored_copies_knows_what_was_only_shown_on_one_side() -> None:
+def test_mirrored_copies_teach_the_other_side() -> None:
     train = moves_of(32, names=("left arm", "squat"))
     other = moves_of(40, names=("right arm", "squat"), seed=3)
     plain, both = (accuracy(fit("pose-trees", train, classes=2, settings={"mirror": mirror})[0], other) for mirror in (False, True))
@@ -233,7 +235,7 @@ def test_who_learns_from_mirrored_copies_knows_what_was_only_shown_on_one_side()
     assert plain < both
 
 
-def test_a_mirror_swaps_sides_and_two_are_none() -> None:
+def test_mirroring_swaps_sides_and_twice_is_the_identity() -> None:
     moves = resample(moves_of(4).features, 16)
     once = mirrored(moves, COCO)
     wrists = COCO.joints.index("left_wrist"), COCO.joints.index("right_wrist")
@@ -245,79 +247,79 @@ def test_a_mirror_swaps_sides_and_two_are_none() -> None:
 # -- changes -----------------------------------------------------------------------------------------------------------------
 
 
-def test_changes_are_small_keep_bodies_whole_and_none_is_none() -> None:
+def test_augmentation_is_small_and_with_strength_0_the_identity() -> None:
     moves = resample(moves_of(64).features, 32)
     same = augment(moves, Changes().times(0), steps=32, mirror=None, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(same.joints, moves.joints, atol=1e-6)
     assert torch.allclose(same.pace, moves.pace)
-    made = augment(moves, Changes(), steps=40, mirror=None, generator=torch.Generator().manual_seed(0))
+    result = augment(moves, Changes(), steps=40, mirror=None, generator=torch.Generator().manual_seed(0))
     again = augment(moves, Changes(), steps=40, mirror=None, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(made.joints, again.joints)
-    assert made.joints.shape == (64, 40, 17, 3)
-    assert 0.6 < float(made.pace.mean() * 39 / (moves.pace.mean() * 31)) < 1.0  # a part of the time, at about its pace
-    assert 0 < float((made.joints[..., 2] == 0).float().mean()) < 0.1  # a few joints hidden
-    thigh = [made.joints[:, :, 11, :2] - made.joints[:, :, 13, :2], moves.joints[:, :, 11, :2] - moves.joints[:, :, 13, :2]]
-    lengths = [each.norm(dim=-1).mean(dim=1) for each in thigh]
+    assert torch.equal(result.joints, again.joints)
+    assert result.joints.shape == (64, 40, 17, 3)
+    assert 0.6 < float(result.pace.mean() * 39 / (moves.pace.mean() * 31)) < 1.0  # a part of the time, at about its pace
+    assert 0 < float((result.joints[..., 2] == 0).float().mean()) < 0.1  # a few joints hidden
+    thigh = [result.joints[:, :, 11, :2] - result.joints[:, :, 13, :2], moves.joints[:, :, 11, :2] - moves.joints[:, :, 13, :2]]
+    lengths = [segment.norm(dim=-1).mean(dim=1) for segment in thigh]
     assert float((lengths[0] / lengths[1] - 1).abs().mean()) < 0.3
 
 
 def test_a_3d_body_turns_around_the_vertical_alone() -> None:
     moves = resample(moves_of(8, dimensions=3).features, 16)
     turn = replace(Changes().times(0), turn=0.5)
-    made = augment(moves, turn, steps=16, mirror=None, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(made.joints[..., 1], moves.joints[..., 1], atol=1e-6)
-    flat = [each.joints[..., [0, 2]].norm(dim=-1) for each in (made, moves)]
+    result = augment(moves, turn, steps=16, mirror=None, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(result.joints[..., 1], moves.joints[..., 1], atol=1e-6)
+    flat = [segment.joints[..., [0, 2]].norm(dim=-1) for segment in (result, moves)]
     assert torch.allclose(*flat, atol=1e-5)
-    assert not torch.allclose(made.joints[..., 0], moves.joints[..., 0], atol=0.02)
+    assert not torch.allclose(result.joints[..., 0], moves.joints[..., 0], atol=0.02)
 
 
-def test_time_never_turns_back() -> None:
-    """A body that only goes right still only goes right, however its time is bent."""
+def test_warped_time_never_reverses() -> None:
+    """A body that moves only to the right still does after the warp."""
     joints = torch.zeros(200, 30, 1, 3)
     joints[:, :, 0, 0] = torch.arange(30.0)
     changes = replace(Changes().times(0), warp=1.0, cut=0.5)
-    made = augment(JointSequences(joints, torch.ones(200)), changes, steps=50, mirror=None, generator=torch.Generator().manual_seed(0))
-    assert float(made.joints[:, :, 0, 0].diff(dim=1).min()) >= 0
-    assert float(made.joints[:, :, 0, 0].diff(dim=1).diff(dim=1).abs().max()) > 0.05
+    result = augment(JointSequences(joints, torch.ones(200)), changes, steps=50, mirror=None, generator=torch.Generator().manual_seed(0))
+    assert float(result.joints[:, :, 0, 0].diff(dim=1).min()) >= 0
+    assert float(result.joints[:, :, 0, 0].diff(dim=1).diff(dim=1).abs().max()) > 0.05
 
 
-def test_changes_make_networks_better_where_bodies_differ() -> None:
-    """Learnt from bodies that stand upright, asked of some that lean: who was shown turned bodies knows them."""
-    train, leaning = moves_of(24), moves_of(60, seed=5)
-    for each, angle in zip(leaning.features, np.random.default_rng(0).normal(0, 0.4, 60), strict=True):
+def test_augmentation_helps_on_other_bodies() -> None:
+    """Trained on upright bodies and tested on tilted ones: rotation in training helps."""
+    train, tilted = moves_of(24), moves_of(60, seed=5)
+    for segment, angle in zip(tilted.features, np.random.default_rng(0).normal(0, 0.4, 60), strict=True):
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], dtype=np.float32)
-        each.values[..., :2] = each.values[..., :2] @ turn.T
-    told = [accuracy(fit("stgcn", train, epochs=120, settings={"augment": a, "streams": "joint"})[0], leaning) for a in (0, 3)]
-    assert told[1] > told[0] + 0.2
+        segment.values[..., :2] = segment.values[..., :2] @ turn.T
+    accuracies = [accuracy(fit("stgcn", train, epochs=120, settings={"augment": a, "streams": "joint"})[0], tilted) for a in (0, 3)]
+    assert accuracies[1] > accuracies[0] + 0.2
 
 
 # -- channels ----------------------------------------------------------------------------------------------------------------
 
 
 def test_streams_are_joints_bones_and_their_speed_in_seconds() -> None:
-    """A body that only walks on, half a body length a second: its bones stand still, its joints do not."""
+    """A body that moves half a body length a second without changing its pose: bones have no motion, joints do."""
     times = np.arange(21) / 10.0
-    values = np.repeat(np.concatenate([STANDING, np.ones((17, 1))], axis=1)[None], 21, axis=0)
+    values = np.repeat(np.concatenate([UPRIGHT_BODY, np.ones((17, 1))], axis=1)[None], 21, axis=0)
     values[..., 0] += 0.5 * times[:, None]
     moves = resample([Features(values.astype(np.float32), times)], 11)
     body = Body.of(COCO)
     joint, bone, joint_motion, bone_motion = stream_inputs(moves, body, STREAMS)  # each (1, 11, 17, 5)
     assert torch.allclose(joint_motion[..., 0], torch.asinh(torch.tensor(0.5)), atol=1e-4)
-    assert torch.allclose(joint_motion[..., 2:4], torch.zeros(1), atol=1e-4)  # seen from the middle of the body nothing moves
+    assert torch.allclose(joint_motion[..., 2:4], torch.zeros(1), atol=1e-4)  # relative to the middle of the body nothing moves
     assert torch.allclose(bone_motion[..., :4], torch.zeros(1), atol=1e-4)
     elbow, wrist = COCO.joints.index("left_elbow"), COCO.joints.index("left_wrist")
     assert body.parents[wrist] == elbow
-    assert np.allclose(bone[0, 5, wrist, :2], STANDING[wrist] - STANDING[elbow], atol=1e-5)
+    assert np.allclose(bone[0, 5, wrist, :2], UPRIGHT_BODY[wrist] - UPRIGHT_BODY[elbow], atol=1e-5)
     assert np.allclose(bone[0, 5, wrist, 2:4].norm(), 1.0, atol=1e-5)
     assert (joint[..., 4] == 1).all()
 
 
-def test_bones_of_an_unknown_body_are_found_by_what_stays_equally_far_apart() -> None:
-    features = [each for seed in range(4) for each in moves_of(16, seed=seed).features]
+def test_bones_of_an_unknown_skeleton_are_joints_that_keep_their_distance() -> None:
+    features = [segment for seed in range(4) for segment in moves_of(16, seed=seed).features]
     limbs = {(5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16)}
-    found = likely_bones(features)
-    assert len(found) == 16
-    assert len(limbs & set(found)) >= 6
+    bones = likely_bones(features)
+    assert len(bones) == 16
+    assert len(limbs & set(bones)) >= 6
     assert skeleton_of(replace(moves_of(8), skeleton=unnamed_skeleton(17, 2))).edges
     assert skeleton_of(moves_of(8)).edges == COCO.edges
 
@@ -326,7 +328,7 @@ def test_bones_of_an_unknown_body_are_found_by_what_stays_equally_far_apart() ->
 
 
 class Published(nn.Module):
-    """A block of ST-GCN++ written down from the paper with torch's own layers, for one stream."""
+    """A block of ST-GCN++ after the paper, with torch's own layers, for one stream."""
 
     def __init__(self, block: Block, stream: int) -> None:
         super().__init__()
@@ -385,10 +387,10 @@ def test_a_block_computes_what_is_published(channels: tuple[int, int], stride: i
         value.add_(0.1 * torch.randn(value.shape, generator=generator))
     block = block.double().eval()
     x = torch.randn(2, channels[0], 3, 10, 17, generator=generator, dtype=torch.float64)
-    made = block(x)  # (S, C', B, T', K)
+    result = block(x)  # (S, C', B, T', K)
     for stream in range(2):
-        wanted = Published(block, stream)(x[stream].transpose(0, 1))  # (B, C', T', K)
-        assert torch.allclose(made[stream].transpose(0, 1), wanted, atol=1e-10)
+        expected = Published(block, stream)(x[stream].transpose(0, 1))  # (B, C', T', K)
+        assert torch.allclose(result[stream].transpose(0, 1), expected, atol=1e-10)
 
 
 def test_the_graph_has_a_part_for_neighbours_nearer_and_farther_and_each_column_adds_up_to_one() -> None:
@@ -402,8 +404,8 @@ def test_the_graph_has_a_part_for_neighbours_nearer_and_farther_and_each_column_
 
 
 @torch.no_grad()
-def test_a_joint_that_is_not_seen_is_not_looked_at() -> None:
-    """Whatever stands in its place; and a stream is not disturbed by what another sees."""
+def test_undetected_joints_are_ignored() -> None:
+    """The position of an undetected joint does not matter; and streams do not influence each other."""
     network = GraphNetwork((2, 5, 3), (12, 24), graph_of(COCO), torch.Generator().manual_seed(0), at_once=2)
     values = torch.randn(2, 4, 16, 17, 5, generator=torch.Generator().manual_seed(1))
     seen = torch.ones(4, 16, 17)
@@ -416,7 +418,7 @@ def test_a_joint_that_is_not_seen_is_not_looked_at() -> None:
     assert torch.isfinite(network(values, torch.zeros(4, 16, 17))).all()
 
 
-def test_every_stream_learns_for_itself_and_their_mean_is_the_score() -> None:
+def test_streams_can_be_chosen() -> None:
     train = moves_of(24)
     alone, _ = fit("stgcn", train, settings={"streams": "bone"}, epochs=4)
     assert {"parents", "root", "weight", "bias"} <= set(alone.weights())
@@ -444,18 +446,18 @@ def test_the_graph_network_smooths_labels_by_default() -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_forest_of_arrays_says_what_scikit_learn_says(weighted: bool) -> None:
+def test_tree_arrays_give_the_probabilities_of_scikit_learn(weighted: bool) -> None:
     rng = np.random.default_rng(0)
     rows, labels = rng.normal(size=(200, 30)).astype(np.float32), rng.integers(0, 5, 200)
-    rows[:40] = rows[0]  # leaves that cannot be pure
+    rows[:40] = rows[0]  # so that some leaves are impure
     weight = rng.uniform(0.5, 2, 200) if weighted else None
     theirs = ExtraTreesClassifier(60, random_state=0).fit(rows, labels, sample_weight=weight)
     ours = TreeArrays.of(theirs)
-    asked = rng.normal(size=(300, 30)).astype(np.float32)
-    asked[:30] = ours.threshold[ours.feature >= 0][:30, None]  # just on the edge
-    assert np.abs(ours.probabilities(asked, 5) - theirs.predict_proba(asked)).max() <= 1e-12
+    queries = rng.normal(size=(300, 30)).astype(np.float32)
+    queries[:30] = ours.threshold[ours.feature >= 0][:30, None]  # exactly at a threshold
+    assert np.abs(ours.probabilities(queries, 5) - theirs.predict_proba(queries)).max() <= 1e-12
     again = TreeArrays.from_arrays(ours.arrays, numbers=30, classes=5)
-    assert np.array_equal(again.probabilities(asked, 5), ours.probabilities(asked, 5))
+    assert np.array_equal(again.probabilities(queries, 5), ours.probabilities(queries, 5))
 
 
 def test_a_class_without_a_row_keeps_its_place() -> None:
@@ -466,7 +468,7 @@ def test_a_class_without_a_row_keeps_its_place() -> None:
     assert np.allclose(shares.sum(axis=1), 1)
 
 
-def test_arrays_that_lead_in_circles_or_nowhere_are_no_forest() -> None:
+def test_arrays_with_circles_or_missing_nodes_are_refused() -> None:
     rng = np.random.default_rng(0)
     good = TreeArrays.fit(rng.normal(size=(40, 4)).astype(np.float32), np.arange(40) % 3, trees=5, seed=0).arrays
     inner = int(np.flatnonzero(good["feature"] >= 0)[1])
@@ -487,7 +489,7 @@ def test_arrays_that_lead_in_circles_or_nowhere_are_no_forest() -> None:
             TreeArrays.from_arrays(good | change, numbers=4, classes=3)
 
 
-# -- what was fitted elsewhere -----------------------------------------------------------------------------------------------
+# -- TensorFlow 1 networks ---------------------------------------------------------------------------------------------------
 
 
 def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -495,7 +497,7 @@ def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def tensorflow_1(x: NDArray[np.float64], weights: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-    """What the published network makes of (N, T, D), written down from the definition of BasicLSTMCell."""
+    """Return the logits of the published network for (N, T, D), from the definition of BasicLSTMCell."""
     x = np.maximum(x @ weights["hidden_w"] + weights["hidden_b"], 0)
     for cell in (0, 1):
         kernel, bias = weights[f"kernel_{cell}"], weights[f"bias_{cell}"]
@@ -545,15 +547,15 @@ def test_a_tensorflow_1_network_gives_the_same_logits(tmp_path: Path, names: dic
     np.savez(tmp_path / "network.npz", **{names.get(name, name): array for name, array in arrays.items()}, **left)
     head = read_basic_lstm(tmp_path / "network.npz")
     rng = np.random.default_rng(1)
-    shown = rng.normal(0, 1, (5, 100, 51)).astype(np.float32)
-    features = [Features(each.reshape(100, 17, 3), np.arange(100) / 25) for each in shown]
-    assert np.abs(head.scores(features) - tensorflow_1(shown.astype(np.float64), arrays)).max() <= 1e-4
+    inputs = rng.normal(0, 1, (5, 100, 51)).astype(np.float32)
+    features = [Features(segment.reshape(100, 17, 3), np.arange(100) / 25) for segment in inputs]
+    assert np.abs(head.scores(features) - tensorflow_1(inputs.astype(np.float64), arrays)).max() <= 1e-4
     again = open_head("lstm", asdict(head.config))  # type: ignore[call-overload]
     again.load(head.weights())
     assert np.array_equal(again.scores(features), head.scores(features))
 
 
-def test_a_file_that_is_no_such_network_says_what_it_holds(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     good = checkpoint(20)
     wrong: list[dict[str, Any]] = [
         {name: array for name, array in good.items() if name != "kernel_1"},

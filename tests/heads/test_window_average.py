@@ -1,4 +1,4 @@
-"""The averaged head: probabilities of windows, averaged; as a plain softmax says it."""
+"""The window-average head: the mean of the windows' probabilities."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ def segments(count: int, vectors: int, *, seed: int = 0) -> tuple[list[Features]
     labels = np.arange(count) % 3
     centres = rng.normal(size=(3, 5)) * 2
     values = [(centres[label] + rng.normal(size=(vectors, 5))).astype(np.float32) for label in labels]
-    return [Features(each, np.arange(vectors) / 4) for each in values], labels
+    return [Features(segment, np.arange(vectors) / 4) for segment in values], labels
 
 
-def test_scores_are_the_mean_of_what_is_said_of_each_window() -> None:
+def test_scores_are_the_mean_probabilities_of_the_windows() -> None:
     rng = np.random.default_rng(1)
     weight, bias = rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=3).astype(np.float32)
     features, _ = segments(4, 6)
     for together in (1, 2, 3):
         head = open_head("window-average", {"together": together})
         head.load({"weight": weight, "bias": bias})
-        for each, found in zip(features, head.scores(features), strict=True):
-            windows = each.values.astype(np.float64).reshape(-1, together, 5).mean(axis=1)
-            np.testing.assert_allclose(softmax(found), softmax(windows @ weight + bias, axis=1).mean(axis=0), rtol=1e-9)
+        for segment, scores in zip(features, head.scores(features), strict=True):
+            windows = segment.values.astype(np.float64).reshape(-1, together, 5).mean(axis=1)
+            np.testing.assert_allclose(softmax(scores), softmax(windows @ weight + bias, axis=1).mean(axis=0), rtol=1e-9)
 
 
-def test_fitted_alone_it_is_the_linear_head_where_a_segment_is_one_window() -> None:
+def test_with_one_window_it_equals_the_linear_head() -> None:
     features, labels = segments(60, 1)
     fitting = FitConfig(epochs=30)
     linear, averaged = open_head("linear"), open_head("window-average")
@@ -43,7 +43,7 @@ def test_fitted_alone_it_is_the_linear_head_where_a_segment_is_one_window() -> N
     np.testing.assert_array_equal(again.scores(features), averaged.scores(features))
 
 
-def test_what_is_no_layer_is_refused() -> None:
+def test_other_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="arrays are bias, weight"):
         open_head("window-average").load({"weight": np.zeros((2, 2), np.float32)})
     with pytest.raises(ConfigError, match="together"):
