@@ -15,7 +15,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from quickstep.datasets.synthetic import MOVES, DemoConfig, draw_dancers
+from quickstep.datasets.synthetic import MOVES, DemoConfig, draw_dancers, draw_demo
 from quickstep.datasets.synthetic.body import POINTS
 from quickstep.datasets.synthetic.scene import Dancer, Scene
 from quickstep.signals.video import probe, read_frames
@@ -285,3 +285,12 @@ def gradients(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     size, angle = np.hypot(down, right), (np.arctan2(down, right) % np.pi) / np.pi * 4
     maps = [grey] + [size * (angle.astype(int) % 4 == k) for k in range(4)]
     return np.concatenate([m.reshape(12, 10, 16, 10).mean(axis=(1, 3)).ravel() for m in maps])
+
+
+def test_the_demo_has_a_dataset_and_videos_of_another_person(tmp_path: Path) -> None:
+    config = DemoConfig(moves=("halo", "windmill", "toprock"), videos=1, dancers=1, seconds=0.5, width=64, height=64)
+    videos = draw_demo(tmp_path, config)
+    assert {row["label"] for row in rows_of(videos.dataset)} == {"halo", "windmill", "toprock"}
+    assert sorted(path.parent.name for path in videos.new_videos.glob("*/*.mp4")) == ["halo", "windmill"]
+    known, new = (folder / "halo" / "dancer-01-01.mp4" for folder in (videos.dataset.parent, videos.new_videos))
+    assert known.read_bytes() != new.read_bytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,6 @@ from quickstep.types.errors import MissingExtra
 
 DEFAULT_DEMO = DemoConfig()
 FOLDER = Path("demo")
-UNSEEN = 1000  # added to the seed of the dancers that the model has not seen
 
 
 def demo_command(
@@ -34,20 +33,18 @@ def demo_command(
         the folder for everything that is made
     """
     from quickstep.apps.cli import app
-    from quickstep.datasets.synthetic import draw_dancers
+    from quickstep.datasets.synthetic import draw_demo
 
     with TerminalProgress() as progress:
-        dancers = draw_dancers(folder / "dancers", config, progress=progress)
-        unseen = replace(config, moves=config.moves[:2], videos=1, dancers=1, seed=config.seed + UNSEEN)
-        draw_dancers(folder / "new", unseen, progress=progress)
+        videos = draw_demo(folder, config, progress=progress)
     splits, model, cache = folder / "splits.csv", folder / "model", ("--cache", folder / "cache")
     for command in (
-        ("check", dancers, *cache),
+        ("check", videos.dataset, *cache),
         # A test part of 0.3 holds three of the ten dancers: fewer give no interval.
-        ("split", dancers, "-o", splits, "--val", "0.2", "--test", "0.3", "--overwrite", *cache),
+        ("split", videos.dataset, "-o", splits, "--val", "0.2", "--test", "0.3", "--overwrite", *cache),
         ("train", splits, "-o", model, "--backbone", "flow-hist", "--overwrite", *cache),
         ("evaluate", model, *cache),
-        ("predict", model, folder / "new", "--top", "3", *cache),
+        ("predict", model, videos.new_videos, "--top", "3", *cache),
     ):
         tokens = [str(word) for word in command]
         say(f"\n$ quickstep {shlex.join(tokens)}", style="bold cyan")

@@ -28,6 +28,8 @@ from quickstep.types.errors import ConfigError, MediaError, QuickstepError, Unkn
 from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress, silent
 
+_NEW_SEED = 1000  # added to the seed for people who are not in the dataset
+
 __all__ = ["MOVES", "DemoConfig", "DemoVideos", "draw_dancers", "draw_demo"]
 
 
@@ -75,7 +77,7 @@ def draw_demo(folder: str | Path, config: DemoConfig | None = None, *, progress:
     """Draw a dataset into `folder`/dancers, and one video each of its first two moves by another person into `folder`/new."""
     config, folder = config or DemoConfig(), Path(folder)
     dataset = draw_dancers(folder / "dancers", config, progress=progress)
-    other = replace(config, moves=config.moves[:2], videos=1, dancers=1, seed=config.seed + 1000)
+    other = replace(config, moves=config.moves[:2], videos=1, dancers=1, seed=config.seed + _NEW_SEED)
     draw_dancers(folder / "new", other, progress=progress)
     return DemoVideos(dataset, folder / "new")
 
