@@ -75,7 +75,7 @@ def extract_poses(
     """Find the people in each video (or pose file), write and draw them. `world` writes metres instead of pixels of the frame."""
     config, output, cache = config or PoseConfig(person="all"), output or PoseOutput(), cache or Cache()
     if output.stick_figures and output.drawn is None:
-        raise ConfigError("stick_figures", "name the video to draw as well (draw)")
+        raise ConfigError("stick_figures", "give the video to draw as well (draw)")
     videos = any(not is_pose_file(segment.path) for segment in segments)
     finder = PoseFinder(config, cache)
     world_finder = PoseFinder(_world_config(finder, videos), cache) if world else None

@@ -115,7 +115,7 @@ class LiveDrawing:
         return float(self._parts[-1].times[-1])
 
     def _number_people(self, parts: list[Poses], owners: list[NDArray[np.int64]]) -> None:
-        """Number everybody who is visible long enough, in the order in which they appeared."""
+        """Give a number to everybody who is visible long enough, in the order in which they appeared."""
         times = np.concatenate([part.times for part in parts]) if parts else np.zeros(0)
         step = float(np.median(np.diff(times))) if len(times) > 1 else MIN_SECONDS
         for owner in {owner for who in owners for owner in np.unique(who[who >= 0]).tolist()}:
