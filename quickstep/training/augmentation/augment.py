@@ -1,7 +1,7 @@
-"""Augment: changes of what a network is shown while it is trained, and only then; draws one for a window of a segment, and makes it.
+"""Augment training windows: draw the changes for a window of a segment, and apply them.
 
-One draw holds for all pictures of a window: they are turned, cut and coloured alike, so that what moves is what moved. Knows no network,
-opens no file: a draw says at which moments to look, and is then given the uncut pictures (or the flow) of these.
+One draw applies to all frames of a window: they are rotated, cropped and coloured in the same way, so the movement stays the same. A draw
+gives the timestamps to read, and is then applied to the uncropped frames (or the flow) at these.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from quickstep.types.view import View, within
 
 Matrix = NDArray[np.float64]
 
-# What each part is at --augment 1. Flips and moments harm least, so they are whole from one half on.
+# The strength of each part at augment=1. Flips and timestamps harm least, so they are at full strength from 0.5.
 _FULL = {"flip": 0.5, "vertical_flip": 0.0, "crop": 1.0, "rotation": 20.0, "colour": 0.4, "noise": 0.08, "erase": 0.5}
 _FULL |= {"time_jitter": 1.0, "speed": 0.25}
 _EARLY = ("flip", "time_jitter")
@@ -32,21 +32,21 @@ _REST = 128  # the level of flow that is no motion
 
 @dataclass(frozen=True)
 class Augment:
-    """What may be changed, and how much; whatever is not said follows the dial `augment`."""
+    """What may be changed, and how much; parts that are None follow `augment`."""
 
-    augment: float = setting(0.5, "how much is changed in training, from 0 (nothing) to 1; what is said below stands by itself")
-    flip: float | None = setting(None, "how often a segment is shown mirrored, left for right, 0 to 1")
+    augment: float = setting(0.5, "strength of the augmentation, from 0 (none) to 1; parts that are set keep their own value")
+    flip: float | None = setting(None, "how often a segment is mirrored, left for right, 0 to 1")
     mirror_labels: tuple[str, ...] = setting(
         (), "what a mirrored segment is called: left-turn:right-turn swaps two labels, a label alone is never mirrored, none keeps all"
     )
-    vertical_flip: float | None = setting(None, "how often it is shown upside down, 0 to 1; never unless it is said")
-    crop: float | None = setting(None, "how far the square that is shown may shrink, widen and wander, 0 to 1")
-    rotation: float | None = setting(None, "by up to how many degrees it is turned")
-    colour: float | None = setting(None, "how far brightness, contrast, saturation and hue change, 0 to 1")
-    noise: float | None = setting(None, "how strong the grain is at most, as a share of white")
+    vertical_flip: float | None = setting(None, "how often a segment is flipped upside down, 0 to 1; never by default")
+    crop: float | None = setting(None, "how much the crop may change in size, shape and position, 0 to 1")
+    rotation: float | None = setting(None, "largest rotation in degrees")
+    colour: float | None = setting(None, "how much brightness, contrast, saturation and hue change, 0 to 1")
+    noise: float | None = setting(None, "largest noise, as a share of white")
     erase: float | None = setting(None, "how often a rectangle is covered, 0 to 1")
-    time_jitter: float | None = setting(None, "how far moments move inside the segment, 0 to 1")
-    speed: float | None = setting(None, "by up to which share a segment is shown faster or slower")
+    time_jitter: float | None = setting(None, "how much timestamps move inside the segment, 0 to 1")
+    speed: float | None = setting(None, "largest share by which a segment is faster or slower")
 
     def __post_init__(self) -> None:
         between("augment", self.augment, 0, 1)
@@ -59,7 +59,7 @@ class Augment:
             between("speed", self.speed, 0, 4)
 
     def strength(self, name: str) -> float:
-        """How strong one part is: as it was said, else by the dial."""
+        """Return the strength of one part: its own value, else from `augment`."""
         said: float | None = getattr(self, name)
         if said is not None:
             return said
@@ -68,12 +68,12 @@ class Augment:
 
     @property
     def strengths(self) -> dict[str, float]:
-        """All parts by name."""
+        """The strengths of all parts by name."""
         return {each.name: self.strength(each.name) for each in fields(self) if each.name in _FULL}
 
     @property
     def still(self) -> bool:
-        """Whether the moments that are looked at stay the same."""
+        """Whether the timestamps never change."""
         return self.strength("time_jitter") == 0 and self.strength("speed") == 0
 
     def draw(self, rng: np.random.Generator, *, mirrors: bool = True) -> Draw:
