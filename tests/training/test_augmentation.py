@@ -191,5 +191,6 @@ def test_what_was_said_of_labels_counts_alone() -> None:
 
 @pytest.mark.parametrize("wrong", [{"augment": 1.5}, {"flip": -0.1}, {"rotation": 200.0}, {"speed": float("nan")}])
 def test_strengths_out_of_range_are_named(wrong: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="--" + next(iter(wrong))):
+    with pytest.raises(ConfigError) as refused:
         Augment(**wrong)  # type: ignore[arg-type]
+    assert refused.value.field == next(iter(wrong))

@@ -1,4 +1,4 @@
-"""Mirror: what a class is called when its segments are shown mirrored; by what was said, or by the words for sides in the labels."""
+"""The label of a mirrored segment: as configured, or from words such as left and right in the labels."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _SIDES = (
 
 @dataclass(frozen=True)
 class Mirror:
-    """What mirrored segments are called: which labels swap, and which have no mirror image."""
+    """Which labels are swapped in mirrored segments, and which are never mirrored."""
 
     swapped: dict[str, str]
     never: frozenset[str]
     notes: tuple[str, ...] = ()
 
     def name(self, label: str, draw: Draw) -> str:
-        """The label of what is shown."""
+        """Return the label after a draw."""
         return self.swapped.get(label, label) if draw.flipped else label
 
     def allows(self, label: str) -> bool:
-        """Whether it may be shown mirrored."""
+        """Return whether segments with the label may be mirrored."""
         return label not in self.never
 
 
 def mirror_of(labels: Sequence[str], augment: Augment) -> Mirror:
-    """What the labels become in a mirror: as was said, and where nothing was, by the words for sides in them.
+    """Find the mirrored label of each label: as configured, else by words for sides.
 
-    Labels that name a side and whose counterpart is not among them are not mirrored: their mirror image is no class here.
+    A label that names a side is never mirrored if its counterpart is not a label.
     """
     if augment.mirror_labels:
-        return _said(labels, augment.mirror_labels)
+        return _configured(labels, augment.mirror_labels)
     if augment.strength("flip") == 0:
         return Mirror({}, frozenset())
     swapped: dict[str, str] = {}
@@ -60,21 +60,21 @@ def mirror_of(labels: Sequence[str], augment: Augment) -> Mirror:
     notes = []
     pairs = sorted({tuple(sorted(pair)) for pair in swapped.items()})
     if pairs:
-        told = ", ".join(f"{one!r} and {other!r}" for one, other in pairs)
+        swaps = ", ".join(f"{one!r} and {other!r}" for one, other in pairs)
         notes.append(
-            f"a mirrored segment changes its label between {told} (`mirror_labels=none` if that is wrong, `flip=0` for no mirroring)"
+            f"a mirrored segment changes its label between {swaps} (`mirror_labels=none` if that is wrong, `flip=0` for no mirroring)"
         )
     if never:
-        notes.append(f"{', '.join(map(repr, sorted(never)))}: never shown mirrored, because the other side is no class here")
+        notes.append(f"{', '.join(map(repr, sorted(never)))}: never mirrored, because the other side is not a class")
     return Mirror(swapped, frozenset(never), tuple(notes))
 
 
-def _said(labels: Sequence[str], said: Sequence[str]) -> Mirror:
-    if list(said) == ["none"] and "none" not in labels:
+def _configured(labels: Sequence[str], configured: Sequence[str]) -> Mirror:
+    if list(configured) == ["none"] and "none" not in labels:
         return Mirror({}, frozenset())
     swapped: dict[str, str] = {}
     never: set[str] = set()
-    for each in said:
+    for each in configured:
         pairs = [(each[:at], each[at + 1 :]) for at, letter in enumerate(each) if letter == ":"]
         known = [pair for pair in pairs if pair[0] in labels and pair[1] in labels]
         if known:
