@@ -471,7 +471,7 @@ def test_the_command_prints_the_score_and_the_sheet_is_drawn(manifest: Manifest,
     assert Model.load(tmp_path / "m").predict([segment]).predictions
     from quickstep.training.finetuning.augmentation_preview import SheetConfig, draw_sheet
 
-    sheet = draw_sheet(manifest, Augment(augment=1.0), SheetConfig(rows=3, columns=2, single_frames=2, size=24), out=tmp_path / "sheet.png")
+    sheet = draw_sheet(manifest, Augment(augment=1.0), SheetConfig(rows=3, columns=2, pictures=2, size=24), out=tmp_path / "sheet.png")
     from PIL import Image
 
     with Image.open(sheet.picture) as picture:
