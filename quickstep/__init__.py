@@ -1,4 +1,4 @@
-"""quickstep recognizes moves in video, with the labels of whoever uses it.
+"""quickstep recognizes moves in video, with your own labels.
 
 >>> import quickstep
 >>> trained = quickstep.train("DANCES", quickstep.TrainConfig(backbone="flow-hist"))  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""A model goes out without what tells of people, and comes back by its name with the same answers."""
+"""A model is pushed without personal data, and comes back by its name with the same answers."""
 
 from __future__ import annotations
 

@@ -57,10 +57,10 @@ def _port(config: AppConfig) -> int:
         if not _free(config.host, config.port):
             raise ConfigError("port", f"{config.port} is in use, or may not be used: name another one, or none")
         return config.port
-    found = next((port for port in range(FIRST_PORT, FIRST_PORT + 100) if _free(config.host, port)), None)
-    if found is None:
+    port = next((number for number in range(FIRST_PORT, FIRST_PORT + 100) if _free(config.host, number)), None)
+    if port is None:
         raise ConfigError("port", f"none from {FIRST_PORT} to {FIRST_PORT + 99} is free at {config.host}; name one, or another `host`")
-    return found
+    return port
 
 
 def _free(address: str, port: int) -> bool:

@@ -54,13 +54,13 @@ def models() -> dict[str, Path]:
     given = list(started().models)
     out = started().config.out
     made = sorted(path.parent for pattern in (f"*/{RECORD}", f"*/{BEST}/{RECORD}") for path in out.glob(pattern))
-    found: dict[str, Path] = {}
+    named: dict[str, Path] = {}
     for place in dict.fromkeys(path.resolve() for path in (*given, *made)):
         name = name_of(place)
-        if name in found:
+        if name in named:
             name = f"{place.parent.name}/{place.name}"
-        found[name] = place
-    return found
+        named[name] = place
+    return named
 
 
 def model_names() -> list[str]:

@@ -58,27 +58,27 @@ def show(rows: Sequence[Row], duration: float, *, player: str, key: str, legend:
     _mount()(key=key, data={"rows": plain, "duration": max(duration, 0.1), "player": player, "legend": [list(pair) for pair in legend]})
 
 
-def show_timeline(found: Timeline, *, player: str, key: str) -> None:
+def show_timeline(timeline: Timeline, *, player: str, key: str) -> None:
     """Draw a timeline: a row a person, a colour a label, grey where the model is unsure."""
-    colours = {label: HUES[place % len(HUES)] for place, label in enumerate(found.labels)}
+    colours = {label: HUES[place % len(HUES)] for place, label in enumerate(timeline.labels)}
     rows = []
-    for person in found.people:
+    for person in timeline.people:
         blocks = []
-        for span in found.of(person):
+        for span in timeline.of(person):
             when = f"{clock(span.start)} to {clock(span.end)}"
             text = f"{span.name} ({share(span.score)})" if span.label else f"unsure, perhaps {span.likeliest}"
             blocks.append(Block(span.start, span.end, span.name, f"{text}, {when}", colours.get(span.label or "", WEAK)))
         rows.append(Row(blocks))
-    used = [label for label in found.labels if any(span.label == label for span in found.spans)]
-    unsure = [("unsure", WEAK)] if any(span.label is None for span in found.spans) else []
-    show(rows, found.duration, player=player, key=key, legend=[*((label, colours[label]) for label in used), *unsure])
+    used = [label for label in timeline.labels if any(span.label == label for span in timeline.spans)]
+    unsure = [("unsure", WEAK)] if any(span.label is None for span in timeline.spans) else []
+    show(rows, timeline.duration, player=player, key=key, legend=[*((label, colours[label]) for label in used), *unsure])
 
 
-def show_weighed(found: Attribution, duration: float, *, player: str, key: str) -> None:
+def show_weighed(weighed: Attribution, duration: float, *, player: str, key: str) -> None:
     """Draw the parts of a video: the darker, the higher a part's own score for the label."""
-    parts, most = [], max((part.score for part in found.parts), default=1.0)
-    for part in found.parts:
-        other = "" if part.label == found.label else f"; by itself it is {part.label}"
-        tip = f"{clock(part.start)} to {clock(part.end)}: {share(part.score)} {found.label}{other}"
+    parts, most = [], max((part.score for part in weighed.parts), default=1.0)
+    for part in weighed.parts:
+        other = "" if part.label == weighed.label else f"; by itself it is {part.label}"
+        tip = f"{clock(part.start)} to {clock(part.end)}: {share(part.score)} {weighed.label}{other}"
         parts.append(Block(part.start, part.end, "", tip, "var(--qs-main)", 0.08 + 0.92 * part.score / max(most, 0.2)))
     show([Row(parts, low=True)], duration, player=player, key=key)

@@ -68,32 +68,32 @@ def _search(library: Library, backbone: Any) -> None:
     config = SearchConfig(like=str(like.path) if like else None, label=label, top=12)
     key = f"search {library.uri} {text} {like.key if like else ''} {label}"
     with st.spinner("Searching …"):
-        found = page_elements.remembered(key, lambda: search(library, text, config, backbone=backbone, cache=session.own_cache()))
-    _show_results(found, like.name if like else text or f"label {label}")
+        result = page_elements.remembered(key, lambda: search(library, text, config, backbone=backbone, cache=session.own_cache()))
+    _show_results(result, like.name if like else text or f"label {label}")
 
 
-def _show_results(found: SearchResult, query: str) -> None:
+def _show_results(result: SearchResult, query: str) -> None:
     """Show the moments, best first, and whether they are good matches."""
-    if found.good is False:
+    if result.good is False:
         scores = ""
-        if found.best is not None and found.threshold:
-            scores = f" The best score is {found.best:.2f}; a good match has more than {found.threshold.score:.2f}."
+        if result.best is not None and result.threshold:
+            scores = f" The best score is {result.best:.2f}; a good match has more than {result.threshold.score:.2f}."
         st.warning(f"No good match for “{query}”.{scores}", icon=":material/search_off:")
-    elif found.threshold is None:
+    elif result.threshold is None:
         st.caption("The library has too few videos to tell a good match from a bad one.")
-    if not found.moments:
+    if not result.moments:
         return
     playing_now: Moment | None = st.session_state.get("moment")
-    if playing_now in found.moments:
+    if playing_now in result.moments:
         _play(playing_now)
-    for at in range(0, len(found.moments), COLUMNS):
-        for column, (place, moment) in zip(st.columns(COLUMNS), enumerate(found.moments[at : at + COLUMNS], start=at), strict=False):
+    for at in range(0, len(result.moments), COLUMNS):
+        for column, (place, moment) in zip(st.columns(COLUMNS), enumerate(result.moments[at : at + COLUMNS], start=at), strict=False):
             with column:
                 _card(place, moment)
 
 
 def _card(place: int, moment: Moment) -> None:
-    """Show one moment: its picture, its video, and a button that plays it."""
+    """Show one moment: its thumbnail, its video, and a button that plays it."""
     with st.container(border=True):
         if moment.thumbnail:
             st.image(moment.thumbnail, width="stretch")
@@ -123,11 +123,11 @@ def _duplicates(library: Library) -> None:
     if st.button("Find duplicates", icon=":material/content_copy:") and key not in st.session_state.get("kept", {}):
         with page_elements.bar("Comparing the videos") as progress:
             page_elements.remembered(key, lambda: duplicates(library, cache=session.cache(), progress=progress))
-    found: Duplicates | None = st.session_state.get("kept", {}).get(key)
-    if found is None:
+    result: Duplicates | None = st.session_state.get("kept", {}).get(key)
+    if result is None:
         return
-    st.markdown(page_elements.plain(f"{found.summary[:1].upper()}{found.summary[1:]}."))
-    for number, group in enumerate(found.groups[:20]):
+    st.markdown(page_elements.plain(f"{result.summary[:1].upper()}{result.summary[1:]}."))
+    for number, group in enumerate(result.groups[:20]):
         match = group.matches[0]
         with st.container(border=True):
             for column, path, span in zip(st.columns(2), (match.first, match.second), (match.first_span, match.second_span), strict=True):

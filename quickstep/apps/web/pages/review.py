@@ -28,25 +28,27 @@ def page() -> None:
         with session.locked_model() as model, page_elements.bar("Looking for wrong labels") as progress:
             return suspects(model, manifest, cache=session.cache(), progress=progress)
 
-    found = page_elements.remembered(f"suspects {session.model_state()}", rank)
+    ranked = page_elements.remembered(f"suspects {session.model_state()}", rank)
     decided = journal.decided
-    listed = {journal.span_of(each) for each in manifest.segments}
-    waiting = [each for each in found.suspects if (place := journal.span_of(each.segment)) not in decided and place in listed]
+    listed = {journal.span_of(segment) for segment in manifest.segments}
+    waiting = [suspect for suspect in ranked.suspects if (span := journal.span_of(suspect.segment)) not in decided and span in listed]
     _show_message()
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     left.progress(
-        1 - len(waiting) / max(1, len(found.suspects)),
-        text=f"{len(found.suspects) - len(waiting)} of {counted(len(found.suspects), 'segment')} reviewed",
+        1 - len(waiting) / max(1, len(ranked.suspects)),
+        text=f"{len(ranked.suspects) - len(waiting)} of {counted(len(ranked.suspects), 'segment')} reviewed",
     )
     right.text_input("Your name", key="who", placeholder="for the history")
     if waiting:
         skipped: list[str] = st.session_state.setdefault("skipped", [])
-        ordered = sorted(waiting, key=lambda each: str(each.segment) in skipped)
+        ordered = sorted(waiting, key=lambda suspect: str(suspect.segment) in skipped)
         _show_segment(journal, ordered[0], opened.labels)
     else:
         st.success("All segments are reviewed.", icon=":material/done_all:")
-    if found.failures:
-        st.caption(f"{counted(len(found.failures), 'segment')} cannot be read, such as {page_elements.error_text(found.failures[0].error)}")
+    if ranked.failures:
+        st.caption(
+            f"{counted(len(ranked.failures), 'segment')} cannot be read, such as {page_elements.error_text(ranked.failures[0].error)}"
+        )
     _history(journal)
     _retrain(journal)
 
@@ -74,7 +76,7 @@ def _show_segment(journal: Journal, suspect: Suspect, labels: tuple[str, ...]) -
                 st.session_state["skipped"].append(str(segment))
                 st.rerun()
         st.caption("or correct the label:")
-        known = list(dict.fromkeys([*labels, *(each.label for each in journal.manifest.segments if each.label)]))
+        known = list(dict.fromkeys([*labels, *(other.label for other in journal.manifest.segments if other.label)]))
         with st.container(horizontal=True):
             for place, label in enumerate(known[:30]):
                 key = str(place + 1) if place < MOST_KEYS else None
@@ -107,10 +109,16 @@ def _history(journal: Journal) -> None:
     decisions = journal.decisions
     if not decisions:
         return
-    standing = journal.latest()
-    back = next((each for each in reversed(decisions) if each.action != "restore" and standing[each.span].number == each.number), None)
+    latest = journal.latest()
+    back = next(
+        (decision for decision in reversed(decisions) if decision.action != "restore" and latest[decision.span].number == decision.number),
+        None,
+    )
     with st.expander(f"{counted(len(decisions), 'decision')} in {journal.history.name}"):
-        rows = [(each.at.replace("T", " ")[:16], each.by or "—", Path(each.path).name, _what(each)) for each in reversed(decisions[-30:])]
+        rows = [
+            (decision.at.replace("T", " ")[:16], decision.by or "—", Path(decision.path).name, _what(decision))
+            for decision in reversed(decisions[-30:])
+        ]
         st.html(formatting.table(("when", "who", "segment", "decision"), rows))
         st.caption(f"The list as it was before the first decision: {journal.original.name}")
     if back is not None and st.button(f"Undo: {page_elements.plain(Path(back.path).name)}", icon=":material/undo:", shortcut="Z"):
