@@ -184,7 +184,7 @@ def test_labels_are_reviewed_with_one_key_and_the_model_is_retrained(visit: Visi
     tab.keyboard.press("z")
     assert decided(4, 2)["action"] == "restore"
     tab.get_by_role("button", name="Retrain on the corrected labels").click()
-    tab.locator("text=other than the model had learnt: 1").wait_for()
+    tab.locator("text=Corrected labels: 1").wait_for()
     assert tab.locator(".qs-interval").count() == 2
     screenshot(tab, "review-retrained")
     tab.get_by_role("button", name="Save and use").click()
