@@ -36,7 +36,7 @@ VIEW = View(frames=FRAMES, size=224)
 
 
 def drawn(width: int, height: int, seed: int, count: int) -> Iterator[Pixels]:
-    """A camera that drifts over a soft scene with some detail, and things that move in front of it."""
+    """Draw frames of a camera that drifts over a soft scene with some detail, and of things that move in front of it."""
     rng = np.random.default_rng(seed)
     size = (width + 200, height + 200)
     ground = cv2.resize(rng.integers(0, 255, (9, 12, 3), dtype=np.uint8), size, interpolation=cv2.INTER_CUBIC).astype(np.int16)
@@ -52,7 +52,7 @@ def drawn(width: int, height: int, seed: int, count: int) -> Iterator[Pixels]:
 
 
 def filmed(sources: Sequence[Path], width: int, height: int, seed: int, count: int) -> Iterator[Pixels]:
-    """A real video, scaled, run to and fro until it is long enough."""
+    """Yield the frames of a real video, scaled, played forwards and backwards until it is long enough."""
     capture, scenes = cv2.VideoCapture(str(sources[seed % len(sources)])), []
     while len(scenes) < count and (read := capture.read())[0]:
         scenes.append(cv2.cvtColor(cv2.resize(read[1], (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB))
@@ -62,7 +62,7 @@ def filmed(sources: Sequence[Path], width: int, height: int, seed: int, count: i
 
 
 def numbered(picture: Pixels, number: int) -> Pixels:
-    """The picture with its number as twelve blocks across its middle."""
+    """Draw a frame's number as twelve blocks across its middle."""
     height, width = picture.shape[:2]
     middle = slice(height // 2 - height // 24, height // 2 + height // 24)
     left, block = (width - height * 9 // 10) // 2, height * 9 // 10 // 12
@@ -72,7 +72,7 @@ def numbered(picture: Pixels, number: int) -> Pixels:
 
 
 def read_number(picture: Pixels) -> int:
-    """The number drawn across the middle of a picture, cropped or not."""
+    """Read the number that is drawn across the middle of a frame, cropped or not."""
     height, width = picture.shape[:2]
     left, block = (width - height * 9 // 10) / 2, height * 9 / 10 / 12
     row = picture[height // 2 - height // 60 - 1 : height // 2 + height // 60 + 1].astype(float).mean(axis=(0, 2))
@@ -80,10 +80,12 @@ def read_number(picture: Pixels) -> int:
 
 
 def ours(path: Path) -> Pixels:
+    """Read the frames with quickstep."""
     return read_frames(path, MOMENTS, view=VIEW).pixels
 
 
 def plain(path: Path) -> Pixels:
+    """Decode every frame with OpenCV, keep the sampled ones, and run the processor on them."""
     wanted = {int(moment * FPS) for moment in MOMENTS}
     capture, kept, number = cv2.VideoCapture(str(path)), [], 0
     while True:
@@ -110,6 +112,7 @@ def clip_processor() -> Any:
 
 
 def decord(path: Path) -> Pixels:
+    """Read the frames with decord."""
     from decord import VideoReader, cpu
 
     reader = VideoReader(str(path), ctx=cpu(0), num_threads=1)
@@ -117,6 +120,7 @@ def decord(path: Path) -> Pixels:
 
 
 def torchcodec(path: Path) -> Pixels:
+    """Read the frames with torchcodec."""
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(str(path), num_ffmpeg_threads=1, seek_mode="exact", dimension_order="NHWC")
@@ -129,12 +133,12 @@ WAYS |= {"decord, two at once": (decord, 2), "torchcodec, two at once": (torchco
 
 
 def available() -> dict[str, tuple[Callable[[Path], Pixels], int]]:
-    """The ways whose libraries are installed."""
+    """Return the ways whose libraries are installed."""
     return {name: way for name, way in WAYS.items() if name.split(",")[0] not in ("decord", "torchcodec") or find_spec(name.split(",")[0])}
 
 
 def measure(paths: Sequence[Path], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """The best seconds, and seconds of processor time, of each way over all videos; the ways take turns, so that a busy moment hits all."""
+    """Measure the best seconds, and seconds of processor time, of each way; the ways take turns, so that other load slows all of them."""
     best: dict[str, float] = {}
     worked: dict[str, float] = {}
     for _ in range(rounds):
@@ -171,6 +175,7 @@ def show(size: str, best: dict[str, float], worked: dict[str, float], pictures: 
 
 
 def main() -> None:
+    """Measure all ways of reading frames, and print the tables."""
     parser = argparse.ArgumentParser(description="How fast 8 frames come out of 10-second videos, beside other ways.")
     parser.add_argument("--videos", type=int, default=8, help="at 320x240; half as many at 1080p")
     parser.add_argument("--rounds", type=int, default=3, help="each way's best round counts")

@@ -123,7 +123,7 @@ def preparation(folder: Path, rounds: int) -> dict[str, Any]:
     scaler = FrameScaler(orientation_of(decoded[0], 1.0), backbone.view)
 
     def plain() -> Any:
-        """What people do: convert the whole picture, then the processor on it."""
+        """Convert each whole frame, then run the processor on it, as most code does."""
         return np.concatenate([processor(frame.to_ndarray(format="rgb24"), return_tensors="np")["pixel_values"] for frame in decoded])
 
     runs: dict[str, Callable[[], Any]] = {
@@ -159,7 +159,7 @@ MULTIPLICATION = 2 * 2048**3
 
 
 def multiplication(kind: torch.dtype) -> Callable[[], Any]:
-    """A product of two large square matrices: what this machine can do at best."""
+    """Return a product of two large square matrices, which shows the peak speed of this machine."""
     left, right = torch.randn(2048, 2048).to(kind), torch.randn(2048, 2048).to(kind)
     return lambda: left @ right
 
@@ -172,7 +172,7 @@ def work_per_frame() -> float:
 
 
 def turn_by_turn(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """The least seconds of each, all taking turns: what others on the machine take away is left out."""
+    """Run all in turn and return the fewest seconds of each, which other load on the machine changes least."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():
@@ -184,7 +184,7 @@ def turn_by_turn(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, f
 
 
 def smallest_cosine(expected: Any, actual: Any) -> float:
-    """The least of the rows' cosines."""
+    """Return the smallest cosine of the pairs of rows."""
     return float(((expected * actual).sum(1) / np.linalg.norm(expected, axis=1) / np.linalg.norm(actual, axis=1)).min())
 
 
@@ -202,7 +202,7 @@ def pictures(count: int, height: int, width: int) -> Any:
 
 
 def make_checkpoint(folder: Path) -> Path:
-    """A random ViT-B/32 of real size in the real format."""
+    """Save a random ViT-B/32 of real size in the real format."""
     checkpoint = folder / "vit-b32"
     if not checkpoint.exists():
         torch.manual_seed(0)

@@ -232,6 +232,7 @@ def real(path: Path, cache: Cache, shots: int, seeds: Sequence[int]) -> dict[str
 
 
 def main() -> None:
+    """Measure the heads on few examples a class, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="problems of each kind")
     parser.add_argument("--shots", type=lambda text: tuple(map(int, text.split(","))), default=SHOTS)

@@ -38,6 +38,7 @@ def labelled(folder: Path, args: argparse.Namespace) -> Manifest:
 
 
 def config_of(args: argparse.Namespace, device: str, precision: str) -> FinetuneConfig:
+    """Return the fine-tuning settings of a run."""
     return FinetuneConfig(
         backbone="i3d-rgb", init="scratch", width=args.width, frames=args.frames, fps=12.5, size=args.picture, batch=args.batch,
         epochs=args.epochs, device=device, precision=precision, patience=args.epochs, auto_batch=device == "cuda",
@@ -76,6 +77,7 @@ def products(config: FinetuneConfig, device: str, repeats: int = 5) -> float:
 
 
 def main() -> None:
+    """Measure the speed of fine-tuning, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each")

@@ -79,7 +79,7 @@ OFFSET = np.array([[1, 0, -260], [0, 1, -240], [0, 0, 1.0]])  # texture -> first
 
 
 def seen(drawn: NDArray[np.float32], motion: Array) -> NDArray[np.float32]:
-    """The texture after a motion, as the picture shows it."""
+    """Warp the texture by a motion, as a frame shows it."""
     height, width = SIZES[256]
     return cv2.warpPerspective(drawn, motion @ OFFSET, (width, height), flags=cv2.INTER_CUBIC)
 
@@ -99,6 +99,7 @@ def moved(motion: Array) -> Array:
 
 
 def error(found: NDArray[np.float32], truth: Array, where: NDArray[np.bool_] | None = None) -> float:
+    """Return the mean endpoint error in pixels, without a margin."""
     long = np.linalg.norm(found - truth, axis=-1)
     inside = np.zeros(long.shape, bool)
     inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = True

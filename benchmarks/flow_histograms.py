@@ -117,6 +117,7 @@ def measured(task: Task) -> tuple[str, ...]:
 
 
 def main() -> None:
+    """Measure the accuracy of flow histograms, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data", help="has pushup/ and skateboard/")
     parser.add_argument("--drawn", type=int, default=24, help="synthetic videos of each move")

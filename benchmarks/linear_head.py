@@ -63,6 +63,7 @@ class Task:
 
     @property
     def classes(self) -> int:
+        """Return the number of classes."""
         return int(self.labels.max()) + 1
 
 

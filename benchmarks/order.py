@@ -51,6 +51,7 @@ class Pictures:
     identity = {"name": "small-pictures", "revision": "1"}  # noqa: RUF012
 
     def embed(self, batch: Sequence[Frames]) -> list[Features]:
+        """Return small frames and their squares as features."""
         return [self._one(frames) for frames in batch]
 
     def _one(self, frames: Frames) -> Features:
@@ -127,7 +128,7 @@ def told(model: Model, cache: Cache) -> str:
 
 
 def tuned(stream: str, manifest: Manifest, args: argparse.Namespace, cache: Cache, folder: Path) -> tuple[str, str, str]:
-    """The accuracy of a network trained from nothing, its epochs and its minutes."""
+    """Train a network from random weights; return its accuracy, epochs and minutes."""
     config = FinetuneConfig(
         backbone=stream, init="scratch", width=args.width, frames=FRAMES - (stream == "i3d-flow"), fps=FPS, size=args.size,
         epochs=args.epochs, batch=8, learning_rate=args.rate, dropout=0.0, patience=args.epochs, precision="fp32", weight_decay=0.05,
@@ -140,6 +141,7 @@ def tuned(stream: str, manifest: Manifest, args: argparse.Namespace, cache: Cach
 
 
 def main() -> None:
+    """Measure whether the models learn the order of frames, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--each", type=int, default=128, help="videos of each class")
     parser.add_argument("--epochs", type=int, default=10)

@@ -46,7 +46,9 @@ Right = NDArray[np.bool_]
 class Answer(Protocol):
     """For each fold, which segments are classified correctly, and the seconds of the fit."""
 
-    def __call__(self, *, seed: int) -> Iterator[tuple[Right, float]]: ...
+    def __call__(self, *, seed: int) -> Iterator[tuple[Right, float]]:
+        """Fit and test each fold."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +163,7 @@ def measured(task: Task, name: str, answer: Answer, seeds: int) -> tuple[str, ..
 
 
 def main() -> None:
+    """Measure the heads on poses, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data", help="has skel_jhmdb_pose2d/ and others"

@@ -56,7 +56,7 @@ def _pictures(seed: int, size: tuple[int, int], count: int) -> Iterator[NDArray[
 
 
 def save_checkpoint(folder: Path) -> Path:
-    """A CLIP ViT-B/32 of random weights in the format of the hub."""
+    """Save a CLIP ViT-B/32 of random weights in the format of the hub."""
     import torch
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -81,7 +81,7 @@ class Job:
 
 
 def plain(job: Job, *, every_frame: bool) -> None:
-    """The plain way, A or B."""
+    """Run the plain way, A or B."""
     import cv2
     import torch
     from PIL import Image

@@ -10,7 +10,7 @@ from places import SHARED
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real videos and skeletons beside the checkout; tests that need it skip where it is absent."""
+    """Return the folder of real videos and skeletons beside the checkout; tests that need it skip where it is absent."""
     if not SHARED.is_dir():
         pytest.skip("the real data of ../shared/data is not here")
     return SHARED

@@ -44,7 +44,7 @@ class Bug:
 
 
 def read_bugs(names: Sequence[str] = ()) -> list[Bug]:
-    """The bugs of the list whose names contain one of `names`; all of them by default."""
+    """Return the bugs of the list whose names contain one of `names`; all of them by default."""
     rows = tomllib.loads(LIST.read_text(encoding="utf-8"))["bug"]
     bugs = [Bug(row["name"], row["file"], row["before"], row["after"], tuple(row["tests"])) for row in rows]
     return [bug for bug in bugs if not names or any(name in bug.name for name in names)]

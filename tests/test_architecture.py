@@ -79,7 +79,7 @@ def trees() -> dict[str, ast.Module]:
 
 @cache
 def imports() -> dict[str, frozenset[str]]:
-    """What each module imports at run time, wherever in the file; what is only for type checking does not count."""
+    """Return what each module imports at run time, anywhere in the file; imports for type checking do not count."""
     imported = {}
     for module, tree in trees().items():
         skipped = {
@@ -104,7 +104,7 @@ def imports() -> dict[str, frozenset[str]]:
 
 @cache
 def edges() -> frozenset[tuple[str, str]]:
-    """(importing module, imported module) inside the package."""
+    """Return the pairs (importing module, imported module) inside the package."""
     pairs = set()
     for module, names in imports().items():
         for name in names:

@@ -26,7 +26,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """The folder that the pages assume: DANCES/ with a folder for each move, dances.csv beside it, and a tiny network in clip/."""
+    """Make the folder that the pages assume: DANCES/ with a folder for each move, dances.csv beside it, and a tiny network in clip/."""
     config = DemoConfig(moves=("windmill", "halo", "toprock"), videos=7, dancers=7, seconds=1.2, width=160, height=120)
     listing = draw_dancers(tmp_path / "DANCES", config)
     rows = listing.read_text(encoding="utf-8").splitlines()

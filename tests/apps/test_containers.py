@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A model's folder and a video."""
+    """Make a model's folder and a video."""
     home = tmp_path_factory.mktemp("cog")
     manifest = draw_colours(home / "videos")
     train(manifest, TrainConfig(backbone="toys:Colours", epochs=15)).model.save(home / "model")
@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def runner(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What cog.yaml names, set up."""
+    """Set up the predictor that cog.yaml names."""
     pytest.importorskip("cog", reason="pip install cog")
     file, _, name = yaml.safe_load((ROOT / "cog.yaml").read_text())["run"].partition(":")
     monkeypatch.setenv("QUICKSTEP_MODEL", str(model))

@@ -29,7 +29,7 @@ FAST = TrainConfig(backbone="toys:Colours", epochs=15)
 
 @pytest.fixture(scope="module")
 def somebody(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
-    """A model of videos in somebody's folder, evaluated."""
+    """Train and evaluate a model of videos in somebody's folder."""
     home = tmp_path_factory.mktemp("home") / "anna-secret"
     manifest = draw_colours(home / "videos")
     trained = train(manifest, FAST)

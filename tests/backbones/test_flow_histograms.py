@@ -19,7 +19,7 @@ RIGHT, DOWN, LEFT, UP = 0, 2, 4, 6  # the four straight ones of the eight direct
 
 
 def blobs(height: int, width: int, seed: int) -> np.ndarray:
-    """A soft random texture, 40 to 215."""
+    """Draw a soft random texture, 40 to 215."""
     noise = np.random.default_rng(seed).normal(size=(height, width)).astype(np.float32)
     soft = cv2.GaussianBlur(noise, (0, 0), 2.0)
     return cv2.normalize(soft, None, 40, 215, cv2.NORM_MINMAX)
@@ -31,7 +31,7 @@ def window(pictures: list[np.ndarray], *, pace: float = PACE) -> Frames:
 
 
 def thing(move: np.ndarray, *, behind: np.ndarray | None = None, ground: np.ndarray | None = None) -> np.ndarray:
-    """A textured square of 40 pixels in the middle of 160 x 120, moved by a 2 x 3 matrix about its own middle, over a ground."""
+    """Draw a textured square of 40 pixels in the middle of 160 x 120, moved by a 2 x 3 matrix about its centre, over a background."""
     ground = blobs(120, 160, 1) if ground is None else ground
     if behind is not None:
         ground = cv2.warpAffine(blobs(200, 240, 1), behind, (160, 120))
@@ -51,7 +51,7 @@ def turned(degrees: float, scale: float = 1.0) -> np.ndarray:
 
 
 def block(features: Features, name: str) -> np.ndarray:
-    """The mean over time of one of a vector's blocks."""
+    """Return the mean over time of one block of a vector."""
     start = 0
     for each, size in LAYOUT.items():
         if each == name:
@@ -109,7 +109,7 @@ def test_speed_is_in_short_edges_a_second_whatever_the_pace() -> None:
 
 
 def camera(step: float) -> np.ndarray:
-    """What a camera that drifts, tilts and comes nearer does to the ground behind the thing."""
+    """Compute how a camera that drifts, tilts and comes nearer moves the background."""
     matrix = np.float32(cv2.getRotationMatrix2D((120, 100), -0.2 * step, 1.003**step))
     matrix[:, 2] += np.float32([2.5 * step - 40, -1.5 * step - 40])
     return matrix

@@ -35,7 +35,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
-    """These networks are too small to share; a real width runs as users run it."""
+    """Turn sharing of work off: these networks are too small for it; a real width runs as users run it."""
     before = torch.get_num_threads()
     torch.set_num_threads(before if "real_width" in request.node.name else 1)
     yield
@@ -60,7 +60,7 @@ def open_folder(folder: Path, **options: Any) -> ImageEncoder:
 
 
 def own_pixels(folder: Path, pixels: NDArray[np.uint8]) -> torch.Tensor:
-    """What the checkpoint's own processor makes of pictures."""
+    """Preprocess frames with the checkpoint's own processor."""
     config = json.loads((folder / "preprocessor_config.json").read_text())
     if "DINOv3" in config.get("image_processor_type", ""):  # that processor is written in torchvision: its steps, in its order
         values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
@@ -72,7 +72,7 @@ def own_pixels(folder: Path, pixels: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def own_vectors(folder: Path, pixels: NDArray[np.uint8], embedding: str) -> NDArray[np.float32]:
-    """What the checkpoint's own processor and network make of pictures."""
+    """Embed frames with the checkpoint's own processor and network."""
     network = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.inference_mode():
         values = own_pixels(folder, pixels)

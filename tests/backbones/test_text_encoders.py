@@ -49,7 +49,7 @@ def open_folder(folder: Path, **options: Any) -> ImageEncoder:
 
 
 def own_tokens(folder: Path, words: list[str]) -> dict[str, torch.Tensor]:
-    """What the checkpoint's own tokenizer makes of sentences, as its card says to call it."""
+    """Tokenize sentences with the checkpoint's own tokenizer, called as its model card says."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     siglip = json.loads((folder / "config.json").read_text())["model_type"] == "siglip"
     return dict(

@@ -71,7 +71,7 @@ def windows(count: int, frames: int, height: int = 40, width: int = 56, seed: in
 
 
 def own_scores(folder: Path, shown: list[Frames], words: list[str]) -> NDArray[np.float32]:
-    """What the checkpoint's own processor and network say: (windows, words)."""
+    """Score with the checkpoint's own processor and network: (windows, prompts)."""
     processor = transformers.AutoProcessor.from_pretrained(folder)
     network = transformers.XCLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
     inputs = processor(

@@ -31,7 +31,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def videos(healthy: Path, tmp_path: Path) -> Path:
-    """A copy of the healthy dataset, to be changed."""
+    """Copy the healthy dataset, so that a test can change it."""
     shutil.copytree(healthy / "set", tmp_path / "set")
     return tmp_path / "set"
 

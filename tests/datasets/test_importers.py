@@ -223,7 +223,7 @@ def write_images(folder: Path, name: str, count: int, *, first: int = 1, size: t
 
 @pytest.fixture(scope="module")
 def lets_dance(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small part of the dataset as published: the frames of a class in one folder, flow beside them."""
+    """Write a small part of the dataset as published: the frames of a class in one folder, flow beside them."""
     root = tmp_path_factory.mktemp("letsdance")
     write_images(root / "rgb" / "ballet", "SmRrfm1ihGg_008_", 30)
     write_images(root / "rgb" / "ballet", "SmRrfm1ihGg_106_", 12)
@@ -385,7 +385,7 @@ NAMES = tuple(f"{letter * 11}_{times}" for letter, times in zip("abcd", ("000010
 
 
 def moving(seed: int, *, seconds: float = 4.0) -> Iterator[np.ndarray]:  # type: ignore[type-arg]
-    """A recording of squares that move over a background."""
+    """Write a recording of squares that move over a background."""
     rng = np.random.default_rng(seed)
     ground = np.kron(rng.integers(20, 230, (6, 8, 3)), np.ones((16, 16, 1)))
     speed, place, colours = rng.uniform(-3, 3, (4, 2)), rng.uniform(10, 80, (4, 2)), rng.integers(0, 255, (4, 3))

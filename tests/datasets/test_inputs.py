@@ -16,7 +16,7 @@ from quickstep.types.segment import Segment
 
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
-    """A folder of two classes with four (empty) videos each; nothing here opens one."""
+    """Make a folder of two classes with four (empty) videos each; no test here opens one."""
     for label in ("blue", "red"):
         for number in range(4):
             path = tmp_path / "videos" / label / f"{number}.mp4"

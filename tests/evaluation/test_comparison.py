@@ -15,7 +15,7 @@ from quickstep.types.errors import ConfigError, ModelError
 
 
 def made(name: str, *, wrong: range | list[int], count: int = 120, groups: int = 12) -> Report:
-    """A report whose model is wrong on exactly these segments."""
+    """Build a report whose model is wrong on exactly these segments."""
     tested = []
     for index, one in enumerate(made_up.segments(count, groups=groups)):
         other = next(label for label in made_up.MOVES if label != one.label)

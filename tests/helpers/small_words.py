@@ -16,7 +16,7 @@ CLIP_ENDS = ("<|startoftext|>", "<|endoftext|>")
 
 
 def _merged(words: Iterable[str], *, end: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """The pieces that grow into each word from its beginning, and the pairs that are joined on the way."""
+    """Return the pieces that grow into each word from its beginning, and the pairs that are joined on the way."""
     pairs: dict[tuple[str, str], None] = {}
     for word in words:
         letters = [*word[:-1], word[-1] + end]

@@ -66,7 +66,7 @@ def _pool(x: torch.Tensor, kernel: tuple[int, int, int], stride: tuple[int, int,
 
 
 def inception_map(state: State, x: torch.Tensor) -> torch.Tensor:
-    """(N, C, T, H, W) -> Mixed_5c"""
+    """Compute (N, C, T, H, W) -> Mixed_5c."""
     x = _pool(_unit(state, "Conv3d_1a_7x7", x, 2), (1, 3, 3), (1, 2, 2))
     x = _pool(_unit(state, "Conv3d_2c_3x3", _unit(state, "Conv3d_2b_1x1", x)), (1, 3, 3), (1, 2, 2))
     for stage, letters in ((3, "bc"), (4, "bcdef"), (5, "bc")):
@@ -86,7 +86,7 @@ def inception_map(state: State, x: torch.Tensor) -> torch.Tensor:
 
 
 def inception_scores(state: State, features: torch.Tensor) -> torch.Tensor:
-    """The published head: pooled 2 x 7 x 7 one step at a time, one logit a class and step, averaged over time."""
+    """Apply the published head: pool 2 x 7 x 7 with stride 1, compute one logit a class and step, average over time."""
     over = tuple(min(*pair) for pair in zip((2, 7, 7), features.shape[2:]))
     steps = functional.conv3d(functional.avg_pool3d(features, over, 1), state["logits.conv3d.weight"], state["logits.conv3d.bias"])
     return steps.squeeze(4).squeeze(3).mean(dim=2)
@@ -112,7 +112,7 @@ def _non_local(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
 
 
 def resnet_map(state: State, x: torch.Tensor) -> torch.Tensor:
-    """(N, 3, T, H, W) -> the map of layer 4"""
+    """Compute (N, 3, T, H, W) -> the map of layer 4."""
     x = functional.max_pool3d(torch.relu(_convolution(state, "backbone.conv1", x, 2)), (1, 3, 3), 2, (0, 1, 1))
     for layer, count in enumerate((3, 4, 6, 3), 1):
         for block in range(count):
@@ -171,7 +171,7 @@ def googlenet_shapes(classes: int) -> dict[str, list[int]]:
 
 
 def googlenet_scores(state: State, x: torch.Tensor) -> torch.Tensor:
-    """(N, 3, H, W) in [-1, 1] -> logits"""
+    """Compute (N, 3, H, W) in [-1, 1] -> logits."""
 
     def unit(name: str, x: torch.Tensor, **how: int) -> torch.Tensor:
         return torch.relu(_normed(state, f"{name}.bn", functional.conv2d(x, state[f"{name}.conv.weight"], **how), 1e-3))
@@ -195,12 +195,12 @@ def googlenet_scores(state: State, x: torch.Tensor) -> torch.Tensor:
 
 
 def still(picture: torch.Tensor, moments: int) -> torch.Tensor:
-    """(N, C, H, W) -> (N, C, T, H, W)"""
+    """Repeat one frame: (N, C, H, W) -> (N, C, T, H, W)."""
     return picture[:, :, None].expand(-1, -1, moments, -1, -1).contiguous()
 
 
 def torchvision_names(state: State) -> dict[str, torch.Tensor]:
-    """transformers' ResNet under torchvision's names, as a table of pairs written out."""
+    """Rename the tensors of a ResNet of transformers to torchvision's names, by a table of pairs written out."""
     pairs: list[tuple[str, str]] = [("resnet.embedder.embedder.", ""), ("classifier.1.", "fc.")]
     renamed: dict[str, torch.Tensor] = {}
     kinds: dict[str, Callable[[int], str]] = {"convolution": lambda n: f"conv{n}", "normalization": lambda n: f"bn{n}"}

@@ -44,7 +44,7 @@ class Blurred(Colours):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Model, Model, Cache]:
-    """A set, a model that sees all colours, one that sees red alone, and a cache."""
+    """Make a dataset, a model that sees all colours, one that sees only red, and a cache."""
     folder = tmp_path_factory.mktemp("world")
     manifest, cache = draw_colours(folder / "set", each=8), Cache(folder / "store")
     models = []
@@ -225,7 +225,7 @@ def test_words_and_fitted_models_answer_together(world: tuple[Manifest, Model, M
 
 
 def head_of(vectors: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays of a prompts head that was given one sentence a class."""
+    """Return the arrays of a zero-shot head with one sentence a class."""
     from quickstep.heads import Examples, FitConfig
     from quickstep.types.signals import Matching, Texts
 

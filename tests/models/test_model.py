@@ -43,7 +43,7 @@ def features(count: int, *, seed: int = 0) -> list[Features]:
 
 
 def made(head_name: str = "linear", *, seed: int = 0) -> Model:
-    """A fitted model that has seen no video."""
+    """Return a model that was fitted without a video."""
     head, shown = open_head(head_name), features(16)
     parts = [Examples(shown[part], np.arange(16)[part] % 2, SEGMENTS[part]) for part in (slice(0, 12), slice(12, 16))]
     history = head.fit(*parts, classes=2, fitting=FitConfig(epochs=4, seed=seed))
@@ -154,7 +154,7 @@ def test_damage_never_gives_other_scores(data: st.DataObject, saved: Path, tmp_p
 
 
 def resealed(folder: Path, **changes: object) -> None:
-    """The record changed by somebody who knows how to seal it again."""
+    """Change the record, and its checksum too."""
     record = json.loads((folder / "model.json").read_text()) | changes
     del record["seal"]
     (folder / "model.json").write_text(json.dumps({**record, "seal": model_folder._seal(record)}))

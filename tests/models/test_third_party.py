@@ -28,7 +28,7 @@ SIZE = checkpoints.SIZE
 
 
 def publish(folder: Path, clip: Path | None = None, **said: Any) -> Path:
-    """A folder as such classifiers are published: CLIP whole, a layer in place of the projection, and the settings of the training."""
+    """Write a folder as such classifiers are published: all of CLIP, a layer in place of the projection, and the training settings."""
     network = transformers.CLIPModel.from_pretrained(clip or checkpoints.save("clip", folder.parent / "small-clip"))
     generator = torch.Generator().manual_seed(3)
     state = {f"clip_model.{name}": value for name, value in network.state_dict().items()}
@@ -70,7 +70,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plainly(folder: Path, video: Path) -> np.ndarray[Any, Any]:
-    """What its makers' own code computes of five frames, spread evenly: pooled, averaged, one layer, softmax."""
+    """Score five evenly spread frames as the authors' own code does: pooled, averaged, one layer, softmax."""
     said = json.loads((folder / "config.json").read_text())
     state = torch.load(folder / "weights.ckpt", weights_only=True)
     network = transformers.CLIPModel.from_pretrained(said["clip_model"])

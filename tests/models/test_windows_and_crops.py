@@ -41,7 +41,7 @@ class Corners(Colours):
 
 
 def ramp(width: int, height: int) -> NDArray[np.uint8]:
-    """A picture in which a pixel's red says how far right it is, its green how far down."""
+    """Draw a frame in which a pixel's red is its column and its green is its row."""
     across = np.linspace(0, 250, width)[None, :].repeat(height, 0)
     down = np.linspace(0, 250, height)[:, None].repeat(width, 1)
     return np.stack([across, down, np.full((height, width), 120.0)], axis=2).astype(np.uint8)

@@ -43,7 +43,7 @@ PHASES = WAVES.uniform(0, 2 * np.pi, len(NUMBERS))
 
 
 def texture(points: Points) -> NDArray[np.float64]:
-    """A pattern that is known between the pixels too, so that moving it needs no interpolation."""
+    """Return a pattern that is defined between the pixels too, so that moving it needs no interpolation."""
     return 128 + 0.6 * np.sin(points @ NUMBERS.T + PHASES) @ HEIGHTS
 
 
@@ -53,7 +53,7 @@ def grid(size: tuple[int, int] = SIZE) -> Points:
 
 
 def picture(bring_back: Callable[[Points], Points], size: tuple[int, int] = SIZE) -> Pixels:
-    """The texture after a motion, told by where each point of the picture came from."""
+    """Sample the texture at the place from which each pixel has moved."""
     grey = np.clip(texture(bring_back(grid(size))), 0, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 
@@ -202,7 +202,7 @@ def through(plane: NDArray[np.float64], points: Points) -> Points:
 
 
 def filmed(camera: str) -> tuple[Frames, Points, NDArray[np.bool_]]:
-    """A disc that moves before a scene, and the camera that moves too: pictures, the disc's own motion, and where it is."""
+    """Draw a moving disc before a scene with a moving camera: the frames, the disc's own motion, and its mask."""
     plane, step = CAMERAS[camera], np.array([4.0, -3.0])
     back = through(np.linalg.inv(plane), grid())  # where each point of the second picture was in the first
     disc = [np.linalg.norm(points - CENTRE, axis=-1) < 26 for points in (grid(), back - step)]
@@ -249,7 +249,7 @@ PACED = View(frames=5, fps=10, size=96, edge=120, windows=None)
 
 
 def speeds(flow: Flow) -> NDArray[np.float64]:
-    """The median speed to the right of each field."""
+    """Return the median speed to the right of each field."""
     middle: NDArray[np.float64] = np.median(flow.pixels[:, 10:-10, 10:-10, 0], axis=(1, 2))
     return middle
 

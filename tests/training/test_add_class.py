@@ -67,7 +67,7 @@ def model_of(manifest: Manifest, cache: Cache, head: str, backbone: Colours | No
 
 
 def elsewhere(manifest: Manifest, folder: Path) -> Manifest:
-    """The same videos in a folder of their own, so that they can go away."""
+    """Copy the videos to another folder, so that a test can delete them."""
     root = next(iter(manifest.paths)).parents[1]
     shutil.copytree(root, folder)
     return Manifest(tuple(replace(s, path=folder / s.path.relative_to(root)) for s in manifest.segments), folder)

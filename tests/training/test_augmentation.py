@@ -26,7 +26,7 @@ def texture(width: int, height: int, seed: int = 0) -> np.ndarray:
 
 
 def moving(step: tuple[float, float], width: int = 96, height: int = 64, count: int = 4) -> Frames:
-    """A texture that moves by `step` pixels (right, down) a picture."""
+    """Draw a texture that moves by `step` pixels (right, down) a frame."""
     big = texture(width + 80, height + 80)
     shift = [np.array([[1, 0, 40 - step[0] * k], [0, 1, 40 - step[1] * k]], float) for k in range(count)]
     pictures = [cv2.warpAffine(big, m, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) for m in shift]
@@ -34,7 +34,7 @@ def moving(step: tuple[float, float], width: int = 96, height: int = 64, count: 
 
 
 def steady(step: tuple[float, float], like: Frames, bound: float = 8.0) -> Flow:
-    """The flow of that motion, as it is known to be."""
+    """Return the true flow of that motion."""
     field = np.broadcast_to(np.array(step, np.float32), (*like.pixels.shape[:3], 2))
     return Flow.of(field, like.times, bound=bound)
 

@@ -38,7 +38,7 @@ from quickstep.types.segment import Segment
 
 @pytest.fixture(autouse=True, scope="module")
 def same_threads() -> Iterator[None]:
-    """Sums in the same order, and no waiting for each other on a busy machine."""
+    """Use one thread: sums are in the same order, and no thread waits for another on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -407,7 +407,7 @@ def environment() -> dict[str, str]:
 
 
 def killed_after_an_epoch(started: list[str], how: signal.Signals, later: float) -> str:
-    """Ends a run so many seconds after it has messages of one more epoch; what it said."""
+    """Stop a run some seconds after it has reported one more epoch; return its output."""
     process = subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment())
     assert process.stderr is not None
     said = ""

@@ -24,7 +24,7 @@ from quickstep.types.errors import ManifestError
 
 @pytest.fixture
 def csv_file(tmp_path: Path) -> Path:
-    """A csv of 24 videos with an extra column."""
+    """Write a csv of 24 videos with an extra column."""
     drawn = draw_colours(tmp_path / "videos")
     with_cameras = drawn.with_segments(replace(s, extra={"camera": f"c{number}"}) for number, s in enumerate(drawn.segments))
     write_manifest(with_cameras, tmp_path / "list.csv")
@@ -33,7 +33,7 @@ def csv_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def mislabelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model, set[Path]]:
-    """A model trained on a list with two wrong labels in its train part."""
+    """Train a model on a list with two wrong labels in its train part."""
     folder = tmp_path_factory.mktemp("set")
     drawn = draw_colours(folder / "videos")
     trained = [segment for segment in drawn.segments if segment.split == "train"]

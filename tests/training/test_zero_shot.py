@@ -162,7 +162,7 @@ def test_an_empty_sentence_is_refused() -> None:
 
 
 def run(*words: str | Path) -> int:
-    """The exit code of the command line."""
+    """Return the exit code of the command line."""
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
     return int(end.value.code or 0)

@@ -77,7 +77,7 @@ class Augment:
         return self.strength("time_jitter") == 0 and self.strength("speed") == 0
 
     def draw(self, rng: np.random.Generator, *, mirrors: bool = True) -> Draw:
-        """What is done to one window; `mirrors=False` for a label that has no mirror image.
+        """Draw the changes to one window; `mirrors=False` for a label that has no mirror image.
 
         As many numbers are drawn whatever the strengths are, so that turning one part off leaves the others as they were.
         """
@@ -126,14 +126,14 @@ class Draw:
     seed: int  # of what is drawn a picture or a moment
 
     def view(self, view: View) -> View:
-        """The moments at which to look, of the uncut picture: one window, inside the segment."""
+        """Return the view of the uncut frames with drawn timestamps, as one window inside the segment."""
         if view.windows == 1 and (self.lead, self.loose, self.pace) == (0, 0, 1):
             return view.uncut()  # nothing is drawn: flow that is kept of the view is found again
         plain = {each.name: getattr(view, each.name) for each in fields(View)} | {"crops": 1}
         return Drawn(**plain, lead=self.lead, loose=self.loose, pace=self.pace, seed=self.seed).uncut()
 
     def frames(self, frames: Frames, view: View) -> Frames:
-        """The uncut pictures changed, at the size that the view shows."""
+        """Change uncut frames, and scale them to the size of the view."""
         pixels = frames.pixels
         matrix = self._matrix(pixels.shape[2], pixels.shape[1], view)
         size = (view.size, view.size)
@@ -146,7 +146,7 @@ class Draw:
         return replace(frames, pixels=np.ascontiguousarray(self._grainy(shown)))
 
     def flow(self, flow: Flow, view: View) -> Flow:
-        """The same for flow: where it is moved, its arrows turn, grow and swap sides with it."""
+        """Change flow as the frames are changed; its vectors are rotated, scaled and mirrored too."""
         matrix = self._matrix(flow.levels.shape[2], flow.levels.shape[1], view)
         if matrix is None:
             levels = self._plain(flow.levels, view)
@@ -185,7 +185,7 @@ class Draw:
         return across, down, (width - across) * (0.5 + reach * self.wander[0]), (height - down) * (0.5 + reach * self.wander[1])
 
     def _plain(self, pixels: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
-        """The square that is tested, mirrored where it is to be: no pixel is changed."""
+        """Cut the square that a prediction uses, mirrored if that was drawn; the pixels keep their values."""
         height, width = pixels.shape[1:3]
         shown = pixels if view.fit == "stretch" else replace(view, crops=1).cuts(width, height)[0].out_of(pixels)
         return shown[:, :: -1 if self.upside_down else 1, :: -1 if self.flipped else 1].copy()
@@ -208,7 +208,7 @@ class Draw:
         return flat
 
     def _covered(self, pixels: NDArray[np.uint8], *, flow: bool = False) -> NDArray[np.uint8]:
-        """A rectangle of one colour over the same place of every picture; of flow, rest."""
+        """Erase the same rectangle of every frame with one colour; in flow, with zero motion."""
         if not self.spot:
             return pixels
         share, shape, x, y, *colour = self.spot
@@ -259,7 +259,7 @@ class Drawn(View):
         return within(moments, start, end).reshape(1, -1)
 
     def _length(self, whole: float) -> float:
-        """The seconds of segment that the window takes."""
+        """Return how many seconds of the segment the window takes."""
         if self.fps is not None:
             return self.frames / self.fps * self.pace
         return whole / (self.windows or 1) * min(self.pace, 1 / self.pace)  # slower than all of it there is nothing

@@ -90,7 +90,7 @@ def _configured(labels: Sequence[str], configured: Sequence[str]) -> Mirror:
 
 
 def _images(label: str) -> list[str]:
-    """What the label may be called in a mirror; none where it names no side."""
+    """Return the names that a label may have in a mirror; none if it does not name a side."""
     found = []
     for pair in _SIDES:
         for one, other in (pair, pair[::-1]):
@@ -102,5 +102,5 @@ def _images(label: str) -> list[str]:
 
 
 def _like(word: str) -> Callable[[re.Match[str]], str]:
-    """Puts a word in place of another, with a capital where that had one."""
+    """Return a function that replaces a match by the word, with a capital if the match has one."""
     return lambda found: word.capitalize() if found.group()[:1].isupper() else word

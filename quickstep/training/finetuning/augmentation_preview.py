@@ -152,7 +152,7 @@ def _page(rows: Sequence[Sequence[_Cell]], augment: Augment) -> Image.Image:
 
 
 def _fitted(words: str, width: int, pen: ImageDraw.ImageDraw, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    """The words as far as they fit under a cell."""
+    """Shorten a text until it fits under a frame."""
     while len(words) > 4 and pen.textlength(words, font=font) > width:
         words = f"{words[:-4]}..."
     return words

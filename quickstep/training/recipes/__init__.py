@@ -41,12 +41,12 @@ class Recipe:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The recipes that ship with quickstep."""
+    """Return the names of the recipes that ship with quickstep."""
     return tuple(sorted(file.name.removesuffix(".toml") for file in files(__name__).iterdir() if file.name.endswith(".toml")))
 
 
 def open_recipe(name: str) -> Recipe:
-    """A recipe that ships, or a toml file of one's own; its settings are checked when they are read for a verb."""
+    """Open a recipe of quickstep, or the user's own toml file; its settings are checked when they are read for a verb."""
     own = name.endswith(".toml")
     if not own and name not in recipe_names():
         raise UnknownName("recipe", name, recipe_names())
@@ -66,7 +66,7 @@ def open_recipe(name: str) -> Recipe:
 
 
 def read_recipe(name: str, *, verb: str | None = None) -> dict[str, Any]:
-    """The settings of a recipe, all known to its verb and in their ranges; with `verb`, refused if it is for another one."""
+    """Return a recipe's settings, checked against its verb; raise ConfigError if `verb` is another one."""
     recipe = open_recipe(name)
     if verb is not None and recipe.verb != verb:
         right = f"quickstep {recipe.verb} DATA {_TARGETS[recipe.verb]} --recipe {name}"
@@ -76,7 +76,7 @@ def read_recipe(name: str, *, verb: str | None = None) -> dict[str, Any]:
 
 
 def configs(recipe: Recipe) -> tuple[Any, ...]:
-    """The verb's configs with the recipe's settings: for train a TrainConfig, for finetune a FinetuneConfig and an Augment, ..."""
+    """Return the verb's configs with the recipe's settings: for train a TrainConfig, for finetune a FinetuneConfig and an Augment, ..."""
     kinds = [_load(target) for target in VERBS[recipe.verb]]
     settings = _with_current_names(recipe)
     unknown = sorted(settings.keys() - {field.name for kind in kinds for field in fields(kind)})
@@ -93,7 +93,7 @@ def _with_current_names(recipe: Recipe) -> dict[str, Any]:
 
 
 def train_config(name: str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
-    """The settings of a recipe for train, with some of them changed."""
+    """Return the TrainConfig of a recipe, with some settings changed."""
     settings = read_recipe(name, verb="train") | dict(changes or {})
     return _made(name, TrainConfig, settings)  # type: ignore[no-any-return]
 

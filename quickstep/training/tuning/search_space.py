@@ -59,11 +59,15 @@ DIMENSION_OF = {
 
 
 class Draws(Protocol):
-    """What suggests values: an Optuna trial."""
+    """The part of an Optuna trial that suggests values."""
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Suggest one of the choices."""
+        ...
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """Suggest a number between `low` and `high`."""
+        ...
 
 
 @dataclass(frozen=True)

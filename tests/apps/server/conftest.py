@@ -15,7 +15,7 @@ from quickstep.models.model import Model
 
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A video of each colour, and two of two colours."""
+    """Write a video of each colour, and two of two colours."""
     folder = tmp_path_factory.mktemp("served")
     drawn = {colour: draw(folder / f"{colour}.mp4", (colour, 1.0), seed=seed) for seed, colour in enumerate(("red", "green", "blue"))}
     return drawn | {

@@ -75,7 +75,7 @@ def send(address: str, video: Path, **options: object) -> httpx.Response:
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A zero-shot model with a tiny CLIP, on disk."""
+    """Save a zero-shot model with a tiny CLIP."""
     folder = tmp_path_factory.mktemp("words")
     checkpoints.save("clip", folder / "clip")
     command = [*QUICKSTEP, "zero-shot", "--labels", "windmill,halo,toprock", "--weights", str(folder / "clip"), "-o", str(folder / "moves")]

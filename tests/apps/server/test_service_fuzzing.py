@@ -23,7 +23,7 @@ FEW, MANY = 15, 300
 
 @pytest.fixture(scope="module")
 def fuzzed(model: Model, tmp_path_factory: pytest.TempPathFactory, videos: dict[str, Path]) -> Iterator[RunningService]:
-    """A service with all of its doors open."""
+    """Start a service that allows every kind of request."""
     folder = tmp_path_factory.mktemp("fuzzed")
     index_videos(folder / "library", [videos["both"], videos["green"]], cache=Cache(folder / "cache"))
     (folder / "open").mkdir()

@@ -184,7 +184,7 @@ def test_the_job_of_a_disconnected_client_is_not_run(videos: dict[str, Path]) ->
 
 @pytest.fixture
 def open_folder(tmp_path: Path, videos: dict[str, Path]) -> Path:
-    """A folder that is open to clients; beside it one that is not, and links that lead there."""
+    """Make a folder that is open to clients; beside it one that is not, and links that lead there."""
     folder = tmp_path / "open"
     (folder / "in").mkdir(parents=True)
     (folder / "in" / "red.mp4").write_bytes(videos["red"].read_bytes())
@@ -305,7 +305,7 @@ class OtherSite(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def other_site(videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A site on 127.0.0.1, which these tests allow; 127.0.0.2 and all others stay private."""
+    """Serve a site on 127.0.0.1, which these tests allow; 127.0.0.2 and all others stay private."""
     OtherSite.files = {"red.mp4": videos["red"].read_bytes()}
     site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), OtherSite)
     site.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hangs up is what is tested

@@ -145,7 +145,7 @@ def test_a_job_reads_progress_and_the_error_of_its_command(tmp_path: Path) -> No
 
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of colours in a folder."""
+    """Save a model of colours in a folder."""
     folder = tmp_path_factory.mktemp("coloured")
     manifest = draw_colours(folder / "videos")
     model = train(manifest, TrainConfig(epochs=40), backbone=Colours(), cache=Cache(folder / "cache")).model
@@ -185,7 +185,7 @@ def test_videos_that_browsers_cannot_play_are_converted(tmp_path: Path) -> None:
 
 @pytest.fixture
 def run(coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Runs the app's script on the model of colours; a page by its name."""
+    """Run the app's script on the model of colours; open a page by its name."""
     import streamlit as st
 
     started = Started((coloured / "model",), AppConfig(data_folder=(coloured,), out=tmp_path / "models"), tmp_path, coloured / "cache")

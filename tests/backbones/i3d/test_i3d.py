@@ -36,7 +36,7 @@ NARROW = 0.25  # most tests use networks of an eighth of the size
 
 
 def shapes_of(name: str, shared_data: Path, classes: int = CLASSES) -> dict[str, list[int]]:
-    """The names and shapes of the public weights, with a head of a few classes."""
+    """Return the names and shapes of the public weights, with a head of a few classes."""
     shapes: dict[str, list[int]] = json.loads((shared_data / "state_dicts" / f"{NAMES[name]}.json").read_text())
     if "r50" in name:
         return {**shapes, "cls_head.fc_cls.weight": [classes, 2048], "cls_head.fc_cls.bias": [classes]}
@@ -45,7 +45,7 @@ def shapes_of(name: str, shared_data: Path, classes: int = CLASSES) -> dict[str,
 
 
 def saved(name: str, state: dict[str, torch.Tensor], folder: Path) -> Path:
-    """A file as its publisher saves it."""
+    """Save a file as its publisher saves it."""
     noted = {"state_dict": state, "meta": {"epoch": 100, "CLASSES": ["a", "b", "c", "d", "e"]}} if "r50" in name else state
     torch.save(noted, folder / f"{name}.pth")
     return folder / f"{name}.pth"
@@ -53,7 +53,7 @@ def saved(name: str, state: dict[str, torch.Tensor], folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A file of weights for each network, narrow, drawn from a seeded generator."""
+    """Save weights for each network, narrow, drawn from a seeded generator."""
     folder = tmp_path_factory.mktemp("weights")
     found = {}
     for seed, name in enumerate(NAMES):
@@ -75,7 +75,7 @@ def opened(name: str, **options: Any) -> Any:
 
 
 def filed(name: str, file: Path) -> Any:
-    """A narrow network with the weights of a file."""
+    """Build a narrow network with the weights of a file."""
     return opened(name, weights=file, width=NARROW)
 
 

@@ -21,7 +21,7 @@ CLASSES = 6
 
 @pytest.fixture(scope="module")
 def googlenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A GoogLeNet under torchvision's names, its helpers in training included."""
+    """Draw a GoogLeNet under torchvision's names, its auxiliary classifiers included."""
     state = filled(googlenet_shapes(CLASSES), 3)
     state |= {"aux1.conv.conv.weight": torch.zeros(128, 512, 1, 1), "aux2.fc2.bias": torch.zeros(CLASSES)}
     file = tmp_path_factory.mktemp("flat") / "googlenet.pth"
@@ -31,7 +31,7 @@ def googlenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A ResNet-50 of transformers with drawn weights, in eval."""
+    """Build a ResNet-50 of transformers with drawn weights, in evaluation mode."""
     with torch.device("meta"):
         network = transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=CLASSES))
     shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
@@ -43,7 +43,7 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def resnet_forms(resnet: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same network in every form that people have it in."""
+    """Save the same network in every form in which it is published."""
     folder = tmp_path_factory.mktemp("resnets")
     resnet.save_pretrained(folder / "classifier")
     resnet.resnet.save_pretrained(folder / "trunk")

@@ -30,14 +30,14 @@ def bones(times: np.ndarray, *, people: tuple[int, ...] = (1,), score: float = 1
 
 
 def moving(folder: Path, *, fps: float = 30.0, seconds: float = 1.0, size: tuple[int, int] = (120, 200)) -> Path:
-    """A video of even, bright grey."""
+    """Write a video of even, bright grey."""
     file = folder / "video.mp4"
     write_video(file, (np.full((*size, 3), 230, np.uint8) for _ in range(round(fps * seconds))), fps=fps)
     return file
 
 
 def where_drawn(picture: np.ndarray, background: int) -> tuple[float, float]:
-    """The middle of what is not background in the picture's lower half, below any name."""
+    """Return the centre of the foreground in the lower half of a frame, below any name."""
     rows, columns = np.nonzero(np.abs(picture[70:].astype(int) - background).max(axis=2) > 60)
     return float(columns.mean()), float(rows.mean()) + 70
 

@@ -57,7 +57,7 @@ def film(
     hidden: float = 0.0,
     missed: tuple[tuple[int, float, float], ...] = (),
 ) -> tuple[Poses, NDArray[np.int64]]:
-    """What an estimator would find, in an order that changes from frame to frame, and which walker each body truly is.
+    """Return the bodies that an estimator would detect, in an order that changes each frame, and the true walker of each body.
 
     `hidden`: a walker nearer than this (in heights) behind one who comes earlier in the list is not found.
     """

@@ -100,7 +100,7 @@ def test_a_truncated_video_gives_its_start_and_counts_lost_frames(tmp_path: Path
 
 
 def _index_in_front(folder: Path, data: bytes) -> bytes:
-    """The same mp4 with its index before its pictures."""
+    """Return the same mp4 with its index before its frames."""
     (folder / "in.mp4").write_bytes(data)
     with av.open(str(folder / "in.mp4")) as source, av.open(str(folder / "out.mp4"), "w", options={"movflags": "faststart"}) as out:
         stream = out.add_stream_from_template(source.streams.video[0])

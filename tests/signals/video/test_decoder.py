@@ -28,7 +28,7 @@ Written = Callable[[str], tuple[Path, Truth]]
 
 @pytest.fixture(scope="session")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """Writes the video of a recipe once, and decodes it wholly once."""
+    """Write the video of a recipe once, and decode all of it once."""
     folder = tmp_path_factory.mktemp("numbered")
     known: dict[str, tuple[Path, Truth]] = {}
 

@@ -31,7 +31,7 @@ def corners(width: int = 96, height: int = 64) -> Pixels:
 
 
 def assert_alike(actual: Pixels, expected: Pixels, tolerance: float = 12) -> None:
-    """Same size, and the same colour in the middle of each quarter."""
+    """Check for the same size, and the same colour in the middle of each quarter."""
     assert actual.shape == expected.shape
     height, width = expected.shape[:2]
     for row in (height // 4, 3 * height // 4):
@@ -66,7 +66,7 @@ def _matrix_of(path: Path) -> tuple[int, ...] | None:
 
 
 def _as_the_matrix_says(picture: Pixels, matrix: tuple[int, ...]) -> Pixels:
-    """Moves every pixel to where the matrix sends it: slow and plain."""
+    """Move every pixel to where the matrix sends it, slowly and plainly."""
     height, width = picture.shape[:2]
     a, b, c, d = (matrix[place] / 65536 for place in (0, 1, 3, 4))
     ys, xs = np.mgrid[0:height, 0:width]
@@ -184,7 +184,7 @@ def test_transparent_pixels_are_shown_over_black(tmp_path: Path) -> None:
 
 
 def scene(width: int, height: int) -> Pixels:
-    """A picture with smooth and with sharp places."""
+    """Draw a frame with smooth and with sharp places."""
     ys, xs = np.mgrid[0:height, 0:width] / max(width, height)
     waves = np.stack([np.sin(40 * xs * (1 + ys)), np.cos(31 * ys + 9 * xs), np.sin(23 * (xs + ys))], axis=2)
     picture = (128 + 100 * waves).astype(np.uint8)
