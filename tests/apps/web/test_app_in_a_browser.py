@@ -219,7 +219,7 @@ def test_the_report_and_the_card_are_shown(visit: Visit, stage: Stage) -> None:
     frame.locator("h1").wait_for()
     assert "test videos" in frame.locator("h1").inner_text()
     tab.get_by_role("tab", name="Card").click()
-    tab.locator("text=What it was trained on").wait_for()
+    tab.locator("text=Training data").wait_for()
 
 
 def test_no_button_of_streamlit_is_shown(visit: Visit) -> None:
