@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstep.backbones import BackboneSpec
-from quickstep.backbones.checkpoints.hub_checkpoint import PUBLISHED
+from quickstep.backbones.checkpoints.checkpoint import PUBLISHED
 from quickstep.evaluation import Report
 from quickstep.evaluation.rendering.model_card import CardFacts, model_card
 from quickstep.models.ensemble import AnyModel, Ensemble, load_model

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quickstep.backbones.base_network import Network
-from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
+from quickstep.backbones.checkpoints.checkpoint import Checkpoint
 from quickstep.backbones.image_encoders import FAMILIES, ImageEncoder, encode_images
 from quickstep.backbones.interface import ClassifierLayer
 from quickstep.backbones.preprocessing import read_processor

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
+from quickstep.backbones.checkpoints.checkpoint import Checkpoint
 from quickstep.backbones.interface import Capabilities
 from quickstep.backbones.preprocessing import read_processor
 from quickstep.backbones.pretrained_network import SETTINGS, Pretrained, check_size
@@ -90,7 +90,7 @@ class ImageEncoder(Pretrained):
 
     def load(self) -> torch.nn.Module:
         """Load the image encoder in fp32 on the CPU; weights that are missing, left over or of another shape are refused."""
-        from quickstep.backbones.checkpoints.strict_loading import load_network  # imports torch and transformers
+        from quickstep.backbones.checkpoints.transformers_loading import load_network  # imports torch and transformers
         from quickstep.backbones.pixel_encoder import PixelEncoder
 
         projected = self.embedding == "projected" and self.family.projected is not None
@@ -108,7 +108,7 @@ class ImageEncoder(Pretrained):
 
     def write(self, module: Any, folder: Path) -> None:
         """Write an image encoder's weights as a checkpoint folder, without the text encoder, whose vectors do not fit any more."""
-        from quickstep.backbones.checkpoints.strict_loading import write_network  # imports torch and transformers
+        from quickstep.backbones.checkpoints.transformers_loading import write_network  # imports torch and transformers
 
         write_network(module.network, folder, self.checkpoint, license=self.license)
 
@@ -145,7 +145,7 @@ def _encoder_config(checkpoint: Checkpoint, family: Family) -> dict[str, Any]:
 
 def _transformers_config(checkpoint: Checkpoint, family: Family) -> Any:
     """Return the image encoder's config as transformers has it; the width of a projection is written beside it."""
-    from quickstep.backbones.checkpoints.strict_loading import load_config
+    from quickstep.backbones.checkpoints.transformers_loading import load_config
 
     config = load_config(checkpoint)
     if not family.nested:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from quickstep.backbones.base_network import VERSION, Network, Vectors, short_hash
-from quickstep.backbones.checkpoints.hub_checkpoint import PUBLISHED, Checkpoint, find_checkpoint
+from quickstep.backbones.checkpoints.checkpoint import PUBLISHED, Checkpoint, find_checkpoint
 from quickstep.backbones.interface import PROMPTED, ClassifierLayer
 from quickstep.backbones.preprocessing import Processor
 from quickstep.backbones.registry import no_text_encoder

@@ -59,7 +59,7 @@ def weights_available(name: str) -> bool:
         return True
     if entry.target in (_I3D, _I3D_FLOW):  # whose weights are always a file that the user gives
         return False
-    from quickstep.backbones.checkpoints.hub_checkpoint import is_available
+    from quickstep.backbones.checkpoints.checkpoint import is_available
 
     return is_available(name)
 

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quickstep.backbones.checkpoints.strict_loading import load_network, load_tokenizer
+from quickstep.backbones.checkpoints.transformers_loading import load_network, load_tokenizer
 from quickstep.backbones.engines.torch_engine import one_thread_each, take_one_thread
 from quickstep.backbones.precision import device_for
 from quickstep.types.errors import WeightsError
 from quickstep.types.signals import Matching
 
 if TYPE_CHECKING:
-    from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
+    from quickstep.backbones.checkpoints.checkpoint import Checkpoint
 
 # SigLIP reads its last position, whatever is in it: each sentence is padded to the length that it was trained with.
 _PADDED = {"SiglipModel"}

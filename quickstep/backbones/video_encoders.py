@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import safe_open
 
-from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
+from quickstep.backbones.checkpoints.checkpoint import Checkpoint
 from quickstep.backbones.interface import Capabilities, ClassifierLayer
 from quickstep.backbones.preprocessing import read_processor
 from quickstep.backbones.pretrained_network import SETTINGS, Pretrained, check_size, group_parameters
@@ -121,7 +121,7 @@ class VideoEncoder(Pretrained):
 
     def write(self, module: torch.nn.Module, folder: Path) -> None:
         """Write the module's weights as a checkpoint folder; the layer of a classifier stays what it was."""
-        from quickstep.backbones.checkpoints.strict_loading import write_network  # imports torch and transformers
+        from quickstep.backbones.checkpoints.transformers_loading import write_network  # imports torch and transformers
 
         network = self._load_network()
         self._pooled(network).load_state_dict(module.state_dict())  # fills the tensors of `network` itself
@@ -160,7 +160,7 @@ class VideoEncoder(Pretrained):
 
     def _load_network(self) -> Any:
         """Load the network of transformers, with the classifier where the checkpoint has one."""
-        from quickstep.backbones.checkpoints.strict_loading import load_network  # imports torch and transformers
+        from quickstep.backbones.checkpoints.transformers_loading import load_network  # imports torch and transformers
 
         family = self.family
         if self.classifies:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quickstep.backbones.checkpoints.hub_checkpoint import Checkpoint
+from quickstep.backbones.checkpoints.checkpoint import Checkpoint
 from quickstep.backbones.interface import PROMPTED, Capabilities
 from quickstep.backbones.preprocessing import read_processor
 from quickstep.backbones.pretrained_network import SETTINGS, Pretrained, check_size, group_parameters
@@ -70,7 +70,7 @@ class XClip(Pretrained):
 
     def load(self) -> torch.nn.Module:
         """Load the video encoder in fp32 on the CPU: (B, F, H, W, 3) -> (B, 1, D), or (B, 1 + P, D) with the patches."""
-        from quickstep.backbones.checkpoints.strict_loading import load_network  # imports torch and transformers
+        from quickstep.backbones.checkpoints.transformers_loading import load_network  # imports torch and transformers
 
         return self._video_encoder(load_network(self.checkpoint, self.text_class)).eval().requires_grad_(False)  # type: ignore[no-any-return]
 
@@ -80,7 +80,7 @@ class XClip(Pretrained):
 
     def write(self, module: torch.nn.Module, folder: Path) -> None:
         """Write a video encoder's weights as a whole checkpoint folder, text encoder included."""
-        from quickstep.backbones.checkpoints.strict_loading import copy_tokenizer, load_network, write_network
+        from quickstep.backbones.checkpoints.transformers_loading import copy_tokenizer, load_network, write_network
 
         network = load_network(self.checkpoint, self.text_class)
         self._video_encoder(network).load_state_dict(module.state_dict())  # fills the tensors of `network` itself

@@ -27,7 +27,7 @@ from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.model import Model
 from quickstep.models.predictions import Prediction
 from quickstep.storage.cache import Cache
-from quickstep.storage.versions import library_version
+from quickstep.storage.library_versions import library_version
 from quickstep.types.errors import ConfigError, ManifestError, MediaError
 from quickstep.types.progress import Clock, Progress, silent
 from quickstep.types.segment import Failure, Segment

@@ -19,7 +19,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from quickstep.backbones import open_backbone, weights_available
-from quickstep.backbones.checkpoints.hub_checkpoint import find_checkpoint
+from quickstep.backbones.checkpoints.checkpoint import find_checkpoint
 from quickstep.backbones.image_encoders import ImageEncoder
 from quickstep.types.errors import WeightsError
 from quickstep.types.signals import Frames

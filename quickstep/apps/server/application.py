@@ -18,7 +18,7 @@ from quickstep.apps.server.error_responses import CLIENT_LEFT, Problem
 from quickstep.apps.server.multipart import ClientLeft
 from quickstep.apps.server.routes import add_routes
 from quickstep.apps.server.service import WORK_ROUTES, Admission, Served, Service
-from quickstep.storage.versions import library_version
+from quickstep.storage.library_versions import library_version
 
 METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "PATCH", "DELETE")
 

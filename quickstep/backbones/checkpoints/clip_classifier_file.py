@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import transformers
 
-from quickstep.backbones.checkpoints.strict_loading import quiet
+from quickstep.backbones.checkpoints.transformers_loading import quiet
 from quickstep.types.errors import WeightsError
 
 ENCODER, LAYER = "clip_model.vision_model.", "visual_projection."

@@ -58,7 +58,7 @@ def _translated_file(backbone: Network) -> Path:
 
 
 def _translate(backbone: Network, file: Path) -> None:
-    from quickstep.backbones.checkpoints.strict_loading import quiet  # imports transformers, which a translated network does not need
+    from quickstep.backbones.checkpoints.transformers_loading import quiet  # imports transformers, which a translated network does not need
 
     module = backbone.ready()
     example = torch.zeros((backbone.together, *backbone.unit), dtype=torch.uint8)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from quickstep.signals.poses import estimates_depth
+from quickstep.signals.poses.concurrent_drawing import ConcurrentDrawing
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.drawing import Look, draw_poses
 from quickstep.signals.poses.estimation import PoseFinder, select_person
 from quickstep.signals.poses.formats import is_pose_file, write_poses
-from quickstep.signals.poses.live_drawing import LiveDrawing
 from quickstep.signals.poses.resampling import present
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, MediaError
@@ -98,21 +98,21 @@ def extract_poses(
 def _extract(segment: Segment, finders: tuple[PoseFinder, PoseFinder | None], output: PoseOutput, progress: Progress) -> ExtractedPoses:
     finder, world_finder = finders
     video, look = None if is_pose_file(segment.path) else segment.path, Look(stick_figures=output.stick_figures)
-    live = None
+    concurrent = None
     if output.drawn is not None:
         output.drawn.parent.mkdir(parents=True, exist_ok=True)
         if video is not None and finder.skeleton is None and video.resolve() != output.drawn.resolve():
-            live = LiveDrawing(video, output.drawn, look)
+            concurrent = ConcurrentDrawing(video, output.drawn, look)
     try:
-        everybody = finder.find(segment.path, progress=progress, watch=live.feed if live else None)
+        everybody = finder.find(segment.path, progress=progress, watch=concurrent.feed if concurrent else None)
         poses = _selected(finder, segment, everybody)
         summary = _summarize(segment.path, poses)
         if not summary.people:
             return summary
-        drawn = live is not None and live.finish(poses)
+        drawn = concurrent is not None and concurrent.finish(poses)
     finally:
-        if live is not None:
-            live.stop()
+        if concurrent is not None:
+            concurrent.stop()
     if output.poses is not None:
         write_poses(_selected(world_finder, segment, world_finder.find(segment.path)) if world_finder else poses, output.poses)
     if output.drawn is not None and not drawn:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quickstep.signals.poses.concurrent_drawing import ConcurrentDrawing
 from quickstep.signals.poses.drawing import COLOURS, Caption, Look, draw_bodies, draw_poses
-from quickstep.signals.poses.live_drawing import LiveDrawing
 from quickstep.signals.poses.tracking import track
 from quickstep.signals.video import probe, read_frames, write_video
 from quickstep.types.errors import ConfigError, MediaError
@@ -193,24 +193,24 @@ def test_invalid_drawings_are_refused(tmp_path: Path) -> None:
 
 def live(video: Path, out: Path, poses_found: Poses, *, at_once: int = 4) -> bool:
     """Feed what an estimator would find, some frames at a time; whether the drawing could be kept."""
-    drawing = LiveDrawing(video, out, Look())
+    drawing = ConcurrentDrawing(video, out, Look())
     for first in range(0, len(poses_found), at_once):
         drawing.feed(poses_found.span(poses_found.times[first], poses_found.times[min(first + at_once, len(poses_found)) - 1] + 1e-6))
     return drawing.finish(track(poses_found))
 
 
 @pytest.mark.parametrize("people", [(0,), (0, 1)])
-def test_a_live_drawing_equals_the_final_one(tmp_path: Path, people: tuple[int, ...]) -> None:
+def test_a_concurrent_drawing_equals_the_final_one(tmp_path: Path, people: tuple[int, ...]) -> None:
     video, poses_found = moving(tmp_path, seconds=2), bones(np.arange(50) / 25, people=people)
     poses_found.joints[:, 1:, :, 2] = 0.8  # so that it is clear who counts more
-    assert live(video, tmp_path / "live.mp4", poses_found)
+    assert live(video, tmp_path / "drawn.mp4", poses_found)
     draw_poses(track(poses_found), tmp_path / "after.mp4", video=video)
     moments = np.arange(60) / 30
-    np.testing.assert_array_equal(read_frames(tmp_path / "live.mp4", moments).pixels, read_frames(tmp_path / "after.mp4", moments).pixels)
+    np.testing.assert_array_equal(read_frames(tmp_path / "drawn.mp4", moments).pixels, read_frames(tmp_path / "after.mp4", moments).pixels)
 
 
 @pytest.mark.parametrize("what", ["order", "brief", "late"])
-def test_a_live_drawing_with_wrong_people_is_discarded(tmp_path: Path, what: str) -> None:
+def test_a_concurrent_drawing_with_wrong_people_is_discarded(tmp_path: Path, what: str) -> None:
     video, poses_found = moving(tmp_path, seconds=4), bones(np.arange(100) / 25, people=(0, 1))
     joints = poses_found.joints.copy()
     if what == "order":
@@ -223,19 +223,19 @@ def test_a_live_drawing_with_wrong_people_is_discarded(tmp_path: Path, what: str
     else:
         joints[:, 1] = 0
         joints[::12, 1] = poses_found.joints[::12, 1]
-    assert not live(video, tmp_path / "live.mp4", replace(poses_found, joints=joints))
+    assert not live(video, tmp_path / "drawn.mp4", replace(poses_found, joints=joints))
     assert [file.name for file in tmp_path.iterdir()] == ["video.mp4"]
 
 
 def test_a_stopped_drawing_leaves_no_file(tmp_path: Path) -> None:
-    drawing = LiveDrawing(moving(tmp_path, seconds=2), tmp_path / "live.mp4", Look())
+    drawing = ConcurrentDrawing(moving(tmp_path, seconds=2), tmp_path / "drawn.mp4", Look())
     drawing.stop()
-    drawing = LiveDrawing(tmp_path / "video.mp4", tmp_path / "live.mp4", Look())
+    drawing = ConcurrentDrawing(tmp_path / "video.mp4", tmp_path / "drawn.mp4", Look())
     drawing.feed(bones(np.arange(10) / 25))
     drawing.stop()
-    nowhere = LiveDrawing(tmp_path / "video.mp4", tmp_path / "none" / "live.mp4", Look())
+    nowhere = ConcurrentDrawing(tmp_path / "video.mp4", tmp_path / "none" / "drawn.mp4", Look())
     nowhere.feed(bones(np.arange(10) / 25))
     assert not nowhere.finish(track(bones(np.arange(10) / 25)))
     (tmp_path / "broken.mp4").write_text("no video")
-    assert not live(tmp_path / "broken.mp4", tmp_path / "live.mp4", bones(np.arange(10) / 25))
+    assert not live(tmp_path / "broken.mp4", tmp_path / "drawn.mp4", bones(np.arange(10) / 25))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["broken.mp4", "video.mp4"]

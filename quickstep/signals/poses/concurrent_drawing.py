@@ -1,4 +1,4 @@
-"""LiveDrawing: draw a video while its people are still being found, and check at the end whether the drawing is right.
+"""ConcurrentDrawing: draw a video while the pose estimator still runs on it; at the end check whether the drawing is right.
 
 Tracking numbers the people, and drops false detections, only when it has the whole video. So the drawing follows with a delay and uses the
 preliminary numbers. If the final ones differ, the video has to be drawn again; with one dancer that is rare.
@@ -26,7 +26,7 @@ class _Stopped(Exception):
     """The drawing is not needed any more."""
 
 
-class LiveDrawing:
+class ConcurrentDrawing:
     """Draws one video in a thread: `feed` it poses, then `finish` it."""
 
     def __init__(self, video: Path, out: Path, look: Look) -> None:
@@ -86,7 +86,7 @@ class LiveDrawing:
                 self._temporary = Path(handle.name)
         except OSError:  # the final drawing will report what is wrong with the folder
             return
-        self._thread = threading.Thread(target=self._draw, args=(poses, self._temporary), name="draw-live", daemon=True)
+        self._thread = threading.Thread(target=self._draw, args=(poses, self._temporary), name="concurrent-drawing", daemon=True)
         self._thread.start()
 
     def _draw(self, poses: Poses, temporary: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
-from quickstep.backbones.checkpoints.hub_checkpoint import TOKENIZER_FILES, Checkpoint, download_tokenizer
+from quickstep.backbones.checkpoints.checkpoint import TOKENIZER_FILES, Checkpoint, download_tokenizer
 from quickstep.types.errors import MissingExtra, WeightsError
 
 _COUNTERS = ("position_ids",)  # counters that older versions saved
