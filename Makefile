@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo app test test-app test-slow test-docs lint format bench clean
+.PHONY: demo app test test-app test-slow test-docs planted-bugs lint format bench clean
 
 demo: .venv/ready             ## draw dancers, then check, split, train, evaluate and predict, offline
 	$(BIN)/quickstep demo demo
@@ -24,6 +24,9 @@ test-app: .venv/installed     ## the web app in a real browser (Chromium)
 
 test-docs: .venv/installed    ## what the documents tell people to type
 	$(PYTEST) -m '' tests/test_docs.py
+
+planted-bugs: .venv/installed ## which of the bugs of tests/planted_bugs.toml the tests catch (an hour or more)
+	$(BIN)/python tests/planted_bugs.py
 
 lint: .venv/installed         ## style and types
 	$(BIN)/ruff check .

@@ -7,13 +7,14 @@ A bug is one line of code changed to something that runs and is wrong. Its tests
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 import tomllib
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LIST = Path(__file__).with_suffix(".toml")
 COPIED = ("quickstep", "tests", "containers", "docs", "benchmarks", "pyproject.toml", "README.md", "CONTRIBUTING.md")
+TIMEOUT = 1800.0  # seconds: tests that a bug keeps from ending are tests that notice it
+OPTIONS = ("-q", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", "-m", "not slow and not browser")
+BROKEN = 70  # the exit status where pytest itself failed
+# Imported once for all bugs.
+PRELOADED = ["hypothesis", "numpy", "scipy.stats", "scipy.optimize", "sklearn.linear_model", "torch", "av", "cv2", "PIL.Image"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,15 @@ class Bug:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         if text.count(self.before) != 1:
             raise ValueError(f"{self.file} holds {self.before!r} {text.count(self.before)} times, not once")
-        path.write_text(text.replace(self.before, self.after), encoding="utf-8")
+        write_code(path, text.replace(self.before, self.after))
         return text
+
+
+def write_code(path: Path, text: str) -> None:
+    """Write a module and remove its bytecode, which Python takes for current where both were written within a second."""
+    path.write_text(text, encoding="utf-8")
+    for file in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
+        file.unlink()
 
 
 def read_bugs(names: Sequence[str] = ()) -> list[Bug]:
@@ -50,37 +63,72 @@ def read_bugs(names: Sequence[str] = ()) -> list[Bug]:
     return [bug for bug in bugs if not names or any(name in bug.name for name in names)]
 
 
-def outcome(bug: Bug, tree: Path, environment: dict[str, str]) -> str:
+def run_tests(tests: Sequence[str], tree: Path) -> int | None:
+    """Run the tests of the copy in a process of their own; return pytest's exit status, or None where they do not end."""
+    process = multiprocessing.get_context("forkserver").Process(target=_run_pytest, args=(tests, tree))
+    process.start()
+    process.join(TIMEOUT)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return None
+    return process.exitcode
+
+
+def _run_pytest(tests: Sequence[str], tree: Path) -> None:
+    import pytest
+
+    os.setsid()
+    os.chdir(tree)
+    paths = [str(tree), str(tree / "tests" / "helpers")]
+    sys.path[:0] = paths
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - os.devnull is a name, not a path
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        status = int(pytest.main([*OPTIONS, *tests]))
+    except Exception:
+        traceback.print_exc()
+        status = BROKEN
+    sys.exit(status)
+
+
+def outcome(bug: Bug, tree: Path) -> str:
     """Plant the bug, run its tests and take it out again: caught, survived or out of date."""
     try:
         text = bug.plant(tree)
     except ValueError as error:
         return f"out of date: {error}"
     try:
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow and not browser", *bug.tests]
-        run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+        status = run_tests(bug.tests, tree)
     finally:
-        (tree / bug.file).write_text(text, encoding="utf-8")
-    if run.returncode not in (0, 1):
-        return f"out of date: pytest ended with {run.returncode}: {run.stdout.strip().splitlines()[-1:]}"
-    return "caught" if run.returncode == 1 else "survived"
+        write_code(tree / bug.file, text)
+    if status not in (0, 1, None):
+        return f"out of date: pytest ended with {status}"
+    return "survived" if status == 0 else "caught"
 
 
 def main() -> int:
-    """Print one line a bug and the sum; 1 where a bug survived or the list is out of date."""
+    """Print one line a bug and the sum; 1 where a bug survived, the list is out of date or the tests fail without a bug."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="only bugs whose name contains one of these")
-    bugs = read_bugs(parser.parse_args().names)
+    parser.add_argument("--trust", action="store_true", help="do not run the tests without a bug first")
+    arguments = parser.parse_args()
+    bugs = read_bugs(arguments.names)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    os.environ["OMP_NUM_THREADS"] = "1"
     counts: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="planted-bugs-") as place:
         tree = Path(place)
         for name in COPIED:
             source = ROOT / name
             shutil.copytree(source, tree / name) if source.is_dir() else shutil.copy(source, tree / name)
-        environment = {**os.environ, "PYTHONPATH": f"{tree}{os.pathsep}{tree / 'tests' / 'helpers'}", "OMP_NUM_THREADS": "1"}
+        if not arguments.trust and run_tests(sorted({test for bug in bugs for test in bug.tests}), tree) != 0:
+            print("the tests fail without a bug: mend them first")
+            return 1
         for bug in bugs:
             start = time.monotonic()
-            result = outcome(bug, tree, environment)
+            result = outcome(bug, tree)
             counts[result.split(":")[0]] = counts.get(result.split(":")[0], 0) + 1
             print(f"{result:<10}  {bug.name}  ({time.monotonic() - start:.0f} s)", flush=True)
     print("; ".join(f"{count} {result}" for result, count in sorted(counts.items())))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +94,35 @@ def test_everything_that_decides_the_features_is_in_the_key(videos: list[Path]) 
     newer = MeanColour()
     newer.revision = "2"
     assert extract(segments(videos), newer).computed == len(videos)
+
+
+COVERING = {"fps": 8.0, "windows": None}  # a stride needs both
+VIEW_CHANGES: dict[str, tuple[dict[str, Any], Any]] = {  # setting -> the other settings, and its other value
+    "frames": ({}, 5),
+    "fps": ({}, 8.0),
+    "size": ({}, 24),
+    "windows": ({}, 2),
+    "fit": ({}, "stretch"),
+    "edge": ({}, 20),
+    "resample": ({}, "bilinear"),
+    "stride": (COVERING, 0.25),
+    "crops": ({}, 3),
+}
+
+
+@pytest.mark.parametrize("name", [setting.name for setting in fields(View)])
+def test_every_setting_of_the_view_is_in_the_cache_key(videos: list[Path], name: str) -> None:
+    others, value = VIEW_CHANGES[name]
+    before = replace(View(frames=4, size=16), **others)
+    after = replace(before, **{name: value})
+    assert extract(segments(videos[:1]), MeanColour(), view=before).computed == 1
+    assert extract(segments(videos[:1]), MeanColour(), view=after).computed == 1
+    assert extract(segments(videos[:1]), MeanColour(), view=after).computed == 0
+
+
+def test_a_segment_that_ends_earlier_is_computed_again(videos: list[Path]) -> None:
+    extract([Segment(videos[0])], MeanColour())
+    assert extract([Segment(videos[0], end=0.5)], MeanColour()).computed == 1
 
 
 def test_a_renamed_video_is_found_by_its_content(videos: list[Path], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -158,6 +159,27 @@ def resealed(folder: Path, **changes: object) -> None:
     record = json.loads((folder / "model.json").read_text()) | changes
     del record["seal"]
     (folder / "model.json").write_text(json.dumps({**record, "seal": model_folder._seal(record)}))
+
+
+@pytest.mark.parametrize("changes", [{"temperature": 9.0}, {"threshold": 0.01}, {"labels": ["b", "a"]}, {"seal": "0" * 64}])
+def test_a_record_that_was_changed_after_it_was_sealed_is_refused(folder: Path, changes: dict[str, object]) -> None:
+    record = json.loads((folder / "model.json").read_text())
+    assert all(record[name] != value for name, value in changes.items())
+    (folder / "model.json").write_text(json.dumps(record | changes))
+    with pytest.raises(ModelError, match=r"model\.json"):
+        Model.load(folder)
+
+
+def test_a_file_outside_the_folder_is_never_read(folder: Path) -> None:
+    """The file exists and has the listed hash: only its place is wrong."""
+    (folder.parent / "outside").write_bytes(b"secret")
+    record = json.loads((folder / "model.json").read_text())
+    for name in ("../outside", str(folder.parent / "outside"), "./../outside"):
+        resealed(folder, files=record["files"] | {name: hashlib.sha256(b"secret").hexdigest()})
+        with pytest.raises(ModelError, match=r"model\.json"):
+            model_folder.read(folder, model_folder.FolderLayout())
+    resealed(folder, files=record["files"])
+    assert set(model_folder.read(folder, model_folder.FolderLayout())[1]) == set(record["files"])
 
 
 @pytest.mark.parametrize(
