@@ -86,21 +86,21 @@ def ours(path: Path) -> Pixels:
 
 def plain(path: Path) -> Pixels:
     """Decode every frame with OpenCV, keep the sampled ones, and run the processor on them."""
-    wanted = {int(moment * FPS) for moment in MOMENTS}
-    capture, kept, number = cv2.VideoCapture(str(path)), [], 0
+    numbers = {int(moment * FPS) for moment in MOMENTS}
+    capture, pictures, number = cv2.VideoCapture(str(path)), [], 0
     while True:
         good, picture = capture.read()
         if not good:
             break
         picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        if number in wanted:
-            kept.append(picture)
+        if number in numbers:
+            pictures.append(picture)
         number += 1
     capture.release()
     processor = clip_processor()
-    for picture in kept:
+    for picture in pictures:
         processor(images=Image.fromarray(picture), return_tensors="np")
-    return np.stack(kept)
+    return np.stack(pictures)
 
 
 @cache

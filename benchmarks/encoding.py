@@ -49,10 +49,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        results = {"encoding": encoding(Path(folder), asked.rounds), "preparation": preparation(Path(folder), asked.rounds)}
-    if asked.json:
+        results = {"encoding": encoding(Path(folder), options.rounds), "preparation": preparation(Path(folder), options.rounds)}
+    if options.json:
         print(json.dumps(results, indent=2))
         return
     show(
@@ -117,9 +117,9 @@ def preparation(folder: Path, rounds: int) -> dict[str, Any]:
     """Milliseconds from a 1080p picture to the network's size, ours and the processor's, and how far they differ."""
     backbone = open_backbone(f"hf-image:{make_checkpoint(folder)}", cache=Cache(folder / "store"))
     processor = transformers.CLIPImageProcessorPil(**{key: value for key, value in PICTURE.items() if key != "feature_extractor_type"})
-    shown = pictures(4, 1080, 1920)
-    decoded = [av.VideoFrame.from_ndarray(each, format="rgb24").reformat(format="yuv420p") for each in shown]
-    seen = np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
+    originals = pictures(4, 1080, 1920)
+    decoded = [av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p") for pixels in originals]
+    converted = np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
     scaler = FrameScaler(orientation_of(decoded[0], 1.0), backbone.view)
 
     def plain() -> Any:
@@ -128,7 +128,7 @@ def preparation(folder: Path, rounds: int) -> dict[str, Any]:
 
     runs: dict[str, Callable[[], Any]] = {
         "processor, frame by frame": plain,
-        "ours, on tensors (raw arrays)": lambda: normalised(resize_and_crop(seen, backbone.view), backbone),
+        "ours, on tensors (raw arrays)": lambda: normalised(resize_and_crop(converted, backbone.view), backbone),
         "ours, scaled while decoding": lambda: normalised(np.stack([scaler.scale(frame) for frame in decoded]), backbone),
     }
     threads = torch.get_num_threads()
@@ -150,7 +150,7 @@ def preparation(folder: Path, rounds: int) -> dict[str, Any]:
 def normalised(pixels: Any, backbone: Any) -> Any:
     """As the network's first step does it."""
     slope, offset = (
-        torch.tensor(each, dtype=torch.float32).view(1, 3, 1, 1) for each in (backbone.processor.slope, backbone.processor.offset)
+        torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1) for values in (backbone.processor.slope, backbone.processor.offset)
     )
     return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() * slope + offset).numpy()
 
@@ -180,7 +180,7 @@ def turn_by_turn(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, f
             run()
             if number:  # the first round warms up
                 taken[name].append(time.perf_counter() - started)
-    return {name: min(each) for name, each in taken.items()}
+    return {name: min(durations) for name, durations in taken.items()}
 
 
 def smallest_cosine(expected: Any, actual: Any) -> float:
@@ -192,13 +192,13 @@ def pictures(count: int, height: int, width: int) -> Any:
     """Smooth shapes with some grain, as cameras give."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    shown = np.empty((count, height, width, 3), np.uint8)
+    frames = np.empty((count, height, width, 3), np.uint8)
     for index in range(count):
         for channel in range(3):
             a, b, phase = rng.uniform(0.005, 0.05), rng.uniform(0.005, 0.05), rng.uniform(0, 6)
             wave = 120 + 90 * np.sin(a * rows + phase) * np.cos(b * columns + phase)
-            shown[index, :, :, channel] = np.clip(wave + rng.normal(0, 8, (height, width)), 0, 255)
-    return shown
+            frames[index, :, :, channel] = np.clip(wave + rng.normal(0, 8, (height, width)), 0, 255)
+    return frames
 
 
 def make_checkpoint(folder: Path) -> Path:

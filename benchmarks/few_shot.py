@@ -181,11 +181,11 @@ def _cosines(test: Examples, train: Examples) -> Array:
 
 
 def _directions(examples: Examples) -> Array:
-    return _one(np.stack([_one(each.values.astype(np.float64)).mean(axis=0) for each in examples.features]))
+    return _one(np.stack([_one(features.values.astype(np.float64)).mean(axis=0) for features in examples.features]))
 
 
 def _pooled(examples: Examples) -> Array:
-    return np.stack([each.values.reshape(len(each), -1).mean(axis=0, dtype=np.float64) for each in examples.features])
+    return np.stack([features.values.reshape(len(features), -1).mean(axis=0, dtype=np.float64) for features in examples.features])
 
 
 def _one(vectors: Array) -> Array:

@@ -89,16 +89,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     args = parser.parse_args()
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    with tempfile.TemporaryDirectory() as kept:
-        os.environ["QUICKSTEP_CACHE"] = f"{kept}/cache"
-        manifest = labelled(Path(kept) / "videos", args)
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ["QUICKSTEP_CACHE"] = f"{temporary}/cache"
+        manifest = labelled(Path(temporary) / "videos", args)
         rows, ratios = [], []
         for device in devices:
             precision = "bf16" if device == "cuda" else "fp32"
             for name, augment in (("as tested", Augment(augment=0.0)), ("changed, --augment 0.5", Augment())):
                 rows.append((f"{device} {precision}, {name}", *waiting(manifest, config_of(args, device, precision), augment)))
             if fast_in_bf16("torch") or device == "cuda":
-                full, half = (products(config_of(args, device, each), device) for each in ("fp32", "bf16"))
+                full, half = (products(config_of(args, device, kind), device) for kind in ("fp32", "bf16"))
                 ratios.append((device, f"{full:.3f} s", f"{half:.3f} s", f"{full / half:.2f}x"))
             else:
                 ratios.append((device, f"{products(config_of(args, device, 'fp32'), device):.3f} s", "not fast in bf16", ""))

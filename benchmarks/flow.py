@@ -70,15 +70,15 @@ def texture(seed: int) -> NDArray[np.float32]:
     """Draw a texture of coarse and fine detail."""
     rng = np.random.default_rng(seed)
     drawn = np.full((800, 900), 128, np.float32)
-    for cells, height in ((8, 55), (24, 40), (80, 25), (240, 12)):
-        drawn += height * cv2.resize(rng.standard_normal((cells, cells)).astype(np.float32), (900, 800), interpolation=cv2.INTER_CUBIC)
+    for points, height in ((8, 55), (24, 40), (80, 25), (240, 12)):
+        drawn += height * cv2.resize(rng.standard_normal((points, points)).astype(np.float32), (900, 800), interpolation=cv2.INTER_CUBIC)
     return np.clip(drawn, 0, 255)
 
 
 OFFSET = np.array([[1, 0, -260], [0, 1, -240], [0, 0, 1.0]])  # texture -> first picture
 
 
-def seen(drawn: NDArray[np.float32], motion: Array) -> NDArray[np.float32]:
+def warped(drawn: NDArray[np.float32], motion: Array) -> NDArray[np.float32]:
     """Warp the texture by a motion, as a frame shows it."""
     height, width = SIZES[256]
     return cv2.warpPerspective(drawn, motion @ OFFSET, (width, height), flags=cv2.INTER_CUBIC)
@@ -132,7 +132,7 @@ def scene(camera: Array, seed: int) -> Scene:
 
     def filmed(camera: Array, step: Array) -> NDArray[np.float32]:
         mask = cv2.warpPerspective(shape, camera @ step, (width, height))
-        return seen(grounds[0], camera) * (1 - mask) + seen(grounds[1], camera @ step) * mask
+        return warped(grounds[0], camera) * (1 - mask) + warped(grounds[1], camera @ step) * mask
 
     truth = np.where(shape[..., None] > 0.5, moved(step), 0.0)
     body = cv2.erode((shape > 0.5).astype(np.uint8), np.ones((9, 9))) > 0
@@ -163,7 +163,7 @@ def methods(pairs: int) -> dict[str, dict[str, float]]:
             errors = []
             for seed in range(few):
                 rng, drawn = np.random.default_rng(seed), texture(seed)
-                errors.append(error(find(to_bytes(seen(drawn, np.eye(3)), rng), to_bytes(seen(drawn, motion), rng)), moved(motion)))
+                errors.append(error(find(to_bytes(warped(drawn, np.eye(3)), rng), to_bytes(warped(drawn, motion), rng)), moved(motion)))
             row[label] = float(np.mean(errors))
         for short, (height, width) in SIZES.items():
             stage = scene(CAMERAS["pan 8 px"], 0)
@@ -187,11 +187,11 @@ def camera(pairs: int) -> dict[str, dict[str, float]]:
         errors: dict[str, list[float]] = {}
         for seed in range(pairs):
             stage = scene(motion, seed)
-            for told, after in (("as filmed", stage.after), ("camera removed", stabilize(stage.before, stage.after))):
-                found = find(stage.before, after)
+            for way, after in (("as filmed", stage.after), ("camera removed", stabilize(stage.before, stage.after))):
+                field = find(stage.before, after)
                 for part, where in (("scene", stage.scene), ("body", stage.body)):
-                    errors.setdefault(f"{part}, {told}", []).append(error(found, stage.truth, where))
-        rows[name] = {told: float(np.mean(values)) for told, values in errors.items()}
+                    errors.setdefault(f"{part}, {way}", []).append(error(field, stage.truth, where))
+        rows[name] = {way: float(np.mean(values)) for way, values in errors.items()}
         rows[name]["scene, x less"] = rows[name]["scene, as filmed"] / max(rows[name]["scene, camera removed"], 1e-9)
     stage = scene(CAMERAS["pan 8 px"], 0)
     began = time.process_time()
@@ -209,7 +209,7 @@ def cache_costs() -> dict[str, float]:
     began = time.process_time()
     with FlowEstimator(FlowConfig()) as estimator:
         levels = estimator.estimate(Frames(window, np.arange(65) / 25)).levels
-    found = time.process_time()
+    computed = time.process_time()
     packed = compress(levels)
     squeezed = time.process_time()
     same = decompress(packed, levels.shape[:3])
@@ -217,8 +217,8 @@ def cache_costs() -> dict[str, float]:
     assert (same == levels).all()
     return {
         "share of its size": packed.nbytes / levels.nbytes,
-        "packing, of the time to find it": (squeezed - found) / (found - began),
-        "decompression, times as fast as computing": (found - began) / (opened - squeezed),
+        "packing, of the time to find it": (squeezed - computed) / (computed - began),
+        "decompression, times as fast as computing": (computed - began) / (opened - squeezed),
     }
 
 

@@ -71,8 +71,9 @@ def speed(folder: Path, size: tuple[int, int], seconds: float = 12.0) -> tuple[s
 def prepared(path: Path, cache: Cache, name: str) -> Task:
     """Extract the features of a manifest's segments with both backbones."""
     segments = read_manifest(path).segments
-    found = {each.name: extract(segments, each, cache=cache).check(strict=True).features for each in (FlowHistograms(), FrameStatistics())}
-    return Task(name, segments, found)
+    backbones = (FlowHistograms(), FrameStatistics())
+    features = {backbone.name: extract(segments, backbone, cache=cache).check(strict=True).features for backbone in backbones}
+    return Task(name, segments, features)
 
 
 def held_out(task: Task, backbone: str, *, folds: int, seed: int) -> NDArray[np.bool_]:
@@ -102,7 +103,7 @@ def measured(task: Task) -> tuple[str, ...]:
     labels = [segment.label for segment in task.segments]
     folds = min(7, len(set(groups)))
     right = {name: [held_out(task, name, folds=folds, seed=seed) for seed in SEEDS] for name in ("still", "flow-hist")}
-    scores = {name: np.mean(each, axis=1) for name, each in right.items()}
+    scores = {name: np.mean(correct, axis=1) for name, correct in right.items()}
     interval = confidence_intervals.share(right["flow-hist"][0], groups)
     return (
         task.name,
@@ -124,8 +125,8 @@ def main() -> None:
     parser.add_argument("--dancers", type=Path, help="folder of the synthetic videos; they are drawn if it has none")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with tempfile.TemporaryDirectory() as kept:
-        folder = Path(kept)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         show(
             "flow-hist: times real time on one core", ("size", "x"), [speed(folder, size) for size in ((320, 240), (640, 480), (1280, 720))]
         )

@@ -102,7 +102,7 @@ def score_linear_head(task: Task, train: Mask, test: Mask) -> Array:
 
 def score_logistic_regression(task: Task, train: Mask, test: Mask) -> Array:
     """Fit scikit-learn's logistic regression, its C chosen over grouped folds, and return logits of the test part."""
-    rows = np.stack([each.values.reshape(len(each), -1).mean(axis=0, dtype=np.float64) for each in task.features])
+    rows = np.stack([features.values.reshape(len(features), -1).mean(axis=0, dtype=np.float64) for features in task.features])
     labels, groups = task.labels[train], np.array(task.groups)[train]
     folds = min(5, int(np.bincount(labels)[np.unique(labels)].max()), len(set(groups.tolist())))
     inner = list(StratifiedGroupKFold(folds).split(labels, labels, groups))
@@ -113,10 +113,10 @@ def score_logistic_regression(task: Task, train: Mask, test: Mask) -> Array:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # folds without a rare class, and fits that did not converge
         fitted = make_pipeline(StandardScaler(), model).fit(rows[train], labels)
-    known = np.full((int(test.sum()), task.classes), -50.0)
+    scores = np.full((int(test.sum()), task.classes), -50.0)
     decided = fitted.decision_function(rows[test])
-    known[:, fitted.classes_] = np.column_stack([-decided / 2, decided / 2]) if decided.ndim == 1 else decided
-    return known
+    scores[:, fitted.classes_] = np.column_stack([-decided / 2, decided / 2]) if decided.ndim == 1 else decided
+    return scores
 
 
 WAYS: dict[str, Callable[[Task, Mask, Mask], Array]] = {

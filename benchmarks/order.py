@@ -121,7 +121,7 @@ def _point(place: NDArray[np.float64]) -> tuple[int, int]:
     return round(float(place[0])), round(float(place[1]))
 
 
-def told(model: Model, cache: Cache) -> str:
+def accuracy_of(model: Model, cache: Cache) -> str:
     """Accuracy on dancers that were not learnt from, with its interval over them."""
     result = evaluate(model, cache=cache, baselines=False).figures.accuracy
     return f"{result.value:.3f} ({confidence_intervals.between(result)})"
@@ -133,11 +133,11 @@ def tuned(stream: str, manifest: Manifest, args: argparse.Namespace, cache: Cach
         backbone=stream, init="scratch", width=args.width, frames=FRAMES - (stream == "i3d-flow"), fps=FPS, size=args.size,
         epochs=args.epochs, batch=8, learning_rate=args.rate, dropout=0.0, patience=args.epochs, precision="fp32", weight_decay=0.05,
     )  # fmt: skip
-    shown = Augment(augment=0.0, crop=0.3, colour=0.2)
+    augmentation = Augment(augment=0.0, crop=0.3, colour=0.2)
     began = time.perf_counter()
-    result = finetune(manifest, config, augment=shown, cache=cache, folder=folder, tell=print if args.verbose else lambda _: None)
+    result = finetune(manifest, config, augment=augmentation, cache=cache, folder=folder, tell=print if args.verbose else lambda _: None)
     minutes = (time.perf_counter() - began) / 60
-    return told(result.model, cache), f"{result.history.best_epoch}/{result.history.epochs}", f"{minutes:.1f}"
+    return accuracy_of(result.model, cache), f"{result.history.best_epoch}/{result.history.epochs}", f"{minutes:.1f}"
 
 
 def main() -> None:
@@ -155,13 +155,13 @@ def main() -> None:
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     rows = []
-    with tempfile.TemporaryDirectory() as kept:
-        folder = Path(kept)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         cache = Cache(folder / "store")
         for task in args.tasks.split(","):
             manifest = draw(folder / task, TASKS[task], each=args.each, seed=args.seed)
             plain = train(manifest, replace(TrainConfig(), seed=args.seed), backbone=Pictures(), cache=cache)
-            rows.append((" / ".join(TASKS[task]), "frames averaged", told(plain.model, cache), "", ""))
+            rows.append((" / ".join(TASKS[task]), "frames averaged", accuracy_of(plain.model, cache), "", ""))
             for stream in args.streams.split(","):
                 rows.append((" / ".join(TASKS[task]), stream, *tuned(stream, manifest, args, cache, folder / f"{task}-{stream}")))
                 if args.verbose:

@@ -54,9 +54,9 @@ def decoded(path: Path, fps: float) -> Frames:
     """Decode the frames that the estimator receives."""
     with VideoReader(path) as video:
         times = np.arange(int(video.info.duration * fps + 1e-6)) / fps
-        found = video.frames(times, view=View(frames=1, size=EDGE, fit="whole"))
-    times, places = np.unique(found.times, return_index=True)
-    return Frames(found.pixels[places], times)
+        frames = video.frames(times, view=View(frames=1, size=EDGE, fit="whole"))
+    times, places = np.unique(frames.times, return_index=True)
+    return Frames(frames.pixels[places], times)
 
 
 def bare(job: Job, estimator: PoseEstimator) -> int:
@@ -112,7 +112,7 @@ def measure(job: Job, estimator: PoseEstimator, ways: dict[str, Callable[[Job, P
             visible = way(job, estimator)
             seconds[name].append(time.perf_counter() - began)
             row[f"{name} seen"] = visible / len(job.frames)
-    return row | {name: len(job.frames) / statistics.median(each) for name, each in seconds.items()}
+    return row | {name: len(job.frames) / statistics.median(durations) for name, durations in seconds.items()}
 
 
 def main() -> None:
@@ -135,11 +135,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for path in videos:
             job = Job(path, decoded(path, config.fps), config, Path(folder))
-            found = measure(job, estimator, ways, options.rounds)
-            cells = [found["video"], str(found["frames"]), f"{found['bare']:.1f}", f"{found['bare seen']:.1%}"]
-            cells += [f"{found[name] / found['bare']:.2f}" for name in ("whole", "drawn")]
-            cells += [f"{found['plain'] / found['bare']:.2f}", f"{found['plain seen']:.1%}"] if "plain" in ways else []
-            rows.append(cells)
+            speeds = measure(job, estimator, ways, options.rounds)
+            row = [speeds["video"], str(speeds["frames"]), f"{speeds['bare']:.1f}", f"{speeds['bare seen']:.1%}"]
+            row += [f"{speeds[name] / speeds['bare']:.2f}" for name in ("whole", "drawn")]
+            row += [f"{speeds['plain'] / speeds['bare']:.2f}", f"{speeds['plain seen']:.1%}"] if "plain" in ways else []
+            rows.append(row)
     header = ["video", "frames", "bare, frames/s", "seen", "whole / bare", "drawn / bare", "plain / bare", "plain, seen"]
     show(f"{config.estimator}, at most {config.people} people, {options.rounds} rounds", header[: len(rows[0])], rows)
 

@@ -65,8 +65,8 @@ class Task:
         """Return one manifest for each fold."""
         for test, learnt in zip(self.folds, self.learnt, strict=True):
             parts = ["test" if t else "train" for t, used in zip(test, learnt | test, strict=True) if used]
-            kept = [segment for segment, used in zip(self.segments, learnt | test, strict=True) if used]
-            yield Manifest(tuple(replace(segment, split=part) for segment, part in zip(kept, parts, strict=True)))
+            segments = [segment for segment, used in zip(self.segments, learnt | test, strict=True) if used]
+            yield Manifest(tuple(replace(segment, split=part) for segment, part in zip(segments, parts, strict=True)))
 
 
 def read_task(folder: Path, name: str, how: str) -> Task:
@@ -107,7 +107,7 @@ def by_head(task: Task, head: str, *, seed: int, cache: Cache) -> Iterator[tuple
         trained = train(manifest, TrainConfig(backbone="joints", head=head, seed=seed), poses=task.poses, cache=cache)
         test = manifest.part("test").segments
         answered = trained.model.predict(test, cache=cache, strict=True)
-        yield np.array([each.label == each.segment.label for each in answered.predictions]), trained.seconds["fitting"]
+        yield np.array([prediction.label == prediction.segment.label for prediction in answered.predictions]), trained.seconds["fitting"]
 
 
 def by_plain_trees(task: Task, *, seed: int, cache: Cache) -> Iterator[tuple[Right, float]]:

@@ -93,11 +93,11 @@ def plain(job: Job, *, every_frame: bool) -> None:
     for path in job.paths:
         capture, pictures = cv2.VideoCapture(str(path)), []
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        wanted = set(np.linspace(0, count - 1, job.frames).astype(int))
+        numbers = set(np.linspace(0, count - 1, job.frames).astype(int))
         for number in range(count):
             image = Image.fromarray(cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB))
-            prepared = processor(image, return_tensors="pt")["pixel_values"] if every_frame or number in wanted else None
-            if number in wanted:
+            prepared = processor(image, return_tensors="pt")["pixel_values"] if every_frame or number in numbers else None
+            if number in numbers:
                 pictures.append(prepared)
         pixels = torch.cat(pictures)
         with torch.no_grad():

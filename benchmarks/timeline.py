@@ -112,20 +112,20 @@ def decoding_alone(path: Path, model: Model, step: float) -> float:
 
 def _row(name: str, metrics: Sequence[TimelineMetrics], error: Sequence[float | None]) -> tuple[str, ...]:
     f1 = np.mean([one.f1 for one in metrics], axis=0)
-    known = [seconds for seconds in error if seconds is not None]
+    errors = [seconds for seconds in error if seconds is not None]
     numbers = (np.mean([f.accuracy for f in metrics]), *f1, np.mean([f.edit for f in metrics]))
-    return (name, *(f"{number:.3f}" for number in numbers), f"{np.mean(known):.2f}" if known else "", str(sum(f.spans for f in metrics)))
+    return (name, *(f"{number:.3f}" for number in numbers), f"{np.mean(errors):.2f}" if errors else "", str(sum(f.spans for f in metrics)))
 
 
 def measure(model: Model, longs: Sequence[Long], cache: Cache, *, joints: bool) -> list[tuple[str, ...]]:
     """Return the rows of one model's table."""
-    found = [timeline(model, long.poses if joints else long.video, cache=cache) for long in longs]
-    sure = [resmooth(one, model, TimelineConfig(min_confidence=0)) for one in found]
+    timelines = [timeline(model, long.poses if joints else long.video, cache=cache) for long in longs]
+    sure = [resmooth(one, model, TimelineConfig(min_confidence=0)) for one in timelines]
     ways = {
-        "timeline": found,
+        "timeline": timelines,
         "timeline, never unsure": sure,
-        "a median of five windows": [median(one) for one in found],
-        "each window by itself": [alone(one) for one in found],
+        "a median of five windows": [median(one) for one in timelines],
+        "each window by itself": [alone(one) for one in timelines],
     }
     rows = []
     for name, results in ways.items():
@@ -176,12 +176,12 @@ def _speed(models: dict[str, Model], long: Long, place: Path) -> None:
     for name, model in models.items():
         cache = Cache(place / f"fresh-{name}")
         began = time.perf_counter()
-        found = timeline(model, long.video, cache=cache)
+        result = timeline(model, long.video, cache=cache)
         first = time.perf_counter() - began
         again = timeline(model, long.video, cache=cache).seconds
-        pace = model.view.fps or model.view.frames / found.scores[0].window
+        pace = model.view.fps or model.view.frames / result.scores[0].window
         base = decoding_alone(long.video, model, 1 / pace)
-        rows.append((name, f"{found.duration / first:.1f}x", f"{base / first:.0%}", f"{first / again:.0f}x"))
+        rows.append((name, f"{result.duration / first:.1f}x", f"{base / first:.0%}", f"{first / again:.0f}x"))
     show("speed", ("model", "x real time", "of decoding alone", "cached, x first run"), rows)
 
 

@@ -171,7 +171,7 @@ def test_no_circles_between_the_packages_inside_a_package() -> None:
 @pytest.mark.parametrize("library", sorted(HEAVY))
 def test_heavy_libraries_stay_where_they_belong(library: str) -> None:
     users = {module for module, names in imports().items() if any(name.split(".")[0] == library for name in names)}
-    assert not {user for user in users if not any(user == home or user.startswith(f"{home}/") for home in HEAVY[library])}
+    assert not {user for user in users if not any(user == owner or user.startswith(f"{owner}/") for owner in HEAVY[library])}
 
 
 def test_no_module_is_imported_under_another_name() -> None:

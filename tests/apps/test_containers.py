@@ -20,12 +20,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def model_and_video(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Make a model's folder and a video."""
-    home = tmp_path_factory.mktemp("cog")
-    manifest = draw_colours(home / "videos")
-    train(manifest, TrainConfig(backbone="toys:Colours", epochs=15)).model.save(home / "model")
-    return home / "model", manifest.part("test").segments[0].path
+    folder = tmp_path_factory.mktemp("cog")
+    manifest = draw_colours(folder / "videos")
+    train(manifest, TrainConfig(backbone="toys:Colours", epochs=15)).model.save(folder / "model")
+    return folder / "model", manifest.part("test").segments[0].path
 
 
 def runner(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -33,13 +33,13 @@ def runner(model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     pytest.importorskip("cog", reason="pip install cog")
     file, _, name = yaml.safe_load((ROOT / "cog.yaml").read_text())["run"].partition(":")
     monkeypatch.setenv("QUICKSTEP_MODEL", str(model))
-    made = runpy.run_path(str(ROOT / file))[name]()
-    made.setup()
-    return made
+    predictor = runpy.run_path(str(ROOT / file))[name]()
+    predictor.setup()
+    return predictor
 
 
-def test_the_cog_runner_says_what_predict_says(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    model, video = made
+def test_the_cog_runner_says_what_predict_says(model_and_video: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, video = model_and_video
     answer = runner(model, monkeypatch).run(video=video, start=0.0, end=0.0, top=2)
     own = Model.load(model).predict([video]).predictions[0]
     assert (answer.label, answer.score, answer.confidence) == (own.label, own.score, own.confidence)
@@ -49,21 +49,21 @@ def test_the_cog_runner_says_what_predict_says(made: tuple[Path, Path], monkeypa
 
 
 def test_the_cog_runner_answers_a_bad_video_with_a_sentence(
-    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_and_video: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = tmp_path / "secret-name.mp4"
     bad.write_text("no video")
-    with pytest.raises(ValueError, match="the video not a video, or damaged") as told:
-        runner(made[0], monkeypatch).run(video=bad, start=0.0, end=0.0, top=1)
-    assert "secret-name" not in str(told.value)
+    with pytest.raises(ValueError, match="the video not a video, or damaged") as error:
+        runner(model_and_video[0], monkeypatch).run(video=bad, start=0.0, end=0.0, top=1)
+    assert "secret-name" not in str(error.value)
 
 
 def test_cog_installs_what_the_project_asks_for() -> None:
     listed = {line for line in (ROOT / "containers/requirements.txt").read_text().splitlines() if not line.startswith("#")}
-    wanted = {*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["pose"]}
+    declared = {*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["pose"]}
     pinned = re.search(r"^torch==.*$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert pinned
-    assert listed == {pinned[0] if re.match(r"torch\b", one) else one for one in wanted}
+    assert listed == {pinned[0] if re.match(r"torch\b", one) else one for one in declared}
     build = yaml.safe_load((ROOT / "cog.yaml").read_text())["build"]
     assert (ROOT / build["python_requirements"]).is_file()
     assert PROJECT["requires-python"].removeprefix(">=") <= build["python_version"]

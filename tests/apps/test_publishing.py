@@ -30,10 +30,10 @@ FAST = TrainConfig(backbone="toys:Colours", epochs=15)
 @pytest.fixture(scope="module")
 def somebody(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     """Train and evaluate a model of videos in somebody's folder."""
-    home = tmp_path_factory.mktemp("home") / "anna-secret"
-    manifest = draw_colours(home / "videos")
+    place = tmp_path_factory.mktemp("home") / "anna-secret"
+    manifest = draw_colours(place / "videos")
     trained = train(manifest, FAST)
-    folder = home / "model"
+    folder = place / "model"
     trained.model.save(folder)
     write_card(trained.model, folder)
     write_report(evaluate(Model.load(folder)), folder)
@@ -51,12 +51,12 @@ def test_strangers_get_the_same_answers_and_nobody_s_name(somebody: tuple[Path, 
     for own, theirs in zip(here.predict(segments).predictions, there.predict(segments).predictions, strict=True):
         assert np.array_equal(own.scores, theirs.scores)
         assert own.confidence == theirs.confidence
-    told = b"".join((tmp_path / "out" / name).read_bytes() for name in pushed.files)
-    assert b"anna-secret" not in told
-    assert str(tmp_path).encode() not in told
+    content = b"".join((tmp_path / "out" / name).read_bytes() for name in pushed.files)
+    assert b"anna-secret" not in content
+    assert str(tmp_path).encode() not in content
     for segment in manifest.segments:
-        assert f"{segment.label}/{segment.path.name}".encode() not in told
-        assert f"{segment.group}".encode() not in told
+        assert f"{segment.label}/{segment.path.name}".encode() not in content
+        assert f"{segment.group}".encode() not in content
 
 
 def test_the_card_of_a_pushed_model_has_every_figure(somebody: tuple[Path, Manifest], tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_a_model_comes_back_from_the_hub_by_its_name(
 ) -> None:
     folder, manifest = somebody
     hub, commit = tmp_path / "hub", "0123456789abcdef0123456789abcdef01234567"
-    kept = hub / "models--anna--colours"
-    push(folder, PushConfig("anna/colours", dry_run=kept / "snapshots" / commit))
-    (kept / "refs").mkdir()
-    (kept / "refs" / "main").write_text(commit)
+    stored = hub / "models--anna--colours"
+    push(folder, PushConfig("anna/colours", dry_run=stored / "snapshots" / commit))
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     segment = manifest.part("test").segments[0]

@@ -146,7 +146,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
     """As much of a model hub as fetching needs."""
 
     folder: Path
-    asked: list[str]
+    requests: list[str]
     refuse: tuple[int, str] | None = None
     lie: bool = False
 
@@ -154,7 +154,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        type(self).asked.append(f"{self.command} {self.path}")
+        type(self).requests.append(f"{self.command} {self.path}")
         if self.refuse is not None:
             self._answer(b"{}", status=self.refuse[0], **{"X-Error-Code": self.refuse[1]})
         elif self.path.startswith("/api/models/"):
@@ -182,7 +182,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 def hub(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Hub]]:
     class Hub(_Hub):
         folder = Path(shutil.copytree(clip, tmp_path / "published"))
-        asked: list[str] = []  # noqa: RUF012  # one hub, one list
+        requests: list[str] = []  # noqa: RUF012  # one hub, one list
 
     (Hub.folder / "README.md").write_text("---\nlicense: apache-2.0\ntags: [x]\n---\n# A card\n")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
@@ -203,11 +203,11 @@ def test_weights_are_fetched_once_verified_and_kept(hub: type[_Hub], clip: Path)
     assert (backbone.revision, backbone.license) == (COMMIT, "apache-2.0")
     assert np.array_equal(backbone.embed([PICTURE])[0].values, embed(clip))
     assert backbone.identity == open_backbone(f"hf-image:{clip}").identity
-    hub.asked.clear()
+    hub.requests.clear()
     assert weights_available("hf-image:some/clip")
     assert open_backbone("hf-image:some/clip").revision == COMMIT
     assert open_backbone(f"hf-image:some/clip@{COMMIT}").revision == COMMIT
-    assert hub.asked == [], "what is kept is not asked for again"
+    assert hub.requests == [], "what is kept is not asked for again"
 
 
 def test_a_fetched_checkpoint_reads_as_the_local_one(hub: type[_Hub], clip: Path) -> None:

@@ -26,7 +26,7 @@ def blobs(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def window(pictures: list[np.ndarray], *, pace: float = PACE) -> Frames:
-    pixels = np.stack([np.repeat(each.round().astype(np.uint8)[..., None], 3, axis=2) for each in pictures])
+    pixels = np.stack([np.repeat(picture.round().astype(np.uint8)[..., None], 3, axis=2) for picture in pictures])
     return Frames(pixels, (np.arange(len(pixels)) + 0.5) / pace)
 
 
@@ -53,8 +53,8 @@ def turned(degrees: float, scale: float = 1.0) -> np.ndarray:
 def block(features: Features, name: str) -> np.ndarray:
     """Return the mean over time of one block of a vector."""
     start = 0
-    for each, size in LAYOUT.items():
-        if each == name:
+    for key, size in LAYOUT.items():
+        if key == name:
             return features.values[:, start : start + size].mean(axis=0)
         start += size
     raise KeyError(name)
@@ -94,10 +94,10 @@ def test_turning_and_growing() -> None:
     assert course(clockwise, "right by down") < -0.3  # the lower side goes left
     assert course(against, "down by across") < -0.3
     assert course(against, "right by down") > 0.3
-    growing = describe(window([thing(turned(0, 1.06**step)) for step in STEPS]))
+    larger = describe(window([thing(turned(0, 1.06**step)) for step in STEPS]))
     shrinking = describe(window([thing(turned(0, 1.06**-step)) for step in STEPS]))
     for name in ("widening", "lengthening"):
-        assert course(growing, name) > 0.3
+        assert course(larger, name) > 0.3
         assert course(shrinking, name) < -0.3
 
 
@@ -129,9 +129,9 @@ def test_camera_is_taken_away() -> None:
 def test_camera_motion_is_the_field_of_the_many() -> None:
     y, x = (np.mgrid[:60, :80].astype(np.float32) + 0.5 - np.array([30, 40], np.float32).reshape(2, 1, 1)) / 60
     field = np.stack([1.5 + 0.8 * x - 0.5 * y, -0.7 + 0.5 * x + 0.8 * y], axis=-1)
-    seen = field + np.random.default_rng(0).normal(0, 0.05, field.shape).astype(np.float32)
-    seen[15:45, 20:60] += np.float32([3, -2])  # a quarter of the picture goes its own way
-    assert np.abs(affine_camera_flow(seen) - field).max() < 0.1
+    measured = field + np.random.default_rng(0).normal(0, 0.05, field.shape).astype(np.float32)
+    measured[15:45, 20:60] += np.float32([3, -2])  # a quarter of the picture goes its own way
+    assert np.abs(affine_camera_flow(measured) - field).max() < 0.1
     assert not affine_camera_flow(np.zeros((60, 80, 2), np.float32)).any()
 
 
@@ -155,9 +155,9 @@ def test_still_pictures_have_no_motion() -> None:
 @pytest.mark.parametrize("move", [lambda t: moved(2 * t, t), lambda t: turned(5 * t), lambda t: moved(8 * np.sin(t), 0)])
 def test_a_mirror_keeps_the_even_and_turns_the_odd(move: object) -> None:
     pictures = [thing(move(step)) for step in STEPS]  # type: ignore[operator]
-    seen, other = describe(window(pictures)), describe(window([each[:, ::-1] for each in pictures]))
+    original, mirrored = describe(window(pictures)), describe(window([picture[:, ::-1] for picture in pictures]))
     for name in LAYOUT:
-        a, b = block(seen, name), block(other, name)
+        a, b = block(original, name), block(mirrored, name)
         if name.endswith("even") or name in ("tempo", "travel edges"):
             assert np.linalg.norm(a - b) < 0.3 * np.linalg.norm(a) + 0.05, name
         if name.endswith("odd"):
@@ -212,10 +212,10 @@ def test_repeated_frames_change_nothing() -> None:
 def test_windows_do_not_influence_each_other_nor_do_threads() -> None:
     windows = [window([thing(move(step)) for step in STEPS]) for move in (lambda t: moved(2 * t, 0), lambda t: turned(5 * t))] * 3
     motion, threads = FlowHistograms(), cv2.getNumThreads()
-    alone = [describe(each).values for each in windows]
-    together = [each.values for each in motion.embed(windows)]
+    alone = [describe(features).values for features in windows]
+    together = [features.values for features in motion.embed(windows)]
     with ThreadPoolExecutor(3) as pool:
-        parallel = [each.values for each in pool.map(describe, windows)]
+        parallel = [features.values for features in pool.map(describe, windows)]
     for a, b, c in zip(alone, together, parallel):
         assert np.array_equal(a, b)
         assert np.array_equal(a, c)

@@ -68,7 +68,7 @@ def own_pixels(folder: Path, pixels: NDArray[np.uint8]) -> torch.Tensor:
         mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("image_mean", "image_std"))
         return (values - mean) / std
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-    return torch.cat([processor(each, return_tensors="pt")["pixel_values"] for each in pixels])
+    return torch.cat([processor(frame, return_tensors="pt")["pixel_values"] for frame in pixels])
 
 
 def own_vectors(folder: Path, pixels: NDArray[np.uint8], embedding: str) -> NDArray[np.float32]:
@@ -94,22 +94,22 @@ def cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np
 def test_same_vectors_as_the_checkpoints_own_processor_and_network(saved: dict[str, Path], family: str) -> None:
     backbone = open_folder(saved[family], precision="fp32")
     for height, width in ((64, 96), (101, 57), (24, 40)):
-        shown = pictures(3, height, width)
-        found = backbone.embed([frames_of(shown)])[0].values
-        expected = own_vectors(saved[family], shown, backbone.embedding)
-        assert found.shape == expected.shape == (3, backbone.width)
-        assert cosines(found, expected).min() >= 0.9999
+        frames = pictures(3, height, width)
+        vectors = backbone.embed([frames_of(frames)])[0].values
+        expected = own_vectors(saved[family], frames, backbone.embedding)
+        assert vectors.shape == expected.shape == (3, backbone.width)
+        assert cosines(vectors, expected).min() >= 0.9999
     assert cosines(expected[:1], expected[1:]).max() < 0.999, "the network does not tell pictures apart, so this shows nothing"
 
 
 @pytest.mark.parametrize("family", ["clip", "clip-old-config", "siglip", "siglip2", "dinov2", "dinov3-vit"])
 def test_pictures_are_prepared_as_by_the_checkpoints_own_processor(saved: dict[str, Path], family: str) -> None:
     backbone = open_folder(saved[family])
-    slope, offset = (np.array(each)[:, None, None] for each in (backbone.processor.slope, backbone.processor.offset))
+    slope, offset = (np.array(values)[:, None, None] for values in (backbone.processor.slope, backbone.processor.offset))
     for height, width in ((64, 96), (101, 57), (33, 200), (24, 40)):
-        shown = pictures(2, height, width)
-        ours = resize_and_crop(shown, backbone.view).transpose(0, 3, 1, 2) * slope + offset
-        steps = np.abs(ours - own_pixels(saved[family], shown).numpy()) / slope  # in steps of a byte
+        frames = pictures(2, height, width)
+        ours = resize_and_crop(frames, backbone.view).transpose(0, 3, 1, 2) * slope + offset
+        steps = np.abs(ours - own_pixels(saved[family], frames).numpy()) / slope  # in steps of a byte
         assert steps.max() <= 1.01
         assert steps.mean() <= (0.35 if family == "dinov3-vit" else 0.05), "that family's processor does not round to bytes, ours does"
 
@@ -118,17 +118,17 @@ def test_vectors_of_a_published_clip_by_its_other_half(saved: dict[str, Path]) -
     projected = open_folder(saved["clip-vision-projected"])
     assert (projected.embedding, projected.width) == ("projected", 24)
     network = transformers.CLIPVisionModelWithProjection.from_pretrained(saved["clip-vision-projected"]).eval()
-    shown = pictures(2, 40, 50)
+    frames = pictures(2, 40, 50)
     with torch.inference_mode():
-        expected = network(own_pixels(saved["clip-vision-projected"], shown)).image_embeds.numpy()
-    assert cosines(projected.embed([frames_of(shown)])[0].values, expected).min() >= 0.9999
+        expected = network(own_pixels(saved["clip-vision-projected"], frames)).image_embeds.numpy()
+    assert cosines(projected.embed([frames_of(frames)])[0].values, expected).min() >= 0.9999
 
 
 def test_pooled_is_what_stands_before_the_projection(saved: dict[str, Path]) -> None:
     backbone = open_folder(saved["clip"], embedding="pooled", precision="fp32")
-    shown = pictures(2, 40, 50)
+    frames = pictures(2, 40, 50)
     assert backbone.width == 32
-    assert cosines(backbone.embed([frames_of(shown)])[0].values, own_vectors(saved["clip"], shown, "pooled")).min() >= 0.9999
+    assert cosines(backbone.embed([frames_of(frames)])[0].values, own_vectors(saved["clip"], frames, "pooled")).min() >= 0.9999
     assert backbone.identity != open_folder(saved["clip"], precision="fp32").identity
     with pytest.raises(WeightsError, match="pooled"):
         open_folder(saved["dinov2"], embedding="projected")
@@ -140,15 +140,15 @@ def test_pooled_is_what_stands_before_the_projection(saved: dict[str, Path]) -> 
 def test_a_frames_vector_is_the_same_bits_in_any_company(saved: dict[str, Path], family_precision: str) -> None:
     family, precision = family_precision.split()
     backbone = open_folder(saved[family], precision=precision)
-    shown = pictures(21, 32, 32)
-    alone = np.concatenate([backbone.embed([frames_of(shown[i : i + 1])])[0].values for i in range(len(shown))])
+    frames = pictures(21, 32, 32)
+    alone = np.concatenate([backbone.embed([frames_of(frames[i : i + 1])])[0].values for i in range(len(frames))])
     rng = np.random.default_rng(1)
     for _ in range(8):
-        order = rng.permutation(len(shown))[: rng.integers(1, len(shown) + 1)]
+        order = rng.permutation(len(frames))[: rng.integers(1, len(frames) + 1)]
         cuts = np.unique(rng.integers(1, len(order) + 1, 3)).tolist()
         groups = [part for part in np.split(order, cuts) if len(part)]
-        found = backbone.embed([frames_of(shown[group]) for group in groups])
-        for group, features in zip(groups, found, strict=True):
+        grouped = backbone.embed([frames_of(frames[group]) for group in groups])
+        for group, features in zip(groups, grouped, strict=True):
             assert np.array_equal(features.values, alone[group])
 
 
@@ -160,61 +160,61 @@ def test_a_frames_vector_is_the_same_bits_in_any_company_at_a_real_width(tmp_pat
     picture = {**checkpoints.CLIP_PICTURE, "size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(picture))
     backbone = open_folder(tmp_path, precision=precision)
-    shown = pictures(12, 224, 224)
-    whole = backbone.embed([frames_of(shown)])[0].values
+    frames = pictures(12, 224, 224)
+    whole = backbone.embed([frames_of(frames)])[0].values
     rng = np.random.default_rng(2)
     for size in (1, 3, 7, 11):
         some = rng.permutation(12)[:size]
-        assert np.array_equal(backbone.embed([frames_of(shown[some])])[0].values, whole[some])
-    fp32 = open_folder(tmp_path, precision="fp32").embed([frames_of(shown)])[0].values
+        assert np.array_equal(backbone.embed([frames_of(frames[some])])[0].values, whole[some])
+    fp32 = open_folder(tmp_path, precision="fp32").embed([frames_of(frames)])[0].values
     assert cosines(whole, fp32).min() >= 0.9999
 
 
 def test_openvino_gives_the_same_vectors_and_says_what_is_missing(saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = pictures(11, 32, 32)
+    frames = pictures(11, 32, 32)
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "quickstep.backbones.engines.openvino_engine", raising=False)
     with pytest.raises(MissingExtra, match=r"pip install 'quickstep\[openvino\]'"):
-        open_folder(saved["clip"], engine="openvino", precision="fp32").embed([frames_of(shown)])
+        open_folder(saved["clip"], engine="openvino", precision="fp32").embed([frames_of(frames)])
     monkeypatch.undo()
     pytest.importorskip("openvino")
-    torch_vectors = open_folder(saved["clip"], precision="fp32").embed([frames_of(shown)])[0].values
+    torch_vectors = open_folder(saved["clip"], precision="fp32").embed([frames_of(frames)])[0].values
     for _ in range(2):  # translated, then from the kept translation
         backbone = open_folder(saved["clip"], engine="openvino", precision="fp32")
-        found = backbone.embed([frames_of(shown)])[0].values
-        assert cosines(found, torch_vectors).min() >= 0.99999
+        vectors = backbone.embed([frames_of(frames)])[0].values
+        assert cosines(vectors, torch_vectors).min() >= 0.99999
     lower = open_folder(saved["clip"], engine="openvino", precision="bf16")
     assert {backbone.identity["precision"], lower.identity["precision"]} == {"fp32", "bf16"}
-    for each in (backbone, lower):
-        whole = each.embed([frames_of(shown)])[0].values
-        assert np.array_equal(each.embed([frames_of(shown[4:7])])[0].values, whole[4:7])
+    for encoder in (backbone, lower):
+        whole = encoder.embed([frames_of(frames)])[0].values
+        assert np.array_equal(encoder.embed([frames_of(frames[4:7])])[0].values, whole[4:7])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_openvino_gives_the_same_vectors_in_every_family(saved: dict[str, Path], family: str) -> None:
     pytest.importorskip("openvino")
-    shown = pictures(9, 48, 64)
-    expected = open_folder(saved[family], precision="fp32").embed([frames_of(shown)])[0].values
-    found = open_folder(saved[family], engine="openvino", precision="fp32").embed([frames_of(shown)])[0].values
-    assert cosines(found, expected).min() >= 0.99999
+    frames = pictures(9, 48, 64)
+    expected = open_folder(saved[family], precision="fp32").embed([frames_of(frames)])[0].values
+    vectors = open_folder(saved[family], engine="openvino", precision="fp32").embed([frames_of(frames)])[0].values
+    assert cosines(vectors, expected).min() >= 0.99999
 
 
 def test_automatic_precision_follows_the_trial_which_is_made_once(saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_network, "_MIN_WIDTH_FOR_BF16", 0)
     monkeypatch.setattr(base_network, "fast_in_bf16", lambda engine: True)
-    tried = []
+    trials = []
 
     def trial(expected: Any, actual: Any) -> float:
-        tried.append(cosine(expected, actual))
+        trials.append(cosine(expected, actual))
         return outcome
 
     monkeypatch.setattr(base_network, "cosine", trial)
     outcome = SAFE_COSINE - 1e-5
     assert open_folder(saved["clip"]).precision == "fp32"
     assert open_folder(saved["clip"]).precision == "fp32"
-    assert len(tried) == 1, "the verdict is kept"
-    assert 0.999 < tried[0] < 1, "bf16 was really tried"
+    assert len(trials) == 1, "the verdict is kept"
+    assert 0.999 < trials[0] < 1, "bf16 was really tried"
     outcome = 1.0
     assert open_folder(saved["dinov2"]).precision == "bf16"
     monkeypatch.setattr(base_network, "fast_in_bf16", lambda engine: False)
@@ -231,7 +231,7 @@ def test_broken_vectors_are_not_called_safe() -> None:
     assert cosine(good, good) == pytest.approx(1)
     assert cosine(good, np.full((2, 4), np.nan, np.float32)) == 0
     assert cosine(good, np.zeros((2, 4), np.float32)) == 0
-    assert len({each.tobytes() for each in probe(8, 32)}) == 8
+    assert len({frame.tobytes() for frame in probe(8, 32)}) == 8
 
 
 def test_identity_is_of_the_content_and_needs_no_network(saved: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,10 +280,10 @@ def test_newer_processor_files_are_read(saved: dict[str, Path], tmp_path: Path) 
 
 @pytest.mark.parametrize("resample", ["nearest", "lanczos", "area"])
 def test_rarer_filters_are_pillows_own(resample: Any) -> None:
-    shown = pictures(2, 40, 60)
-    found = resize_and_crop(shown, View(size=16, fit="stretch", resample=resample))
-    assert found.shape == (2, 16, 16, 3)
-    assert np.abs(found.mean((1, 2)) - shown.mean((1, 2))).max() < 8
+    frames = pictures(2, 40, 60)
+    scaled = resize_and_crop(frames, View(size=16, fit="stretch", resample=resample))
+    assert scaled.shape == (2, 16, 16, 3)
+    assert np.abs(scaled.mean((1, 2)) - frames.mean((1, 2))).max() < 8
 
 
 @pytest.mark.parametrize(

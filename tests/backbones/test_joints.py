@@ -36,12 +36,12 @@ COCO = SKELETONS["coco-17"]
 _HEAD = [[0, -80], [-4, -84], [4, -84], [-8, -80], [8, -80]]
 _ARMS = [[-20, -55], [20, -55], [-26, -25], [26, -25], [-28, 5], [28, 5]]
 _LEGS = [[-12, 0], [12, 0], [-13, 45], [13, 45], [-14, 90], [14, 90]]
-STANDING = np.array(_HEAD + _ARMS + _LEGS, dtype=np.float64)
+STANDING_POSE = np.array(_HEAD + _ARMS + _LEGS, dtype=np.float64)
 
 
 def dancing(times: NDArray[np.float64], *, kind: int = 0, rng: np.random.Generator | None = None) -> NDArray[np.float32]:
     """(T, K, 3): waving (0) or stepping (1), the same curve at whatever moments."""
-    joints = np.repeat(STANDING[None], len(times), axis=0)
+    joints = np.repeat(STANDING_POSE[None], len(times), axis=0)
     beat = np.sin(2 * np.pi * 0.8 * times)
     for number in (7, 9) if kind == 0 else (13, 15):
         joints[:, number, 1] -= (40 if kind == 0 else 25) * (1 + beat)
@@ -92,9 +92,9 @@ def test_neither_place_nor_picture_size_matter(x: float, y: float, scale: float)
 @given(fps=st.sampled_from([20.0, 24.0, 25.0, 29.97, 50.0, 60.0, 120.0]), kind=st.sampled_from([0, 1]))
 def test_the_frame_rate_does_not_matter(fps: float, kind: int) -> None:
     count = round(4 * fps)
-    made = seen_by(poses_of(dancing(np.arange(count) / fps, kind=kind), fps=fps)).values
+    values = seen_by(poses_of(dancing(np.arange(count) / fps, kind=kind), fps=fps)).values
     usual = seen_by(poses_of(dancing(np.arange(240) / 60, kind=kind), fps=60)).values
-    assert np.abs(made - usual)[:-1].max() < 0.01
+    assert np.abs(values - usual)[:-1].max() < 0.01
 
 
 def test_a_mirrored_dance_is_another_one() -> None:
@@ -116,10 +116,10 @@ def test_missing_joints_are_filled_in_near_where_they_were(seed: int, share: flo
     rng = np.random.default_rng(seed)
     holes = WAVING.copy()
     holes[rng.random(holes.shape[:2]) < share] = np.nan
-    made, whole = seen_by(poses_of(holes)).values, seen_by(poses_of(WAVING)).values
-    assert np.isfinite(made).all()
-    assert np.linalg.norm(made[..., :2] - whole[..., :2], axis=-1).mean() < 0.05
-    assert made[..., 2].max() <= 0.9 + 1e-6
+    filled, whole = seen_by(poses_of(holes)).values, seen_by(poses_of(WAVING)).values
+    assert np.isfinite(filled).all()
+    assert np.linalg.norm(filled[..., :2] - whole[..., :2], axis=-1).mean() < 0.05
+    assert filled[..., 2].max() <= 0.9 + 1e-6
 
 
 def test_what_is_filled_in_has_half_the_score_and_travels_with_the_body() -> None:
@@ -127,10 +127,10 @@ def test_what_is_filled_in_has_half_the_score_and_travels_with_the_body() -> Non
     travelling[..., 0] += np.linspace(0, 900, 100)[:, None]
     holes = travelling.copy()
     holes[50:, 15] = np.nan
-    made, whole = seen_by(poses_of(holes)).values, seen_by(poses_of(travelling)).values
-    np.testing.assert_allclose(made[-1, 15, :2], whole[-1, 15, :2], atol=0.05)
-    np.testing.assert_allclose(made[40:, 15, 2], 0.9 * FILLED, rtol=1e-5)
-    np.testing.assert_allclose(made[:30, 15, 2], 0.9, rtol=1e-5)
+    filled, whole = seen_by(poses_of(holes)).values, seen_by(poses_of(travelling)).values
+    np.testing.assert_allclose(filled[-1, 15, :2], whole[-1, 15, :2], atol=0.05)
+    np.testing.assert_allclose(filled[40:, 15, 2], 0.9 * FILLED, rtol=1e-5)
+    np.testing.assert_allclose(filled[:30, 15, 2], 0.9, rtol=1e-5)
 
 
 def test_a_joint_that_is_never_seen_lies_beside_its_neighbour_with_score_0() -> None:
@@ -182,18 +182,18 @@ def test_a_span_is_what_a_cut_file_would_be(tmp_path: Path) -> None:
     write_poses(poses_of(WAVING), tmp_path / "whole.npz")
     write_poses(poses_of(WAVING[25:75]), tmp_path / "cut.npz")
     span, cut = Segment(tmp_path / "whole.npz", start=1.0, end=3.0), Segment(tmp_path / "cut.npz")
-    found = extract([span, cut], backbone()).features  # type: ignore[arg-type]
-    np.testing.assert_allclose(found[span].values, found[cut].values, atol=1e-5)
-    np.testing.assert_allclose(found[span].times, found[cut].times + 1.0)
+    features = extract([span, cut], backbone()).features  # type: ignore[arg-type]
+    np.testing.assert_allclose(features[span].values, features[cut].values, atol=1e-5)
+    np.testing.assert_allclose(features[span].times, features[cut].times + 1.0)
     late = Segment(tmp_path / "cut.npz", start=9.0)
     (failure,) = extract([late], backbone()).failures  # type: ignore[arg-type]
     assert "starts at 9 s, but the poses end at 2.000 s" in str(failure)
 
 
 def two_people(tmp_path: Path) -> Path:
-    waving, stepping = WAVING, dancing(np.arange(100) / 25, kind=1)
-    stepping[..., 0] += 300
-    poses = Poses(np.stack([waving, stepping], axis=1), np.arange(100) / 25, COCO, (1, 2), (640, 480))
+    waving, steps = WAVING, dancing(np.arange(100) / 25, kind=1)
+    steps[..., 0] += 300
+    poses = Poses(np.stack([waving, steps], axis=1), np.arange(100) / 25, COCO, (1, 2), (640, 480))
     write_poses(poses, tmp_path / "two.npz")
     return tmp_path / "two.npz"
 
@@ -204,10 +204,10 @@ def test_each_person_is_a_segment_of_his_own(tmp_path: Path) -> None:
     segments, failures = select_people([Segment(path)], backbone(), "all", cache=cache)  # type: ignore[arg-type]
     assert [segment.person for segment in segments] == [1, 2]
     assert not failures
-    found = extract(segments, backbone(), cache=cache).features  # type: ignore[arg-type]
+    features = extract(segments, backbone(), cache=cache).features  # type: ignore[arg-type]
     waving = seen_by(poses_of(WAVING)).values
-    np.testing.assert_allclose(found[segments[0]].values, waving, atol=1e-5)
-    assert np.abs(found[segments[1]].values - waving).max() > 0.1
+    np.testing.assert_allclose(features[segments[0]].values, waving, atol=1e-5)
+    assert np.abs(features[segments[1]].values - waving).max() > 0.1
     (failure,) = extract([Segment(path, person=7)], backbone(), cache=cache).failures  # type: ignore[arg-type]
     assert "has no person 7; its people are: 1, 2" in str(failure)
     assert extract(segments, backbone(), cache=cache).computed == 0  # type: ignore[arg-type]
@@ -225,23 +225,23 @@ def test_nobody_and_hardly_anybody_are_failures_and_the_others_go_on(tmp_path: P
     np.save(tmp_path / "spot.npy", np.full((10, 17, 2), 7.0))
     (tmp_path / "broken.json").write_text("{")
     names = ("good.npz", "gone.npz", "few.npz", "nobody.npy", "spot.npy", "broken.json", "absent.npy")
-    found = extract([Segment(tmp_path / name) for name in names], backbone())  # type: ignore[arg-type]
-    assert [segment.path.name for segment in found.features] == ["good.npz"]
-    said = {failure.segment.path.name: str(failure) for failure in found.failures}
-    assert "visible at only" in said["gone.npz"]
-    assert "fewer than three joints" in said["few.npz"]
-    assert "no visible person in its 10 frames" in said["nobody.npy"]
-    assert "all joints of the person are at one point" in said["spot.npy"]
-    assert "is not JSON" in said["broken.json"]
-    assert "no such file" in said["absent.npy"]
+    extraction = extract([Segment(tmp_path / name) for name in names], backbone())  # type: ignore[arg-type]
+    assert [segment.path.name for segment in extraction.features] == ["good.npz"]
+    messages = {failure.segment.path.name: str(failure) for failure in extraction.failures}
+    assert "visible at only" in messages["gone.npz"]
+    assert "fewer than three joints" in messages["few.npz"]
+    assert "no visible person in its 10 frames" in messages["nobody.npy"]
+    assert "all joints of the person are at one point" in messages["spot.npy"]
+    assert "is not JSON" in messages["broken.json"]
+    assert "no such file" in messages["absent.npy"]
 
 
 def test_half_gone_is_damaged_not_lost(tmp_path: Path) -> None:
     gone = WAVING.copy()
     gone[60:] = np.nan
     write_poses(poses_of(gone), tmp_path / "gone.npz")
-    found = extract([Segment(tmp_path / "gone.npz")], backbone())  # type: ignore[arg-type]
-    assert next(iter(found.damaged.values())) == pytest.approx(0.4, abs=0.02)
+    extraction = extract([Segment(tmp_path / "gone.npz")], backbone())  # type: ignore[arg-type]
+    assert next(iter(extraction.damaged.values())) == pytest.approx(0.4, abs=0.02)
 
 
 def test_what_decides_the_joints_decides_the_cache(tmp_path: Path) -> None:
@@ -293,10 +293,10 @@ def test_a_folder_of_arrays_goes_through_every_verb(tmp_path: Path) -> None:
     assert {baseline.name for baseline in report.baselines} == {"pose", "metadata", "majority"}
     assert not [baseline.problem for baseline in report.baselines if baseline.problem]
     assert not any("frame" in verdict.text and "single frame" in verdict.text for verdict in report.verdicts)
-    found = predict(model, [tmp_path / "set" / "wave" / "1.npy"], cache=cache)
-    assert found.predictions[0].label == "wave"
-    found = predict(model, [two_people(tmp_path)], cache=cache, person="all")
-    assert [(each.segment.person, each.label) for each in found.predictions] == [(1, "wave"), (2, "step")]
+    result = predict(model, [tmp_path / "set" / "wave" / "1.npy"], cache=cache)
+    assert result.predictions[0].label == "wave"
+    result = predict(model, [two_people(tmp_path)], cache=cache, person="all")
+    assert [(prediction.segment.person, prediction.label) for prediction in result.predictions] == [(1, "wave"), (2, "step")]
 
 
 def test_a_model_keeps_the_skeleton_whole(tmp_path: Path) -> None:
@@ -355,10 +355,10 @@ def test_copies_of_one_sequence_are_kept_together_and_named(tmp_path: Path) -> N
 
 
 def test_somebody_who_is_there_for_a_while_is_judged_over_that_while(tmp_path: Path) -> None:
-    stepping = dancing(np.arange(100) / 25, kind=1)
-    stepping[..., 0] += 300
-    stepping[:70] = np.nan
-    poses = Poses(np.stack([WAVING, stepping], axis=1), np.arange(100) / 25, COCO, (1, 2))
+    steps = dancing(np.arange(100) / 25, kind=1)
+    steps[..., 0] += 300
+    steps[:70] = np.nan
+    poses = Poses(np.stack([WAVING, steps], axis=1), np.arange(100) / 25, COCO, (1, 2))
     write_poses(poses, tmp_path / "two.npz")
     cache = Cache(tmp_path / "store")
     segments, _ = select_people([Segment(tmp_path / "two.npz")], backbone(), "all", cache=cache)  # type: ignore[arg-type]

@@ -72,13 +72,15 @@ def in_its_case(folder: Path, words: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("family", READERS)
 def test_same_vectors_as_the_checkpoints_own_tokenizer_and_network(saved: dict[str, Path], family: str) -> None:
-    found = open_folder(saved[family]).embed_text(SENTENCES)
+    vectors = open_folder(saved[family]).embed_text(SENTENCES)
     expected = own_vectors(saved[family], in_its_case(saved[family], SENTENCES))
-    assert found.shape == expected.shape == (len(SENTENCES), open_folder(saved[family]).width)
-    assert found.dtype == np.float32
-    assert np.abs(found - expected).max() <= 1e-5
-    directions = found / np.linalg.norm(found, axis=1, keepdims=True)
-    assert (directions @ directions.T - np.eye(len(found))).max() < 0.99, "the network does not tell sentences apart, so this shows nothing"
+    assert vectors.shape == expected.shape == (len(SENTENCES), open_folder(saved[family]).width)
+    assert vectors.dtype == np.float32
+    assert np.abs(vectors - expected).max() <= 1e-5
+    directions = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert (directions @ directions.T - np.eye(len(vectors))).max() < 0.99, (
+        "the network does not tell sentences apart, so this shows nothing"
+    )
 
 
 @pytest.mark.parametrize("family", READERS)
@@ -87,11 +89,11 @@ def test_scores_are_those_of_the_network_itself(saved: dict[str, Path], family: 
     tensors = load_file(folder / "model.safetensors")
     backbone = open_folder(folder)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    seen = backbone.embed([Frames(pixels, np.arange(3.0))])[0].values
+    vectors = backbone.embed([Frames(pixels, np.arange(3.0))])[0].values
     read = backbone.embed_text(words)
-    cosines = (seen / np.linalg.norm(seen, axis=1, keepdims=True)) @ (read / np.linalg.norm(read, axis=1, keepdims=True)).T
+    cosines = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)) @ (read / np.linalg.norm(read, axis=1, keepdims=True)).T
     network = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    slope, offset = (torch.tensor(each).view(1, 3, 1, 1) for each in (backbone.processor.slope, backbone.processor.offset))
+    slope, offset = (torch.tensor(coefficients).view(1, 3, 1, 1) for coefficients in (backbone.processor.slope, backbone.processor.offset))
     with torch.inference_mode():
         values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() * slope + offset
         expected = network(pixel_values=values, **own_tokens(folder, words)).logits_per_image.numpy()

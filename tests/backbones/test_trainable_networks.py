@@ -39,8 +39,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def sorted_out(families: Iterable[Any]) -> list[Any]:
     """Parameters of tests, those that say nothing new marked as slow."""
     return [
-        pytest.param(*each, marks=() if each[0] in QUICK else pytest.mark.slow)
-        for each in (each if isinstance(each, tuple) else (each,) for each in families)
+        pytest.param(*family, marks=() if family[0] in QUICK else pytest.mark.slow)
+        for family in (family if isinstance(family, tuple) else (family,) for family in families)
     ]
 
 
@@ -51,7 +51,7 @@ def opened(saved: dict[str, Path], family: str, **options: Any) -> Any:
     return open_backbone(f"{kind}:{saved[family]}", precision="fp32", **options)
 
 
-def shown(backbone: Any, seed: int = 0) -> np.ndarray:
+def random_windows(backbone: Any, seed: int = 0) -> np.ndarray:
     unit = (9, 40, 40, backbone.unit[-1]) if backbone.name in I3D else backbone.unit  # whose windows may be of any size
     return np.random.default_rng(seed).integers(0, 256, (2, *unit), dtype=np.uint8)
 
@@ -76,7 +76,7 @@ def test_a_trained_network_is_written_and_opens_again_with_equal_output(
 ) -> None:
     backbone = opened(saved, family, embedding=embedding)
     module = stirred(backbone.load())
-    pixels = torch.from_numpy(shown(backbone))
+    pixels = torch.from_numpy(random_windows(backbone))
     with torch.no_grad():
         expected = module(pixels)
     backbone.write(module, tmp_path / "tuned")
@@ -88,10 +88,10 @@ def test_a_trained_network_is_written_and_opens_again_with_equal_output(
     assert getattr(again, "embedding", None) == getattr(backbone, "embedding", None)
     assert again.identity["weights"] != backbone.identity["weights"]
     if embedding != "prompted":  # whose values are (1, 1 + P, D)
-        window = shown(backbone)[0] if len(backbone.unit) == 4 else shown(backbone)
+        window = random_windows(backbone)[0] if len(backbone.unit) == 4 else random_windows(backbone)
         times = np.arange(len(window)) / 4
-        found = again.embed([Flow(window, times) if family == "i3d-flow" else Frames(window, times)])[0].values
-        np.testing.assert_allclose(found, expected.reshape(-1, backbone.width)[: len(found)].numpy(), rtol=1e-4, atol=1e-5)
+        vectors = again.embed([Flow(window, times) if family == "i3d-flow" else Frames(window, times)])[0].values
+        np.testing.assert_allclose(vectors, expected.reshape(-1, backbone.width)[: len(vectors)].numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_left_to_the_folder_the_output_is_the_same(saved: dict[str, Path], tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_what_is_opened_learns(saved: dict[str, Path], family: str) -> None:
     open_names = {*blocks[0], *blocks[-2], *blocks[-1]}
     for name, weight in module.named_parameters():
         weight.requires_grad_(name in open_names)
-    module.train()(torch.from_numpy(shown(backbone))).square().sum().backward()
+    module.train()(torch.from_numpy(random_windows(backbone))).square().sum().backward()
     learnt = {name for name, weight in module.named_parameters() if weight.grad is not None and weight.grad.abs().sum() > 0}
     assert learnt <= open_names
     for block in (blocks[0], blocks[-2], blocks[-1]):

@@ -61,7 +61,7 @@ def normalised(family: str, pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(values).float().permute(0, 3, 1, 2)[None]
 
 
-def given(family: str, values: torch.Tensor) -> dict[str, torch.Tensor]:
+def network_inputs(family: str, values: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"pixel_values_videos" if "vjepa2" in family else "pixel_values": values}
 
 
@@ -71,9 +71,9 @@ def test_a_classifiers_vector_gives_its_own_logits(saved: dict[str, Path], famil
     window = frames_of(0)
     reference = getattr(transformers, CLASSIFIERS[family]).from_pretrained(saved[family]).eval()
     with torch.no_grad():
-        expected = reference(**given(family, normalised(family, window.pixels))).logits
-        found = reference.classifier(torch.from_numpy(opened(saved[family]).embed([window])[0].values))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        expected = reference(**network_inputs(family, normalised(family, window.pixels))).logits
+        logits = reference.classifier(torch.from_numpy(opened(saved[family]).embed([window])[0].values))
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
     assert expected.std() > 1e-3
 
 
@@ -82,7 +82,7 @@ def test_a_bare_networks_vector_is_that_of_its_tokens(saved: dict[str, Path], fa
     window = frames_of(1)
     reference = getattr(transformers, BARE[family]).from_pretrained(saved[family]).eval()
     with torch.no_grad():
-        tokens = reference(**given(family, normalised(family, window.pixels))).last_hidden_state
+        tokens = reference(**network_inputs(family, normalised(family, window.pixels))).last_hidden_state
     expected = tokens[:, 0] if family.startswith(("timesformer", "vivit")) else tokens.mean(dim=1)
     features = opened(saved[family]).embed([window])[0]
     torch.testing.assert_close(torch.from_numpy(features.values), expected, rtol=1e-4, atol=1e-5)
@@ -101,15 +101,15 @@ def test_pictures_of_other_sizes_are_prepared_as_by_the_processor(saved: dict[st
     backbone = opened(saved[family])
     with torch.no_grad():
         expected = reference(values).logits
-        found = reference.classifier(torch.from_numpy(backbone.embed([window])[0].values))
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        logits = reference.classifier(torch.from_numpy(backbone.embed([window])[0].values))
+    torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_vjepas_short_edge_follows_from_its_crop(saved: dict[str, Path]) -> None:
     backbone = opened(saved["vjepa2"])
     assert (backbone.view.size, backbone.view.edge, backbone.view.resample) == (32, int(32 * 256 / 224), "bilinear")
     window = frames_of(3, height=72, width=72)
-    by_hand = [np.asarray(Image.fromarray(each).resize((36, 36), Image.Resampling.BILINEAR))[2:34, 2:34] for each in window.pixels]
+    by_hand = [np.asarray(Image.fromarray(frame).resize((36, 36), Image.Resampling.BILINEAR))[2:34, 2:34] for frame in window.pixels]
     expected = backbone.embed([Frames(np.stack(by_hand), window.times)])[0].values
     np.testing.assert_array_equal(backbone.embed([window])[0].values, expected)
 
@@ -212,8 +212,8 @@ def test_other_networks_are_refused(saved: dict[str, Path], tmp_path: Path) -> N
 @pytest.mark.parametrize("family", ["videomae", "vivit", "vjepa2"])
 def test_openvino_gives_the_same_vectors(saved: dict[str, Path], family: str) -> None:
     pytest.importorskip("openvino")
-    expected, found = (opened(saved[family], engine=engine).embed([frames_of(0)])[0].values for engine in ("torch", "openvino"))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    expected, vectors = (opened(saved[family], engine=engine).embed([frames_of(0)])[0].values for engine in ("torch", "openvino"))
+    np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_openvino_is_refused_where_it_gives_others(saved: dict[str, Path]) -> None:
@@ -234,5 +234,5 @@ def test_a_model_on_frozen_features_is_trained_saved_and_opened_again(saved: dic
     expected = predict(model, manifest.segments[:2]).predictions
     model.save(tmp_path / "model")
     again = predict(Model.load(tmp_path / "model"), manifest.segments[:2]).predictions
-    for found, wanted in zip(again, expected, strict=True):
-        assert np.array_equal(found.scores, wanted.scores)
+    for loaded_prediction, prediction in zip(again, expected, strict=True):
+        assert np.array_equal(loaded_prediction.scores, prediction.scores)

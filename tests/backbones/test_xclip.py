@@ -67,7 +67,7 @@ def windows(count: int, frames: int, height: int = 40, width: int = 56, seed: in
     shape = (count, frames, height // 8 + 1, width // 8 + 1, 3)
     coarse = rng.integers(0, 256, shape).repeat(8, 2).repeat(8, 3)[:, :, :height, :width]
     pixels = np.clip(coarse + rng.normal(0, 12, coarse.shape), 0, 255).astype(np.uint8)
-    return [Frames(each, 0.5 + np.arange(frames) / 4) for each in pixels]
+    return [Frames(frames_of_window, 0.5 + np.arange(frames) / 4) for frames_of_window in pixels]
 
 
 def own_scores(folder: Path, shown: list[Frames], words: list[str]) -> NDArray[np.float32]:
@@ -101,29 +101,29 @@ def our_scores(backbone: XClip, shown: list[Frames], words: list[str], *, rewrit
 @pytest.mark.parametrize("size", [(48, 32), (40, 56), (67, 45)])
 def test_scores_are_those_of_the_network_itself(saved: dict[str, Path], family: str, size: tuple[int, int]) -> None:
     backbone = open_folder(saved[family], embedding="prompted")
-    shown = windows(3, backbone.view.frames, *size)
-    expected = own_scores(saved[family], shown, WORDS)
-    found = our_scores(backbone, shown, WORDS)
-    assert found.shape == expected.shape == (3, len(WORDS))
-    assert np.abs(found - expected).max() <= 1e-5
-    assert np.abs(our_scores(backbone, shown, WORDS, rewriting=False) - expected).max() > 0.1, "rewriting the words changes nothing here"
+    videos = windows(3, backbone.view.frames, *size)
+    expected = own_scores(saved[family], videos, WORDS)
+    scores = our_scores(backbone, videos, WORDS)
+    assert scores.shape == expected.shape == (3, len(WORDS))
+    assert np.abs(scores - expected).max() <= 1e-5
+    assert np.abs(our_scores(backbone, videos, WORDS, rewriting=False) - expected).max() > 0.1, "rewriting the words changes nothing here"
     assert np.ptp(expected, axis=0).min() > 1e-3, "the windows are all the same to the network, so this shows nothing"
     for sentence in range(len(WORDS)):  # and word by word, where nothing needs to be filled up
-        alone = own_scores(saved[family], shown, WORDS[sentence : sentence + 1])
-        assert np.abs(found[:, sentence] - alone[:, 0]).max() <= 1e-5
+        alone = own_scores(saved[family], videos, WORDS[sentence : sentence + 1])
+        assert np.abs(scores[:, sentence] - alone[:, 0]).max() <= 1e-5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_videos_vector_is_the_networks_own(saved: dict[str, Path], family: str) -> None:
     backbone, both = open_folder(saved[family]), open_folder(saved[family], embedding="prompted")
-    shown = windows(2, backbone.view.frames)
-    plain = backbone.embed(shown)
-    slope, offset = (np.array(each, np.float32) for each in (backbone.processor.slope, backbone.processor.offset))
-    values = np.stack([resize_and_crop(frames.pixels, backbone.view, exact=True) for frames in shown]) * slope + offset
+    videos = windows(2, backbone.view.frames)
+    plain = backbone.embed(videos)
+    slope, offset = (np.array(vector, np.float32) for vector in (backbone.processor.slope, backbone.processor.offset))
+    values = np.stack([resize_and_crop(frames.pixels, backbone.view, exact=True) for frames in videos]) * slope + offset
     network = transformers.XCLIPModel.from_pretrained(saved[family], dtype=torch.float32).eval()
     with torch.inference_mode():
         expected = network.get_video_features(torch.from_numpy(values).permute(0, 1, 4, 2, 3)).pooler_output.numpy()
-    for features, prompting, row, frames in zip(plain, both.embed(shown), expected, shown, strict=True):
+    for features, prompting, row, frames in zip(plain, both.embed(videos), expected, videos, strict=True):
         assert features.values.shape == (1, backbone.width) == (1, 24)
         assert prompting.values.shape == (1, 1 + 16, 24)
         assert np.abs(features.values[0] - row).max() <= 1e-5
@@ -150,18 +150,18 @@ def test_words_are_rewritten_as_by_the_networks_own_generator(bend: str) -> None
     for weight in generator.parameters():
         torch.nn.init.normal_(weight, std=0.4)
     prompting = {f"prompts_generator.{name}": value.numpy() for name, value in generator.state_dict().items()}
-    said = {"prompt_num_attention_heads": 3, "vision_config.layer_norm_eps": 1e-2, "text_config.layer_norm_eps": 1e-3}
-    prompting |= {name: np.array(value, np.float32) for name, value in {**said, f"prompt_hidden_act.{bend}": 1}.items()}
+    settings = {"prompt_num_attention_heads": 3, "vision_config.layer_norm_eps": 1e-2, "text_config.layer_norm_eps": 1e-3}
+    prompting |= {name: np.array(value, np.float32) for name, value in {**settings, f"prompt_hidden_act.{bend}": 1}.items()}
     rng = np.random.default_rng(0)
     texts, parts = (rng.normal(size=(count, 24)).astype(np.float32) for count in (5, 7))
     with torch.inference_mode():
         expected = texts + generator(torch.from_numpy(texts)[None], torch.from_numpy(parts)[None])[0].numpy()
-    found = adapt_texts(texts, parts, prompting)
-    assert found.dtype == np.float32
-    assert np.abs(found - expected).max() <= 1e-4
-    assert np.abs(found - texts).max() > 0.1
+    adapted = adapt_texts(texts, parts, prompting)
+    assert adapted.dtype == np.float32
+    assert np.abs(adapted - expected).max() <= 1e-4
+    assert np.abs(adapted - texts).max() > 0.1
     for sentence in range(5):
-        assert np.abs(adapt_texts(texts[sentence : sentence + 1], parts, prompting) - found[sentence]).max() <= 1e-5
+        assert np.abs(adapt_texts(texts[sentence : sentence + 1], parts, prompting) - adapted[sentence]).max() <= 1e-5
     with pytest.raises(ConfigError, match=r"'mish'.*quick_gelu"):
         adapt_texts(texts, parts, {name: value for name, value in prompting.items() if "act" not in name} | {"prompt_hidden_act.mish": rng})
 
@@ -175,8 +175,8 @@ def test_many_sentences_are_rewritten_quickly() -> None:
         shapes |= {f"{layer}.mlp.0.weight": (4 * width, width), f"{layer}.mlp.0.bias": (4 * width,), f"{layer}.mlp.3.bias": (width,)}
         shapes |= {f"{layer}.mlp.3.weight": (width, 4 * width), f"{layer}.cross_attn.proj.bias": (width,)}
     prompting = {f"prompts_generator.{name}": (rng.normal(size=shape) / 30).astype(np.float32) for name, shape in shapes.items()}
-    said = {"prompt_num_attention_heads": 8, "vision_config.layer_norm_eps": 1e-5, "text_config.layer_norm_eps": 1e-5}
-    prompting |= {name: np.array(value, np.float32) for name, value in {**said, "prompt_hidden_act.quick_gelu": 1}.items()}
+    settings = {"prompt_num_attention_heads": 8, "vision_config.layer_norm_eps": 1e-5, "text_config.layer_norm_eps": 1e-5}
+    prompting |= {name: np.array(value, np.float32) for name, value in {**settings, "prompt_hidden_act.quick_gelu": 1}.items()}
     texts, parts = (rng.normal(size=(count, width)).astype(np.float32) for count in (400, 196))
     quickest = min(_seconds(lambda: adapt_texts(texts, parts, prompting)) for _ in range(3))
     assert quickest < 2.0
@@ -192,26 +192,26 @@ def _seconds(work: Any) -> float:
 @pytest.mark.parametrize("embedding", ["projected", "prompted"])
 def test_a_window_is_the_same_bits_in_any_company(saved: dict[str, Path], precision: str, embedding: str) -> None:
     backbone = open_folder(saved["xclip"], precision=precision, embedding=embedding)
-    shown = windows(9, 8, 32, 32)
-    alone = [backbone.embed([frames])[0].values for frames in shown]
+    videos = windows(9, 8, 32, 32)
+    alone = [backbone.embed([frames])[0].values for frames in videos]
     rng = np.random.default_rng(1)
     for _ in range(5):
         some = rng.permutation(9)[: rng.integers(1, 10)]
-        for number, features in zip(some, backbone.embed([shown[i] for i in some]), strict=True):
+        for number, features in zip(some, backbone.embed([videos[i] for i in some]), strict=True):
             assert np.array_equal(features.values, alone[number])
     assert backbone.embed([]) == []
 
 
 def test_the_order_of_frames_and_every_frame_count(saved: dict[str, Path]) -> None:
     backbone = open_folder(saved["xclip"])
-    (shown,) = windows(1, 8, 32, 32)
-    whole = backbone.embed([shown])[0].values
-    backward = backbone.embed([Frames(shown.pixels[::-1].copy(), shown.times)])[0].values
+    (window,) = windows(1, 8, 32, 32)
+    whole = backbone.embed([window])[0].values
+    backward = backbone.embed([Frames(window.pixels[::-1].copy(), window.times)])[0].values
     assert np.abs(whole - backward).max() > 1e-4
     for frame in range(8):
-        pixels = shown.pixels.copy()
+        pixels = window.pixels.copy()
         pixels[frame] = 255 - pixels[frame]
-        assert np.abs(backbone.embed([Frames(pixels, shown.times)])[0].values - whole).max() > 1e-4
+        assert np.abs(backbone.embed([Frames(pixels, window.times)])[0].values - whole).max() > 1e-4
 
 
 def test_the_view_is_the_checkpoints_own(saved: dict[str, Path]) -> None:
@@ -234,11 +234,11 @@ def test_older_processor_files_say_one_number_for_edge_and_crop() -> None:
 def test_pictures_are_prepared_as_by_the_checkpoints_own_processor(saved: dict[str, Path], family: str) -> None:
     backbone = open_folder(saved[family])
     processor = transformers.AutoImageProcessor.from_pretrained(saved[family], backend="pil")
-    slope, offset = (np.array(each) for each in (backbone.processor.slope, backbone.processor.offset))
+    slope, offset = (np.array(values) for values in (backbone.processor.slope, backbone.processor.offset))
     for height, width in ((64, 96), (101, 57), (33, 200), (24, 40), (48, 48)):
-        (shown,) = windows(1, 8, height, width)
-        expected = processor([list(shown.pixels)], return_tensors="np")["pixel_values"][0].transpose(0, 2, 3, 1)
-        assert np.abs(backbone.prepared(shown) * slope + offset - expected).max() <= 1e-5
+        (window,) = windows(1, 8, height, width)
+        expected = processor([list(window.pixels)], return_tensors="np")["pixel_values"][0].transpose(0, 2, 3, 1)
+        assert np.abs(backbone.prepared(window) * slope + offset - expected).max() <= 1e-5
 
 
 @pytest.mark.parametrize(("family", "right", "wrong"), [("xclip", 8, 5), ("xclip", 8, 16), ("xclip-zero-shot", 32, 8)])
@@ -271,8 +271,8 @@ def test_training_and_overlapping_windows_of_real_videos(saved: dict[str, Path],
     trained.model.save(tmp_path / "model")
     path = manifest.segments[0].path
     backbone = open_backbone("xclip-b32", weights=saved["xclip"])
-    found = extract([Segment(path)], backbone, view=View(frames=8, fps=16, size=32, edge=32, windows=None, stride=0.25), cache=cache)
-    (features,) = found.features.values()
+    extraction = extract([Segment(path)], backbone, view=View(frames=8, fps=16, size=32, edge=32, windows=None, stride=0.25), cache=cache)
+    (features,) = extraction.features.values()
     assert features.values.shape == (3, 24)  # a second of video, windows of half a second
     assert features.times.tolist() == pytest.approx([0.25, 0.5, 0.75], abs=0.09)  # within half a frame
 
@@ -285,7 +285,7 @@ def test_identity_is_of_the_content_and_needs_no_network(saved: dict[str, Path],
     assert open_folder(moved).identity == backbone.identity
     others = [open_folder(other), open_folder(saved["xclip"], embedding="prompted"), open_folder(saved["xclip-newer-config"])]
     others += [open_folder(saved["xclip"], precision="bf16"), open_folder(saved["xclip"], engine="openvino")]
-    assert len({json.dumps(each.identity, sort_keys=True) for each in (backbone, *others)}) == 6
+    assert len({json.dumps(opened.identity, sort_keys=True) for opened in (backbone, *others)}) == 6
     assert open_folder(moved).text_identity == backbone.text_identity != open_folder(other).text_identity
     (moved / "merges.txt").write_text("#version: 0.2\n")
     assert open_folder(moved).text_identity != backbone.text_identity
@@ -305,12 +305,12 @@ def test_matching_carries_what_rewrites_only_where_it_is_asked_for(saved: dict[s
 
 def test_openvino_gives_the_same_vectors(saved: dict[str, Path]) -> None:
     pytest.importorskip("openvino")
-    shown = windows(3, 8, 32, 32)
-    expected = np.concatenate([each.values for each in open_folder(saved["xclip"], embedding="prompted").embed(shown)])
+    videos = windows(3, 8, 32, 32)
+    expected = np.concatenate([features.values for features in open_folder(saved["xclip"], embedding="prompted").embed(videos)])
     backbone = open_folder(saved["xclip"], embedding="prompted", engine="openvino")
-    found = np.concatenate([each.values for each in backbone.embed(shown)])
-    assert (unit(found) * unit(expected)).sum(axis=-1).min() >= 0.99999
-    assert np.array_equal(backbone.embed(shown[1:2])[0].values[0], found[1])
+    vectors = np.concatenate([features.values for features in backbone.embed(videos)])
+    assert (unit(vectors) * unit(expected)).sum(axis=-1).min() >= 0.99999
+    assert np.array_equal(backbone.embed(videos[1:2])[0].values[0], vectors[1])
 
 
 def test_older_weight_files_with_counters_load_alike(saved: dict[str, Path], copied: Path) -> None:
@@ -358,18 +358,18 @@ def test_weights_cut_short_are_noticed_at_once(copied: Path, kept: int) -> None:
 
 def test_one_frame_stands_for_a_window_where_nothing_moves(saved: dict[str, Path]) -> None:
     backbone, one = open_folder(saved["xclip"]), View(frames=1, size=32)
-    standing = for_one_frame(backbone, one)
-    (shown,) = windows(1, 8, 32, 32)
-    frame = Frames(shown.pixels[3:4], shown.times[3:4])
-    (found,) = standing.embed([frame])
+    single_frame = for_one_frame(backbone, one)
+    (window,) = windows(1, 8, 32, 32)
+    frame = Frames(window.pixels[3:4], window.times[3:4])
+    (features,) = single_frame.embed([frame])
     held = Frames(np.repeat(frame.pixels, 8, axis=0), np.repeat(frame.times, 8))
-    assert np.array_equal(found.values, backbone.embed([held])[0].values)
-    assert found.times.tolist() == frame.times.tolist()
-    assert standing.identity != backbone.identity
-    assert embeds_text(standing)
-    view_for(standing, frames=1)
+    assert np.array_equal(features.values, backbone.embed([held])[0].values)
+    assert features.times.tolist() == frame.times.tolist()
+    assert single_frame.identity != backbone.identity
+    assert embeds_text(single_frame)
+    view_for(single_frame, frames=1)
     with pytest.raises(ConfigError, match="one frame"):
-        view_for(standing, frames=8)
+        view_for(single_frame, frames=8)
     assert for_one_frame(backbone, View(frames=8)) is backbone
 
 

@@ -441,10 +441,10 @@ def test_duplicates_are_kept_once_or_share_a_group(two_sets: tuple[Manifest, Man
     assert merged.manifest.labels == ("tango dancing",)
     assert any("'Tango_Dancing' of 4 segments became 'tango dancing'" in note for note in merged.notes)
     assert len(set(groups.values())) == 4
-    kept = merge(two_sets, MergeConfig(keep_copies=True)).manifest
-    assert len(kept) == 8
-    assert split(kept, SplitConfig(val=0.3, test=0.3)).leakage.clean
-    assert len(set(kept.groups)) == 4
+    manifest = merge(two_sets, MergeConfig(keep_copies=True)).manifest
+    assert len(manifest) == 8
+    assert split(manifest, SplitConfig(val=0.3, test=0.3)).leakage.clean
+    assert len(set(manifest.groups)) == 4
 
 
 def test_duplicates_with_different_labels_are_kept_and_reported(two_sets: tuple[Manifest, Manifest]) -> None:

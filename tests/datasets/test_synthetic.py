@@ -292,5 +292,5 @@ def test_the_demo_has_a_dataset_and_videos_of_another_person(tmp_path: Path) -> 
     videos = draw_demo(tmp_path, config)
     assert {row["label"] for row in rows_of(videos.dataset)} == {"halo", "windmill", "toprock"}
     assert sorted(path.parent.name for path in videos.new_videos.glob("*/*.mp4")) == ["halo", "windmill"]
-    known, new = (folder / "halo" / "dancer-01-01.mp4" for folder in (videos.dataset.parent, videos.new_videos))
-    assert known.read_bytes() != new.read_bytes()
+    labelled, new = (folder / "halo" / "dancer-01-01.mp4" for folder in (videos.dataset.parent, videos.new_videos))
+    assert labelled.read_bytes() != new.read_bytes()

@@ -96,33 +96,33 @@ def test_baselines_are_deterministic(staged: Manifest, cache: Cache) -> None:
 
 
 def test_each_baseline_is_compared_with_the_model_on_the_same_segments(sized: Manifest, cache: Cache) -> None:
-    made = {baseline.name: baseline for baseline in compute_baselines(untrained(), task_of(sized, predicted="left"), cache=cache)}
-    assert list(made) == ["frame", "metadata", "majority"]
-    difference = made["metadata"].difference
+    baselines = {baseline.name: baseline for baseline in compute_baselines(untrained(), task_of(sized, predicted="left"), cache=cache)}
+    assert list(baselines) == ["frame", "metadata", "majority"]
+    difference = baselines["metadata"].difference
     assert difference is not None
     assert (difference.interval.value, difference.only_a, difference.only_b) == (-0.5, 0, 4)
-    assert made["majority"].difference is not None
-    assert made["majority"].difference.interval.value == 0
-    assert made["metadata"].over_majority is not None
-    assert made["metadata"].over_majority.interval.value == 0.5
+    assert baselines["majority"].difference is not None
+    assert baselines["majority"].difference.interval.value == 0
+    assert baselines["metadata"].over_majority is not None
+    assert baselines["metadata"].over_majority.interval.value == 0.5
 
 
 def test_unreadable_segments_are_left_out_with_a_note(staged: Manifest, cache: Cache, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_text("no video")
     task = task_of(staged)
     task = replace(task, tested=(*task.tested, Segment(tmp_path / "broken.mp4", "left")), predicted=(*task.predicted, "left"))
-    made = {baseline.name: baseline for baseline in compute_baselines(untrained(), task, cache=cache)}
-    assert made["metadata"].note == made["frame"].note == "1 of 9 tested segments could not be read for it and are left out"
-    assert made["majority"].note == ""
+    baselines = {baseline.name: baseline for baseline in compute_baselines(untrained(), task, cache=cache)}
+    assert baselines["metadata"].note == baselines["frame"].note == "1 of 9 tested segments could not be read for it and are left out"
+    assert baselines["majority"].note == ""
 
 
 def test_a_training_part_that_cannot_be_read_is_a_problem_not_a_crash(cache: Cache, tmp_path: Path) -> None:
     gone = tuple(Segment(tmp_path / f"{index}.mp4", "left" if index % 2 else "right") for index in range(4))
-    made = {baseline.name: baseline for baseline in compute_baselines(untrained(), Task(gone, (), gone, ("left",) * 4), cache=cache)}
-    assert made["frame"].accuracy is None
-    assert "too few could be read" in made["frame"].problem
-    assert "too few could be read" in made["metadata"].problem
-    assert made["majority"].accuracy is not None
+    baselines = {baseline.name: baseline for baseline in compute_baselines(untrained(), Task(gone, (), gone, ("left",) * 4), cache=cache)}
+    assert baselines["frame"].accuracy is None
+    assert "too few could be read" in baselines["frame"].problem
+    assert "too few could be read" in baselines["metadata"].problem
+    assert baselines["majority"].accuracy is not None
 
 
 # -- image statistics --------------- ---------------------------------------------------------------------------------------
@@ -131,9 +131,9 @@ def test_a_training_part_that_cannot_be_read_is_a_problem_not_a_crash(cache: Cac
 def test_image_statistics_are_finite_and_of_one_length() -> None:
     rng = np.random.default_rng(0)
     for picture in (np.zeros((64, 64, 3)), np.full((64, 64, 3), 255), rng.integers(0, 256, (64, 64, 3))):
-        found = describe(picture.astype(np.uint8))
-        assert found.shape == (FrameStatistics.width,)
-        assert np.isfinite(found).all()
+        statistics = describe(picture.astype(np.uint8))
+        assert statistics.shape == (FrameStatistics.width,)
+        assert np.isfinite(statistics).all()
 
 
 def test_image_statistics_do_not_depend_on_the_batch() -> None:
@@ -156,7 +156,9 @@ def lead_of(value: float, low: float, high: float) -> Difference:
     return Difference(Interval(value, low, high), 0.5, 0.5, 1, 1)
 
 
-def made(name: str, score: float, *, lead: tuple[float, float, float], over: tuple[float, float, float] = (0.3, 0.2, 0.4)) -> Baseline:
+def baseline_of(
+    name: str, score: float, *, lead: tuple[float, float, float], over: tuple[float, float, float] = (0.3, 0.2, 0.4)
+) -> Baseline:
     return Baseline(name, "always “a”", Interval(score, score - 0.1, score + 0.1), lead_of(*lead), lead_of(*over))
 
 
@@ -170,9 +172,9 @@ def levels(found: list[Verdict]) -> list[str]:
 
 
 def test_verdicts_on_chance(figures: object) -> None:
-    ahead = verdicts.on_chance(figures, made("majority", 0.2, lead=(0.5, 0.3, 0.7)), 5)
-    near = verdicts.on_chance(figures, made("majority", 0.77, lead=(0.01, -0.1, 0.1)), 5)
-    unsure = verdicts.on_chance(figures, made("majority", 0.5, lead=(0.1, -0.1, 0.3)), 5)
+    ahead = verdicts.on_chance(figures, baseline_of("majority", 0.2, lead=(0.5, 0.3, 0.7)), 5)
+    near = verdicts.on_chance(figures, baseline_of("majority", 0.77, lead=(0.01, -0.1, 0.1)), 5)
+    unsure = verdicts.on_chance(figures, baseline_of("majority", 0.5, lead=(0.1, -0.1, 0.3)), 5)
     assert ahead == []
     assert near[0].text.startswith("The model is not better than chance: always “a” is 77 % accurate")
     assert "balanced accuracy" in near[0].text
@@ -181,29 +183,29 @@ def test_verdicts_on_chance(figures: object) -> None:
 
 
 def test_verdicts_on_a_frame(figures: object) -> None:
-    as_well = verdicts.on_frame(figures, made("frame", 0.8, lead=(0.0, -0.1, 0.1)))
-    better = verdicts.on_frame(figures, made("frame", 0.95, lead=(-0.2, -0.3, -0.1)))
-    unsure = verdicts.on_frame(figures, made("frame", 0.7, lead=(0.1, -0.05, 0.2)))
-    ahead = verdicts.on_frame(figures, made("frame", 0.4, lead=(0.4, 0.2, 0.6)))
-    nothing = verdicts.on_frame(figures, made("frame", 0.2, lead=(0.0, -0.1, 0.1), over=(0.0, -0.1, 0.1)))
+    as_well = verdicts.on_frame(figures, baseline_of("frame", 0.8, lead=(0.0, -0.1, 0.1)))
+    better = verdicts.on_frame(figures, baseline_of("frame", 0.95, lead=(-0.2, -0.3, -0.1)))
+    unsure = verdicts.on_frame(figures, baseline_of("frame", 0.7, lead=(0.1, -0.05, 0.2)))
+    ahead = verdicts.on_frame(figures, baseline_of("frame", 0.4, lead=(0.4, 0.2, 0.6)))
+    nothing = verdicts.on_frame(figures, baseline_of("frame", 0.2, lead=(0.0, -0.1, 0.1), over=(0.0, -0.1, 0.1)))
     assert "A single frame is as good as the model" in as_well[0].text
     assert "background" in as_well[0].text
     assert "is better than the model" in better[0].text
-    vague = verdicts.on_frame(figures, made("frame", 0.8, lead=(0.0, -0.6, 0.6)))
+    vague = verdicts.on_frame(figures, baseline_of("frame", 0.8, lead=(0.0, -0.6, 0.6)))
     assert vague[0].text.startswith("The test set is too small")
     assert levels(as_well + better + unsure + ahead + nothing) == ["warning", "warning", "caution", "good"]
 
 
 def test_verdicts_on_metadata(figures: object) -> None:
-    better = verdicts.on_metadata(figures, made("metadata", 0.9, lead=(-0.2, -0.3, -0.1)))
-    shortcut = verdicts.on_metadata(figures, made("metadata", 0.5, lead=(0.3, 0.1, 0.5)))
-    unsure = verdicts.on_metadata(figures, made("metadata", 0.5, lead=(0.1, -0.1, 0.3), over=(0.1, -0.1, 0.3)))
+    better = verdicts.on_metadata(figures, baseline_of("metadata", 0.9, lead=(-0.2, -0.3, -0.1)))
+    shortcut = verdicts.on_metadata(figures, baseline_of("metadata", 0.5, lead=(0.3, 0.1, 0.5)))
+    unsure = verdicts.on_metadata(figures, baseline_of("metadata", 0.5, lead=(0.1, -0.1, 0.3), over=(0.1, -0.1, 0.3)))
     alone = Shortcut(0.77, 0.53, 0.1, 0.3, 0.001, (("length", 0.7),), 189, 189)
-    spoken = verdicts.on_metadata(figures, made("metadata", 0.5, lead=(0.3, 0.1, 0.5), over=(0.1, -0.1, 0.3)), alone)
+    spoken = verdicts.on_metadata(figures, baseline_of("metadata", 0.5, lead=(0.3, 0.1, 0.5), over=(0.1, -0.1, 0.3)), alone)
     assert "77%" in spoken[0].text
     assert "mostly by length" in spoken[0].text
     assert levels(spoken) == ["warning"]
-    innocent = verdicts.on_metadata(figures, made("metadata", 0.2, lead=(0.6, 0.4, 0.8), over=(0.0, -0.1, 0.1)))
+    innocent = verdicts.on_metadata(figures, baseline_of("metadata", 0.2, lead=(0.6, 0.4, 0.8), over=(0.0, -0.1, 0.1)))
     assert "the files give the classes away" in better[0].text
     assert "50 % accurate where chance is 20 %" in shortcut[0].text
     assert levels(better + shortcut + unsure + innocent) == ["warning", "warning", "caution"]
@@ -231,5 +233,5 @@ def test_verdicts_on_classes_certainty_and_proof(figures: object) -> None:
 
 
 def test_warnings_come_first() -> None:
-    given = [Verdict(level, "x", level) for level in ("good", "note", "warning", "caution")]
-    assert levels(list(verdicts.by_severity(given))) == ["warning", "caution", "note", "good"]
+    unsorted = [Verdict(level, "x", level) for level in ("good", "note", "warning", "caution")]
+    assert levels(list(verdicts.by_severity(unsorted))) == ["warning", "caution", "note", "good"]

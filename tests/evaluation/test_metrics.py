@@ -55,9 +55,9 @@ def test_shares_equal_scikit_learn(seed: int, ties: bool) -> None:
 def test_per_class_figures_equal_scikit_learn(ties: bool) -> None:
     labels, scores = made_up(5, ties=ties)
     predicted = scores.argmax(axis=1)
-    found = metrics.per_class(metrics.confusion(labels, predicted, classes=4), list("abcd"))
+    classes = metrics.per_class(metrics.confusion(labels, predicted, classes=4), list("abcd"))
     precision, recall, f1, support = truth.precision_recall_fscore_support(labels, predicted, labels=range(4))
-    for index, figures in enumerate(found):
+    for index, figures in enumerate(classes):
         assert (figures.precision, figures.recall, figures.f1) == pytest.approx((precision[index], recall[index], f1[index]))
         assert figures.count == support[index]
 
@@ -99,11 +99,11 @@ def test_top_k_never_crashes_and_counts_ties_as_named() -> None:
 def test_calibration_by_hand() -> None:
     scores = np.array([[0.95, 0.05], [0.92, 0.08], [0.65, 0.35], [0.4, 0.6]])
     labels = np.array([0, 1, 0, 1])
-    found = metrics.reliability(labels, scores)
+    reliability = metrics.reliability(labels, scores)
     # bands: (0.5, 0.6] one sure 0.6 and right, (0.6, 0.7] one 0.65 right, (0.9, 1] two of mean 0.935, one right
-    assert found.counts == (1, 1, 2)
-    assert found.ece == pytest.approx((abs(0.6 - 1) + abs(0.65 - 1) + 2 * abs(0.935 - 0.5)) / 4)
-    assert found.brier == pytest.approx(np.mean([2 * 0.05**2, 2 * 0.92**2, 2 * 0.35**2, 2 * 0.4**2]))
+    assert reliability.counts == (1, 1, 2)
+    assert reliability.ece == pytest.approx((abs(0.6 - 1) + abs(0.65 - 1) + 2 * abs(0.935 - 0.5)) / 4)
+    assert reliability.brier == pytest.approx(np.mean([2 * 0.05**2, 2 * 0.92**2, 2 * 0.35**2, 2 * 0.4**2]))
 
 
 @given(wild(), st.floats(0.1, 8.0))
@@ -116,9 +116,9 @@ def test_temperature_is_undone(made: tuple[np.ndarray, np.ndarray], temperature:
 
 
 def test_certain_scores_survive_the_temperature() -> None:
-    found = metrics.at_temperature(np.array([[1.0, 0.0], [0.5, 0.5]]), 3.0)
-    assert np.isfinite(found).all()
-    assert found[1].tolist() == [0.5, 0.5]
+    scaled = metrics.at_temperature(np.array([[1.0, 0.0], [0.5, 0.5]]), 3.0)
+    assert np.isfinite(scaled).all()
+    assert scaled[1].tolist() == [0.5, 0.5]
 
 
 def test_risk_and_coverage_by_brute_force() -> None:
@@ -128,11 +128,11 @@ def test_risk_and_coverage_by_brute_force() -> None:
         order for order in itertools.permutations(range(7)) if all(sure[a] >= sure[b] for a, b in itertools.pairwise(order))
     ]
     risks = [[wrong[list(order[:n])].mean() for n in range(1, 8)] for order in orders]
-    found = metrics.risk_coverage(labels, scores)
-    np.testing.assert_allclose(found.risk, np.mean(risks, axis=0), atol=1e-6)
-    assert found.area == pytest.approx(np.mean(risks))
-    assert found.coverage[-1] == 1.0
-    assert found.best_area <= found.area + 1e-12
+    curve = metrics.risk_coverage(labels, scores)
+    np.testing.assert_allclose(curve.risk, np.mean(risks, axis=0), atol=1e-6)
+    assert curve.area == pytest.approx(np.mean(risks))
+    assert curve.coverage[-1] == 1.0
+    assert curve.best_area <= curve.area + 1e-12
 
 
 @given(wild())
@@ -200,11 +200,11 @@ def test_too_few_groups_are_said() -> None:
 
 
 def test_all_right_is_not_certainty() -> None:
-    found = confidence_intervals.share(np.ones(40, dtype=bool), list(range(40)))
+    interval = confidence_intervals.share(np.ones(40, dtype=bool), list(range(40)))
     low, high = confidence_intervals.wilson(40, 40)
-    assert (found.low, found.high) == (pytest.approx(low), 1.0)
-    assert 0.9 < found.low < 0.92
-    assert "all right" in found.note
+    assert (interval.low, interval.high) == (pytest.approx(low), 1.0)
+    assert 0.9 < interval.low < 0.92
+    assert "all right" in interval.note
     assert high == 1.0
     few = confidence_intervals.share(np.ones(40, dtype=bool), [n % 4 for n in range(40)])
     assert few.low < 0.6  # four dancers cannot promise more
@@ -214,9 +214,9 @@ def test_all_right_is_not_certainty() -> None:
 
 
 def test_one_segment_is_hardly_anything() -> None:
-    found = confidence_intervals.share(np.array([True]), ["a"])
-    assert found.low < 0.25
-    assert found.high == 1.0
+    interval = confidence_intervals.share(np.array([True]), ["a"])
+    assert interval.low < 0.25
+    assert interval.high == 1.0
 
 
 @pytest.mark.parametrize(("groups", "size", "spread"), [(6, 8, 0.3), (20, 5, 0.3), (40, 1, 0.0), (12, 4, 0.15)])
@@ -226,8 +226,8 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(groups: int, size: 
     for turn in range(turns):
         rates = np.clip(0.7 + spread * rng.uniform(-1, 1, groups), 0, 1)
         right = rng.random((groups, size)) < rates[:, None]
-        found = confidence_intervals.share(right.ravel(), np.repeat(np.arange(groups), size).tolist(), seed=turn)
-        held += found.low <= 0.7 <= found.high
+        interval = confidence_intervals.share(right.ravel(), np.repeat(np.arange(groups), size).tolist(), seed=turn)
+        held += interval.low <= 0.7 <= interval.high
     assert held / turns >= 0.9
 
 
@@ -240,28 +240,28 @@ def test_wilson_equals_the_textbook() -> None:
 def test_paired_difference_and_mcnemar_by_hand() -> None:
     a = np.array([True] * 30 + [True] * 9 + [False] * 2 + [False] * 9)
     b = np.array([True] * 30 + [False] * 9 + [True] * 2 + [False] * 9)
-    found = confidence_intervals.difference(a, b, list(range(50)))
-    assert found.interval.value == pytest.approx(7 / 50)
-    assert (found.only_a, found.only_b) == (9, 2)
-    assert found.p_mcnemar == pytest.approx(2 * sum(math.comb(11, k) for k in range(3)) / 2**11)
-    assert found.p == pytest.approx(found.p_mcnemar, abs=1e-9)  # of single segments, flipping signs is McNemar's test
-    assert found.interval.low < 7 / 50 < found.interval.high
+    difference = confidence_intervals.difference(a, b, list(range(50)))
+    assert difference.interval.value == pytest.approx(7 / 50)
+    assert (difference.only_a, difference.only_b) == (9, 2)
+    assert difference.p_mcnemar == pytest.approx(2 * sum(math.comb(11, k) for k in range(3)) / 2**11)
+    assert difference.p == pytest.approx(difference.p_mcnemar, abs=1e-9)  # of single segments, flipping signs is McNemar's test
+    assert difference.interval.low < 7 / 50 < difference.interval.high
 
 
 def test_equal_answers_differ_by_nothing_but_not_surely() -> None:
     same = np.array([True, False] * 10)
-    found = confidence_intervals.difference(same, same, list(range(20)))
-    assert found.interval.value == 0
-    assert found.interval.low < 0 < found.interval.high
-    assert (found.p, found.p_mcnemar) == (1.0, 1.0)
+    difference = confidence_intervals.difference(same, same, list(range(20)))
+    assert difference.interval.value == 0
+    assert difference.interval.low < 0 < difference.interval.high
+    assert (difference.p, difference.p_mcnemar) == (1.0, 1.0)
 
 
 def test_sign_flips_count_groups_not_segments() -> None:
     groups = np.repeat(np.arange(4), 25).tolist()
     better, worse = np.ones(100, dtype=bool), np.zeros(100, dtype=bool)
-    found = confidence_intervals.difference(better, worse, groups)
-    assert found.p == pytest.approx(2 / 2**4)  # four groups cannot say more
-    assert found.p_mcnemar < 1e-20
+    difference = confidence_intervals.difference(better, worse, groups)
+    assert difference.p == pytest.approx(2 / 2**4)  # four groups cannot say more
+    assert difference.p_mcnemar < 1e-20
     many = confidence_intervals.sign_flip(np.ones(30), seed=1)
     assert 0 < many < 0.01
 
@@ -274,5 +274,5 @@ def test_holm_by_hand() -> None:
 
 def test_ten_thousand_groups_are_quick_and_small() -> None:
     right = np.random.default_rng(0).random(10_000) < 0.8
-    found = confidence_intervals.share(right, list(range(10_000)))
-    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.4 / 100, rel=0.1)
+    interval = confidence_intervals.share(right, list(range(10_000)))
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.4 / 100, rel=0.1)

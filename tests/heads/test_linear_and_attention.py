@@ -172,8 +172,8 @@ def test_standardization_uses_the_training_segments_alone() -> None:
 
 def test_class_weights_help_the_rare_class() -> None:
     many = blobs(240, lead=0.25, classes=2)
-    kept = [i for i, label in enumerate(many.labels) if label == 0 or i % 16 == 1]
-    rare = Examples([many.features[i] for i in kept], many.labels[kept])
+    indices = [i for i, label in enumerate(many.labels) if label == 0 or i % 16 == 1]
+    rare = Examples([many.features[i] for i in indices], many.labels[indices])
     test = blobs(200, lead=0.25, classes=2, seed=2)
     recall = []
     for weighted in (False, True):
@@ -270,8 +270,8 @@ def test_noise_gets_more_regularization_than_signal() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 2
     noise = rng.normal(0, 1, (60, 100)) / 10
-    telling = noise + np.where(labels[:, None] == 0, 0.2, -0.2)
-    strong, weak = (choose_shrinkage(inputs, labels, range(60), classes=2).strength for inputs in (noise, telling))
+    signal = noise + np.where(labels[:, None] == 0, 0.2, -0.2)
+    strong, weak = (choose_shrinkage(inputs, labels, range(60), classes=2).strength for inputs in (noise, signal))
     assert strong > weak
     assert strong in STRENGTHS
 

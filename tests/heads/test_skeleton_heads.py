@@ -408,13 +408,13 @@ def test_undetected_joints_are_ignored() -> None:
     """The position of an undetected joint does not matter; and streams do not influence each other."""
     network = GraphNetwork((2, 5, 3), (12, 24), graph_of(COCO), torch.Generator().manual_seed(0), at_once=2)
     values = torch.randn(2, 4, 16, 17, 5, generator=torch.Generator().manual_seed(1))
-    seen = torch.ones(4, 16, 17)
-    seen[:, :, 5] = 0
+    detected = torch.ones(4, 16, 17)
+    detected[:, :, 5] = 0
     other = values.clone()
     other[:, :, :, 5] = 100.0
-    assert torch.allclose(network(values, seen), network(other, seen))
+    assert torch.allclose(network(values, detected), network(other, detected))
     other[1] = 7.0
-    assert torch.allclose(network(values, seen)[0], network(other, seen)[0])
+    assert torch.allclose(network(values, detected)[0], network(other, detected)[0])
     assert torch.isfinite(network(values, torch.zeros(4, 16, 17))).all()
 
 
@@ -499,8 +499,8 @@ def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
 def tensorflow_1(x: NDArray[np.float64], weights: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Return the logits of the published network for (N, T, D), from the definition of BasicLSTMCell."""
     x = np.maximum(x @ weights["hidden_w"] + weights["hidden_b"], 0)
-    for cell in (0, 1):
-        kernel, bias = weights[f"kernel_{cell}"], weights[f"bias_{cell}"]
+    for layer in (0, 1):
+        kernel, bias = weights[f"kernel_{layer}"], weights[f"bias_{layer}"]
         size = kernel.shape[1] // 4
         c, h, outputs = np.zeros((len(x), size)), np.zeros((len(x), size)), []
         for moment in range(x.shape[1]):
@@ -532,10 +532,10 @@ TENSORFLOW_NAMES = {
     "out_w": "Variable_1",
     "hidden_b": "Variable_2",
     "out_b": "Variable_3",
-    **{f"{kind}_{cell}": f"rnn/multi_rnn_cell/cell_{cell}/basic_lstm_cell/{kind}" for kind in ("kernel", "bias") for cell in (0, 1)},
+    **{f"{kind}_{layer}": f"rnn/multi_rnn_cell/cell_{layer}/basic_lstm_cell/{kind}" for kind in ("kernel", "bias") for layer in (0, 1)},
 }
 SPOKEN_NAMES = {"hidden_w": "weights/hidden", "out_w": "weights/out", "hidden_b": "biases/hidden", "out_b": "biases/out"} | {
-    f"{kind}_{cell}": f"lstm{cell + 1}_{kind}" for kind in ("kernel", "bias") for cell in (0, 1)
+    f"{kind}_{layer}": f"lstm{layer + 1}_{kind}" for kind in ("kernel", "bias") for layer in (0, 1)
 }
 
 

@@ -34,8 +34,8 @@ class Change:
 
     def _one(self, frames: Frames) -> Features:
         change = frames.pixels[-1].astype(np.float32) - frames.pixels[0].astype(np.float32)  # (16, 16, 3)
-        cells = change.reshape(4, 4, 4, 4, 3).mean(axis=(1, 3, 4)).reshape(1, 16)
-        return Features(cells.astype(np.float32), frames.times[:1])
+        blocks = change.reshape(4, 4, 4, 4, 3).mean(axis=(1, 3, 4)).reshape(1, 16)
+        return Features(blocks.astype(np.float32), frames.times[:1])
 
 
 def draw(folder: Path, differs: str, *, count: int = 40, groups: int = 10, seed: int = 0) -> Manifest:

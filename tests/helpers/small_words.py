@@ -65,14 +65,14 @@ def write_old_clip(folder: Path, *, longest: int) -> None:
 
 def write_siglip(folder: Path, *, longest: int) -> None:
     """Pieces of words with their likelihoods, small letters only, an end after each sentence and ends to fill it up."""
-    known = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -4.0)]
-    known += [(letter, -6.0) for letter in "abcdefghijklmnopqrstuvwxyz"] + [("▁" + word, -2.0) for word in WORDS]
-    made = tokenizers.Tokenizer(Unigram(known, unk_id=2))
-    made.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(tokenizers.Regex(r"[^\w\s]"), "")])
-    made.pre_tokenizer = pre_tokenizers.Metaspace()
-    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -4.0)]
+    vocabulary += [(letter, -6.0) for letter in "abcdefghijklmnopqrstuvwxyz"] + [("▁" + word, -2.0) for word in WORDS]
+    tokenizer = tokenizers.Tokenizer(Unigram(vocabulary, unk_id=2))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(tokenizers.Regex(r"[^\w\s]"), "")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=tokenizer,
         eos_token="</s>",
         pad_token="</s>",
         unk_token="<unk>",

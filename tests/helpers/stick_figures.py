@@ -11,7 +11,7 @@ from quickstep.types.skeleton import SKELETONS, read_skeleton
 Array = NDArray[np.float64]
 
 # Metres, facing the camera: x to the dancer's left, y up, z towards the camera. The trunk is 0.48 long: a body length is 1.6.
-STANDING = {
+STANDING_JOINTS = {
     "nose": (0.0, 1.55, 0.1),
     "left_eye": (0.03, 1.6, 0.08),
     "left_ear": (0.07, 1.58, 0.0),
@@ -30,8 +30,8 @@ GRAVITY = 9.81
 
 def at_rest(count: int) -> Array:
     """Return a figure that stands still, (T, 17, 3)."""
-    sides = {name.replace("left", "right"): (-x, y, z) for name, (x, y, z) in STANDING.items() if name != "nose"}
-    return np.tile(np.array([(STANDING | sides)[name] for name in JOINTS]), (count, 1, 1))
+    sides = {name.replace("left", "right"): (-x, y, z) for name, (x, y, z) in STANDING_JOINTS.items() if name != "nose"}
+    return np.tile(np.array([(STANDING_JOINTS | sides)[name] for name in JOINTS]), (count, 1, 1))
 
 
 def moments(seconds: float, fps: float) -> Array:

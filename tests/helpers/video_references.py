@@ -105,7 +105,7 @@ def _non_local(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
     """Weigh the pooled points by their dot products with every point, divided by their number."""
     n, _, t, h, w = x.shape
     theta = _convolution(state, f"{name}.theta", x)
-    phi, g = (functional.max_pool3d(_convolution(state, f"{name}.{each}.0", x), (1, 2, 2)) for each in ("phi", "g"))
+    phi, g = (functional.max_pool3d(_convolution(state, f"{name}.{part}.0", x), (1, 2, 2)) for part in ("phi", "g"))
     pairs = torch.einsum("ncx,ncy->nxy", theta.flatten(2), phi.flatten(2)) / phi.flatten(2).shape[2]
     y = torch.einsum("nxy,ncy->ncx", pairs, g.flatten(2)).reshape(n, -1, t, h, w)
     return x + _convolution(state, f"{name}.conv_out", y)
@@ -153,7 +153,7 @@ def googlenet_shapes(classes: int) -> dict[str, list[int]]:
 
     def add(name: str, out: int, into: int, kernel: int) -> None:
         shapes[f"{name}.conv.weight"] = [out, into, kernel, kernel]
-        shapes.update({f"{name}.bn.{each}": [out] for each in ("weight", "bias", "running_mean", "running_var")})
+        shapes.update({f"{name}.bn.{key}": [out] for key in ("weight", "bias", "running_mean", "running_var")})
         shapes[f"{name}.bn.num_batches_tracked"] = []
 
     add("conv1", 64, 3, 7)

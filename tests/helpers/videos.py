@@ -194,8 +194,8 @@ def decode_everything(path: Path) -> Truth:
         rate = float(stream.average_rate or stream.guessed_rate or 25)
     if any(time is None for time in times):  # decoding times or none: frames follow each other at the file's rate
         times = [place / rate for place in range(len(times))]
-    shown = np.array(times) - times[0]
-    return Truth(shown, numbers)
+    timestamps = np.array(times) - times[0]
+    return Truth(timestamps, numbers)
 
 
 def write_tagged(

@@ -43,9 +43,9 @@ def test_unreadable_inputs_are_failures_and_strict_raises(place: Path, model: Mo
     (tmp_path / "zero.mp4").write_bytes(b"")
     (tmp_path / "empty").mkdir()
     wrong = [tmp_path / "text.mp4", tmp_path / "zero.mp4", tmp_path / "nowhere.mp4", tmp_path / "empty", str(tmp_path / "*.avi")]
-    found = predict(model, [place / "videos" / "red" / "0.mp4", *wrong], cache=cache)
-    assert [each.label for each in found.predictions] == ["red"]
-    assert sorted(failure.segment.path.name for failure in found.failures) == ["*.avi", "empty", "nowhere.mp4", "text.mp4", "zero.mp4"]
+    result = predict(model, [place / "videos" / "red" / "0.mp4", *wrong], cache=cache)
+    assert [prediction.label for prediction in result.predictions] == ["red"]
+    assert sorted(failure.segment.path.name for failure in result.failures) == ["*.avi", "empty", "nowhere.mp4", "text.mp4", "zero.mp4"]
     for item in wrong:
         with pytest.raises((MediaError, ManifestError)):
             predict(model, [item], cache=cache, strict=True)
@@ -61,35 +61,35 @@ def test_a_second_run_decodes_no_video(model: Model, place: Path, cache: Cache, 
 
     monkeypatch.setattr("quickstep.models.window_input.read_windows", never)
     second = predict(model, [place / "videos"], cache=cache)
-    assert [tuple(each.scores) for each in first.predictions] == [tuple(each.scores) for each in second.predictions]
+    assert [tuple(prediction.scores) for prediction in first.predictions] == [tuple(prediction.scores) for prediction in second.predictions]
 
 
 def test_scores_do_not_depend_on_the_other_inputs(model: Model, place: Path, cache: Cache) -> None:
     together = predict(model, [place / "videos"], cache=cache).predictions
-    alone = [predict(model, [each.segment], cache=cache).predictions[0] for each in together]
+    alone = [predict(model, [prediction.segment], cache=cache).predictions[0] for prediction in together]
     assert all(np.array_equal(one.scores, other.scores) for one, other in zip(together, alone, strict=True))
 
 
 def test_json_and_csv_have_the_same_values_as_python(model: Model, place: Path, cache: Cache, tmp_path: Path) -> None:
-    found = predict(model, [place / "videos", tmp_path / "nowhere.mp4"], cache=cache)
-    plain = json.loads(json.dumps(to_json(found), allow_nan=False))
-    rows = to_rows(found)
-    for each, record, row in zip(found.predictions, plain["predictions"], rows, strict=False):
-        assert (record["path"], record["label"], record["score"]) == (str(each.segment.path), each.label, each.score)
+    result = predict(model, [place / "videos", tmp_path / "nowhere.mp4"], cache=cache)
+    plain = json.loads(json.dumps(to_json(result), allow_nan=False))
+    rows = to_rows(result)
+    for prediction, record, row in zip(result.predictions, plain["predictions"], rows, strict=False):
+        assert (record["path"], record["label"], record["score"]) == (str(prediction.segment.path), prediction.label, prediction.score)
         assert (
-            [record["scores"][label] for label in each.labels]
-            == [float(row[f"score:{label}"]) for label in each.labels]
-            == list(each.scores)
+            [record["scores"][label] for label in prediction.labels]
+            == [float(row[f"score:{label}"]) for label in prediction.labels]
+            == list(prediction.scores)
         )
-        assert (row["label"], float(row["score"])) == (each.label, each.score)
+        assert (row["label"], float(row["score"])) == (prediction.label, prediction.score)
     assert plain["failures"][0]["path"] == rows[-1]["path"] == str(tmp_path / "nowhere.mp4")
     assert rows[-1]["error"] == plain["failures"][0]["error"]
     assert len({tuple(row) for row in rows}) == 1
 
 
 def test_top_has_at_most_all_labels(model: Model, place: Path, cache: Cache) -> None:
-    found = predict(model, [place / "videos" / "red" / "0.mp4"], cache=cache)
-    assert list(to_json(found, top=1)["predictions"][0]["scores"]) == ["red"]
-    assert list(to_json(found, top=9)["predictions"][0]["scores"]) == ["red", "blue"]
-    row = to_rows(found, top=9)[0]
+    result = predict(model, [place / "videos" / "red" / "0.mp4"], cache=cache)
+    assert list(to_json(result, top=1)["predictions"][0]["scores"]) == ["red"]
+    assert list(to_json(result, top=9)["predictions"][0]["scores"]) == ["red", "blue"]
+    row = to_rows(result, top=9)[0]
     assert (row["label_1"], row["label_2"]) == ("red", "blue")

@@ -49,7 +49,7 @@ FPS = 6
 EMBEDDED: list[int] = []  # frames of each call of a backbone
 
 
-class Each(Colours):
+class FrameColours(Colours):
     """Embeds each frame by itself, and declares it."""
 
     capabilities = Capabilities(frame_by_frame=True)
@@ -91,7 +91,7 @@ def cache(place: Path) -> Cache:
 def models(place: Path, cache: Cache) -> dict[str, Model]:
     manifest = draw_colours(place / "videos")
     trained = {}
-    backbones: dict[str, Backbone] = {"each": Each(), "windows": Colours("b"), "uneven": Uneven()}
+    backbones: dict[str, Backbone] = {"each": FrameColours(), "windows": Colours("b"), "uneven": Uneven()}
     for name, backbone in backbones.items():
         trained[name] = train(manifest, TrainConfig(epochs=15), backbone=backbone, cache=cache).model
     return trained
@@ -110,7 +110,7 @@ def spans(*rows: tuple[str | None, float, float]) -> tuple[Span, ...]:
     return tuple(Span(start, end, label, 1.0, None, label or "a") for label, start, end in rows)
 
 
-def found(*rows: tuple[str | None, float, float], labels: tuple[str, ...] = ("a", "b", "c")) -> Timeline:
+def predicted_timeline(*rows: tuple[str | None, float, float], labels: tuple[str, ...] = ("a", "b", "c")) -> Timeline:
     end = max((row[2] for row in rows), default=0.0)
     scores = WindowScores(np.array([end / 2]), np.full((1, len(labels)), 1 / len(labels)), end, end)
     return Timeline(Path("x.mp4"), end, labels, spans(*rows), (scores,))
@@ -121,22 +121,22 @@ def found(*rows: tuple[str | None, float, float], labels: tuple[str, ...] = ("a"
 
 @pytest.mark.parametrize("name", ["each", "windows", "uneven"])
 def test_a_window_has_the_scores_of_a_segment_to_the_bit(models: dict[str, Model], long: Path, cache: Cache, name: str) -> None:
-    made = timeline(models[name], long, cache=cache).scores[0]
-    halves = made.window / 2
-    segments = [Segment(long, start=max(0.0, float(t - halves)), end=float(t + halves)) for t in made.times]
+    windows = timeline(models[name], long, cache=cache).scores[0]
+    halves = windows.window / 2
+    segments = [Segment(long, start=max(0.0, float(t - halves)), end=float(t + halves)) for t in windows.times]
     expected = np.stack([prediction.scores for prediction in models[name].predict(segments, cache=cache).predictions])
-    assert np.array_equal(made.scores, expected)
+    assert np.array_equal(windows.scores, expected)
 
 
 @pytest.mark.parametrize("name", ["each", "windows", "uneven"])
 def test_spans_are_where_the_video_changes(models: dict[str, Model], long: Path, cache: Cache, name: str) -> None:
-    made = timeline(models[name], long, cache=cache)
-    assert [span.label for span in made.spans] == [label for label, _, _ in TRUTH]
-    assert made.spans[0].start == 0
-    assert made.spans[-1].end == made.duration == pytest.approx(20)
-    for span, other in itertools.pairwise(made.spans):
+    result = timeline(models[name], long, cache=cache)
+    assert [span.label for span in result.spans] == [label for label, _, _ in TRUTH]
+    assert result.spans[0].start == 0
+    assert result.spans[-1].end == result.duration == pytest.approx(20)
+    for span, other in itertools.pairwise(result.spans):
         assert span.end == other.start
-    for span, (_, start, end) in zip(made.spans, TRUTH, strict=True):
+    for span, (_, start, end) in zip(result.spans, TRUTH, strict=True):
         assert span.start == pytest.approx(start, abs=0.3)
         assert span.end == pytest.approx(end, abs=0.3)
 
@@ -165,10 +165,10 @@ def test_stretches_do_not_change_scores(
 
 def test_a_window_is_as_long_as_the_training_segments(models: dict[str, Model], long: Path, cache: Cache) -> None:
     assert timeline(models["each"], long, cache=cache).scores[0].window == pytest.approx(1.0, rel=0.02)
-    asked = timeline(models["each"], long, TimelineConfig(window=2.0, stride=1.0), cache=cache).scores[0]
-    assert (asked.window, asked.stride) == pytest.approx((2.0, 4 / 3), rel=0.01)  # a grid of three timestamps a window
-    asked = timeline(models["windows"], long, TimelineConfig(window=2.0, stride=1.0), cache=cache).scores[0]
-    assert (asked.window, asked.stride, len(asked.times)) == (2.0, 1.0, 19)
+    windows = timeline(models["each"], long, TimelineConfig(window=2.0, stride=1.0), cache=cache).scores[0]
+    assert (windows.window, windows.stride) == pytest.approx((2.0, 4 / 3), rel=0.01)  # a grid of three timestamps a window
+    windows = timeline(models["windows"], long, TimelineConfig(window=2.0, stride=1.0), cache=cache).scores[0]
+    assert (windows.window, windows.stride, len(windows.times)) == (2.0, 1.0, 19)
     unknown = replace(models["each"], manifest=None)
     assert timeline(unknown, long, cache=cache).scores[0].window == pytest.approx(3.0, rel=0.02)
     with pytest.raises(ConfigError, match="stride"):
@@ -178,10 +178,10 @@ def test_a_window_is_as_long_as_the_training_segments(models: dict[str, Model], 
 def test_a_video_shorter_than_a_window_is_one_span(models: dict[str, Model], place: Path, cache: Cache) -> None:
     short = place / "videos" / "red" / "0.mp4"
     for name in ("each", "windows", "uneven"):
-        made = timeline(models[name], short, TimelineConfig(window=9.0), cache=cache)
-        assert [(span.label, span.start, span.end) for span in made.spans] == [("red", 0.0, made.duration)]
+        result = timeline(models[name], short, TimelineConfig(window=9.0), cache=cache)
+        assert [(span.label, span.start, span.end) for span in result.spans] == [("red", 0.0, result.duration)]
         predicted = models[name].predict([short], cache=cache).predictions[0]
-        assert np.array_equal(made.scores[0].scores[0], predicted.scores)
+        assert np.array_equal(result.scores[0].scores[0], predicted.scores)
 
 
 def test_windows_cover_the_whole_video() -> None:
@@ -198,11 +198,11 @@ def test_windows_cover_the_whole_video() -> None:
 
 def test_zero_shot_models_and_ensembles_have_timelines(place: Path, models: dict[str, Model], long: Path, cache: Cache) -> None:
     prompted = zero_shot(ZeroShotConfig(labels="red,green,blue"), backbone=Words(), cache=cache)
-    made = timeline(prompted, long, TimelineConfig(min_confidence=0), cache=cache)
-    assert [span.label for span in made.spans] == [label for label, _, _ in TRUTH]
+    result = timeline(prompted, long, TimelineConfig(min_confidence=0), cache=cache)
+    assert [span.label for span in result.spans] == [label for label, _, _ in TRUTH]
     both = Ensemble((models["each"], models["windows"]), (0.5, 0.5), ("one", "two"))
-    made = timeline(both, long, cache=cache)
-    assert [span.label for span in made.spans] == [label for label, _, _ in TRUTH]
+    result = timeline(both, long, cache=cache)
+    assert [span.label for span in result.spans] == [label for label, _, _ in TRUTH]
     twin = Ensemble((models["windows"], models["windows"]), (0.3, 0.7), ("one", "two"))
     assert np.allclose(timeline(twin, long, cache=cache).scores[0].scores, timeline(models["windows"], long, cache=cache).scores[0].scores)
 
@@ -227,14 +227,14 @@ def test_a_damaged_part_of_the_file_is_a_gap(models: dict[str, Model], long: Pat
     start, end = int(len(data) * 0.45), int(len(data) * 0.6)
     data[start:end] = bytes(end - start)
     path.write_bytes(data)
-    made = timeline(models[name], path, cache=Cache(tmp_path))
-    assert len(made.failures) == 1
-    gap = made.failures[0].segment
+    result = timeline(models[name], path, cache=Cache(tmp_path))
+    assert len(result.failures) == 1
+    gap = result.failures[0].segment
     assert gap.end is not None
     assert 40 < gap.start < 60 < gap.end < 90
-    assert f"from {gap.start:.1f} to {gap.end:.1f} s" in str(made.failures[0])
-    assert list(dict.fromkeys(span.label for span in made.spans)) == ["red", "blue", "green"]
-    assert not any(span.start < (gap.start + gap.end) / 2 < span.end for span in made.spans)
+    assert f"from {gap.start:.1f} to {gap.end:.1f} s" in str(result.failures[0])
+    assert list(dict.fromkeys(span.label for span in result.spans)) == ["red", "blue", "green"]
+    assert not any(span.start < (gap.start + gap.end) / 2 < span.end for span in result.spans)
 
 
 # -- people ------------------------------------------------------------------------------------------------------------------
@@ -283,14 +283,14 @@ def test_each_person_has_spans(posed: Model, place: Path, cache: Cache) -> None:
     two[:20, :, 2] = 0
     path = write_people(place / "two.npz", [one, two])
     config = TimelineConfig(min_confidence=0)
-    made = timeline(posed, path, config, person="all", cache=cache)
-    assert made.people == (0, 1)
-    assert [span.label for span in made.of(0)] == ["fast", "slow"]
-    assert [span.label for span in made.of(1)] == ["slow", "fast"]
-    assert made.of(0)[0].end == pytest.approx(8, abs=0.8)
-    assert made.of(1)[0].start > 0
+    result = timeline(posed, path, config, person="all", cache=cache)
+    assert result.people == (0, 1)
+    assert [span.label for span in result.of(0)] == ["fast", "slow"]
+    assert [span.label for span in result.of(1)] == ["slow", "fast"]
+    assert result.of(0)[0].end == pytest.approx(8, abs=0.8)
+    assert result.of(1)[0].start > 0
     alone = timeline(posed, path, config, person="1", cache=cache)
-    assert [replace(span) for span in alone.spans] == list(made.of(1))
+    assert [replace(span) for span in alone.spans] == list(result.of(1))
     auto = timeline(posed, path, config, person="auto", cache=cache)
     assert auto.people == (None,)
     with pytest.raises(MediaError, match="no person 7"):
@@ -299,10 +299,10 @@ def test_each_person_has_spans(posed: Model, place: Path, cache: Cache) -> None:
 
 def test_a_window_of_a_person_has_the_scores_of_predict(posed: Model, place: Path, cache: Cache) -> None:
     path = write_people(place / "one.npz", [np.concatenate([waving(5, fast=True, left=100), waving(5, fast=False, left=100)])])
-    made = timeline(posed, path, cache=cache).scores[0]
-    segments = [Segment(path, start=max(0.0, float(t - made.window / 2)), end=float(t + made.window / 2)) for t in made.times]
+    windows = timeline(posed, path, cache=cache).scores[0]
+    segments = [Segment(path, start=max(0.0, float(t - windows.window / 2)), end=float(t + windows.window / 2)) for t in windows.times]
     expected = np.stack([prediction.scores for prediction in posed.predict(segments, cache=cache).predictions])
-    assert np.array_equal(made.scores, expected)
+    assert np.array_equal(windows.scores, expected)
 
 
 # -- smoothing ---------------------------------------------------------------------------------------------------------------
@@ -340,9 +340,9 @@ def test_one_deviating_window_is_smoothed_away_and_low_scores_are_unsure() -> No
     assert [s.label for s in bare] == ["a", "b", "a"]
     three = ("a", "b", "c")
     rows = [[0.9, 0.05, 0.05]] * 5 + [[0.34, 0.33, 0.33]] * 8 + [[0.05, 0.9, 0.05]] * 5
-    made = spans_of(scores_over_time(rows), three, 18.0, Smoothing(1.5, 0.5, 0.5, 0.95))
-    assert [(s.label, s.confidence) for s in made] == [("a", "fairly sure"), (None, "unsure"), ("b", "fairly sure")]
-    assert (made[1].start, made[1].end) == pytest.approx((5, 13), abs=0.6)
+    result = spans_of(scores_over_time(rows), three, 18.0, Smoothing(1.5, 0.5, 0.5, 0.95))
+    assert [(s.label, s.confidence) for s in result] == [("a", "fairly sure"), (None, "unsure"), ("b", "fairly sure")]
+    assert (result[1].start, result[1].end) == pytest.approx((5, 13), abs=0.6)
 
 
 def test_overlapping_windows_count_by_their_share_of_new_frames() -> None:
@@ -356,15 +356,15 @@ def test_overlapping_windows_count_by_their_share_of_new_frames() -> None:
 
 
 def test_a_boundary_is_where_both_labels_are_equally_likely() -> None:
-    made = spans_of(scores_over_time([[0.9, 0.1], [0.8, 0.2], [0.02, 0.98], [0.01, 0.99]]), ("a", "b"), 4.0, Smoothing(0.1, 0, None))
+    result = spans_of(scores_over_time([[0.9, 0.1], [0.8, 0.2], [0.02, 0.98], [0.01, 0.99]]), ("a", "b"), 4.0, Smoothing(0.1, 0, None))
     left, right = math.log(0.8 / 0.2), math.log(0.98 / 0.02)
-    assert made[0].end == pytest.approx(1.5 + left / (left + right))
+    assert result[0].end == pytest.approx(1.5 + left / (left + right))
 
 
 def test_windows_without_scores_have_no_span() -> None:
     rows = [[0.9, 0.1]] * 3 + [[np.nan, np.nan]] * 3 + [[0.1, 0.9]] * 3
-    made = spans_of(scores_over_time(rows), ("a", "b"), 9.0, Smoothing(1.0, 0, None))
-    assert [(s.label, s.start, s.end) for s in made] == [("a", 0.0, 3.0), ("b", 6.0, 9.0)]
+    result = spans_of(scores_over_time(rows), ("a", "b"), 9.0, Smoothing(1.0, 0, None))
+    assert [(s.label, s.start, s.end) for s in result] == [("a", 0.0, 3.0), ("b", 6.0, 9.0)]
     assert spans_of(scores_over_time([[np.nan, np.nan]] * 3), ("a", "b"), 3.0, Smoothing(1.0, 0, None)) == ()
 
 
@@ -373,27 +373,27 @@ def test_windows_without_scores_have_no_span() -> None:
 
 def test_metrics_equal_those_computed_by_hand() -> None:
     truth = spans(("a", 0, 4), ("b", 4, 8), ("a", 8, 10))
-    made = evaluate_timeline(found(("a", 0, 5), ("b", 5, 7), ("c", 7, 8), ("a", 8, 10)), truth)
-    assert made.metrics.accuracy == pytest.approx((4 + 2 + 2) / 10)
+    evaluation = evaluate_timeline(predicted_timeline(("a", 0, 5), ("b", 5, 7), ("c", 7, 8), ("a", 8, 10)), truth)
+    assert evaluation.metrics.accuracy == pytest.approx((4 + 2 + 2) / 10)
     # a 0-5 on 0-4: 4/5; b 5-7 on 4-8: 2/4; c: none; a 8-10: 1. Three of four found, three of three true.
-    assert made.metrics.f1 == pytest.approx((6 / 7, 6 / 7, 6 / 7))
-    assert made.metrics.edit == pytest.approx(1 - 1 / 4)
-    assert made.boundary_error == pytest.approx((1 + 0) / 2)
-    assert made.majority_class == "a"
-    assert made.baseline.accuracy == pytest.approx(0.6)
-    assert made.baseline.f1 == pytest.approx((2 * 1 / 4, 2 * 1 / 4, 0))
-    assert made.baseline.edit == pytest.approx(1 / 3)
+    assert evaluation.metrics.f1 == pytest.approx((6 / 7, 6 / 7, 6 / 7))
+    assert evaluation.metrics.edit == pytest.approx(1 - 1 / 4)
+    assert evaluation.boundary_error == pytest.approx((1 + 0) / 2)
+    assert evaluation.majority_class == "a"
+    assert evaluation.baseline.accuracy == pytest.approx(0.6)
+    assert evaluation.baseline.f1 == pytest.approx((2 * 1 / 4, 2 * 1 / 4, 0))
+    assert evaluation.baseline.edit == pytest.approx(1 / 3)
 
 
 def test_unsure_time_is_not_correct_and_time_without_truth_is_not_evaluated() -> None:
     truth = spans(("a", 0, 4), ("b", 6, 10))
-    made = evaluate_timeline(found(("a", 0, 4), ("c", 4, 6), (None, 6, 8), ("b", 8, 10)), truth)
-    assert made.metrics.accuracy == pytest.approx(6 / 8)
-    assert made.answered == pytest.approx(6 / 8)
-    assert made.accuracy_answered == pytest.approx(1)
-    assert made.evaluated == 8
-    assert made.metrics.f1 == pytest.approx((1, 1, 1))
-    assert evaluate_timeline(found(("a", 0, 4)), spans(("tango", 0, 4))).unknown == ("tango",)
+    evaluation = evaluate_timeline(predicted_timeline(("a", 0, 4), ("c", 4, 6), (None, 6, 8), ("b", 8, 10)), truth)
+    assert evaluation.metrics.accuracy == pytest.approx(6 / 8)
+    assert evaluation.answered == pytest.approx(6 / 8)
+    assert evaluation.accuracy_answered == pytest.approx(1)
+    assert evaluation.evaluated == 8
+    assert evaluation.metrics.f1 == pytest.approx((1, 1, 1))
+    assert evaluate_timeline(predicted_timeline(("a", 0, 4)), spans(("tango", 0, 4))).unknown == ("tango",)
 
 
 def test_true_spans_are_read_and_wrong_ones_refused(tmp_path: Path) -> None:
@@ -417,10 +417,10 @@ def test_true_spans_are_read_and_wrong_ones_refused(tmp_path: Path) -> None:
 
 
 def test_the_formats_for_players_and_programs(tmp_path: Path) -> None:
-    made = found(("a", 0, 1.5), (None, 1.5, 3), ("b", 3, 3661.25))
-    made = replace(made, labels=("a", "b <&>"), spans=(*made.spans[:2], replace(made.spans[2], label="b <&>")))
-    made = replace(made, scores=(replace(made.scores[0], scores=np.array([[0.25, 0.75]])),))
-    read = {form: write_timeline(made, tmp_path / f"out{form}").read_text() for form in (".srt", ".vtt", ".csv", ".json", ".txt", ".eaf")}
+    result = predicted_timeline(("a", 0, 1.5), (None, 1.5, 3), ("b", 3, 3661.25))
+    result = replace(result, labels=("a", "b <&>"), spans=(*result.spans[:2], replace(result.spans[2], label="b <&>")))
+    result = replace(result, scores=(replace(result.scores[0], scores=np.array([[0.25, 0.75]])),))
+    read = {form: write_timeline(result, tmp_path / f"out{form}").read_text() for form in (".srt", ".vtt", ".csv", ".json", ".txt", ".eaf")}
     assert read[".srt"].split("\n\n")[2] == "3\n00:00:03,000 --> 01:01:01,250\nb <&>\n"
     assert read[".vtt"].startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\na\n")
     assert "b &lt;&amp;&gt;" in read[".vtt"]
@@ -435,18 +435,20 @@ def test_the_formats_for_players_and_programs(tmp_path: Path) -> None:
     assert plain["moments"][0]["scores"] == [[0.25, 0.75]]
     assert [s.label for s in read_spans(tmp_path / "out.csv")] == ["a", "b <&>"]
     with pytest.raises(ConfigError, match="out"):
-        write_timeline(made, tmp_path / "out.doc")
+        write_timeline(result, tmp_path / "out.doc")
     with pytest.raises(ConfigError, match="out"):
-        write_timeline([made, made], tmp_path / "out.srt")
-    assert len(json.loads(write_timeline([made, made], tmp_path / "two.json").read_text())) == 2
+        write_timeline([result, result], tmp_path / "out.srt")
+    assert len(json.loads(write_timeline([result, result], tmp_path / "two.json").read_text())) == 2
 
 
 def test_an_eaf_file_has_what_its_schema_requires(tmp_path: Path) -> None:
     """Check the order of elements, required attributes, and that identifiers are unique and refer to something (EAF 3.0)."""
-    made = found(("a", 0, 1.5), (None, 1.5, 3), ("b", 3, 4))
-    people = tuple(replace(made.scores[0], person=person) for person in (0, 2))
-    made = replace(made, scores=people, spans=tuple(replace(s, person=p) for p in (0, 2) for s in made.spans), video=tmp_path / "ä b.mp4")
-    root = ElementTree.parse(write_timeline(made, tmp_path / "out.eaf")).getroot()
+    result = predicted_timeline(("a", 0, 1.5), (None, 1.5, 3), ("b", 3, 4))
+    people = tuple(replace(result.scores[0], person=person) for person in (0, 2))
+    result = replace(
+        result, scores=people, spans=tuple(replace(s, person=p) for p in (0, 2) for s in result.spans), video=tmp_path / "ä b.mp4"
+    )
+    root = ElementTree.parse(write_timeline(result, tmp_path / "out.eaf")).getroot()
     assert root.tag == "ANNOTATION_DOCUMENT"
     assert {"DATE", "AUTHOR", "VERSION", "FORMAT"} <= root.attrib.keys()
     assert [child.tag for child in root] == ["HEADER", "TIME_ORDER", "TIER", "TIER", "LINGUISTIC_TYPE"]
@@ -475,12 +477,12 @@ def test_an_eaf_file_has_what_its_schema_requires(tmp_path: Path) -> None:
 def test_a_timeline_is_drawn_to_png_and_svg(tmp_path: Path) -> None:
     from quickstep.inference.timelines.plot import draw_timeline
 
-    made = found(("a", 0, 4), (None, 4, 5), ("b", 5, 9))
+    result = predicted_timeline(("a", 0, 4), (None, 4, 5), ("b", 5, 9))
     for name in ("out.png", "out.svg"):
-        assert draw_timeline(made, tmp_path / name, truth=spans(("$a_b$", 0, 9))).stat().st_size > 5000
+        assert draw_timeline(result, tmp_path / name, truth=spans(("$a_b$", 0, 9))).stat().st_size > 5000
     with pytest.raises(MediaError, match=r"out\.xyz"):
-        draw_timeline(made, tmp_path / "out.xyz")
-    assert draw_timeline(replace(made, spans=()), tmp_path / "none.png").exists()
+        draw_timeline(result, tmp_path / "out.xyz")
+    assert draw_timeline(replace(result, spans=()), tmp_path / "none.png").exists()
 
 
 def test_an_invalid_setting_is_named() -> None:
@@ -524,9 +526,9 @@ def test_the_command_prints_what_the_function_returns(saved: Path, long: Path, t
     assert all((tmp_path / f"out.{form}").stat().st_size > 50 for form in ("csv", "srt", "png", "eaf"))
     status, out, _ = call(capsys, "timeline", saved, long, "--json", "--truth", truth)
     data = json.loads(out)[0]
-    made = timeline(Model.load(saved), long)
-    assert [span["start"] for span in data["spans"]] == [span.start for span in made.spans]
-    assert data["moments"][0]["scores"] == made.scores[0].scores.tolist()
+    result = timeline(Model.load(saved), long)
+    assert [span["start"] for span in data["spans"]] == [span.start for span in result.spans]
+    assert data["moments"][0]["scores"] == result.scores[0].scores.tolist()
     assert data["evaluation"]["metrics"]["edit"] == 1
 
 

@@ -59,9 +59,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Model, Mo
 def test_the_answer_is_the_weighted_mean(world: tuple[Manifest, Model, Model, Cache]) -> None:
     manifest, one, two, cache = world
     ensemble = Ensemble((one, two), (0.3, 0.7), ("one", "two"))
-    said = [model.predict(manifest.segments, cache=cache).predictions for model in (one, two)]
+    members = [model.predict(manifest.segments, cache=cache).predictions for model in (one, two)]
     together = ensemble.predict(manifest.segments, cache=cache).predictions
-    for a, b, both in zip(*said, together, strict=True):
+    for a, b, both in zip(*members, together, strict=True):
         assert np.allclose(both.scores, 0.3 * a.scores + 0.7 * b.scores)
 
 
@@ -95,18 +95,18 @@ def test_weights_follow_who_is_right() -> None:
 
 def test_weights_are_never_fitted_on_test_or_training(world: tuple[Manifest, Model, Model, Cache], monkeypatch: pytest.MonkeyPatch) -> None:
     _, one, two, cache = world
-    asked: list[Segment] = []
+    scored: list[Segment] = []
     true_predict = Model.predict
 
     def spy(self: Model, segments, **more):  # type: ignore[no-untyped-def]
-        asked.extend(segments)
+        scored.extend(segments)
         return true_predict(self, segments, **more)
 
     monkeypatch.setattr(Model, "predict", spy)
     fused = ensemble([one, two], cache=cache)
-    assert {segment.split for segment in asked} == {"val"}
+    assert {segment.split for segment in scored} == {"val"}
     assert fused.ensemble.weights[0] > fused.ensemble.weights[1]  # red alone does not tell blue from green
-    assert [standing.name for standing in fused.standings] == ["colours", "red", "together"]
+    assert [entry.name for entry in fused.standings] == ["colours", "red", "together"]
     assert fused.best == "colours"
     assert any("not significantly better" in line or "exactly the same" in line for line in fused.sentences)
 
@@ -151,21 +151,21 @@ def test_what_one_member_cannot_see_is_a_failure_of_all(world: tuple[Manifest, M
         capabilities = Capabilities(parallel=True)
 
     half = Ensemble((one, replace(two, backbone=Blind())), (0.9, 0.1), ("a", "b"))
-    found = half.predict(manifest.segments[:3], cache=Cache(tmp_path))
-    assert not found.predictions
-    assert [failure.segment for failure in found.failures] == list(manifest.segments[:3])
-    assert "too dark for me" in str(found.failures[0].error)
+    result = half.predict(manifest.segments[:3], cache=Cache(tmp_path))
+    assert not result.predictions
+    assert [failure.segment for failure in result.failures] == list(manifest.segments[:3])
+    assert "too dark for me" in str(result.failures[0].error)
 
 
 def test_an_ensemble_moves_as_one_folder_and_is_used_as_a_model(world: tuple[Manifest, Model, Model, Cache], tmp_path: Path) -> None:
     manifest, one, two, cache = world
     fused = ensemble([one, two], cache=cache)
     fused.ensemble.save(tmp_path / "first")
-    said = fused.ensemble.predict(manifest.segments, cache=cache)
+    result = fused.ensemble.predict(manifest.segments, cache=cache)
     shutil.move(tmp_path / "first", tmp_path / "moved")
     again = load_model(tmp_path / "moved", cache=cache)
     assert isinstance(again, Ensemble)
-    assert to_json(predict(again, manifest.segments, cache=cache)) == to_json(said)
+    assert to_json(predict(again, manifest.segments, cache=cache)) == to_json(result)
     report = evaluate(again, cache=cache)
     assert report.tested_on.segments == len(manifest.part("test"))
     assert report.model.backbone == "colours + blurred"
@@ -184,8 +184,8 @@ def test_saving_over_an_ensemble_leaves_no_old_member(world: tuple[Manifest, Mod
     _, one, two, _ = world
     Ensemble((one, two), (0.5, 0.5), ("a", "b")).save(tmp_path / "e")
     Ensemble((two, one), (0.5, 0.5), ("b", "a")).save(tmp_path / "e")
-    kept = sorted(entry.name[:8] for entry in (tmp_path / "e").iterdir())
-    assert kept == ["member-1", "member-2", "model.js"]
+    names = sorted(entry.name[:8] for entry in (tmp_path / "e").iterdir())
+    assert names == ["member-1", "member-2", "model.js"]
     again = load_model(tmp_path / "e")
     assert isinstance(again, Ensemble)
     assert again.names == ("b", "a")
@@ -231,8 +231,8 @@ def head_of(vectors: np.ndarray) -> dict[str, np.ndarray]:
 
     head = open_head("zero-shot")
     texts = Texts(vectors, np.arange(len(vectors)), Matching(scale=40.0))
-    shown = [Features(vectors[i : i + 1], np.zeros(1)) for i in range(len(vectors))]
-    head.fit(Examples(shown, np.arange(len(vectors)), texts=texts), classes=len(vectors), fitting=FitConfig(epochs=1))
+    features = [Features(vectors[i : i + 1], np.zeros(1)) for i in range(len(vectors))]
+    head.fit(Examples(features, np.arange(len(vectors)), texts=texts), classes=len(vectors), fitting=FitConfig(epochs=1))
     return head.weights()
 
 

@@ -191,7 +191,7 @@ def test_a_cache_that_cannot_be_written_is_one_error(videos: list[Path], monkeyp
 
 
 def test_progress_reaches_the_total(videos: list[Path]) -> None:
-    seen: list[tuple[str, int, int]] = []
-    extract(segments(videos), MeanColour(batch=1), progress=lambda *step: seen.append(step))
-    assert seen[-1] == ("features", len(videos), len(videos))
-    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    steps: list[tuple[str, int, int]] = []
+    extract(segments(videos), MeanColour(batch=1), progress=lambda *step: steps.append(step))
+    assert steps[-1] == ("features", len(videos), len(videos))
+    assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)

@@ -33,10 +33,10 @@ def test_a_model_of_version_0_1_has_the_same_scores(name: str) -> None:
     answered = model.predict(manifest.segments)
     assert not answered.failures
     assert list(model.labels) == EXPECTED[name]["labels"]
-    wanted = EXPECTED[name]["scores"]
+    expected = EXPECTED[name]["scores"]
     for prediction in answered.predictions:
         # Equal to the bit on the machine that wrote them; another processor's arithmetic may differ in the last places.
-        np.testing.assert_allclose(prediction.scores, wanted[Path(prediction.segment.path).name], rtol=0, atol=2e-5)
+        np.testing.assert_allclose(prediction.scores, expected[Path(prediction.segment.path).name], rtol=0, atol=2e-5)
 
 
 def test_a_saved_copy_gives_the_same_scores(tmp_path: Path) -> None:
@@ -70,6 +70,6 @@ def test_a_library_gives_the_same_search_results(tmp_path: Path) -> None:
     answered = search(library, config=SearchConfig(like=str(video), all=True, top=4))
     itself, *others = answered.moments  # the library knows the example under the path that it had when the library was made
     assert Path(itself.path).name == video.name
-    wanted = json.loads((FILES / "search.json").read_text())["moments"]
-    assert [Path(moment.path).name for moment in others] == [Path(moment["path"]).name for moment in wanted]
-    np.testing.assert_allclose([moment.score for moment in others], [moment["score"] for moment in wanted], atol=1e-4)
+    expected = json.loads((FILES / "search.json").read_text())["moments"]
+    assert [Path(moment.path).name for moment in others] == [Path(moment["path"]).name for moment in expected]
+    np.testing.assert_allclose([moment.score for moment in others], [moment["score"] for moment in expected], atol=1e-4)

@@ -43,10 +43,10 @@ def features(count: int, *, seed: int = 0) -> list[Features]:
     return [Features((rng.normal(0, 1, (3, 3)) + i % 2).astype(np.float32), np.arange(3.0)) for i in range(count)]
 
 
-def made(head_name: str = "linear", *, seed: int = 0) -> Model:
+def fitted_model(head_name: str = "linear", *, seed: int = 0) -> Model:
     """Return a model that was fitted without a video."""
-    head, shown = open_head(head_name), features(16)
-    parts = [Examples(shown[part], np.arange(16)[part] % 2, SEGMENTS[part]) for part in (slice(0, 12), slice(12, 16))]
+    head, vectors = open_head(head_name), features(16)
+    parts = [Examples(vectors[part], np.arange(16)[part] % 2, SEGMENTS[part]) for part in (slice(0, 12), slice(12, 16))]
     history = head.fit(*parts, classes=2, fitting=FitConfig(epochs=4, seed=seed))
     spec = BackboneSpec("toys:Colours")
     facts = Facts(created="2026-01-01T00:00:00+00:00", splits={"train": {"a": 6, "b": 6}}, seconds={"fitting": 0.1})
@@ -56,7 +56,7 @@ def made(head_name: str = "linear", *, seed: int = 0) -> Model:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "dances"
-    made().save(folder)
+    fitted_model().save(folder)
     return folder
 
 
@@ -67,11 +67,11 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("head", ["linear", "attention"])
 def test_a_loaded_model_equals_the_saved_one_to_the_bit(head: str, tmp_path: Path) -> None:
-    model = made(head)
+    model = fitted_model(head)
     model.save(tmp_path / "m")
     again = Model.load(tmp_path / "m")
-    shown = features(9, seed=5)
-    assert np.array_equal(model.scores(shown), again.scores(shown))
+    vectors = features(9, seed=5)
+    assert np.array_equal(model.scores(vectors), again.scores(vectors))
     same = ("labels", "view", "spec", "temperature", "threshold", "facts")
     assert [getattr(model, name) for name in same] == [getattr(again, name) for name in same]
     assert again.head.config == model.head.config
@@ -84,10 +84,10 @@ def test_a_loaded_model_equals_the_saved_one_to_the_bit(head: str, tmp_path: Pat
 def test_the_manifest_and_the_history_come_back_together(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "videos", each=2, labels=("blue", "red"))
     rows = manifest.with_splits(["train", "val", "train", "val"]).segments
-    model = made()
+    model = fitted_model()
     assert model.history is not None
-    told = replace(model.history, wrong_train=(3, 1), wrong_val=(0, 2)).with_segments((rows[0], rows[2]), (rows[1], rows[3]))
-    replace(model, manifest=Manifest(rows), history=told).save(tmp_path / "m")
+    history = replace(model.history, wrong_train=(3, 1), wrong_val=(0, 2)).with_segments((rows[0], rows[2]), (rows[1], rows[3]))
+    replace(model, manifest=Manifest(rows), history=history).save(tmp_path / "m")
     again = Model.load(tmp_path / "m")
     assert again.manifest is not None
     assert again.history is not None
@@ -245,18 +245,18 @@ def test_another_network_is_refused_and_another_precision_is_a_warning(folder: P
 def test_an_earlier_model_is_replaced_and_its_report_removed(folder: Path) -> None:
     (folder / "report.html").write_text("about the old one")
     (folder / "notes.txt").write_text("mine")
-    made(seed=3).save(folder)
-    assert np.array_equal(Model.load(folder).scores(features(3)), made(seed=3).scores(features(3)))
+    fitted_model(seed=3).save(folder)
+    assert np.array_equal(Model.load(folder).scores(features(3)), fitted_model(seed=3).scores(features(3)))
     assert sorted(entry.name for entry in folder.iterdir()) == sorted([*FILES, "notes.txt"])
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").write_text("x")
     with pytest.raises(ModelError, match="new folder"):
-        made().save(tmp_path)
+        fitted_model().save(tmp_path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(ModelError, match="new folder"):
-        made().save(tmp_path / "file")
+        fitted_model().save(tmp_path / "file")
     assert (tmp_path / "thesis.doc").read_text() == "x"
 
 
@@ -271,7 +271,7 @@ def test_a_failed_save_leaves_the_old_model_or_the_new_one(folder: Path, monkeyp
         real(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    new = made(seed=3)
+    new = fitted_model(seed=3)
     with contextlib.suppress(ModelError):
         new.save(folder)
     now = Model.load(folder).scores(features(3))
@@ -291,7 +291,7 @@ def test_a_kill_during_the_renaming_is_finished_by_the_next_read(folder: Path, m
             raise Killed
         return real(self, target)
 
-    new = made(seed=3)
+    new = fitted_model(seed=3)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", dying)
         with pytest.raises(Killed):
@@ -331,7 +331,7 @@ def test_a_killed_save_leaves_a_complete_model(folder: Path, saving: subprocess.
     saving.send_signal(signal.SIGKILL)
     saving.wait()
     scores = Model.load(folder).scores(features(3))
-    assert any(np.array_equal(scores, made(seed=seed).scores(features(3))) for seed in (1, 2))
+    assert any(np.array_equal(scores, fitted_model(seed=seed).scores(features(3))) for seed in (1, 2))
 
 
 def test_a_prediction_has_label_score_and_confidence() -> None:
@@ -347,10 +347,10 @@ def test_a_prediction_has_label_score_and_confidence() -> None:
 def test_a_model_predicts_what_it_can_read_and_lists_failures(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "videos", each=1, labels=("blue", "red"))
     (tmp_path / "text.mp4").write_text("no video")
-    found = made().predict([*manifest.segments, tmp_path / "text.mp4"], cache=Cache(tmp_path / "store"))
-    assert [prediction.segment for prediction in found.predictions] == list(manifest.segments)
-    assert all(np.isclose(prediction.scores.sum(), 1) for prediction in found.predictions)
-    assert [failure.segment.path.name for failure in found.failures] == ["text.mp4"]
+    result = fitted_model().predict([*manifest.segments, tmp_path / "text.mp4"], cache=Cache(tmp_path / "store"))
+    assert [prediction.segment for prediction in result.predictions] == list(manifest.segments)
+    assert all(np.isclose(prediction.scores.sum(), 1) for prediction in result.predictions)
+    assert [failure.segment.path.name for failure in result.failures] == ["text.mp4"]
 
 
 def test_the_temperature_calibrates_scores_and_few_segments_claim_no_certainty() -> None:

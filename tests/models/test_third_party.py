@@ -71,14 +71,14 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plainly(folder: Path, video: Path) -> np.ndarray[Any, Any]:
     """Score five evenly spread frames as the authors' own code does: pooled, averaged, one layer, softmax."""
-    said = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
     state = torch.load(folder / "weights.ckpt", weights_only=True)
-    network = transformers.CLIPModel.from_pretrained(said["clip_model"])
+    network = transformers.CLIPModel.from_pretrained(config["clip_model"])
     own = {name.removeprefix("clip_model."): value for name, value in state.items() if name.startswith("clip_model.")}
     network.load_state_dict(own, strict=False)
     with av.open(str(video)) as container:
-        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    pixels = torch.from_numpy(np.stack([shown[index] for index in (2, 7, 12, 17, 22)])).permute(0, 3, 1, 2) / 255
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    pixels = torch.from_numpy(np.stack([frames[index] for index in (2, 7, 12, 17, 22)])).permute(0, 3, 1, 2) / 255
     pixels = (pixels - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
     with torch.inference_mode():
         pooled = network.vision_model(pixels).pooler_output.mean(0)
@@ -88,9 +88,9 @@ def plainly(folder: Path, video: Path) -> np.ndarray[Any, Any]:
 def test_scores_equal_those_of_the_original_code(folder: Path, video: Path) -> None:
     model = Model.load(folder)
     assert model.labels == tuple(LABELS)
-    (found,) = model.predict([video]).predictions
-    assert np.abs(found.scores - plainly(folder, video)).max() < 1e-4
-    assert found.scores.max() > 0.4  # and they do not all say the same
+    (prediction,) = model.predict([video]).predictions
+    assert np.abs(prediction.scores - plainly(folder, video)).max() < 1e-4
+    assert prediction.scores.max() > 0.4  # and they do not all say the same
 
 
 def test_it_is_saved_and_opened_like_any_model(folder: Path, video: Path, tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def test_the_command_line_predicts_with_the_folder_itself(folder: Path, video: P
     with pytest.raises(SystemExit) as end:
         main(["predict", str(folder), str(video), "--json"])
     assert not end.value.code
-    told = json.loads(capsys.readouterr().out)["predictions"][0]
-    assert set(told["scores"]) == set(LABELS)
+    prediction = json.loads(capsys.readouterr().out)["predictions"][0]
+    assert set(prediction["scores"]) == set(LABELS)
 
 
 def test_labels_can_be_given_if_the_config_has_none(folder: Path, video: Path, tmp_path: Path) -> None:
@@ -144,8 +144,8 @@ def test_labels_are_in_the_order_of_the_layer(folder: Path, tmp_path: Path, said
 def test_the_shape_of_the_encoder_comes_from_config_or_folder(folder: Path, video: Path, tmp_path: Path, how: str) -> None:
     clip = folder.parent / "small-clip"
     vision = json.loads((clip / "config.json").read_text())["vision_config"]
-    said = {"clip_model": "somebody/unknown-clip", **({"vision_config": vision} if how == "vision_config" else {"clip_model": None})}
-    other = publish(tmp_path / "other", clip, **said)
+    settings = {"clip_model": "somebody/unknown-clip", **({"vision_config": vision} if how == "vision_config" else {"clip_model": None})}
+    other = publish(tmp_path / "other", clip, **settings)
     if how == "weights":
         with pytest.raises(WeightsError, match="attention heads"):
             Model.load(other)
@@ -246,4 +246,4 @@ def test_it_can_be_fine_tuned(folder: Path, tmp_path: Path) -> None:
     again = Model.load(tmp_path / "tuned")
     paths = [segment.path for segment in manifest.part("test").segments]
     assert again.labels == ("blue", "red")
-    assert np.allclose(*([one.scores for one in each.predict(paths).predictions] for each in (tuned, again)), atol=1e-6)
+    assert np.allclose(*([one.scores for one in classifier.predict(paths).predictions] for classifier in (tuned, again)), atol=1e-6)

@@ -52,18 +52,18 @@ def drawn(path: Path, width: int, height: int, *, frames: int = 6) -> Path:
     return path
 
 
-def shown(path: Path, crops: int, *, windows: int = 1) -> list[Frames]:
+def windows_of(path: Path, crops: int, *, windows: int = 1) -> list[Frames]:
     return list(read_windows(Segment(path), View(frames=2, size=SIZE, windows=windows, crops=crops)))
 
 
-def wanted(width: int, height: int, left: int, top: int, *, mirrored: bool = False) -> NDArray[np.uint8]:
+def expected_window(width: int, height: int, left: int, top: int, *, mirrored: bool = False) -> NDArray[np.uint8]:
     square = ramp(width, height)[top : top + SIZE, left : left + SIZE]
     return square[:, ::-1] if mirrored else square
 
 
-def alike(seen: NDArray[np.uint8], truth: NDArray[np.uint8]) -> bool:
+def alike(actual: NDArray[np.uint8], truth: NDArray[np.uint8]) -> bool:
     inner = slice(4, -4)  # edges ring where they are encoded
-    return int(np.abs(seen[inner, inner].astype(int) - truth[inner, inner].astype(int)).max()) <= NEAR
+    return int(np.abs(actual[inner, inner].astype(int) - truth[inner, inner].astype(int)).max()) <= NEAR
 
 
 WIDE = {1: [(16, 0)], 3: [(0, 0), (16, 0), (32, 0)], 5: [(0, 0), (32, 0), (16, 0), (0, 0), (32, 0)]}
@@ -75,27 +75,27 @@ TALL = {1: [(0, 16)], 3: [(0, 0), (0, 16), (0, 32)], 5: [(0, 0), (0, 0), (0, 16)
 def test_each_crop_is_cut_at_its_place(
     tmp_path: Path, crops: int, shape: tuple[int, int], corners: dict[int, list[tuple[int, int]]]
 ) -> None:
-    seen = shown(drawn(tmp_path / "ramp.mp4", *shape), crops)
-    assert len(seen) == crops
-    for frames, (left, top) in zip(seen, corners[crops], strict=True):
+    cut = windows_of(drawn(tmp_path / "ramp.mp4", *shape), crops)
+    assert len(cut) == crops
+    for frames, (left, top) in zip(cut, corners[crops], strict=True):
         assert frames.pixels.shape == (2, SIZE, SIZE, 3)
-        assert all(alike(picture, wanted(*shape, left, top)) for picture in frames.pixels)
+        assert all(alike(picture, expected_window(*shape, left, top)) for picture in frames.pixels)
 
 
 def test_ten_crops_are_five_and_their_mirror_images(tmp_path: Path) -> None:
-    seen = shown(drawn(tmp_path / "ramp.mp4", 64, 32), 10)
-    assert len(seen) == 10
-    for frames, (left, top) in zip(seen[5:], WIDE[5], strict=True):
-        assert alike(frames.pixels[0], wanted(64, 32, left, top, mirrored=True))
-    for plain, mirrored in zip(seen[:5], seen[5:], strict=True):
+    crops = windows_of(drawn(tmp_path / "ramp.mp4", 64, 32), 10)
+    assert len(crops) == 10
+    for frames, (left, top) in zip(crops[5:], WIDE[5], strict=True):
+        assert alike(frames.pixels[0], expected_window(64, 32, left, top, mirrored=True))
+    for plain, mirrored in zip(crops[:5], crops[5:], strict=True):
         assert np.array_equal(plain.pixels[:, :, ::-1], mirrored.pixels)
 
 
 def test_the_central_crop_is_the_single_crop(tmp_path: Path) -> None:
     path = drawn(tmp_path / "ramp.mp4", 96, 54)
-    (alone,) = shown(path, 1)
-    assert np.array_equal(shown(path, 3)[1].pixels, alone.pixels)
-    assert np.array_equal(shown(path, 5)[2].pixels, alone.pixels)
+    (alone,) = windows_of(path, 1)
+    assert np.array_equal(windows_of(path, 3)[1].pixels, alone.pixels)
+    assert np.array_equal(windows_of(path, 5)[2].pixels, alone.pixels)
 
 
 def test_an_uncropped_view_is_the_whole_scaled_picture(tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ def test_crops_are_cut_from_the_upright_picture(tmp_path: Path, turn: int) -> No
 
 
 def test_the_order_is_window_by_window_then_crop_by_crop(tmp_path: Path) -> None:
-    seen = shown(drawn(tmp_path / "ramp.mp4", 64, 32), 3, windows=4)
-    starts = [frames.times[0] for frames in seen]
-    assert len(seen) == 12
+    crops = windows_of(drawn(tmp_path / "ramp.mp4", 64, 32), 3, windows=4)
+    starts = [frames.times[0] for frames in crops]
+    assert len(crops) == 12
     assert starts == sorted(starts)
     assert len(set(starts)) == 4
 
@@ -153,11 +153,11 @@ def test_few_large_windows_wait_for_the_network() -> None:
 def test_a_linear_head_averages_the_scores_of_all_windows_and_crops(tmp_path: Path) -> None:
     manifest = draw_colours(tmp_path / "set")
     model = train(manifest, TrainConfig(epochs=5, windows=3, crops=5), backbone=Corners(), cache=Cache(tmp_path / "c")).model
-    found = extract([manifest.segments[0]], Corners(), view=model.view, cache=Cache(tmp_path / "c"))
-    features = found.features[manifest.segments[0]]
+    extraction = extract([manifest.segments[0]], Corners(), view=model.view, cache=Cache(tmp_path / "c"))
+    features = extraction.features[manifest.segments[0]]
     assert len(features) == 3 * 5 * 2  # windows x crops x frames
-    each = [model.head.scores([Features(features.values[i : i + 1], features.times[i : i + 1])])[0] for i in range(30)]
-    assert np.allclose(np.mean(each, axis=0), model.head.scores([features])[0])
+    scores = [model.head.scores([Features(features.values[i : i + 1], features.times[i : i + 1])])[0] for i in range(30)]
+    assert np.allclose(np.mean(scores, axis=0), model.head.scores([features])[0])
 
 
 def test_attention_uses_the_times_of_crops() -> None:
@@ -194,9 +194,9 @@ def test_another_view_is_named_in_the_report(tmp_path: Path) -> None:
     trial = model.with_view(windows=3, crops=10)
     report = evaluate(trial, cache=cache)
     assert (report.model.view["windows"], report.model.view["crops"]) == (3, 10)
-    (told,) = [verdict.text for verdict in report.verdicts if verdict.about == "view"]
-    assert "3 windows x 10 crops" in told
-    assert "1 window x 1 crop" in told
+    (verdict_text,) = [verdict.text for verdict in report.verdicts if verdict.about == "view"]
+    assert "3 windows x 10 crops" in verdict_text
+    assert "1 window x 1 crop" in verdict_text
     assert model.with_view(windows=1) is model
     assert trial.with_view(windows=1, crops=1).original_view is None
 
@@ -228,10 +228,10 @@ def test_the_command_line_names_the_view(tmp_path: Path) -> None:
 
     video = str(manifest.segments[0].path)
     plain = run("predict", str(tmp_path / "m"), video, "--json")
-    tried = run("predict", str(tmp_path / "m"), video, "--json", "--windows", "2", "--crops", "3")
+    process = run("predict", str(tmp_path / "m"), video, "--json", "--windows", "2", "--crops", "3")
     assert "view" not in json.loads(plain.stdout)
-    assert json.loads(tried.stdout)["view"] == {**json.loads(json.dumps(model.view.__dict__)), "windows": 2, "crops": 3}
-    assert "2 windows x 3 crops" in tried.stderr
+    assert json.loads(process.stdout)["view"] == {**json.loads(json.dumps(model.view.__dict__)), "windows": 2, "crops": 3}
+    assert "2 windows x 3 crops" in process.stderr
     tested = run("evaluate", str(tmp_path / "m"), "--crops", "3")
     assert "1 window x 3 crops" in tested.stderr
     assert (tmp_path / "m" / "view-1x3" / "report.json").is_file()

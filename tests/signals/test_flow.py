@@ -124,9 +124,9 @@ def test_a_repeated_frame_has_no_motion(method: str, camera: bool) -> None:
 
 @given(arrays(np.float32, (2, 3, 4, 2), elements=st.floats(-100, 100, width=32)), st.floats(0.5, 200))
 def test_eight_bits_lose_at_most_half_a_level(pixels: NDArray[np.float32], bound: float) -> None:
-    kept = Flow.of(pixels, np.arange(2.0), bound=bound)
-    assert kept.levels.min() >= 1
-    assert np.abs(kept.pixels - np.clip(pixels, -bound, bound)).max() <= bound / 254 + bound * 1e-6
+    flow = Flow.of(pixels, np.arange(2.0), bound=bound)
+    assert flow.levels.min() >= 1
+    assert np.abs(flow.pixels - np.clip(pixels, -bound, bound)).max() <= bound / 254 + bound * 1e-6
 
 
 def test_motion_is_clipped_to_the_bound() -> None:
@@ -304,9 +304,9 @@ def test_every_view_gives_its_windows(video: Path, drawn: dict[str, object], spa
     assert len(flow) == crops * len(
         replace(view, frames=view.frames + 1, stride=hop or (windows is None and view.frames / fps) or None).timestamps(start, end)
     )
-    _, kept = view.picture(SIZE[1], SIZE[0])
+    _, crop = view.picture(SIZE[1], SIZE[0])
     for window in flow:
-        assert window.levels.shape == (view.frames, kept[3], kept[2], 2)
+        assert window.levels.shape == (view.frames, crop[3], crop[2], 2)
         assert (np.diff(window.times) >= 0).all()
         assert window.levels.min() >= 1
 

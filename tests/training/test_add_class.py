@@ -106,11 +106,11 @@ def test_the_same_kind_of_head_is_refitted_to_all_segments(
 
 def test_the_encoder_reads_only_the_new_videos(manifest: Manifest, cache: Cache, yellow: Sequence[Path]) -> None:
     before = model_of(manifest, cache, "linear")
-    shown = []
+    batch_sizes = []
 
     class Watched(Colours):
         def embed(self, batch: Sequence[object]) -> list[Features]:  # type: ignore[override]
-            shown.append(len(batch))
+            batch_sizes.append(len(batch))
             return super().embed(batch)  # type: ignore[arg-type]
 
     fresh = Cache(cache.folder)
@@ -118,7 +118,7 @@ def test_the_encoder_reads_only_the_new_videos(manifest: Manifest, cache: Cache,
         if entry.key.get("kind") == "features" and entry.key.get("video") in {fresh.digest(path) for path in yellow}:
             entry.file.unlink()
     add_class(replace(before, backbone=Watched()), "yellow", yellow, cache=fresh)
-    assert sum(shown) == len(yellow)
+    assert sum(batch_sizes) == len(yellow)
 
 
 def test_whole_groups_are_held_out_and_a_known_group_keeps_its_part(manifest: Manifest, cache: Cache, yellow: Sequence[Path]) -> None:
@@ -184,15 +184,15 @@ def test_an_imprinted_row_recognizes_the_new_class_and_takes_little_from_the_oth
         rng = np.random.default_rng(seed)
         means = rng.normal(0, 1, (5, 32))
         old, new = np.repeat(np.arange(4), 20), np.full(6, 4)
-        asked, others = np.full(50, 4), np.repeat(np.arange(4), 50)
-        shown, fresh, tested, kept = (
+        new_labels, others = np.full(50, 4), np.repeat(np.arange(4), 50)
+        features, fresh, tested, held_out = (
             [Features(value.astype(np.float32)[None], np.zeros(1)) for value in means[labels] + rng.normal(0, 1, (len(labels), 32))]
-            for labels in (old, new, asked, others)
+            for labels in (old, new, new_labels, others)
         )
         head = open_head(name)
-        head.fit(Examples(shown, old), None, classes=4, fitting=FitConfig())
+        head.fit(Examples(features, old), None, classes=4, fitting=FitConfig())
         extended = imprint(head, {}, fresh, place=4)
-        before, after = head.scores(kept).argmax(axis=1), extended.scores(kept).argmax(axis=1)
+        before, after = head.scores(held_out).argmax(axis=1), extended.scores(held_out).argmax(axis=1)
         assert np.array_equal(after[after != 4], before[after != 4])
         recalls.append((extended.scores(tested).argmax(axis=1) == 4).mean())
         losses.append((before == others).mean() - (after == others).mean())
@@ -215,8 +215,8 @@ def test_a_zero_shot_model_needs_no_video_of_the_new_class(cache: Cache, manifes
     assert all(prediction.label == s.label for prediction, s in zip(predictions, manifest.segments, strict=True))
     described = add_class(before, "sky: something blue; blue blue", cache=cache)
     assert described.model.facts.words["sky"] == ("something blue", "blue blue")
-    shown = add_class(before, "blue", [s.path for s in manifest.segments if s.label == "blue"], cache=cache)
-    assert (shown.effects.new_segments, shown.effects.new is not None and shown.effects.new.value) == (8, 1.0)
+    addition = add_class(before, "blue", [s.path for s in manifest.segments if s.label == "blue"], cache=cache)
+    assert (addition.effects.new_segments, addition.effects.new is not None and addition.effects.new.value) == (8, 1.0)
 
 
 def test_few_shot_uses_text_and_videos(cache: Cache, manifest: Manifest, yellow: Sequence[Path], tmp_path: Path) -> None:

@@ -46,10 +46,10 @@ def draw(seed: int = 0, **parts: float) -> Draw:
 def test_nothing_shows_what_is_tested() -> None:
     frames = moving((2, 0))
     cut = VIEW.cuts(96, 64)[0]
-    shown = NOTHING.draw(np.random.default_rng(3))
-    assert (shown.frames(frames, VIEW).pixels == cut.out_of(frames.pixels)).all()
+    drawn = NOTHING.draw(np.random.default_rng(3))
+    assert (drawn.frames(frames, VIEW).pixels == cut.out_of(frames.pixels)).all()
     flow = steady((2, -1), frames)
-    assert (shown.flow(flow, VIEW).levels == cut.out_of(flow.levels)).all()
+    assert (drawn.flow(flow, VIEW).levels == cut.out_of(flow.levels)).all()
 
 
 @given(seed=st.integers(0, 10_000), start=st.floats(0, 5), length=st.floats(0.3, 12), paced=st.booleans(), windows=st.integers(1, 3))
@@ -57,22 +57,22 @@ def test_without_time_the_moments_are_those_of_a_window_of_the_view(
     seed: int, start: float, length: float, paced: bool, windows: int
 ) -> None:
     view = replace(VIEW, fps=4.0 if paced else None, windows=windows)
-    found = NOTHING.draw(np.random.default_rng(seed)).view(view).timestamps(start, start + length)
-    assert any(np.array_equal(found[0], row) for row in view.timestamps(start, start + length))
+    timestamps = NOTHING.draw(np.random.default_rng(seed)).view(view).timestamps(start, start + length)
+    assert any(np.array_equal(timestamps[0], row) for row in view.timestamps(start, start + length))
 
 
 @given(seed=st.integers(0, 10_000), start=st.floats(0, 5), length=st.floats(0.05, 12), paced=st.booleans(), windows=st.integers(1, 3))
 def test_moved_moments_stay_inside_the_segment_and_ascend(seed: int, start: float, length: float, paced: bool, windows: int) -> None:
     view = replace(VIEW, fps=4.0 if paced else None, windows=windows)
-    shown = Augment(augment=1.0).draw(np.random.default_rng(seed))
-    (found,) = shown.view(view).timestamps(start, start + length)
-    assert found.shape == (4,)
-    assert (found >= start).all()
-    assert (found < start + length).all()
-    assert (np.diff(found) >= 0).all()
-    if paced and length > 3 and not np.isclose(found[-1], start + length):  # the pace is even, and changed by at most a quarter
-        np.testing.assert_allclose(np.diff(found), np.diff(found)[0], rtol=1e-6)
-        assert 1 / 1.25 - 1e-9 <= np.diff(found)[0] * 4 <= 1.25 + 1e-9
+    drawn = Augment(augment=1.0).draw(np.random.default_rng(seed))
+    (times,) = drawn.view(view).timestamps(start, start + length)
+    assert times.shape == (4,)
+    assert (times >= start).all()
+    assert (times < start + length).all()
+    assert (np.diff(times) >= 0).all()
+    if paced and length > 3 and not np.isclose(times[-1], start + length):  # the pace is even, and changed by at most a quarter
+        np.testing.assert_allclose(np.diff(times), np.diff(times)[0], rtol=1e-6)
+        assert 1 / 1.25 - 1e-9 <= np.diff(times)[0] * 4 <= 1.25 + 1e-9
 
 
 def test_moments_do_move_over_the_whole_segment() -> None:
@@ -101,20 +101,20 @@ def test_changed_flow_is_the_flow_of_the_changed_pictures(parts: dict[str, float
     step = (2.5, -1.5)
     frames = moving(step)
     change = draw(seed, **parts)
-    shown = change.frames(frames, VIEW).pixels
-    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in shown]
+    changed = change.frames(frames, VIEW).pixels
+    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in changed]
     measured = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], None)
-    said = change.flow(steady(step, frames), VIEW).pixels[0]
-    inside = (said != 0).any(axis=-1)
+    expected = change.flow(steady(step, frames), VIEW).pixels[0]
+    inside = (expected != 0).any(axis=-1)
     inside[:8] = inside[-8:] = inside[:, :8] = inside[:, -8:] = False
-    assert np.median(np.linalg.norm(measured - said, axis=-1)[inside]) < 0.25
+    assert np.median(np.linalg.norm(measured - expected, axis=-1)[inside]) < 0.25
 
 
 def test_all_pictures_of_a_window_are_changed_alike() -> None:
     still = Frames(np.repeat(texture(96, 64)[None], 5, axis=0), np.arange(5) / 4)
     for seed in range(5):
-        shown = Augment(augment=1.0, noise=0.0).draw(np.random.default_rng(seed)).frames(still, VIEW).pixels
-        assert (shown == shown[:1]).all()
+        pixels = Augment(augment=1.0, noise=0.0).draw(np.random.default_rng(seed)).frames(still, VIEW).pixels
+        assert (pixels == pixels[:1]).all()
     grainy = draw(noise=0.1).frames(still, VIEW).pixels.astype(int)
     assert (grainy[0] != grainy[1]).mean() > 0.5  # grain is another in every picture
     assert 1 < (grainy - still.pixels[:, :, 16:80]).std() < 0.1 * 255 * 1.1

@@ -124,7 +124,7 @@ def test_the_validation_score_is_that_of_evaluate(tuned: Finetuned, manifest: Ma
     assert tuned.validation.balanced_accuracy == report.figures.balanced_accuracy.value
     assert tuned.validation.loss == pytest.approx(tuned.history.val_loss[tuned.history.best_epoch - 1], abs=0)
     fresh = Model.load(place / "model").predict([s.path for s in manifest.part("val").segments], cache=Cache(place / "another")).predictions
-    assert [tuple(each.scores) for each in fresh] == [each.scores for each in report.tested]
+    assert [tuple(prediction.scores) for prediction in fresh] == [prediction.scores for prediction in report.tested]
     assert tuned.validation.accuracy > 0.9
     assert tuned.history.train_loss[-1] < tuned.history.train_loss[0]
 
@@ -210,11 +210,11 @@ class Stopped(Exception):
 
 def stop_at(count: int) -> Callable[[str], None]:
     """Hears of the epochs, and stops the run as a kill would, after so many."""
-    seen = [0]
+    epochs = [0]
 
     def tell(text: str) -> None:
-        seen[0] += text.startswith("epoch")
-        if seen[0] == count:
+        epochs[0] += text.startswith("epoch")
+        if epochs[0] == count:
             raise Stopped
 
     return tell
@@ -397,8 +397,8 @@ def command(place: Path, manifest: Manifest, out: Path, **more: object) -> list[
     listed = out.parent / "videos.csv"
     if not listed.exists():
         write_manifest(manifest, listed)
-    said = {**OPTIONS, "backbone": f"hf-image:{place / 'clip'}", "precision": "fp32", **more}
-    options = [word for name, value in said.items() for word in (f"--{name}", str(value))]
+    settings = {**OPTIONS, "backbone": f"hf-image:{place / 'clip'}", "precision": "fp32", **more}
+    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     return ["-m", "quickstep", "finetune", str(listed), "-o", str(out), *options]
 
 
@@ -410,18 +410,18 @@ def killed_after_an_epoch(started: list[str], how: signal.Signals, later: float)
     """Stop a run some seconds after it has reported one more epoch; return its output."""
     process = subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment())
     assert process.stderr is not None
-    said = ""
+    output = ""
     for line in process.stderr:
-        said += line
+        output += line
         if line.startswith("epoch"):
             time.sleep(later)
             process.send_signal(how)
             break
-    said += process.stderr.read()
+    output += process.stderr.read()
     process.stderr.close()
     process.wait()
     assert process.returncode, "it came to its end before"
-    return said
+    return output
 
 
 @pytest.mark.slow
@@ -431,9 +431,9 @@ def test_a_killed_command_resumes_to_the_same_weights(manifest: Manifest, place:
     subprocess.run([sys.executable, *command(place, manifest, tmp_path / "straight")], check=True, capture_output=True, env=environment())
     rng = random.Random(int(how))
     for _ in range(3):
-        said = killed_after_an_epoch([sys.executable, *command(place, manifest, tmp_path / "killed")], how, rng.uniform(0, 0.2))
-        assert "Traceback" not in said
-        assert how == signal.SIGKILL or "the same command goes on from here" in said
+        output = killed_after_an_epoch([sys.executable, *command(place, manifest, tmp_path / "killed")], how, rng.uniform(0, 0.2))
+        assert "Traceback" not in output
+        assert how == signal.SIGKILL or "the same command goes on from here" in output
     done = subprocess.run(
         [sys.executable, *command(place, manifest, tmp_path / "killed")], capture_output=True, text=True, env=environment()
     )

@@ -42,24 +42,24 @@ def config(stream: str, **changes: object) -> FinetuneConfig:
 
 @pytest.mark.parametrize("stream", ["i3d-rgb", "i3d-flow"])
 def test_a_network_of_windows_is_tuned_saved_and_tested_with_many_views(manifest: Manifest, tmp_path: Path, stream: str) -> None:
-    found = finetune(manifest, config(stream, windows=2, crops=3), folder=tmp_path / "m", cache=Cache(tmp_path / "s"))
+    result = finetune(manifest, config(stream, windows=2, crops=3), folder=tmp_path / "m", cache=Cache(tmp_path / "s"))
     model = Model.load(tmp_path / "m", cache=Cache(tmp_path / "s"))
     assert (model.view.frames, model.view.size, model.view.windows, model.view.crops) == (9, 32, 2, 3)
     report = evaluate(model, split="val", baselines=False, cache=Cache(tmp_path / "other"))
-    assert found.validation is not None
-    assert report.figures.accuracy.value == found.validation.accuracy
+    assert result.validation is not None
+    assert report.figures.accuracy.value == result.validation.accuracy
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_flow_from_scratch_tells_left_from_right(manifest: Manifest, tmp_path: Path) -> None:
-    found = finetune(
+    result = finetune(
         manifest,
         config("i3d-flow", width=0.2, epochs=25, learning_rate=2e-3, precision="fp32"),
         augment=Augment(augment=0.2),
         folder=tmp_path / "m",
     )
-    assert evaluate(found.model, baselines=False).figures.accuracy.value >= 0.95
+    assert evaluate(result.model, baselines=False).figures.accuracy.value >= 0.95
 
 
 def test_the_head_of_a_checkpoint_is_kept_where_it_tells_as_many_classes(manifest: Manifest, tmp_path: Path) -> None:
@@ -77,11 +77,11 @@ def test_the_head_of_a_checkpoint_is_kept_where_it_tells_as_many_classes(manifes
         "precision": "fp32",
         "unfreeze": "0",
     }
-    found = finetune(manifest, config("i3d-rgb", weights=str(tmp_path / "2.pt"), **still), augment=NOTHING)
+    result = finetune(manifest, config("i3d-rgb", weights=str(tmp_path / "2.pt"), **still), augment=NOTHING)
     network = open_backbone("i3d-rgb", weights=tmp_path / "2.pt", width=0.1, precision="fp32")
-    kept = found.model.head.weights()
+    arrays = result.model.head.weights()
     theirs = network.network.logits.conv3d.weight.detach().numpy().reshape(2, -1)  # type: ignore[attr-defined]
-    np.testing.assert_allclose(kept["weight"].T, theirs, atol=1e-6)
+    np.testing.assert_allclose(arrays["weight"].T, theirs, atol=1e-6)
     with pytest.raises(ConfigError, match="new_head: the checkpoint of i3d-rgb tells 7 classes apart and the videos show 2"):
         finetune(manifest, config("i3d-rgb", weights=str(tmp_path / "7.pt"), **still))
 
@@ -99,7 +99,7 @@ def test_the_classifier_of_a_transformer_is_kept_too(manifest: Manifest, tmp_pat
         backbone=f"hf-video:{folder}", epochs=1, batch=8, learning_rate=1e-12, dropout=0.0, precision="fp32", unfreeze="0", workers=2
     )
     five = manifest.with_segments(replace(s, label=f"move {n % 5}") for n, s in enumerate(manifest.segments))
-    found = finetune(five, still, augment=NOTHING)
-    np.testing.assert_allclose(found.model.head.weights()["weight"].T, theirs, atol=1e-6)
+    result = finetune(five, still, augment=NOTHING)
+    np.testing.assert_allclose(result.model.head.weights()["weight"].T, theirs, atol=1e-6)
     with pytest.raises(ConfigError, match=r"tells 5 classes apart and the videos show 2.*new_head"):
         finetune(manifest, still)

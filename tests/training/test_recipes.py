@@ -27,22 +27,22 @@ def test_every_recipe_can_be_cooked(name: str) -> None:
     recipe = open_recipe(name)
     assert 20 < len(recipe.about) < 160
     assert "\n" not in recipe.about
-    made = configs(recipe)
-    for config in made:
+    built = configs(recipe)
+    for config in built:
         named = getattr(config, "backbone", None)
         assert named is None or named in BACKBONES
         if isinstance(config, TrainConfig):
             assert open_head(config.head, config.head_settings).name == config.head
-    told = {key: value for config in made for key, value in to_plain(config).items()}
-    assert {key: told[key] for key in recipe.settings} == recipe.settings
+    settings = {key: value for config in built for key, value in to_plain(config).items()}
+    assert {key: settings[key] for key in recipe.settings} == recipe.settings
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_command_line_takes_every_setting_of_a_recipe(name: str) -> None:
     recipe = open_recipe(name)
     _, bound, _ = app.parse_args([recipe.verb, "somewhere", "-o", "there", "--recipe", name])
-    told = {key: value for config in bound.arguments.values() if is_dataclass(config) for key, value in to_plain(config).items()}
-    assert {key: told[key] for key in recipe.settings} == recipe.settings
+    settings = {key: value for config in bound.arguments.values() if is_dataclass(config) for key, value in to_plain(config).items()}
+    assert {key: settings[key] for key in recipe.settings} == recipe.settings
 
 
 def test_the_systems_people_come_from_and_three_for_no_choice_ship() -> None:
@@ -50,16 +50,16 @@ def test_the_systems_people_come_from_and_three_for_no_choice_ship() -> None:
 
 
 def test_the_breakdance_recipe_is_as_its_makers_have_it() -> None:
-    said = open_recipe("breakdance-clip").settings
-    known = {"backbone": "clip-vit-l14", "embedding": "pooled", "optimizer": "adamw", "schedule": "cosine", "patience": 10}
-    assert known.items() <= said.items()
+    settings = open_recipe("breakdance-clip").settings
+    published = {"backbone": "clip-vit-l14", "embedding": "pooled", "optimizer": "adamw", "schedule": "cosine", "patience": 10}
+    assert published.items() <= settings.items()
 
 
 def test_the_nineteen_styles_recipe_has_what_was_found() -> None:
-    said = open_recipe("dance-i3d").settings
-    known = {"backbone": "i3d-r50-nl", "optimizer": "sgd", "learning_rate": 7.87e-4, "dropout": 0.2966, "momentum": 0.9}
-    assert known.items() <= said.items()
-    assert min(said["flip"], said["colour"], said["noise"]) > 0
+    settings = open_recipe("dance-i3d").settings
+    published = {"backbone": "i3d-r50-nl", "optimizer": "sgd", "learning_rate": 7.87e-4, "dropout": 0.2966, "momentum": 0.9}
+    assert published.items() <= settings.items()
+    assert min(settings["flip"], settings["colour"], settings["noise"]) > 0
 
 
 def test_a_recipe_for_another_command_names_the_right_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +84,7 @@ def test_the_command_lists_them_and_prints_one(capsys: pytest.CaptureFixture[str
     assert tomllib.loads(capsys.readouterr().out)["backbone"] == "clip-vit-b32"
     with pytest.raises(SystemExit):
         main(["recipes", "--json"])
-    assert {each["verb"] for each in json.loads(capsys.readouterr().out)} <= {"train", "finetune", "tune"}
+    assert {entry["verb"] for entry in json.loads(capsys.readouterr().out)} <= {"train", "finetune", "tune"}
 
 
 def test_what_is_said_counts_more_than_the_recipe(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_scores_are_the_same_from_the_folder_and_in_the_report(trained: Trained,
     again = Model.load(tmp_path / "m")
     report = evaluate(again, cache=cache)
     fresh = again.predict([segment.path for segment in manifest.part("test").segments], cache=Cache(tmp_path / "other"))
-    assert [each.scores for each in report.tested] == [tuple(each.scores) for each in fresh.predictions]
+    assert [prediction.scores for prediction in report.tested] == [tuple(prediction.scores) for prediction in fresh.predictions]
 
 
 def test_the_test_part_is_never_read(manifest: Manifest, tmp_path: Path) -> None:

@@ -149,8 +149,8 @@ def test_no_trial_uses_the_test_part_and_the_end_uses_it_once(
 @pytest.mark.slow
 def test_keep_test_leaves_the_test_part_unused(colours: tuple[Manifest, Cache], tmp_path: Path) -> None:
     manifest, cache = colours
-    kept = tune(manifest, tmp_path / "s", replace(QUICK, trials=1, keep_test=True), BASE, cache=cache)
-    assert kept.board.test is None
+    result = tune(manifest, tmp_path / "s", replace(QUICK, trials=1, keep_test=True), BASE, cache=cache)
+    assert result.board.test is None
     assert not (tmp_path / "s" / "best" / "report.json").exists()
     assert tune(manifest, tmp_path / "s", replace(QUICK, trials=1), BASE, cache=cache).board.test is not None
 

@@ -35,8 +35,8 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> toys.Manifest:
 
 def test_text_alone_classifies_videos(colours: toys.Manifest) -> None:
     model = zero_shot(CONFIG, backbone=toys.Words())
-    found = model.predict(colours.segments)
-    assert [each.label for each in found.predictions] == [segment.label for segment in colours.segments]
+    result = model.predict(colours.segments)
+    assert [prediction.label for prediction in result.predictions] == [segment.label for segment in colours.segments]
 
 
 def test_scores_are_the_networks_own(colours: toys.Manifest) -> None:
@@ -75,10 +75,10 @@ def test_several_sentences_are_averaged(tmp_path: Path) -> None:
     ]
     from quickstep.types.signals import Features
 
-    seen = np.array([[10.0, 200.0, 30.0]], dtype=np.float32)
-    logits = model.head.scores([Features(seen, np.zeros(1))])[0]
+    vectors = np.array([[10.0, 200.0, 30.0]], dtype=np.float32)
+    logits = model.head.scores([Features(vectors, np.zeros(1))])[0]
     warm = (unit[0] + unit[1]) / np.linalg.norm(unit[0] + unit[1])
-    assert_allclose(logits[0], 40 * (seen[0] / np.linalg.norm(seen[0])) @ warm - 3, rtol=1e-5)
+    assert_allclose(logits[0], 40 * (vectors[0] / np.linalg.norm(vectors[0])) @ warm - 3, rtol=1e-5)
     assert model.facts.words["warm"] == ("red", "red and green")
 
 
@@ -122,9 +122,9 @@ def test_a_models_logits_are_those_of_transformers(tmp_path: Path, colours: toys
     )
     words = tokenizer(list(labels), return_tensors="pt", **length)
     for segment, row in zip(segments, scores):
-        seen = next(iter(_windows(segment, model))).pixels  # type: ignore[attr-defined]
+        frames = next(iter(_windows(segment, model))).pixels  # type: ignore[attr-defined]
         processor = model.backbone.processor  # type: ignore[attr-defined]
-        pixels = torch.from_numpy(seen).permute(0, 3, 1, 2).float() * torch.tensor(processor.slope).view(1, 3, 1, 1)
+        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float() * torch.tensor(processor.slope).view(1, 3, 1, 1)
         pixels = pixels + torch.tensor(processor.offset).view(1, 3, 1, 1)
         with torch.no_grad():
             output = network(pixel_values=pixels[None] if family == "xclip" else pixels, **words)

@@ -70,8 +70,8 @@ def test_the_cropped_picture_has_the_size_of_the_view(width: int, height: int, s
     assert 0 <= left <= w - kept_w
     assert 0 <= top <= h - kept_h
     assert View(size=size, fit="stretch").picture(width, height) == ((size, size), (0, 0, size, size))
-    (w, h), kept = View(size=size, fit="whole").picture(width, height)
-    assert kept == (0, 0, w, h)
+    (w, h), crop = View(size=size, fit="whole").picture(width, height)
+    assert crop == (0, 0, w, h)
     assert min(w, h) == min(size, width, height)
 
 

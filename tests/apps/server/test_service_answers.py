@@ -81,9 +81,9 @@ def test_a_broken_video_does_not_fail_the_others_in_its_batch(videos: dict[str, 
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(blob[: blob.index(b"mdat") + 40] + bytes(len(blob) - blob.index(b"mdat") - 40))
     with running(colour_model(backbone)) as live, concurrent.futures.ThreadPoolExecutor(8) as clients:
-        asked = [clients.submit(live.post, "/predict", path) for path in (videos["red"], cut, videos["blue"])]
+        requests = [clients.submit(live.post, "/predict", path) for path in (videos["red"], cut, videos["blue"])]
         backbone.resume.set()
-        red, broken, blue = [future.result() for future in asked]
+        red, broken, blue = [future.result() for future in requests]
     assert (red.json()["label"], blue.json()["label"]) == ("red", "blue")
     check_error(broken, 422)
 

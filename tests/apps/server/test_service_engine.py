@@ -112,10 +112,10 @@ def test_a_video_is_removed_also_after_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "ending"), [("a.mp4", ".mp4"), ("A.MOV", ".mov"), ("../../a.webm", ".webm")])
 @pytest.mark.parametrize("other", ["a", "../../etc/passwd", "a.mp4/../b", "a.json", "a.csv", "a.pkl#x", "a.mp4\0", "..", ""])
 def test_only_a_known_suffix_of_a_name_is_used(tmp_path: Path, name: str, ending: str, other: str) -> None:
-    for said, expected in ((name, ending), (other, "")):
+    for file_name, expected in ((name, ending), (other, "")):
         path = tmp_path / "place"
         path.write_bytes(b"")
-        assert with_suffix_of(said, path) == tmp_path / f"place{expected}"
+        assert with_suffix_of(file_name, path) == tmp_path / f"place{expected}"
 
 
 def test_a_forgetful_store_keeps_nothing_on_disk_and_forgets(tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ def test_a_forgetful_store_keeps_nothing_on_disk_and_forgets(tmp_path: Path) -> 
     cache.put(key, {"values": np.arange(3)})
     cache.put({"kind": "flow"}, {"values": np.arange(3)})
     cache.remember("flow windows", key, 3)
-    kept = cache.get(key)
-    assert kept is not None
-    assert kept["values"].tolist() == [0, 1, 2]
+    entry = cache.get(key)
+    assert entry is not None
+    assert entry["values"].tolist() == [0, 1, 2]
     assert cache.get({"kind": "flow"}) is None
     assert cache.recall("flow windows", key) is None
     cache.clear()

@@ -90,9 +90,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        port: int = found.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        port: int = server.getsockname()[1]
         return port
 
 
@@ -137,10 +137,10 @@ def _wait(running: Running) -> None:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Return the path of Chromium; skip the test without it."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
         pytest.skip("Chromium is not installed (apt-get install chromium)")
-    return found
+    return program
 
 
 @pytest.fixture(scope="session")

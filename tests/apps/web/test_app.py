@@ -42,18 +42,18 @@ MAIN = str(Path(page_elements.__file__).with_name("main.py"))
 LABELS = ("a", "b", "c", "d")
 
 
-def said(*scores: float, threshold: float | None = None) -> Prediction:
+def prediction_of(*scores: float, threshold: float | None = None) -> Prediction:
     return Prediction(Segment(Path("x.mp4")), np.array(scores), LABELS, threshold)
 
 
 @pytest.mark.parametrize(
     ("prediction", "short"),
     [
-        (said(0.9, 0.04, 0.03, 0.03, threshold=0.8), "fairly sure"),
-        (said(0.7, 0.2, 0.05, 0.05, threshold=0.8), "not sure"),
-        (said(0.3, 0.25, 0.25, 0.2, threshold=0.29), "none of these"),
-        (said(0.9, 0.04, 0.03, 0.03), "likely"),
-        (said(0.6, 0.2, 0.1, 0.1), "not sure"),
+        (prediction_of(0.9, 0.04, 0.03, 0.03, threshold=0.8), "fairly sure"),
+        (prediction_of(0.7, 0.2, 0.05, 0.05, threshold=0.8), "not sure"),
+        (prediction_of(0.3, 0.25, 0.25, 0.2, threshold=0.29), "none of these"),
+        (prediction_of(0.9, 0.04, 0.03, 0.03), "likely"),
+        (prediction_of(0.6, 0.2, 0.1, 0.1), "not sure"),
     ],
 )
 def test_a_prediction_is_worded_by_its_confidence(prediction: Prediction, short: str) -> None:
@@ -68,24 +68,24 @@ def test_shares_and_times_are_rounded_for_people() -> None:
 
 def test_text_from_outside_is_escaped() -> None:
     evil = "<script>alert(1)</script>"
-    one = replace(said(0.9, 0.04, 0.03, 0.03), labels=(evil, "b", "c", "d"))
-    made = [
+    one = replace(prediction_of(0.9, 0.04, 0.03, 0.03), labels=(evil, "b", "c", "d"))
+    pages = [
         formatting.answer(one),
         formatting.bars(one.top(4)),
         formatting.table(("x",), [(evil,)]),
         formatting.verdict(evil),
         formatting.message(evil, evil),
     ]
-    made.append(formatting.intervals([(evil, Interval(0.5, 0.2, 0.8))]))
-    assert all("<script" not in html and "&lt;script&gt;" in html for html in made)
+    pages.append(formatting.intervals([(evil, Interval(0.5, 0.2, 0.8))]))
+    assert all("<script" not in html and "&lt;script&gt;" in html for html in pages)
 
 
 def test_a_file_name_is_shown_without_its_folder() -> None:
     for name in ("../../etc/passwd.mp4", "a\\b\\passwd.mp4", "pass\0wd.mp4", "x" * 300 + ".mp4", "💃.mp4", "a\nb.mp4", "/"):
-        shown = page_elements._display_name(name)
-        assert shown
-        assert len(shown) <= 80
-        assert not set(shown) & set("/\\\0\n")
+        displayed = page_elements._display_name(name)
+        assert displayed
+        assert len(displayed) <= 80
+        assert not set(displayed) & set("/\\\0\n")
     assert page_elements.plain("*a* <b>") == "\\*a\\* \\<b\\>"
 
 
@@ -158,10 +158,10 @@ def test_each_part_of_a_segment_gets_its_own_score(coloured: Path, tmp_path: Pat
     from library_sets import draw
 
     video = draw(tmp_path / "two.mp4", ("red", 2), ("blue", 2))
-    found = attribute(Model.load(coloured / "model"), Segment(video), "red", parts=4, cache=Cache(tmp_path / "cache"))
-    assert [part.label for part in found.parts] == ["red", "red", "blue", "blue"]
-    assert min(part.score for part in found.parts[:2]) > max(part.score for part in found.parts[2:])
-    assert found.strongest in found.parts[:2]
+    attribution = attribute(Model.load(coloured / "model"), Segment(video), "red", parts=4, cache=Cache(tmp_path / "cache"))
+    assert [part.label for part in attribution.parts] == ["red", "red", "blue", "blue"]
+    assert min(part.score for part in attribution.parts[:2]) > max(part.score for part in attribution.parts[2:])
+    assert attribution.strongest in attribution.parts[:2]
     assert attribute(Model.load(coloured / "model"), Segment(video, end=0.4), "red", cache=Cache(tmp_path / "cache")).parts == ()
 
 
@@ -207,29 +207,29 @@ def run(coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def html(page: AppTest) -> str:
-    return "\n".join(str(each.proto.body) for each in page.get("html"))
+    return "\n".join(str(element.proto.body) for element in page.get("html"))
 
 
 def test_the_whole_script_runs(run: Any) -> None:
     page = AppTest.from_file(MAIN, default_timeout=120).run()
     assert not page.exception
-    assert [each.value for each in page.title] == ["What is this move?"]
+    assert [title.value for title in page.title] == ["What is this move?"]
 
 
 def test_the_page_try_shows_the_prediction_of_a_sample(run: Any, coloured: Path) -> None:
     page = run("try_it")
     assert not page.exception
     model = Model.load(coloured / "model")
-    sample = next(each for each in model.manifest.part("test").segments if each.label == page.get("button_group")[0].value)  # type: ignore[union-attr]
-    said = model.predict([sample.path], cache=Cache(coloured / "cache")).predictions[0]
-    assert f"<b>{said.label}</b>" in html(page)
-    assert share(said.score) in html(page).replace("&gt;", ">")
+    sample = next(segment for segment in model.manifest.part("test").segments if segment.label == page.get("button_group")[0].value)  # type: ignore[union-attr]
+    prediction = model.predict([sample.path], cache=Cache(coloured / "cache")).predictions[0]
+    assert f"<b>{prediction.label}</b>" in html(page)
+    assert share(prediction.score) in html(page).replace("&gt;", ">")
 
 
 def test_models_can_be_switched(run: Any, coloured: Path, tmp_path: Path) -> None:
     Model.load(coloured / "model").save(tmp_path / "models" / "another")
     page = run("try_it")
-    (choice,) = [each for each in page.selectbox if each.label == "Model"]
+    (choice,) = [box for box in page.selectbox if box.label == "Model"]
     assert (choice.options, choice.value) == (["model", "another"], "model")
     page = choice.select("another").run()
     assert page.session_state["chosen"] == "another"

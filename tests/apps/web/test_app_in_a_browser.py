@@ -51,11 +51,11 @@ def as_avi(video: Path, out: Path) -> Path:
 
 def test_an_uploaded_video_plays_beside_its_prediction(visit: Visit, stage: Stage, tmp_path: Path, screenshot: Screenshot) -> None:
     video = as_avi(sorted((stage.folder / "dancers" / "windmill").glob("*.mp4"))[0], tmp_path / "my <b>dance.avi")
-    said = Model.load(stage.model).predict([video], cache=Cache(tmp_path / "cache")).predictions[0]
+    prediction = Model.load(stage.model).predict([video], cache=Cache(tmp_path / "cache")).predictions[0]
     tab = visit()
     upload(tab, video)
-    tab.wait_for_function("label => document.querySelector('.qs-answer b')?.textContent === label", arg=said.label)
-    assert tab.locator(".qs-bars .n.first").first.inner_text().replace("> 99", "100").startswith(f"{100 * said.score:.0f}")
+    tab.wait_for_function("label => document.querySelector('.qs-answer b')?.textContent === label", arg=prediction.label)
+    assert tab.locator(".qs-bars .n.first").first.inner_text().replace("> 99", "100").startswith(f"{100 * prediction.score:.0f}")
     tab.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
     assert tab.locator(".qs-reading").inner_text() in ("fairly sure", "likely", "not sure")
     tab.locator("[aria-label*='windmill']").first.wait_for()  # which parts decided
@@ -63,18 +63,18 @@ def test_an_uploaded_video_plays_beside_its_prediction(visit: Visit, stage: Stag
     with tab.expect_download() as got:
         tab.get_by_role("button", name="CSV").click()
     rows = list(csv.DictReader(io.StringIO(Path(got.value.path()).read_text())))
-    assert [(row["path"], row["label"], float(row["score"])) for row in rows] == [(video.name, said.label, said.score)]
+    assert [(row["path"], row["label"], float(row["score"])) for row in rows] == [(video.name, prediction.label, prediction.score)]
     with tab.expect_download() as got:
         tab.get_by_role("button", name="JSON").click()
-    assert json.loads(Path(got.value.path()).read_text())["predictions"][0]["scores"][said.label] == said.score
+    assert json.loads(Path(got.value.path()).read_text())["predictions"][0]["scores"][prediction.label] == prediction.score
     with tab.expect_download() as got:
         tab.get_by_role("button", name="SRT").click()
     assert "00:00:00,000 --> " in Path(got.value.path()).read_text()
 
 
 def test_a_click_on_the_timeline_jumps_there(visit: Visit, stage: Stage, tmp_path: Path, screenshot: Screenshot) -> None:
-    found = timeline(Model.load(stage.model), stage.long, cache=Cache(tmp_path / "cache"))
-    spans = [span for span in found.spans if span.label]
+    expected = timeline(Model.load(stage.model), stage.long, cache=Cache(tmp_path / "cache"))
+    spans = [span for span in expected.spans if span.label]
     assert len(spans) >= 2
     tab = visit()
     upload(tab, stage.long)
@@ -87,7 +87,7 @@ def test_a_click_on_the_timeline_jumps_there(visit: Visit, stage: Stage, tmp_pat
     tab.wait_for_function("start => Math.abs(document.querySelector('video').currentTime - start) < 1.5", arg=last.start)
     with tab.expect_download() as got:
         tab.get_by_role("button", name="SRT").click()
-    assert Path(got.value.path()).read_text().count(" --> ") == len(found.spans)
+    assert Path(got.value.path()).read_text().count(" --> ") == len(expected.spans)
 
 
 def test_a_broken_video_is_an_error_message_beside_the_others(visit: Visit, stage: Stage, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_the_library_finds_similar_and_duplicate_videos(visit: Visit, stage: Sta
 
 def test_labels_are_reviewed_with_one_key_and_the_model_is_retrained(visit: Visit, stage: Stage, screenshot: Screenshot) -> None:
     original = stage.listed.read_bytes()
-    before = {each.path: each.label for each in read_manifest(stage.listed).segments}
+    before = {segment.path: segment.label for segment in read_manifest(stage.listed).segments}
     tab = visit("review")
     tab.get_by_label("Your name").fill("ana")
     tab.get_by_label("Your name").press("Enter")
@@ -260,10 +260,10 @@ def test_the_live_page_keeps_up_with_the_camera(
         frame.locator("video").wait_for()
         tab.locator("text=latency: label").wait_for(timeout=120_000)
         assert tab.locator(".qs-bars .n").count() >= 2
-        told = tab.locator("text=latency: label").inner_text()
-        frame_latency = float(told.split("frame ")[1].split(" ms")[0])
-        assert frame_latency < 500, told
-        first = int(told.split(" prediction")[0].rsplit(" ", 1)[1])
+        status = tab.locator("text=latency: label").inner_text()
+        frame_latency = float(status.split("frame ")[1].split(" ms")[0])
+        assert frame_latency < 500, status
+        first = int(status.split(" prediction")[0].rsplit(" ", 1)[1])
         tab.wait_for_function("first => Number(document.body.innerText.match(/(\\d+) predictions? of/)?.[1]) > first", arg=first)
         screenshot(tab, "live-camera")
         playing = frame.locator("video").evaluate("video => video.videoWidth > 0 && !video.paused")

@@ -55,14 +55,14 @@ def saved(name: str, state: dict[str, torch.Tensor], folder: Path) -> Path:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Save weights for each network, narrow, drawn from a seeded generator."""
     folder = tmp_path_factory.mktemp("weights")
-    found = {}
+    paths = {}
     for seed, name in enumerate(NAMES):
         network = opened(name, init="scratch", width=NARROW).network
         shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
         head, point = ("cls_head.fc_cls", []) if "r50" in name else ("logits.conv3d", [1, 1, 1])
         shapes |= {f"{head}.weight": [CLASSES, network.width, *point], f"{head}.bias": [CLASSES]}
-        found[name] = saved(name, filled(shapes, seed), folder)
-    return found
+        paths[name] = saved(name, filled(shapes, seed), folder)
+    return paths
 
 
 def state_in(file: Path) -> dict[str, torch.Tensor]:
@@ -110,8 +110,8 @@ def test_equal_to_the_published_networks(files: dict[str, Path], name: str, size
 def test_equal_to_the_published_networks_at_full_size(shared_data: Path, tmp_path: Path, name: str) -> None:
     state = filled(shapes_of(name, shared_data), 9)
     backbone = opened(name, weights=saved(name, state, tmp_path))
-    found = backbone.network.state_dict()
-    assert all(torch.equal(found[key], value) for key, value in state.items())
+    tensors = backbone.network.state_dict()
+    assert all(torch.equal(tensors[key], value) for key, value in state.items())
     frames, height, width, channels = backbone.unit
     x = torch.rand(2, channels, frames, height, width, generator=torch.Generator().manual_seed(2)) * 2 - 1
     with torch.no_grad():
@@ -158,12 +158,12 @@ def frames_of(count: int, size: int = 48, seed: int = 0) -> Frames:
 def test_bytes_become_what_the_networks_were_trained_on(files: dict[str, Path]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     plain = torch.from_numpy(pixels).float().permute(3, 0, 1, 2)[None]
-    mean, std = (torch.tensor(each).view(1, 3, 1, 1, 1) for each in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1, 1) for values in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
     for name, x in (("i3d-rgb", plain / 127.5 - 1), ("i3d-r50", (plain - mean) / std)):
         backbone = filed(name, files[name])
         features = backbone.network(x)  # (1, D, 1, 1, 1)
-        found = backbone.load()(torch.from_numpy(pixels)[None])
-        close(found[0], features.mean(dim=(3, 4))[0].T)
+        vectors = backbone.load()(torch.from_numpy(pixels)[None])
+        close(vectors[0], features.mean(dim=(3, 4))[0].T)
     motion = np.random.default_rng(1).uniform(-30, 30, (8, 32, 32, 2)).astype(np.float32)
     flow = Flow.of(motion, np.arange(8) / 25)
     backbone = filed("i3d-flow", files["i3d-flow"])
@@ -185,8 +185,8 @@ def test_how_motion_is_found_decides_the_values_and_is_remembered(tmp_path: Path
     assert (other.flow_config.method, other.flow_config.preset, other.flow_config.camera) == ("tvl1", "fine", True)
     assert usual.identity != other.identity
     assert opened("i3d-flow", init="scratch", width=0.1, flow="dis").identity == usual.identity
-    for name, flow, said in (("i3d-rgb", "dis", "flow"), ("i3d-flow", "raft", "there are: dis"), ("i3d-flow", "dis,slow", "'slow'")):
-        with pytest.raises(QuickstepError, match=said):
+    for name, flow, message in (("i3d-rgb", "dis", "flow"), ("i3d-flow", "raft", "there are: dis"), ("i3d-flow", "dis,slow", "'slow'")):
+        with pytest.raises(QuickstepError, match=message):
             opened(name, init="scratch", width=0.1, flow=flow)
 
 
@@ -208,9 +208,9 @@ def test_views_and_vectors_in_time(name: str, frames: int, fps: float, vectors: 
     assert backbone.capabilities.reads == ("flow" if name == "i3d-flow" else "frames")
     assert is_trainable(backbone)
     times = np.arange(frames) / fps
-    shown: Any = Flow.of(np.zeros((frames, 32, 32, 2), np.float32), times) if name == "i3d-flow" else frames_of(frames, 32)
-    shown = shown if name == "i3d-flow" else Frames(shown.pixels, times)
-    features = backbone.embed([shown])[0]
+    window: Any = Flow.of(np.zeros((frames, 32, 32, 2), np.float32), times) if name == "i3d-flow" else frames_of(frames, 32)
+    window = window if name == "i3d-flow" else Frames(window.pixels, times)
+    features = backbone.embed([window])[0]
     assert features.values.shape == (vectors, backbone.width)
     assert np.allclose(np.diff(features.times), 8 / fps)
     assert features.times.mean() == pytest.approx(times.mean())
@@ -298,8 +298,8 @@ def test_a_narrow_network_remembers_its_width_and_view(tmp_path: Path) -> None:
     backbone.write(module, tmp_path, view=view)
     again = opened("i3d-rgb", weights=tmp_path)
     assert (again.view, again.width, again.unit) == (view, backbone.width, (16, 64, 64, 3))
-    shown = torch.randint(0, 256, (1, 16, 64, 64, 3), dtype=torch.uint8)
-    assert torch.equal(again.load()(shown), module(shown))
+    windows = torch.randint(0, 256, (1, 16, 64, 64, 3), dtype=torch.uint8)
+    assert torch.equal(again.load()(windows), module(windows))
     with pytest.raises(ConfigError, match=r"width 0\.25"):
         opened("i3d-rgb", weights=tmp_path, width=0.5)
 

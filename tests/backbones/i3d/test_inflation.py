@@ -141,7 +141,7 @@ def test_motion_changes_the_answer(googlenet: Path) -> None:
     """It is no longer a network of pictures: the same pictures in another order say something else."""
     backbone = opened("i3d-rgb", googlenet)
     x = torch.randn(1, 3, 16, 64, 64, generator=torch.Generator().manual_seed(5))
-    there, back = (backbone.classify(each) for each in (x, x.flip(2)))
+    there, back = (backbone.classify(windows) for windows in (x, x.flip(2)))
     assert (there - back).abs().max() > 1e-3 * there.abs().max()
 
 
@@ -149,8 +149,8 @@ def test_an_inflated_network_is_written_and_opens_as_it_was(googlenet: Path, tmp
     backbone = opened("i3d-rgb", googlenet)
     backbone.write(backbone.load(), tmp_path)
     again = open_backbone("i3d-rgb", weights=tmp_path, precision="fp32")
-    shown = torch.randint(0, 256, (1, 9, 48, 48, 3), dtype=torch.uint8)
-    assert torch.equal(again.load()(shown), backbone.load()(shown))  # type: ignore[attr-defined]
+    windows = torch.randint(0, 256, (1, 9, 48, 48, 3), dtype=torch.uint8)
+    assert torch.equal(again.load()(windows), backbone.load()(windows))  # type: ignore[attr-defined]
 
 
 def test_identity_is_the_files_content(googlenet: Path, tmp_path: Path) -> None:

@@ -95,14 +95,14 @@ def test_an_unknown_estimator_is_answered_with_the_names() -> None:
 
 
 def test_an_estimator_from_elsewhere_is_opened_by_name_or_passed() -> None:
-    given = Spots()
-    assert open_estimator(given) is given
+    estimator = Spots()
+    assert open_estimator(estimator) is estimator
     assert open_estimator("tests.signals.poses.test_estimation:Spots", people=2).skeleton == COCO
     with pytest.raises(ConfigError, match="no choice of models"):
         open_estimator("tests.signals.poses.test_estimation:Spots", model="x")
     with pytest.raises(ConfigError, match="people"):
         open_estimator("tests.signals.poses.test_estimation:Spots", people=0)
-    assert not estimates_depth(given)
+    assert not estimates_depth(estimator)
 
 
 # -- regions -----------------------------------------------------------------------------------------------------------------
@@ -198,9 +198,9 @@ def test_padded_rows_give_the_same_joints(mediapipe: Any, kinetics: Path) -> Non
     padded = Frames(padding[:, :, :width], frames.times)
     assert not padded.pixels[0].flags.c_contiguous
     estimated = []
-    for each in (frames, padded, Frames(np.asfortranarray(frames.pixels), frames.times)):
+    for copied in (frames, padded, Frames(np.asfortranarray(frames.pixels), frames.times)):
         mediapipe.start()
-        estimated.append(mediapipe.estimate(each).joints)
+        estimated.append(mediapipe.estimate(copied).joints)
     assert (estimated[0][..., 2] > 0).any()
     np.testing.assert_array_equal(estimated[0], estimated[1])
     np.testing.assert_array_equal(estimated[0], estimated[2])
@@ -413,12 +413,14 @@ def test_vitpose_equals_a_pipeline_of_transformers(detector: Path, checkpoints: 
             experts_asked = {"dataset_index": torch.zeros(len(boxes), dtype=torch.long)} if experts > 1 else {}
             answer = crops.post_process_pose_estimation(joints(**prepared, **experts_asked), boxes=[boxes])[0]
         assert len(answer) == people
-        for place, each in enumerate(answer):
-            visible = each["scores"].numpy() > 0
+        for place, person in enumerate(answer):
+            visible = person["scores"].numpy() > 0
             assert visible.mean() > 0.5
             np.testing.assert_array_equal(estimated.seen[number, place], visible)
-            np.testing.assert_allclose(estimated.joints[number, place, visible, :2], each["keypoints"].numpy()[visible], atol=0.02)
-            np.testing.assert_allclose(estimated.joints[number, place, visible, 2], each["scores"].numpy()[visible].clip(max=1), atol=1e-4)
+            np.testing.assert_allclose(estimated.joints[number, place, visible, :2], person["keypoints"].numpy()[visible], atol=0.02)
+            np.testing.assert_allclose(
+                estimated.joints[number, place, visible, 2], person["scores"].numpy()[visible].clip(max=1), atol=1e-4
+            )
 
 
 def test_vitpose_does_not_depend_on_the_batch(detector: Path, checkpoints: dict[int, Path]) -> None:
@@ -553,7 +555,7 @@ def test_several_videos_have_a_file_each_and_failures_are_listed(spots: Path, tm
     extracted, failures = extract_poses(
         [Segment(spots), Segment(tmp_path / "broken.mp4"), Segment(empty)], SPOTS, PoseOutput(tmp_path / "out")
     )
-    assert [len(each.people) for each in extracted] == [2, 0]
+    assert [len(poses.people) for poses in extracted] == [2, 0]
     assert "nobody" in str(extracted[1])
     assert [failure.segment.path.name for failure in failures] == ["broken.mp4"]
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["spots.npz"]

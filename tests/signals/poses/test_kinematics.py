@@ -459,9 +459,9 @@ def test_any_poses_give_values_or_reasons(name: str, frames: int, fps: float, se
     except QuickstepError:  # one line, as all of them are: too short, or nobody
         return
     for numbers in (measured.whole, *measured.windows):
-        assert all(math.isfinite(numbers[each]) or numbers.unknown[each] for each in NAMES)
+        assert all(math.isfinite(numbers[key]) or numbers.unknown[key] for key in NAMES)
         assert all(
-            -1e-9 <= numbers[each] <= 1 + 1e-9 for each in ("evenness", "regularity", "airtime", "floor") if each not in numbers.unknown
+            -1e-9 <= numbers[key] <= 1 + 1e-9 for key in ("evenness", "regularity", "airtime", "floor") if key not in numbers.unknown
         )
     assert describe(measured).startswith("Person 1")
 
@@ -612,9 +612,9 @@ def test_the_backbone_gives_values_and_flags() -> None:
     assert len(backbone.names) == 2 * count  # type: ignore[attr-defined]
     assert np.isfinite(features.values).all()
     for row, window in zip(features.values, windows, strict=True):
-        known = np.isfinite(window.values)
-        np.testing.assert_array_equal(row[count:], known)
-        np.testing.assert_allclose(row[:count][known], window.values[known], rtol=1e-6)
+        measured = np.isfinite(window.values)
+        np.testing.assert_array_equal(row[count:], measured)
+        np.testing.assert_allclose(row[:count][measured], window.values[measured], rtol=1e-6)
     absent = poses.joints.copy()
     absent[:, :, [PLACE["left_ankle"], PLACE["right_ankle"]]] = np.nan
     without = backbone.embed([Poses(absent, times, poses.skeleton, (1,), poses.size)])[0]  # type: ignore[list-item]
@@ -661,12 +661,12 @@ def test_a_report_shows_which_quantities_made_the_difference(tmp_path: Path) -> 
     trained.model.save(tmp_path / "model")
     report = evaluate(Model.load(tmp_path / "model"), baselines=False)
     assert report.figures.accuracy.value == 1
-    families = {each.name: each for each in report.importances if each.members}
-    assert max(families.values(), key=lambda each: each.loss.value).name == "how fast"
+    families = {importance.name: importance for importance in report.importances if importance.members}
+    assert max(families.values(), key=lambda importance: importance.loss.value).name == "how fast"
     assert families["how fast"].loss.low > 0
     for idle in ("how high", "how it turns"):
         assert families[idle].loss.value == 0
-    single = {each.name: each for each in report.importances if not each.members}
+    single = {importance.name: importance for importance in report.importances if not importance.members}
     assert set(single) == set(NAMES)
     assert single["height"].loss.value == 0
     assert Report.from_json(report.to_json()) == report

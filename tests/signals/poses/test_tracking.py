@@ -326,7 +326,7 @@ def test_tracking_never_changes_a_joint(seed: int, people: int, frames: int) -> 
     tracked = track(detected)
     assert tracked.people == tuple(range(1, len(tracked.people) + 1))
     np.testing.assert_array_equal(tracked.times, detected.times)
-    known = {body.tobytes() for frame in detected.joints for body in frame}
+    bodies = {body.tobytes() for frame in detected.joints for body in frame}
     for frame in tracked.joints:
         for body in frame:
-            assert not (body[:, 2] > 0).any() or body.tobytes() in known
+            assert not (body[:, 2] > 0).any() or body.tobytes() in bodies

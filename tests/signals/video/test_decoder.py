@@ -30,16 +30,16 @@ Written = Callable[[str], tuple[Path, Truth]]
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """Write the video of a recipe once, and decode all of it once."""
     folder = tmp_path_factory.mktemp("numbered")
-    known: dict[str, tuple[Path, Truth]] = {}
+    videos: dict[str, tuple[Path, Truth]] = {}
 
     def get(name: str) -> tuple[Path, Truth]:
-        if name not in known:
+        if name not in videos:
             recipe = BY_NAME[name]
             if not writable(recipe):
                 pytest.skip(f"this FFmpeg cannot write {recipe.codec}")
             path = write_numbered(folder / f"{name}{recipe.suffix}", recipe, count=COUNT)
-            known[name] = path, decode_everything(path)
-        return known[name]
+            videos[name] = path, decode_everything(path)
+        return videos[name]
 
     return get
 
