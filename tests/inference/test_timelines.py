@@ -554,13 +554,13 @@ def test_the_command_takes_several_videos(saved: Path, long: Path, place: Path, 
 PEAK = """
 import sys, resource
 sys.path[:0] = sys.argv[1].split(":")
-from tests.inference.test_timelines import Each
+from tests.inference.test_timelines import FrameColours
 from quickstep.inference.timelines import timeline
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
 model = Model.load(sys.argv[2])
-made = timeline(model, sys.argv[3], cache=Cache(sys.argv[4]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, len(made.spans))
+result = timeline(model, sys.argv[3], cache=Cache(sys.argv[4]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, len(result.spans))
 """
 
 

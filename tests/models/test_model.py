@@ -303,8 +303,8 @@ def test_a_kill_during_the_renaming_is_finished_by_the_next_read(folder: Path, m
 SAVE_FOREVER = """
 import sys
 sys.path[:0] = {tests!r}.split(":")
-from tests.models.test_model import made
-models = [made(seed=1), made(seed=2)]
+from tests.models.test_model import fitted_model
+models = [fitted_model(seed=1), fitted_model(seed=2)]
 print("ready", flush=True)
 while True:
     for model in models:
