@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
-from cyclopts.config import Dict
 
 from quickstep.apps.help import GroupedHelp
 from quickstep.apps.option_names import error_text, options_of_command, translate, usage_error_text
@@ -187,6 +187,8 @@ def _apply_recipe(command: App, names: tuple[str, ...], arguments: ArgumentColle
     """Fill in the settings of the recipe that is named, for the options that were left out."""
     recipe = next((argument.tokens[0].value for argument in arguments if argument.name == "--recipe" and argument.tokens), None)
     if recipe is not None:
+        from cyclopts.config import Dict
+
         from quickstep.training.recipes import read_recipe
 
         settings = read_recipe(recipe, verb=names[-1] if names else None)
@@ -220,7 +222,27 @@ for _rank, (_name, _verb) in enumerate(COMMANDS.items()):
     _epilogue = "\n".join(("Examples:", *(f"    quickstep {example}" for example in _verb.examples)))
     _more = {"help_epilogue": _epilogue, "version_flags": ()} if _verb.examples else {}
     app.command(_verb.target, name=_name, help=_verb.about, group=GROUPS[_verb.group], sort_key=_rank, **_more)
-app.register_install_completion_command()
+
+
+@app.command(name="--install-completion")
+def _install_completion(
+    *,
+    shell: Literal["zsh", "bash", "fish", "powershell"] | None = None,
+    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+) -> None:
+    """Install shell completion for this application.
+
+    Parameters
+    ----------
+    shell
+        the shell (default: the one that runs this command)
+    output
+        the file to write (default: where the shell looks for it)
+    """
+    from cyclopts.completion.install import create_install_completion_command  # imported here: it would slow down every command
+
+    create_install_completion_command(app.install_completion, add_to_startup=True)(shell=shell, output=output)
+
 
 # Errors of a disk or a folder that cannot be written: the user's to repair, so no traceback.
 _DISK = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
