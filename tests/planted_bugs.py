@@ -86,7 +86,7 @@ def _run_pytest(tests: Sequence[str], tree: Path) -> None:
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - os.devnull is a name, not a path
         os.dup2(nowhere.fileno(), 1)
     try:
-        status = int(pytest.main([*OPTIONS, *tests]))
+        status = int(pytest.main([*OPTIONS, f"--basetemp={tree / 'temporary'}", *tests]))
     except Exception:
         traceback.print_exc()
         status = BROKEN

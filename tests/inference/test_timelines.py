@@ -30,6 +30,7 @@ from quickstep.inference.timelines import (
     write_timeline,
 )
 from quickstep.inference.timelines.smoothing import Smoothing, best_sequence, spans_of
+from quickstep.inference.timelines.spans import joined
 from quickstep.inference.timelines.windows import lay_grid, lay_windows
 from quickstep.models.ensemble import Ensemble
 from quickstep.models.model import Model
@@ -359,6 +360,12 @@ def test_a_boundary_is_where_both_labels_are_equally_likely() -> None:
     result = spans_of(scores_over_time([[0.9, 0.1], [0.8, 0.2], [0.02, 0.98], [0.01, 0.99]]), ("a", "b"), 4.0, Smoothing(0.1, 0, None))
     left, right = math.log(0.8 / 0.2), math.log(0.98 / 0.02)
     assert result[0].end == pytest.approx(1.5 + left / (left + right))
+
+
+def test_spans_that_touch_are_joined_and_their_score_is_the_mean_over_time() -> None:
+    made = joined([Span(1.0, 4.0, "a", 0.2), Span(0.0, 1.0, "a", 1.0), Span(4.0, 5.0, "b", 0.7), Span(5.5, 6.0, "b", 0.5)])
+    assert [(span.start, span.end, span.label) for span in made] == [(0.0, 4.0, "a"), (4.0, 5.0, "b"), (5.5, 6.0, "b")]
+    assert [span.score for span in made] == pytest.approx([0.4, 0.7, 0.5])
 
 
 def test_windows_without_scores_have_no_span() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sqlite3
@@ -107,6 +108,38 @@ def test_a_digest_is_the_sha256_of_the_file_and_follows_changes(cache: Cache, tm
     file.write_bytes(b"two")  # as long as before, and dated back
     os.utime(file, (1, 1))
     assert cache.digest(file) != first
+
+
+def test_a_remembered_digest_is_computed_again_when_the_file_changes(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is long unchanged by the clock of the test, so that its digest is remembered; the new content has the same length."""
+    file = tmp_path / "video.mp4"
+    file.write_bytes(b"one")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 100)
+    assert cache.digest(file) == hashlib.sha256(b"one").hexdigest()
+    time.sleep(0.05)
+    file.write_bytes(b"two")
+    assert cache.digest(file) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_the_digest_of_a_file_written_just_now_is_not_remembered(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writes within one tick of the file system's clock leave equal times."""
+    file = tmp_path / "video.mp4"
+    file.write_bytes(b"one")
+    cache.digest(file)  # opens the database
+    same = file.stat()
+    monkeypatch.setattr(Path, "stat", lambda *_args, **_options: same)
+    file.write_bytes(b"two")
+    assert cache.digest(file) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_an_array_whose_shape_was_changed_counts_as_missing(cache: Cache) -> None:
+    cache.put(KEY, {"values": np.arange(6.0).reshape(2, 3)})
+    (entry,) = cache.entries()
+    raw = entry.file.read_bytes()
+    assert raw.count(b"[2,3]") == 1
+    entry.file.write_bytes(raw.replace(b"[2,3]", b"[3,2]"))
+    assert cache.get(KEY) is None
 
 
 def test_a_missing_file_and_a_folder_are_media_errors(cache: Cache, tmp_path: Path) -> None:

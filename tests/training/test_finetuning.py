@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -30,6 +31,8 @@ from quickstep.models.model_files import TUNING_STATE
 from quickstep.storage.cache import Cache
 from quickstep.training.augmentation.augment import NOTHING, Augment
 from quickstep.training.finetuning import FinetuneConfig, Finetuned, checkpoint, finetune, loop
+from quickstep.training.finetuning.early_stopping import Measures, Progression
+from quickstep.training.finetuning.run_state import Sums
 from quickstep.training.finetuning.trainable_model import TrainableModel
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.errors import ConfigError, ManifestError, MissingExtra, ModelError, QuickstepError, UnknownName, WeightsError
@@ -112,6 +115,62 @@ def test_the_moving_average_keeps_the_share_of_the_decay() -> None:
     run = SimpleNamespace(task=SimpleNamespace(config=FinetuneConfig(ema=0.9), model=model), updates=10**6, ema=averages)
     loop._update_ema(run)  # type: ignore[arg-type]
     torch.testing.assert_close(averages["weight"], torch.full((3,), 0.9))
+
+
+def one_process(config: FinetuneConfig, model: Any) -> Any:
+    """Return a run with what a step needs."""
+    accelerator = SimpleNamespace(device="cpu", num_processes=1, autocast=contextlib.nullcontext, backward=lambda _loss: None)
+    return SimpleNamespace(
+        task=SimpleNamespace(config=config, model=model), accelerator=accelerator, epoch=0, step=0, weights=None, sums=Sums()
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_mixup_keeps_the_larger_share_of_each_segment(seed: int) -> None:
+    given: list[torch.Tensor] = []
+
+    def model(windows: torch.Tensor) -> torch.Tensor:
+        given.append(windows.float())
+        return torch.zeros(len(windows), 2)
+
+    windows = np.stack([np.zeros((1, 4, 4, 3), np.uint8), np.full((1, 4, 4, 3), 255, np.uint8)])
+    batch = SimpleNamespace(windows=windows, labels=np.array([0, 1]))
+    loop._train_part(one_process(FinetuneConfig(mixup=1.0, seed=seed), model), batch, np.arange(2), 2)  # type: ignore[arg-type]
+    dark, bright = given[0].flatten(1).mean(dim=1).tolist()
+    assert dark < 127.5 < bright
+
+
+def test_the_gradient_is_the_mean_over_the_segments_that_could_be_read() -> None:
+    """Two of four segments were read, with gradients 1 and 5: their sum was divided by four, and their mean is 3."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    weight.grad = torch.tensor([(1.0 + 5.0) / 4])
+    run = one_process(FinetuneConfig(), torch.nn.ParameterList([weight]))
+    assert loop._sum_over_processes(run, [None, None], (torch.tensor(1.0), torch.tensor(1.0)), 4) == 2  # type: ignore[arg-type]
+    assert weight.grad.item() == pytest.approx(3.0)
+
+
+# -- the best epoch ------------------------------------------------------------------------------------------------------------
+
+
+def epochs_of(config: FinetuneConfig, epochs: list[tuple[float, float]]) -> Progression:
+    """Add epochs with these validation losses and accuracies until training is over."""
+    progression = Progression()
+    for loss, accuracy in epochs:
+        if progression.over(config):
+            break
+        progression.add(1.0, 0.5, [], Measures(loss, accuracy, accuracy, accuracy, (), 10), list(range(10)), config.metric)
+    return progression
+
+
+def test_the_best_epoch_has_the_lowest_loss_and_patience_counts_those_after_it() -> None:
+    config = FinetuneConfig(metric="loss", epochs=10, patience=2)
+    progression = epochs_of(config, [(1.0, 0.9), (0.5, 0.2), (0.7, 0.3), (0.6, 0.9), (0.1, 1.0)])
+    assert (progression.best_epoch, progression.epochs) == (2, 4)
+
+
+def test_epochs_of_equal_accuracy_are_ordered_by_their_loss() -> None:
+    config = FinetuneConfig(metric="accuracy", epochs=10, patience=9)
+    assert epochs_of(config, [(1.0, 0.8), (0.9, 0.8), (0.95, 0.8), (0.2, 0.7)]).best_epoch == 2
 
 
 # -- the result ------------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from quickstep.training.train import TrainConfig
 from quickstep.training.tuning import TuneConfig, TuneResult, tune
 from quickstep.training.tuning.leaderboard import Entry, Leaderboard
 from quickstep.training.tuning.rendering import study_page, write_study
-from quickstep.training.tuning.search_space import SearchSpace
+from quickstep.training.tuning.search_space import FINETUNE_LEARNING_RATES, LEARNING_RATES, BackboneChoices, SearchSpace
 from quickstep.training.tuning.trial import Candidate, TrialRunner, TrialStopped
 from quickstep.types.errors import ConfigError, MediaError, MissingExtra
 from quickstep.types.signals import Features, Frames
@@ -345,6 +345,32 @@ def test_every_draw_is_a_config_that_train_takes(colours: tuple[Manifest, Cache]
     assert {config.head for config in drawn if config.backbone == "kinematics"} == {"linear", "extra-trees"}
     assert "few-shot" in {config.head for config in drawn if config.backbone == "toys:Words"}
     assert "few-shot" not in {config.head for config in drawn if config.backbone == "flow-hist"}
+
+
+@pytest.mark.parametrize("finetune", [False, True])
+def test_learning_rates_are_drawn_on_a_logarithmic_scale(finetune: bool) -> None:
+    """Each order of magnitude is drawn about equally often; on a linear scale nine of ten draws would be in the last one."""
+    space = SearchSpace((BackboneChoices("flow-hist", ("linear",), (8,)),), ("learning-rate",), finetune)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    rates = []
+    for _ in range(60):
+        candidate = space.draw(study.ask(), BASE)
+        rates.append(candidate.finetune.learning_rate if finetune else candidate.train.learning_rate)
+    low, high = FINETUNE_LEARNING_RATES if finetune else LEARNING_RATES
+    middle = (low * high) ** 0.5
+    assert all(low <= rate <= high for rate in rates)
+    assert 15 < sum(rate < middle for rate in rates) < 45
+
+
+def test_trials_are_ordered_by_score_then_log_loss_then_time() -> None:
+    entries = [
+        Entry(0, "done", {}, {}, value=0.8, log_loss=0.9, seconds=1),
+        Entry(1, "done", {}, {}, value=0.8, log_loss=0.4, seconds=9),
+        Entry(2, "done", {}, {}, value=0.9, log_loss=2.0, seconds=9),
+        Entry(3, "done", {}, {}, value=0.8, log_loss=0.4, seconds=2),
+        Entry(4, "failed", {}, {}),
+    ]
+    assert [entry.trial for entry in sorted(entries, key=lambda entry: entry.rank)] == [2, 3, 1, 0, 4]
 
 
 def test_the_report_has_the_charts_and_escapes_html(done: TuneResult, tmp_path: Path) -> None:
