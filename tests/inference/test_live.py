@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -146,6 +147,42 @@ def test_a_pose_is_drawn_over_the_newest_picture(model: Model) -> None:
     finally:
         watcher.close()
     assert estimator.closed
+
+
+class Stalling(OneBody):
+    """Estimates a pose only while it is free to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = threading.Event()
+
+    def estimate(self, frames: Frames) -> Poses:
+        self.free.wait(timeout=20)
+        return super().estimate(frames)
+
+
+def test_a_pose_of_long_ago_is_not_drawn(model: Model) -> None:
+    estimator = Stalling()
+    watcher = Watcher(model, estimator=estimator, window=1.0)
+
+    def is_drawn() -> bool:
+        plain = picture("blue")
+        drawn = plain.copy()
+        watcher.draw(drawn)
+        return bool((drawn != plain).any())
+
+    try:
+        estimator.free.set()
+        watcher.add(picture("blue"), 0.0)
+        wait_until(is_drawn, seconds=10)
+        estimator.free.clear()  # from here on the estimator lags behind
+        watcher.add(picture("blue"), 1.0)
+        assert is_drawn()
+        watcher.add(picture("blue"), 3.0)
+        assert not is_drawn()
+    finally:
+        estimator.free.set()
+        watcher.close()
 
 
 def test_nothing_is_written_to_the_disk(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

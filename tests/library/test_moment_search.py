@@ -305,6 +305,24 @@ def test_an_unrelated_example_rarely_exceeds_the_threshold(tmp_path: Path) -> No
     assert hits / 120 > 0.95
 
 
+def test_windows_of_the_querys_own_video_do_not_count(tmp_path: Path) -> None:
+    library, vectors = random_library(tmp_path / "library", np.random.default_rng(3), videos=4, per_video=3, shared=0.0)
+    own = [f"/v/{number // 3:05d}.mp4" for number in range(12)]
+    similarity = vectors.astype(np.float64) @ vectors.astype(np.float64).T
+    others = np.where(np.arange(12)[:, None] // 3 == np.arange(12) // 3, -np.inf, similarity).max(axis=1)
+    np.testing.assert_allclose(best_scores(library, vectors, "NOT gone"), 1.0, atol=1e-5)
+    np.testing.assert_allclose(best_scores(library, vectors, "NOT gone", own_digests=own), others, atol=1e-5)
+
+
+def test_the_threshold_is_a_score_that_one_in_twenty_new_queries_exceeds() -> None:
+    """Of 19 unrelated queries and a new one, each is the best equally often: the new one exceeds their maximum once in 20 times."""
+    best = np.concatenate([np.full(5, -100.0), np.arange(14.0)])  # the low tail keeps the extrapolation out of the way
+    assert gumbel_threshold(best) == 13.0
+    rng = np.random.default_rng(0)
+    exceeded = [rng.gumbel(0, 1) > min(gumbel_threshold(rng.gumbel(0, 1, 99)) or np.inf, np.inf) for _ in range(4000)]
+    assert np.mean(exceeded) == pytest.approx(FALSE_ALARMS, abs=0.02)
+
+
 def test_matching_phrases_hardly_change_the_threshold() -> None:
     rng = np.random.default_rng(0)
     clean = rng.gumbel(0.2, 0.02, 272)
