@@ -51,6 +51,26 @@ def test_each_folder_is_a_class(tmp_path: Path) -> None:
     assert len(set(manifest.groups)) == 3  # each video is a group of its own
 
 
+@pytest.mark.parametrize(
+    ("split", "part"),
+    [("train", "train"), ("Training", "train"), ("val", "val"), ("valid", "val"), ("Validation", "val"), ("dev", "val"), ("testing", "test"), ("", None)],
+)
+def test_a_split_may_have_its_usual_names(tmp_path: Path, split: str, part: str | None) -> None:
+    (segment,) = read_manifest(listing(tmp_path, f"path,label,split\na.mp4,halo,{split}\n")).segments
+    assert segment.split == part
+
+
+def test_a_video_outside_the_chosen_official_split_is_left_out(tmp_path: Path) -> None:
+    rows = ("a.mp4,halo,1:train|2:test", "b c.mp4,halo,1:test", "deep/d.mp4,halo,2:train")
+    file = listing(tmp_path, "\n".join(("path,label,split", *rows)))
+    for name, expected in (("1", {"a.mp4": "train", "b c.mp4": "test"}), ("2", {"a.mp4": "test", "d.mp4": "train"})):
+        assert {segment.path.name: segment.split for segment in read_manifest(file, official_split=name).segments} == expected
+    with pytest.raises(ManifestError, match="official_split"):
+        read_manifest(file)
+    with pytest.raises(ManifestError, match="'3'"):
+        read_manifest(file, official_split="3")
+
+
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "validation", "testing"), ("train", "valid", "test")])
 def test_split_folders(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
