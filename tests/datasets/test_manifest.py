@@ -53,7 +53,7 @@ def test_each_folder_is_a_class(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("split", "part"),
-    [("train", "train"), ("Training", "train"), ("val", "val"), ("valid", "val"), ("Validation", "val"), ("dev", "val"), ("testing", "test"), ("", None)],
+    [("train", "train"), ("val", "val"), ("valid", "val"), ("Validation", "val"), ("dev", "val"), ("testing", "test"), ("", None)],
 )
 def test_a_split_may_have_its_usual_names(tmp_path: Path, split: str, part: str | None) -> None:
     (segment,) = read_manifest(listing(tmp_path, f"path,label,split\na.mp4,halo,{split}\n")).segments
