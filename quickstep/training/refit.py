@@ -53,8 +53,8 @@ def new_head(model: Model) -> Head:
 
 def fit_config(model: Model) -> FitConfig:
     """Return the settings that the model's head was fitted with."""
-    known = {field.name for field in fields(FitConfig)}
-    return FitConfig(**{name: value for name, value in model.facts.fitting.items() if name in known})
+    names = {field.name for field in fields(FitConfig)}
+    return FitConfig(**{name: value for name, value in model.facts.fitting.items() if name in names})
 
 
 def class_prompts_of(model: Model, labels: Sequence[str], own: Mapping[str, tuple[str, ...]] | None = None) -> ClassPrompts | None:

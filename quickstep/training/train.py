@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 DEFAULT_BACKBONE = "clip-vit-b32"
 DEFAULT_FOR_POSES = "joints"  # for a set of pose files
 MIN_SEGMENTS = 5  # of a class: fewer are noted
-NO_VALIDATION = "there are no validation segments: all epochs were run, the last one is kept, and the confidence is not calibrated"
+NO_VALIDATION = "without validation segments all epochs were run, the last one is used, and the confidence is not calibrated"
 
 
 @dataclass(frozen=True)

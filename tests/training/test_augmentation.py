@@ -1,4 +1,4 @@
-"""Augment: what is shown in training. The truth: pictures moved by known amounts, flow measured anew, and the view itself."""
+"""Augmentation, compared with frames that move by known amounts, with flow computed by OpenCV, and with the unchanged view."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quickstep.training.augmentation.augment import NOTHING, Augment, Draw
@@ -26,15 +26,15 @@ def texture(width: int, height: int, seed: int = 0) -> np.ndarray:
 
 
 def moving(step: tuple[float, float], width: int = 96, height: int = 64, count: int = 4) -> Frames:
-    """Draw a texture that moves by `step` pixels (right, down) a frame."""
+    """Return frames of a texture that moves by `step` pixels (right, down) from frame to frame."""
     big = texture(width + 80, height + 80)
     shift = [np.array([[1, 0, 40 - step[0] * k], [0, 1, 40 - step[1] * k]], float) for k in range(count)]
-    pictures = [cv2.warpAffine(big, m, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) for m in shift]
-    return Frames(np.stack(pictures), np.arange(count) / 4)
+    frames = [cv2.warpAffine(big, m, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) for m in shift]
+    return Frames(np.stack(frames), np.arange(count) / 4)
 
 
-def steady(step: tuple[float, float], like: Frames, bound: float = 8.0) -> Flow:
-    """Return the true flow of that motion."""
+def constant_flow(step: tuple[float, float], like: Frames, bound: float = 8.0) -> Flow:
+    """Return the true flow of frames that move by `step`."""
     field = np.broadcast_to(np.array(step, np.float32), (*like.pixels.shape[:3], 2))
     return Flow.of(field, like.times, bound=bound)
 
@@ -43,39 +43,41 @@ def draw(seed: int = 0, **parts: float) -> Draw:
     return Augment(**{**ALL_OFF, **parts}).draw(np.random.default_rng(seed))  # type: ignore[arg-type]
 
 
-def test_nothing_shows_what_is_tested() -> None:
+def test_without_augmentation_a_window_equals_the_test_crop() -> None:
     frames = moving((2, 0))
     cut = VIEW.cuts(96, 64)[0]
-    drawn = NOTHING.draw(np.random.default_rng(3))
-    assert (drawn.frames(frames, VIEW).pixels == cut.out_of(frames.pixels)).all()
-    flow = steady((2, -1), frames)
-    assert (drawn.flow(flow, VIEW).levels == cut.out_of(flow.levels)).all()
+    nothing = NOTHING.draw(np.random.default_rng(3))
+    assert (nothing.frames(frames, VIEW).pixels == cut.out_of(frames.pixels)).all()
+    flow = constant_flow((2, -1), frames)
+    assert (nothing.flow(flow, VIEW).levels == cut.out_of(flow.levels)).all()
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), start=st.floats(0, 5), length=st.floats(0.3, 12), paced=st.booleans(), windows=st.integers(1, 3))
-def test_without_time_the_moments_are_those_of_a_window_of_the_view(
+def test_without_augmentation_the_timestamps_are_those_of_a_window_of_the_view(
     seed: int, start: float, length: float, paced: bool, windows: int
 ) -> None:
     view = replace(VIEW, fps=4.0 if paced else None, windows=windows)
-    timestamps = NOTHING.draw(np.random.default_rng(seed)).view(view).timestamps(start, start + length)
-    assert any(np.array_equal(timestamps[0], row) for row in view.timestamps(start, start + length))
+    times = NOTHING.draw(np.random.default_rng(seed)).view(view).timestamps(start, start + length)
+    assert any(np.array_equal(times[0], row) for row in view.timestamps(start, start + length))
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), start=st.floats(0, 5), length=st.floats(0.05, 12), paced=st.booleans(), windows=st.integers(1, 3))
-def test_moved_moments_stay_inside_the_segment_and_ascend(seed: int, start: float, length: float, paced: bool, windows: int) -> None:
+def test_moved_timestamps_ascend_inside_the_segment(seed: int, start: float, length: float, paced: bool, windows: int) -> None:
     view = replace(VIEW, fps=4.0 if paced else None, windows=windows)
-    drawn = Augment(augment=1.0).draw(np.random.default_rng(seed))
-    (times,) = drawn.view(view).timestamps(start, start + length)
+    change = Augment(augment=1.0).draw(np.random.default_rng(seed))
+    (times,) = change.view(view).timestamps(start, start + length)
     assert times.shape == (4,)
     assert (times >= start).all()
     assert (times < start + length).all()
     assert (np.diff(times) >= 0).all()
-    if paced and length > 3 and not np.isclose(times[-1], start + length):  # the pace is even, and changed by at most a quarter
+    if paced and length > 3 and not np.isclose(times[-1], start + length):  # evenly spaced, and at most a quarter faster or slower
         np.testing.assert_allclose(np.diff(times), np.diff(times)[0], rtol=1e-6)
         assert 1 / 1.25 - 1e-9 <= np.diff(times)[0] * 4 <= 1.25 + 1e-9
 
 
-def test_moments_do_move_over_the_whole_segment() -> None:
+def test_windows_move_over_the_whole_segment() -> None:
     paced = replace(VIEW, fps=4.0)
     firsts = [draw(seed, time_jitter=1.0).view(paced).timestamps(0, 10)[0, 0] for seed in range(200)]
     assert min(firsts) < 0.5
@@ -88,39 +90,39 @@ def test_a_mirrored_window_is_the_mirror_image() -> None:
     cut = VIEW.cuts(96, 64)[0].out_of(frames.pixels)
     assert (draw(flip=1.0).frames(frames, VIEW).pixels == cut[:, :, ::-1]).all()
     assert (draw(vertical_flip=1.0).frames(frames, VIEW).pixels == cut[:, ::-1]).all()
-    np.testing.assert_allclose(draw(flip=1.0).flow(steady((3, 2), frames), VIEW).pixels[0, 5, 5], (-3, 2), atol=0.05)
-    np.testing.assert_allclose(draw(vertical_flip=1.0).flow(steady((3, 2), frames), VIEW).pixels[0, 5, 5], (3, -2), atol=0.05)
+    np.testing.assert_allclose(draw(flip=1.0).flow(constant_flow((3, 2), frames), VIEW).pixels[0, 5, 5], (-3, 2), atol=0.05)
+    np.testing.assert_allclose(draw(vertical_flip=1.0).flow(constant_flow((3, 2), frames), VIEW).pixels[0, 5, 5], (3, -2), atol=0.05)
 
 
 @pytest.mark.parametrize(
     "parts", [{"flip": 1.0}, {"vertical_flip": 1.0}, {"crop": 1.0}, {"rotation": 90.0}, {"flip": 1.0, "crop": 0.7, "rotation": 40.0}]
 )
 @pytest.mark.parametrize("seed", range(3))
-def test_changed_flow_is_the_flow_of_the_changed_pictures(parts: dict[str, float], seed: int) -> None:
-    """Measured by another's optical flow (DIS) between the pictures as they are shown."""
+def test_changed_flow_is_the_flow_of_the_changed_frames(parts: dict[str, float], seed: int) -> None:
+    """The reference is DIS optical flow of OpenCV between the changed frames."""
     step = (2.5, -1.5)
     frames = moving(step)
     change = draw(seed, **parts)
     changed = change.frames(frames, VIEW).pixels
-    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in changed]
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in changed]
     measured = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], None)
-    expected = change.flow(steady(step, frames), VIEW).pixels[0]
-    inside = (expected != 0).any(axis=-1)
+    computed = change.flow(constant_flow(step, frames), VIEW).pixels[0]
+    inside = (computed != 0).any(axis=-1)
     inside[:8] = inside[-8:] = inside[:, :8] = inside[:, -8:] = False
-    assert np.median(np.linalg.norm(measured - expected, axis=-1)[inside]) < 0.25
+    assert np.median(np.linalg.norm(measured - computed, axis=-1)[inside]) < 0.25
 
 
-def test_all_pictures_of_a_window_are_changed_alike() -> None:
+def test_all_frames_of_a_window_are_changed_alike_but_have_different_noise() -> None:
     still = Frames(np.repeat(texture(96, 64)[None], 5, axis=0), np.arange(5) / 4)
     for seed in range(5):
-        pixels = Augment(augment=1.0, noise=0.0).draw(np.random.default_rng(seed)).frames(still, VIEW).pixels
-        assert (pixels == pixels[:1]).all()
-    grainy = draw(noise=0.1).frames(still, VIEW).pixels.astype(int)
-    assert (grainy[0] != grainy[1]).mean() > 0.5  # grain is another in every picture
-    assert 1 < (grainy - still.pixels[:, :, 16:80]).std() < 0.1 * 255 * 1.1
+        changed = Augment(augment=1.0, noise=0.0).draw(np.random.default_rng(seed)).frames(still, VIEW).pixels
+        assert (changed == changed[:1]).all()
+    noisy = draw(noise=0.1).frames(still, VIEW).pixels.astype(int)
+    assert (noisy[0] != noisy[1]).mean() > 0.5
+    assert 1 < (noisy - still.pixels[:, :, 16:80]).std() < 0.1 * 255 * 1.1
 
 
-def test_colours_stay_where_they_are_and_rectangles_cover_one_place() -> None:
+def test_hue_and_saturation_keep_grey_and_a_rectangle_covers_the_same_pixels_of_all_frames() -> None:
     grey = Frames(np.full((2, 64, 96, 3), 100, np.uint8), np.arange(2) / 2)
     turned = replace(draw(), colour=(0.0, 0.0, 0.5, 1.0)).frames(grey, VIEW).pixels
     assert (abs(turned.astype(int) - 100) <= 1).all()  # grey has no hue and no saturation
@@ -129,11 +131,11 @@ def test_colours_stay_where_they_are_and_rectangles_cover_one_place() -> None:
     covered = draw(erase=1.0).frames(grey, VIEW).pixels != 100
     assert (covered[0] == covered[1]).all()
     assert 0.01 < covered.any(axis=-1)[0].mean() < 0.25
-    flow = draw(erase=1.0).flow(steady((3, 0), grey), VIEW).levels
+    flow = draw(erase=1.0).flow(constant_flow((3, 0), grey), VIEW).levels
     assert ((flow[..., 0] == 128).mean(axis=(1, 2)) > 0.01).all()
 
 
-def test_one_dial_scales_all_and_each_stands_by_itself() -> None:
+def test_augment_scales_all_parts_and_a_part_can_be_set_alone() -> None:
     assert not any(Augment(augment=0.0).strengths.values())
     weak, strong = Augment(augment=0.2).strengths, Augment(augment=0.9).strengths
     assert all(weak[name] < strong[name] for name in weak if name != "vertical_flip")
@@ -144,13 +146,13 @@ def test_one_dial_scales_all_and_each_stands_by_itself() -> None:
     assert Augment(augment=1.0).strengths["vertical_flip"] == 0
 
 
-def test_turning_one_part_off_leaves_the_others_as_they_were() -> None:
+def test_switching_one_part_off_does_not_change_the_others() -> None:
     both, one = (Augment(augment=1.0, **off).draw(np.random.default_rng(4)) for off in ({}, {"crop": 0.0}))  # type: ignore[arg-type]
-    assert (both.turn, both.colour, both.lead) == (one.turn, one.colour, one.lead)
+    assert (both.rotation, both.colour, both.offset) == (one.rotation, one.colour, one.offset)
 
 
 @pytest.mark.parametrize("view", [replace(VIEW, fit="stretch"), replace(VIEW, edge=80), VIEW])
-def test_any_size_of_video_is_brought_to_the_view(view: View) -> None:
+def test_videos_of_any_size_get_the_size_of_the_view(view: View) -> None:
     for width, height in ((96, 64), (64, 96), (64, 64), (300, 64)):
         scaled = view.uncut().picture(width * 3, height * 3)[0]
         frames = Frames(np.repeat(texture(*scaled)[None], 2, axis=0), np.arange(2) / 2)
@@ -158,7 +160,7 @@ def test_any_size_of_video_is_brought_to_the_view(view: View) -> None:
             assert Augment(augment=1.0).draw(np.random.default_rng(seed)).frames(frames, view).pixels.shape == (2, 64, 64, 3)
 
 
-def test_labels_that_name_sides_change_them_in_the_mirror() -> None:
+def test_mirrored_segments_swap_labels_that_name_a_side() -> None:
     mirror = mirror_of(("halo", "spin-left", "spin-right", "turn_Clockwise", "turn_Anticlockwise", "kick left", "brightly"), Augment())
     assert mirror.swapped == {
         "spin-left": "spin-right",
@@ -176,7 +178,7 @@ def test_labels_that_name_sides_change_them_in_the_mirror() -> None:
     assert not Augment(flip=1.0).draw(np.random.default_rng(0), mirrors=False).flipped
 
 
-def test_what_was_said_of_labels_counts_alone() -> None:
+def test_configured_mirror_labels_replace_the_words_for_sides() -> None:
     labels = ("a", "b", "c:d", "e", "left", "right")
     mirror = mirror_of(labels, Augment(mirror_labels=("a:b", "c:d:e", "left")))
     assert mirror.swapped == {"a": "b", "b": "a", "c:d": "e", "e": "c:d"}

@@ -214,7 +214,7 @@ def test_the_model_is_one_folder_that_can_be_moved_and_has_checksums(
 
 
 def test_only_unfrozen_blocks_change(tuned: Finetuned, place: Path) -> None:
-    """The checkpoint has two layers: with two blocks open, these are the last layer and what stands above it."""
+    """The checkpoint has two layers: with two blocks open, these are the last layer and the final norm."""
     before, after = load_file(place / "clip" / "model.safetensors"), load_file(place / "model" / "backbone" / "model.safetensors")
     changed = {name for name in after if not np.array_equal(before[name], after[name])}
     assert any(".layers.1." in name for name in changed)
@@ -340,7 +340,7 @@ def test_a_video_that_breaks_in_a_later_epoch_is_left_out_and_the_run_continues(
 
     result = finetune(mine, quick, folder=tmp_path / "m", tell=tell)
     assert [failure.segment.path for failure in result.failures] == [s.path for s in broken]
-    assert sum("left out from now on" in line for line in messages) == 2
+    assert sum("skipped from now on" in line for line in messages) == 2
     assert result.history.epochs == 3
     assert len(result.history.train_segments) == 14
     assert any("2 segments could not be used" in note for note in result.warnings)
@@ -456,8 +456,8 @@ def command(place: Path, manifest: Manifest, out: Path, **more: object) -> list[
     listed = out.parent / "videos.csv"
     if not listed.exists():
         write_manifest(manifest, listed)
-    settings = {**OPTIONS, "backbone": f"hf-image:{place / 'clip'}", "precision": "fp32", **more}
-    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    printed = {**OPTIONS, "backbone": f"hf-image:{place / 'clip'}", "precision": "fp32", **more}
+    options = [word for name, value in printed.items() for word in (f"--{name}", str(value))]
     return ["-m", "quickstep", "finetune", str(listed), "-o", str(out), *options]
 
 
@@ -466,21 +466,21 @@ def environment() -> dict[str, str]:
 
 
 def killed_after_an_epoch(started: list[str], how: signal.Signals, later: float) -> str:
-    """Stop a run some seconds after it has reported one more epoch; return its output."""
+    """Interrupt a run `later` seconds after it reports a further epoch; return what it printed."""
     process = subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment())
     assert process.stderr is not None
-    output = ""
+    printed = ""
     for line in process.stderr:
-        output += line
+        printed += line
         if line.startswith("epoch"):
             time.sleep(later)
             process.send_signal(how)
             break
-    output += process.stderr.read()
+    printed += process.stderr.read()
     process.stderr.close()
     process.wait()
     assert process.returncode, "it came to its end before"
-    return output
+    return printed
 
 
 @pytest.mark.slow
@@ -490,9 +490,9 @@ def test_a_killed_command_resumes_to_the_same_weights(manifest: Manifest, place:
     subprocess.run([sys.executable, *command(place, manifest, tmp_path / "straight")], check=True, capture_output=True, env=environment())
     rng = random.Random(int(how))
     for _ in range(3):
-        output = killed_after_an_epoch([sys.executable, *command(place, manifest, tmp_path / "killed")], how, rng.uniform(0, 0.2))
-        assert "Traceback" not in output
-        assert how == signal.SIGKILL or "the same command goes on from here" in output
+        printed = killed_after_an_epoch([sys.executable, *command(place, manifest, tmp_path / "killed")], how, rng.uniform(0, 0.2))
+        assert "Traceback" not in printed
+        assert how == signal.SIGKILL or "same command" in printed
     done = subprocess.run(
         [sys.executable, *command(place, manifest, tmp_path / "killed")], capture_output=True, text=True, env=environment()
     )

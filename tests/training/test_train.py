@@ -179,7 +179,7 @@ def test_missing_validation_is_noted(manifest: Manifest, cache: Cache) -> None:
     assert result.history.val_loss == ()
     assert result.model.temperature == 1.0
     assert result.model.threshold is None
-    assert any("no validation segments" in warning for warning in result.warnings)
+    assert any("without validation segments" in warning for warning in result.warnings)
 
 
 def test_missing_weights_of_the_default_backbone_name_the_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:

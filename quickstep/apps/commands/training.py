@@ -155,20 +155,20 @@ def preview_augment_command(
     sheet: Annotated[SheetConfig, Flat] = DEFAULT_SHEET,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
-    """Draw augmented training samples: a row a segment, first as tested, then as augmented.
+    """Draw augmented training windows: one row per segment, first the unchanged window, then its augmented copies.
 
     Parameters
     ----------
     data
         a folder or csv of labelled videos
     out
-        the picture to write
+        the image to write
     classes
         a file with the names behind the class numbers of the list
     official_split
         which official split to use, where the list has several (1:train|2:test)
     overwrite
-        replace the picture
+        replace the image if it exists
     """
     from quickstep.datasets.manifest import read_manifest
     from quickstep.training.finetuning.augmentation_preview import draw_sheet

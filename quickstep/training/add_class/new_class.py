@@ -38,9 +38,9 @@ class ClassName:
         label = " ".join(label.split())
         if not label or len(label) > MAX_LENGTH or not label.isprintable():
             raise ConfigError("name", f"a class name has 1 to {MAX_LENGTH} printable characters, not {text[:40]!r}")
-        known = next((name for name in model.labels if label_key(name) == label_key(label)), None)
-        if known is not None:
-            raise ConfigError("name", f"the model already has the class {known!r}; give another name")
+        existing = next((name for name in model.labels if label_key(name) == label_key(label)), None)
+        if existing is not None:
+            raise ConfigError("name", f"the model already has the class {existing!r}; give another name")
         if colon and not rest.strip():
             raise ConfigError("name", f"write sentences after {label + ':'!r}, or leave out the colon")
         return cls(label, tuple(part.strip() for part in rest.split(";") if part.strip()))
@@ -64,7 +64,7 @@ def find_segments(model: Model, name: ClassName, inputs: Inputs, *, cache: Cache
     if isinstance(inputs, list | tuple) and not inputs:
         return NewClass((), (), ())
     listed, failures = gather(inputs)
-    known = _known_labels(model, cache)
+    known_labels = _known_labels(model, cache)
     segments: list[Segment] = []
     notes = []
     for segment in listed:
@@ -72,7 +72,7 @@ def find_segments(model: Model, name: ClassName, inputs: Inputs, *, cache: Cache
             notes.append(f"{segment} is left out: its label is {segment.label!r}")
             continue
         try:
-            label = known.get((cache.digest(segment.path), segment.start, segment.end))
+            label = known_labels.get((cache.digest(segment.path), segment.start, segment.end))
         except MediaError as error:
             failures.append(Failure(segment, error))
             continue
@@ -123,10 +123,10 @@ def _all_to_train(new: NewClass, note: str) -> NewClass:
 
 def _known_labels(model: Model, cache: Cache) -> dict[tuple[str, float, float | None], str]:
     """Map the content and the span of each segment of the model's manifest to its label."""
-    known = {}
+    labels = {}
     for segment in model.manifest.segments if model.manifest is not None else ():
         try:
-            known[(cache.digest(segment.path), segment.start, segment.end)] = str(segment.label)
+            labels[(cache.digest(segment.path), segment.start, segment.end)] = str(segment.label)
         except MediaError:  # the file is gone, so no input can be the same
             continue
-    return known
+    return labels

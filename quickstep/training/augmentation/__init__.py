@@ -1,1 +1,1 @@
-"""Changed copies of training windows."""
+"""Augmentation: random changes of training windows, and the labels of mirrored segments."""

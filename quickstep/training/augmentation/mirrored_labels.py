@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from quickstep.training.augmentation.augment import Augment, Draw
 from quickstep.types.errors import ConfigError
 
-# Words for the two sides of a body or a turn, by which labels that are each other's mirror image are known.
+# Two labels are mirror images of each other if they differ only in such a pair of words.
 _SIDES = (
     ("left", "right"),
     ("leftward", "rightward"),
@@ -40,9 +40,9 @@ class Mirror:
 
 
 def mirror_of(labels: Sequence[str], augment: Augment) -> Mirror:
-    """Find the mirrored label of each label: as configured, else by words for sides.
+    """Find the mirrored label of each label: as configured, else by words for sides such as left and right.
 
-    A label that names a side is never mirrored if its counterpart is not a label.
+    Segments whose label names a side are never mirrored if the label of the other side does not exist.
     """
     if augment.mirror_labels:
         return _configured(labels, augment.mirror_labels)
@@ -51,21 +51,19 @@ def mirror_of(labels: Sequence[str], augment: Augment) -> Mirror:
     swapped: dict[str, str] = {}
     never: set[str] = set()
     for label in labels:
-        images = _images(label)
-        there = [image for image in images if image in labels]
-        if there:
-            swapped[label] = there[0]
-        elif images:
+        mirrored = _mirrored_labels(label)
+        existing = [candidate for candidate in mirrored if candidate in labels]
+        if existing:
+            swapped[label] = existing[0]
+        elif mirrored:
             never.add(label)
     notes = []
     pairs = sorted({tuple(sorted(pair)) for pair in swapped.items()})
     if pairs:
         swaps = ", ".join(f"{one!r} and {other!r}" for one, other in pairs)
-        notes.append(
-            f"a mirrored segment changes its label between {swaps} (`mirror_labels=none` if that is wrong, `flip=0` for no mirroring)"
-        )
+        notes.append(f"mirrored segments swap the labels {swaps} (`mirror_labels=none` if that is wrong, `flip=0` to mirror nothing)")
     if never:
-        notes.append(f"{', '.join(map(repr, sorted(never)))}: never mirrored, because the other side is not a class")
+        notes.append(f"segments of {', '.join(map(repr, sorted(never)))} are never mirrored, because the other side is not a class")
     return Mirror(swapped, frozenset(never), tuple(notes))
 
 
@@ -74,33 +72,33 @@ def _configured(labels: Sequence[str], configured: Sequence[str]) -> Mirror:
         return Mirror({}, frozenset())
     swapped: dict[str, str] = {}
     never: set[str] = set()
-    for each in configured:
-        pairs = [(each[:at], each[at + 1 :]) for at, letter in enumerate(each) if letter == ":"]
-        known = [pair for pair in pairs if pair[0] in labels and pair[1] in labels]
-        if known:
-            one, other = known[0]
+    for entry in configured:
+        splits = [(entry[:colon], entry[colon + 1 :]) for colon, letter in enumerate(entry) if letter == ":"]
+        pairs = [pair for pair in splits if pair[0] in labels and pair[1] in labels]
+        if pairs:
+            one, other = pairs[0]
             if {one, other} & swapped.keys():
-                raise ConfigError("mirror_labels", f"{each!r}: a label has one mirror image, and another was said before")
+                raise ConfigError("mirror_labels", f"{entry!r}: a label has one mirror image, and an earlier pair has one of these labels")
             swapped |= {one: other, other: one}
-        elif each in labels:
-            never.add(each)
+        elif entry in labels:
+            never.add(entry)
         else:
-            raise ConfigError("mirror_labels", f"{each!r} is no label:label (or label alone) of {', '.join(labels)}")
+            raise ConfigError("mirror_labels", f"{entry!r} is neither a label nor a pair label:label; the labels are {', '.join(labels)}")
     return Mirror(swapped, frozenset(never))
 
 
-def _images(label: str) -> list[str]:
-    """Return the names that a label may have in a mirror; none if it does not name a side."""
-    found = []
+def _mirrored_labels(label: str) -> list[str]:
+    """Return the label with each word for a side replaced by the other side; empty if the label does not name a side."""
+    mirrored = []
     for pair in _SIDES:
         for one, other in (pair, pair[::-1]):
-            image, count = re.subn(rf"(?<![^\W_]){re.escape(one)}(?![^\W_])", _like(other), label, flags=re.IGNORECASE)
-            other_too = re.search(rf"(?<![^\W_]){re.escape(other)}(?![^\W_])", label, flags=re.IGNORECASE)
-            if count and not other_too:
-                found.append(image)
-    return found
+            candidate, count = re.subn(rf"(?<![^\W_]){re.escape(one)}(?![^\W_])", _replacement(other), label, flags=re.IGNORECASE)
+            names_both = re.search(rf"(?<![^\W_]){re.escape(other)}(?![^\W_])", label, flags=re.IGNORECASE)
+            if count and not names_both:
+                mirrored.append(candidate)
+    return mirrored
 
 
-def _like(word: str) -> Callable[[re.Match[str]], str]:
-    """Return a function that replaces a match by the word, with a capital if the match has one."""
-    return lambda found: word.capitalize() if found.group()[:1].isupper() else word
+def _replacement(word: str) -> Callable[[re.Match[str]], str]:
+    """Return a function for `re.sub` that inserts the word, capitalized like the word it replaces."""
+    return lambda match: word.capitalize() if match.group()[:1].isupper() else word

@@ -10,7 +10,7 @@ run_state              the state of a run: saved, resumed
 checkpoint             the files of that state
 early_stopping         the best epoch, when to stop, and whether anything is learned
 devices                accelerate: device, precision, processes, memory
-augmentation_preview   a picture of the training windows
+augmentation_preview   an image of augmented training windows
 
 torch and accelerate are imported when `finetune` is called.
 """

@@ -76,13 +76,13 @@ class BatchReader:
     memory: float = 2e9  # bytes of uncropped frames to keep
     flow: Any = None  # a FlowConfig, for networks that read flow
     cache: Cache | None = None
-    _kept: dict[int, Window] = field(default_factory=dict)
+    _cached: dict[int, Window] = field(default_factory=dict)
     _bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._number = {label: index for index, label in enumerate(self.labels)}
-        self._repeats = self.augment.still and self.view.windows == 1
+        self._repeats = self.augment.keeps_timestamps and self.view.windows == 1
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
 
     def close(self) -> None:
@@ -117,14 +117,14 @@ class BatchReader:
 
     def _uncropped(self, number: int, segment: Segment, draw: Draw) -> Window:
         """Return the uncropped frames (or flow) at the drawn timestamps; kept in memory where these never change."""
-        if self._repeats and number in self._kept:
-            return self._kept[number]
+        if self._repeats and number in self._cached:
+            return self._cached[number]
         window = read_drawn(segment, draw.view(self.view), flow=self.flow, cache=self.cache if self._repeats else None)
         if self._repeats:
             size = (window.levels if isinstance(window, Flow) else window.pixels).nbytes
             with self._lock:
-                if number not in self._kept and self._bytes + size <= self.memory:
-                    self._kept[number] = window
+                if number not in self._cached and self._bytes + size <= self.memory:
+                    self._cached[number] = window
                     self._bytes += size
         return window
 

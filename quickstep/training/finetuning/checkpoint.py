@@ -47,9 +47,9 @@ def write(folder: Path, name: str, about: Mapping[str, Any], parts: Mapping[str,
             save_file(tensors, temporary, metadata={_ABOUT: json.dumps(about)})
     except (OSError, SafetensorError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
-        kept = "the last state before it is kept" if (folder / LAST).exists() else "there is no earlier state"
+        earlier = "the state before it stays" if (folder / LAST).exists() else "no earlier state exists"
         raise ModelError(
-            folder.parent, f"the state of {what} cannot be written ({why}); {kept}; fix that and run the same command to resume"
+            folder.parent, f"the state of {what} cannot be written ({why}); {earlier}; fix that and run the same command to resume"
         ) from error
 
 
@@ -81,11 +81,11 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return tensors
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]) -> None:
     """Put the tensors back into an optimizer."""
     content = optimizer.state_dict()
     memory: dict[int, dict[str, Tensor]] = {}
-    for key, value in kept.items():
+    for key, value in saved.items():
         number, name = key.split(".", 1)
         memory.setdefault(int(number), {})[name] = value
     content["state"] = memory

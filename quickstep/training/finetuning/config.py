@@ -166,10 +166,10 @@ class FinetuneConfig:
         """Return how many of the network's blocks are trained, counted from the output."""
         if self.unfreeze == "all" or (self.unfreeze is None and (self.scratch or not single_frames)):
             return count
-        wanted = DEFAULT_UNFREEZE if self.unfreeze is None else int(self.unfreeze)
-        if self.unfreeze is not None and wanted > count:
-            raise ConfigError("unfreeze", f"the network has only {count} blocks, not {wanted}")
-        return min(wanted, count)
+        requested = DEFAULT_UNFREEZE if self.unfreeze is None else int(self.unfreeze)
+        if self.unfreeze is not None and requested > count:
+            raise ConfigError("unfreeze", f"the network has only {count} blocks, not {requested}")
+        return min(requested, count)
 
 
 def _scheduled_factor(config: FinetuneConfig, epochs: float) -> float:

@@ -102,7 +102,7 @@ class Progression:
     def stopped(self, config: FinetuneConfig) -> str:
         """Say why training ended."""
         if not self.val_loss:
-            return "all epochs were run and the last one is kept, because there are no validation segments"
+            return "all epochs were run and the last one is used, because the val part is empty"
         if self.since >= config.patience_epochs:
             return f"{self.since} epochs in a row were not better on validation ({config.metric}) than epoch {self.best_epoch}"
         return f"all epochs were run; epoch {self.best_epoch} was the best on validation ({config.metric})"
@@ -152,4 +152,4 @@ def _advice(progression: Progression, config: FinetuneConfig, chance: float) -> 
     tries.append("augment less with `augment=0.2`")
     if config.mixup or config.label_smoothing:
         tries.append("leave out `mixup` and `label_smoothing`")
-    return ", ".join(tries) + "; and look at what the network is shown with `quickstep preview-augment`"
+    return ", ".join(tries) + "; and check the training windows with `quickstep preview-augment`"

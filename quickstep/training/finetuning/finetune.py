@@ -227,10 +227,10 @@ def _examples(result: _Result, history: History, backbone: Any, cache: Cache) ->
     """Return the val part with the features of the finished model."""
     if not history.val_segments:
         return None
-    found = extract(history.val_segments, backbone, view=result.initial.view, cache=cache)
-    seen = [segment for segment in history.val_segments if segment in found.features]
-    numbers = np.array([result.labels.index(str(segment.label)) for segment in seen], dtype=np.int64)
-    return Examples([found.features[segment] for segment in seen], numbers, tuple(seen))
+    extracted = extract(history.val_segments, backbone, view=result.initial.view, cache=cache)
+    segments = [segment for segment in history.val_segments if segment in extracted.features]
+    numbers = np.array([result.labels.index(str(segment.label)) for segment in segments], dtype=np.int64)
+    return Examples([extracted.features[segment] for segment in segments], numbers, tuple(segments))
 
 
 def _measures(head: Head, val: Examples | None) -> Measures | None:
@@ -247,7 +247,7 @@ def _notes(result: _Result) -> list[str]:
     if result.failures:
         notes.append(f"{len(result.failures)} segments could not be used; they are listed")
     if not outcome.progression.val_loss:
-        notes.append("there are no validation segments: all epochs were run, the last one is kept, and the scores are not calibrated")
+        notes.append("without validation segments all epochs were run, the last one is used, and the scores are not calibrated")
     counts = Counter(str(segment.label) for segment in result.history.train_segments)
     few = [label for label in result.labels if counts[label] < 5]
     if few:

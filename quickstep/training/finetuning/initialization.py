@@ -83,7 +83,7 @@ def _set_only(**values: Any) -> dict[str, Any]:
 def _trainable(backbone: Backbone, name: str) -> TrainableBackbone:
     """Return the backbone itself; one owner network cannot be trained is refused with the names of those that can."""
     if not is_trainable(backbone):
-        choices = [known for known in BACKBONES if known not in NOT_TRAINABLE]
+        choices = [name for name in BACKBONES if name not in NOT_TRAINABLE]
         error = UnknownName("backbone that can be fine-tuned", name, choices)
         error.message = f"the backbone {name!r} cannot be fine-tuned; these can: {', '.join(choices)}"
         raise error

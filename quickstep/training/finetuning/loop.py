@@ -49,7 +49,7 @@ def validate(run: Run) -> tuple[TrainableModel, Measures | None, list[int]]:
     lost = {failure.segment: failure.error for failure in extraction.failures}
     for number, text in devices.gather_all(accelerator, [(n, str(lost[s])) for n, s in segments.items() if s in lost]):
         run.failed_val[number] = QuickstepError(text)
-        task.report(f"left out from now on: {text}")
+        task.report(f"skipped from now on: {text}")
     features: dict[int, Features] = dict(sorted(devices.gather_all(accelerator, numbered)))
     if not features:
         return model, None, []
@@ -198,12 +198,12 @@ def _update_ema(run: Run) -> None:
 
 
 def _record_failures(run: Run, batch: Batch) -> None:
-    """Record segments that cannot be read; they are left out from now on."""
+    """Record segments that cannot be read; they are skipped from now on."""
     for number, error in batch.failures:
         if run.task.strict:
             raise error
         if number not in run.failed:
-            run.task.report(f"left out from now on: {error}")
+            run.task.report(f"skipped from now on: {error}")
         run.failed[number] = error
 
 
@@ -253,8 +253,8 @@ def _finish_epoch(run: Run, validation: tuple[TrainableModel, Measures | None, l
 def _check_classes(run: Run) -> None:
     """Refuse to continue when no segment of a class can be read."""
     segments = run.task.reader.segments
-    left = {segment.label for number, segment in enumerate(segments) if number not in run.failed}
-    lost = sorted(set(run.task.reader.labels) - {str(label) for label in left})
+    readable = {segment.label for number, segment in enumerate(segments) if number not in run.failed}
+    lost = sorted(set(run.task.reader.labels) - {str(label) for label in readable})
     if lost:
         error = next(error for number, error in run.failed.items() if segments[number].label == lost[0])
         raise ManifestError(segments[0].path.parent, f"none of the training videos of {lost[0]!r} can be used; one failed with: {error}")

@@ -33,7 +33,7 @@ class TrainableModel(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Compute the logits of a batch of windows."""
+        """Return the logits of uint8 windows."""
         inputs = windows.flatten(0, 1) if self.single_frames else windows
         vectors = self.network(inputs)  # (B * F, D), (B, D) or (B, T', D)
         vectors = vectors.reshape(len(windows), -1, vectors.shape[-1]).mean(dim=1)
@@ -62,7 +62,7 @@ class TrainableModel(nn.Module):
                 value.copy_(tensors[name])
 
     def head(self) -> dict[str, NDArray[Any]]:
-        """Return the layer's arrays as the head `window-average` saves them."""
+        """Return the last layer as weights of the head `window-average`."""
         weight, bias = (value.detach().cpu().float().numpy() for value in (self.layer.weight, self.layer.bias))
         return {"weight": np.ascontiguousarray(weight.T), "bias": bias.copy()}
 

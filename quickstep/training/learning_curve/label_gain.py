@@ -27,17 +27,17 @@ def advise(trials: Trials, held_out: HeldOut, labels: Sequence[str], *, shots: S
     recalls = held_out.recalls(predicted[-1])
     worst = _lowest_recall(recalls)
     base = _base_shots(have[worst], shots, more)
-    tried = [number for number in worst if base is not None and have[number] >= base + more]
-    results = _run_trials(trials, base or 0, tried, more)
-    with_more = {labels[number]: result for number, result in zip(tried, results[1:], strict=True)}
+    candidates = [number for number in worst if base is not None and have[number] >= base + more]
+    results = _run_trials(trials, base or 0, candidates, more)
+    with_more = {labels[number]: result for number, result in zip(candidates, results[1:], strict=True)}
     gains = [
         LabelGain(labels[number], int(have[number]), held_out.gain(with_more[labels[number]], results[0], balanced=True), base)
-        for number in tried
+        for number in candidates
     ]
     gains += [
         LabelGain(labels[number], int(have[number]), _extrapolate(held_out, shots, predicted, number, int(have[number]), more), None)
         for number in worst
-        if number not in tried
+        if number not in candidates
     ]
     gains.sort(key=lambda gain: -gain.gain.value)
     best = _significantly_best(held_out, [gain for gain in gains if gain.measured_at is not None], with_more)
@@ -47,8 +47,8 @@ def advise(trials: Trials, held_out: HeldOut, labels: Sequence[str], *, shots: S
 
 def _lowest_recall(recalls: Sequence[float | None]) -> list[int]:
     """Return the classes with held-out segments, lowest recall first."""
-    known = [(recall, number) for number, recall in enumerate(recalls) if recall is not None]
-    return [number for _, number in sorted(known)[:MAX_CLASSES]]
+    measured = [(recall, number) for number, recall in enumerate(recalls) if recall is not None]
+    return [number for _, number in sorted(measured)[:MAX_CLASSES]]
 
 
 def _base_shots(have: Ints, shots: Sequence[int], more: int) -> int | None:
@@ -58,11 +58,11 @@ def _base_shots(have: Ints, shots: Sequence[int], more: int) -> int | None:
     return max(for_all) if for_all else min(for_any, default=None)
 
 
-def _run_trials(trials: Trials, base: int, tried: Sequence[int], more: int) -> Ints:
+def _run_trials(trials: Trials, base: int, candidates: Sequence[int], more: int) -> Ints:
     """Predict without more labels, then with more of each class: (1 + K, R, N)."""
-    if not tried:
+    if not candidates:
         return np.zeros((1, 0, 0), dtype=np.int64)
-    return trials.run([(base, {}), *((base, {number: more}) for number in tried)])
+    return trials.run([(base, {}), *((base, {number: more}) for number in candidates)])
 
 
 def _extrapolate(held_out: HeldOut, shots: Sequence[int], predicted: Ints, number: int, have: int, more: int) -> Interval:

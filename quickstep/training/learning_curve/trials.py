@@ -58,7 +58,7 @@ class Part:
 
     @property
     def groups(self) -> list[str]:
-        """Return the group of each segment."""
+        """The group of each segment."""
         return [group_of(segment) for segment in self.segments]
 
     def examples(self, chosen: Ints, texts: Texts | None) -> Examples:

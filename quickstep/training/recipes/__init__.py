@@ -1,7 +1,7 @@
-"""Recipes: named settings, one flat toml each, for systems that people come from and for those who want no choice; knows no video.
+"""Recipes: named settings for train, finetune and tune, one toml file each.
 
-A recipe says which verb it is for (`verb = "train"`, "finetune" or "tune"; train where it does not say) and what it is (`about`).
-Defaults < recipe < what is said beside it. What came of it is saved in the model, so that nobody needs the recipe again.
+In a recipe, `verb` names the command ("train", "finetune" or "tune"; by default train) and `about` describes the recipe in one line. A
+recipe overrides the defaults, and an option or a keyword overrides the recipe. A model saves its settings, so it does not need the recipe.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from quickstep.storage.serialization import from_plain
 from quickstep.training.train import TrainConfig
 from quickstep.types.errors import ConfigError, UnknownName
 
-# The configs that a verb's options come from; a recipe may set the fields of all of them. Loaded when a recipe asks for them.
+# The configs behind the options of each verb: a recipe may set all their fields. They are imported when a recipe needs them.
 VERBS: dict[str, tuple[str, ...]] = {
     "train": ("quickstep.training.train:TrainConfig",),
     "finetune": ("quickstep.training.finetuning:FinetuneConfig", "quickstep.training.augmentation.augment:Augment"),
@@ -31,13 +31,13 @@ _TARGETS = {"train": "-o MODEL", "finetune": "-o MODEL", "tune": "-o FOLDER"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of one verb."""
+    """Settings for one verb, from one toml file."""
 
     name: str
     verb: str
     about: str
     settings: Mapping[str, Any]
-    text: str  # the toml itself
+    text: str  # the content of the file
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -46,7 +46,7 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def open_recipe(name: str) -> Recipe:
-    """Open a recipe of quickstep, or the user's own toml file; its settings are checked when they are read for a verb."""
+    """Open a recipe by its name, or a toml file by its path; `configs` and `read_recipe` check its settings."""
     own = name.endswith(".toml")
     if not own and name not in recipe_names():
         raise UnknownName("recipe", name, recipe_names())
@@ -61,41 +61,41 @@ def open_recipe(name: str) -> Recipe:
         settings["backbone"] = RENAMED_BACKBONES.get(settings["backbone"], settings["backbone"])
     verb, about = settings.pop("verb", "train"), settings.pop("about", "")
     if verb not in VERBS:
-        raise ConfigError("recipe", f"{name} is for the verb {verb!r}; there are {', '.join(VERBS)}")
+        raise ConfigError("recipe", f"{name} is for the verb {verb!r}; recipes exist for {', '.join(VERBS)}")
     return Recipe(name, verb, str(about), settings, text)
 
 
 def read_recipe(name: str, *, verb: str | None = None) -> dict[str, Any]:
-    """Return a recipe's settings, checked against its verb; raise ConfigError if `verb` is another one."""
+    """Return the checked settings of a recipe; raise ConfigError if it is for another verb than `verb`."""
     recipe = open_recipe(name)
     if verb is not None and recipe.verb != verb:
-        right = f"quickstep {recipe.verb} DATA {_TARGETS[recipe.verb]} --recipe {name}"
-        raise ConfigError("recipe", f"{name} is a recipe for {recipe.verb!r} and not for {verb!r}: {right}")
+        command = f"quickstep {recipe.verb} DATA {_TARGETS[recipe.verb]} --recipe {name}"
+        raise ConfigError("recipe", f"{name} is a recipe for {recipe.verb!r}, not for {verb!r}: {command}")
     configs(recipe)
     return _with_current_names(recipe)
 
 
 def configs(recipe: Recipe) -> tuple[Any, ...]:
-    """Return the verb's configs with the recipe's settings: for train a TrainConfig, for finetune a FinetuneConfig and an Augment, ..."""
+    """Return the configs of the recipe's verb with its settings, for example a FinetuneConfig and an Augment for finetune."""
     kinds = [_load(target) for target in VERBS[recipe.verb]]
     settings = _with_current_names(recipe)
     unknown = sorted(settings.keys() - {field.name for kind in kinds for field in fields(kind)})
     if unknown:
-        raise ConfigError("recipe", f"{recipe.name} has a {unknown[0]!r} that is not known to `quickstep {recipe.verb}`")
-    return tuple(_made(recipe.name, kind, settings) for kind in kinds)
+        raise ConfigError("recipe", f"{recipe.name} sets {unknown[0]!r}, which is not a setting of `quickstep {recipe.verb}`")
+    return tuple(_build(recipe.name, kind, settings) for kind in kinds)
 
 
 def _with_current_names(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings under today's names; a recipe of version 0.1 may have the old ones."""
+    """Return the settings under their current names; a recipe of version 0.1 may have old names."""
     kinds = [_load(target) for target in VERBS[recipe.verb]]
     current = {field.metadata["was"]: field.name for kind in kinds for field in fields(kind) if "was" in field.metadata}
     return {current.get(name, name): value for name, value in recipe.settings.items()}
 
 
 def train_config(name: str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
-    """Return the TrainConfig of a recipe, with some settings changed."""
+    """Return the config of a recipe for train, with some settings changed."""
     settings = read_recipe(name, verb="train") | dict(changes or {})
-    return _made(name, TrainConfig, settings)  # type: ignore[no-any-return]
+    return _build(name, TrainConfig, settings)  # type: ignore[no-any-return]
 
 
 def _load(target: str) -> Any:
@@ -103,10 +103,10 @@ def _load(target: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _made(name: str, kind: Any, settings: Mapping[str, Any]) -> Any:
-    mine = {field.name for field in fields(kind)}
+def _build(name: str, kind: Any, settings: Mapping[str, Any]) -> Any:
+    names = {field.name for field in fields(kind)}
     try:
-        return from_plain(kind, {key: value for key, value in settings.items() if key in mine}, where=name)
+        return from_plain(kind, {key: value for key, value in settings.items() if key in names}, where=name)
     except ConfigError:
         raise
     except ValueError as error:

@@ -59,15 +59,13 @@ DIMENSION_OF = {
 
 
 class Draws(Protocol):
-    """The part of an Optuna trial that suggests values."""
+    """The methods of an Optuna trial that suggest values."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Suggest one of the choices."""
-        ...
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """Suggest a number between `low` and `high`."""
-        ...
+        """Suggest a number from low to high; with `log`, uniform in its logarithm."""
 
 
 @dataclass(frozen=True)

@@ -131,9 +131,9 @@ class Study:
 
     def _enqueue_defaults(self) -> None:
         """Make the first trials the defaults of `train`, once for each backbone."""
-        known = {trial.user_attrs.get("usual") for trial in self._study.get_trials(deepcopy=False)}
+        queued = {trial.user_attrs.get("usual") for trial in self._study.get_trials(deepcopy=False)}
         for choices in self.plan.space.choices:
-            if choices.backbone not in known:
+            if choices.backbone not in queued:
                 self._study.enqueue_trial({}, user_attrs={"usual": choices.backbone})
 
     def take(self, most: int | None) -> Trial | None:
@@ -183,8 +183,8 @@ class Study:
             self._study.tell(trial.number, state=TrialState.FAIL)
             retries = int(trial.user_attrs.get("again", 0))
             if retries < MAX_RETRIES:
-                kept = {name: trial.user_attrs[name] for name in ("usual",) if name in trial.user_attrs}
-                self._study.enqueue_trial(trial.params, user_attrs={**kept, "again": retries + 1})
+                attributes = {name: trial.user_attrs[name] for name in ("usual",) if name in trial.user_attrs}
+                self._study.enqueue_trial(trial.params, user_attrs={**attributes, "again": retries + 1})
 
     def _running_workers(self) -> set[str]:
         """Return the tokens of the workers whose lock is held; remove the files of the others."""

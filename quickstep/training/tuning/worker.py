@@ -20,7 +20,7 @@ from quickstep.training.tuning.trial import TrialRunner, TrialStopped
 from quickstep.types.errors import QuickstepError
 from quickstep.types.progress import Progress, silent
 
-MAX_REPEATS = 30  # draws in a row that were tried before: then the search space is exhausted
+MAX_REPEATS = 30  # repeated draws in a row; then the search space counts as exhausted
 
 
 @dataclass(frozen=True)
