@@ -118,6 +118,15 @@ def test_malformed_bodies_are_refused(live: RunningService, kind: str) -> None:
     assert live.uploads == []
 
 
+def test_a_form_with_two_good_videos_is_refused(live: RunningService, videos: dict[str, Path]) -> None:
+    video = videos["red"].read_bytes()
+    with live.client() as client:
+        files = [("file", ("one.mp4", video, "video/mp4")), ("file", ("two.mp4", video, "video/mp4"))]
+        check_error(client.post("/predict", files=files), 422)
+        assert client.post("/predict", files=files[:1]).status_code == 200
+    assert live.uploads == []
+
+
 @pytest.mark.parametrize("name", [name for name in hostile.NAMES if name])
 def test_a_good_video_with_a_malicious_name_is_answered(live: RunningService, videos: dict[str, Path], name: str) -> None:
     answer = live.post("/predict", videos["green"], name=name)
