@@ -72,7 +72,7 @@ COMMANDS = {
         (
             "import-dataset",
             "import_dataset:import_dataset_command",
-            "Make one manifest of public datasets: Kinetics, Let's Dance, MMAction2.",
+            "Import public datasets as one manifest: Kinetics, Let's Dance, MMAction2.",
             (),
         ),
         (
@@ -94,7 +94,7 @@ COMMANDS = {
         (
             "learning-curve",
             "evaluation:learning_curve_command",
-            "Estimate what more labels are worth, and for which class.",
+            "Measure how accuracy grows with labels, and which class needs more.",
             ("learning-curve DANCES --backbone flow-hist",),
         ),
         (
@@ -113,7 +113,7 @@ COMMANDS = {
         (
             "evaluate-retrieval",
             "library:evaluate_retrieval_command",
-            "Measure how well a library is searched.",
+            "Measure the accuracy of a library's search.",
             ("evaluate-retrieval LIBRARY queries.csv",),
         ),
         ("pose", "signals:pose_command", "Find the keypoints of people in videos.", ("pose new.mp4 -o new.npz --draw skeletons.mp4",)),
@@ -175,7 +175,7 @@ COMMANDS = {
             ("import-model FOLDER -o models/imported",),
         ),
         ("recipes", "maintenance:recipes_command", "List the recipes: named settings.", ("recipes", "recipes balanced > own.toml")),
-        ("demo", "demo:demo_command", "Draw dancers and run all core commands on them, offline.", ("demo",)),
+        ("demo", "demo:demo_command", "Make synthetic videos of dancers and run the core commands on them, offline.", ("demo",)),
         ("cache", "maintenance:cache_command", "Show or prune the cache.", ("cache", "cache --prune --unused-days 30")),
         ("doctor", "maintenance:doctor_command", "Check the installation.", ("doctor",)),
     ),

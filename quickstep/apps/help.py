@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 # Title -> option names, in the order of the help page. An option that is in no group is printed first, under "Options".
 OPTION_GROUPS = {
     "Network": "backbone weights embedding flow init width from new-head unfreeze engine precision",
-    "Frames of a video": "window stride pace frames fps size edge windows crops",
+    "Frames of a video": "window stride pace frames fps size edge windows crops height",
     "Head and prompts": "head head-settings template prompts dropout class-weights balanced",
     "Optimization": (
         "epochs batch accumulate auto-batch optimizer learning-rate head-rate layer-decay momentum weight-decay grad-clip schedule warmup "
@@ -55,17 +55,20 @@ def _parts(panel: HelpPanel) -> Iterator[HelpPanel]:
         yield panel
         return
     groups: dict[str, list[Any]] = {}
+    options = {name for entry in panel.entries for name in entry.names}
     for entry in panel.entries:
-        title = str(panel.title) if entry.positional_label else _group_of(entry.names)
+        title = str(panel.title) if entry.positional_label else _group_of(entry.names, options)
         shown = entry.copy(default=None) if entry.default in EMPTY or entry.type is bool else entry
         groups.setdefault(title, []).append(shown)
     for title in sorted(groups, key=_rank):
         yield panel.copy(title=title, entries=groups[title])
 
 
-def _group_of(names: tuple[str, ...]) -> str:
+def _group_of(names: tuple[str, ...], options: set[str]) -> str:
     option = names[0].removeprefix("--").partition(".")[0] if names else ""
-    return next((title for title, options in OPTION_GROUPS.items() if option in options.split()), "Options")
+    if option == "width" and "--height" in options:  # of frames; alone it is the width of a network
+        option = "height"
+    return next((title for title, group in OPTION_GROUPS.items() if option in group.split()), "Options")
 
 
 def _rank(title: str) -> int:

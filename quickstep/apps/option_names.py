@@ -101,6 +101,8 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 _UNKNOWN_OPTION = re.compile(r"Unknown option: (?P<option>--[\w-]+)")
+_MISSING_VALUE = re.compile(r'(?:Command ".*?" )?[Pp]arameter "?(?P<name>[^"]+?)"? requires an argument')
+_UNUSED = re.compile(r"Unused Tokens: \[(?P<tokens>.*)\]")
 _SETTING = re.compile(r"`(?P<name>[a-z][a-z0-9_]*)(=(?P<value>[^`]*))?`")
 # The options of the command that runs; `say` and the errors name settings as these.
 options_of_command: ContextVar[Callable[[], Collection[str]]] = ContextVar("options_of_command", default=tuple)
@@ -119,7 +121,13 @@ def usage_error_text(message: str, verb: str) -> str:
     meant = SYNONYMS.get(unknown["option"]) if unknown else None
     if unknown and meant in options_of_command.get()():
         message = f"Unknown option: {unknown['option']}. Did you mean {meant}?"
-    return f"{message[:1].lower()}{message[1:]} (`quickstep {verb}{' ' if verb else ''}--help` explains)"
+    missing, unused = _MISSING_VALUE.match(message), _UNUSED.match(message)
+    if missing:
+        message = f"{missing['name']} is missing{' or has no value' if missing['name'].startswith('--') else ''}"
+    elif unused:
+        message = f"unexpected argument: {unused['tokens']}"
+    first = message[0] if missing else message[:1].lower()  # the name of an argument keeps its capitals
+    return f"{first}{message[1:]} (`quickstep {verb}{' ' if verb else ''}--help` explains)"
 
 
 def as_options(text: str) -> str:

@@ -77,7 +77,7 @@ class TerminalProgress:
     def _print_text(self, update: ProgressUpdate) -> None:
         elapsed, left = self._remaining.elapsed(update.stage), self._remaining.seconds(update)
         if update.done >= update.total:
-            self._print(f"{update.stage}: {update.total} in {elapsed:.1f} s")
+            self._print(f"{update.stage}: {update.total} in {max(0.0, elapsed):.1f} s")
         elif left is not None and time.monotonic() - self._printed > EVERY:
             self._print(f"{update.stage}: {update.done} of {update.total}, about {left:.0f} s left")
 

@@ -137,7 +137,8 @@ def _without_repeats(entries: Sequence[tuple[str, tuple[str, ...]]], source: str
             raise ConfigError("labels", f"{source} has a label without a name")
         first = name_by_key.setdefault(label_key(name), name)
         if len(name_by_key) == len(tidied):
-            raise ConfigError("labels", f"{first!r} and {name!r} are two spellings of one label in {source}; remove one")
+            what = f"the label {name!r} is twice" if first == name else f"{first!r} and {name!r} are two spellings of one label"
+            raise ConfigError("labels", f"{what} in {source}; remove one")
         tidied.append((name, sentences))
     return tidied
 
@@ -146,10 +147,10 @@ def _check_count(described: Mapping[str, object], labels: object) -> None:
     if not described:
         source = f" in {labels}" if isinstance(labels, str | Path) and str(labels).strip() else ""
         sets = ", ".join(LABEL_SETS)
-        raise ConfigError("labels", f"there are none{source}; name at least two, as in windmill,halo, or a label set: {sets}")
+        raise ConfigError("labels", f"no labels{source}; name at least two, such as windmill,halo, or a label set: {sets}")
     if len(described) < 2:
         only = next(iter(described))
-        raise ConfigError("labels", f"{only!r} is the only one; name at least one more to compare it with, such as 'something else'")
+        raise ConfigError("labels", f"{only!r} is the only label; name at least one more, such as 'something else'")
 
 
 def _read_descriptions(file: Path, labels: Mapping[str, object]) -> dict[str, tuple[str, ...]]:

@@ -159,7 +159,7 @@ def _read_list(
     else:
         rows = csv_files.read_rows(text, path, classes=names, labelled=labelled)
     if not rows:
-        raise ManifestError(path, "has a header but lists no video")
+        raise ManifestError(path, "has a header but no rows; add one row for each video")
     if not any(":" in row.split for row in rows):
         _refuse_official_split(path, official_split)
     listed = [to_segment(row, path, root=root, labelled=labelled, official_split=official_split) for row in rows]

@@ -107,7 +107,7 @@ def compare(
     A Model is evaluated on its own test part first.
     """
     if len(reports) < 2:
-        raise ConfigError("reports", f"a comparison takes two or more, not {len(reports)}")
+        raise ConfigError("models", f"a comparison needs at least two models (or reports), not {len(reports)}")
     opened = [_opened(report, cache) for report in reports]
     names = _numbered([report.model.name for report in opened])
     keyed, notes = _by_segment(opened)

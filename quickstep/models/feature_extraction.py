@@ -92,7 +92,7 @@ def extract(
     progress("features", len(results), total)
     for job, result in _results(jobs, people, windows, workers or os.cpu_count() or 1, progress):
         if isinstance(result, QuickstepError):
-            _log.warning("%s: %s", job.segment, result)
+            _log.info("could not be read: %s: %s", job.segment, result)
         elif use_cache:
             cache.put(job.key, result)
         results[job.segment.span] = result

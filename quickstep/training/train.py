@@ -50,7 +50,7 @@ class TrainConfig:
     weights: str | None = setting(None, "a local folder (or another hub name) to take the backbone's weights from")
     embedding: str | None = setting(None, "which embedding of the network: projected or pooled", was="output")
     precision: str | None = setting(None, "auto, fp32 or bf16; by default bf16 where it is fast on this machine and accurate in a check")
-    engine: str | None = setting(None, "what runs the network: torch or openvino (an extra), the fastest on Intel processors")
+    engine: str | None = setting(None, "the runtime of the network: torch or openvino (an extra), the fastest on Intel processors")
     flow: str | None = setting(None, "the optical flow for i3d-flow: dis, tvl1 or farneback; dis,camera removes camera motion")
     head: str = setting("linear", f"the classifier to fit: {', '.join(HEADS)}")
     template: tuple[str, ...] = setting((), "for heads that read text: 'a video of {}' (the label replaces {}); several, or ensemble")

@@ -31,7 +31,7 @@ class ZeroShotConfig:
     backbone: str | None = setting(None, "the feature extractor for frames and text; by default clip-vit-b32")
     weights: str | None = setting(None, "a local folder (or another hub name) to take the backbone's weights from")
     precision: str | None = setting(None, "auto, fp32 or bf16; by default bf16 where it is fast on this machine and accurate in a check")
-    engine: str | None = setting(None, "what runs the network: torch or openvino (an extra)")
+    engine: str | None = setting(None, "the runtime of the network: torch or openvino (an extra)")
     frames: int | None = setting(None, "frames a window; by default the backbone's own number")
 
     def __post_init__(self) -> None:

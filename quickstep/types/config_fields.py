@@ -17,13 +17,18 @@ def setting(default: Any, help: str, *, was: str | None = None) -> Any:
 def at_least(name: str, value: float, least: float) -> None:
     """Refuse a number below `least` (and NaN), naming the setting."""
     if not value >= least:
-        raise ConfigError(name, f"at least {least:g}, not {value:g}")
+        raise ConfigError(name, f"must be at least {least:g}, not {value:g}")
+
+
+def _plain(value: float) -> str:
+    """Write a number as people do: 1000000 instead of 1e+06."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:g}"
 
 
 def between(name: str, value: float, low: float, high: float) -> None:
     """Refuse a number outside low..high (and NaN), naming the setting."""
     if not low <= value <= high:
-        raise ConfigError(name, f"from {low:g} to {high:g}, not {value:g}")
+        raise ConfigError(name, f"must be from {_plain(low)} to {_plain(high)}, not {_plain(value)}")
 
 
 def one_of(name: str, value: str, choices: Collection[str]) -> None:

@@ -73,7 +73,7 @@ class View:
             raise ConfigError("stride", f"above 0 seconds, with a frame rate (fps) and without a number of windows; not {self.stride}")
         check_views(self.windows, self.crops)
         if self.crops > 1 and self.fit != "crop":
-            raise ConfigError("crops", f"several crops need fit 'crop', not {self.fit!r}")
+            raise ConfigError("crops", "the backbone reads the whole frame, so there is nothing to crop; leave it out")
         if self.edge is not None and self.edge < self.size:
             raise ConfigError("edge", f"the short edge before cropping is at least the size ({self.size}), not {self.edge}")
 

@@ -85,9 +85,9 @@ def test_two_spellings_of_one_label_are_refused(other: str) -> None:
     ("labels", "problem"),
     [
         ("", "name at least two"),
-        (" , ,", "there are none in"),
-        ([], "there are none"),
-        (["halo"], "'halo' is the only one"),
+        (" , ,", "no labels in"),
+        ([], "no labels"),
+        (["halo"], "'halo' is the only label"),
         ("halo", "neither a file nor a label set"),
         ("kinetics-400", "neither a file nor a label set"),
         ("halo,HALO", "spellings of one label"),
@@ -102,9 +102,9 @@ def test_anything_but_a_list_of_labels_is_refused(labels: str | list[str], probl
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "there are none in"),
-        (b"\n \n\n", "there are none in"),
-        (b"halo\n", "only one"),
+        (b"", "no labels in"),
+        (b"\n \n\n", "no labels in"),
+        (b"halo\n", "only label"),
         (b"halo\nflare:\n", "moves.txt, line 2: expected `label`"),
         (b"halo\n: legs\n", "moves.txt, line 2: expected `label`"),
         (b"halo\nfl\xffre\n", "moves.txt, line 2: is not UTF-8"),

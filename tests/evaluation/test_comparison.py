@@ -104,7 +104,7 @@ def test_other_labels_for_the_same_segments_are_refused_or_left_out() -> None:
 
 
 def test_one_report_is_not_a_comparison() -> None:
-    with pytest.raises(ConfigError, match="two or more"):
+    with pytest.raises(ConfigError, match="at least two"):
         compare([report_of("a", wrong=[])])
 
 

@@ -189,7 +189,7 @@ def test_the_command_line_classifies_by_text(tmp_path: Path, colours: toys.Manif
         (["predict", "x.mp4", "--labels", "halo"], "neither a file nor"),
         (["predict", "x.mp4", "--labels", "halo,flare", "--backbone", "flow-hist"], "text encoder"),
         (["predict", "model", "x.mp4", "--backbone", "flow-hist"], "belongs to --labels"),
-        (["zero-shot", "-o", "model"], "there are none"),
+        (["zero-shot", "-o", "model"], "no labels"),
         (["zero-shot", "-o", "model", "--labels", "a,b", "--template", "x"], "must have one {}"),
     ],
 )

@@ -25,9 +25,9 @@ def check_command(
     data
         a folder or csv of labelled videos
     classes
-        a file with the names behind the class numbers of the list
+        a file with the class names, one a line, for a list that has class numbers
     official_split
-        which official split to use, where the list has several (1:train|2:test)
+        which official split to use, for a list with several (1:train|2:test)
     """
     from quickstep.datasets.audit import check
     from quickstep.datasets.manifest import read_manifest
@@ -57,9 +57,9 @@ def split_command(
     out
         the csv to write; with --folds, one csv a fold beside it
     classes
-        a file with the names behind the class numbers of the list
+        a file with the class names, one a line, for a list that has class numbers
     official_split
-        which official split to begin with, where the list has several (1:train|2:test)
+        which official split to start from, for a list with several (1:train|2:test)
     overwrite
         replace the csv
     """
@@ -106,7 +106,7 @@ def export_list_command(
     out
         the folder for the lists
     classes
-        a file with the names behind the class numbers of the list
+        a file with the class names, one a line, for a list that has class numbers
     """
     from quickstep.datasets.importers import export_list
     from quickstep.datasets.manifest import read_manifest

@@ -63,7 +63,7 @@ def serve_command(
     library
         a library to search
     weights
-        where the weights of the backbone (of one model, and of the library) are now, if they moved
+        the folder of the backbone's weights (of one model, and of the library), if they were moved
     """
     from quickstep.apps.server import Served, serve
 

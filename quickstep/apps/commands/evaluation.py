@@ -50,11 +50,11 @@ def evaluate_command(
     split
         the part to test on
     official_split
-        which official split to use, where the other list has several
+        which official split of --data to use, for a list with several
     out
         the folder for the report (default: the folder of the model)
     weights
-        where the backbone's weights are now, if they moved
+        the folder of the backbone's weights, if they were moved
     """
     from quickstep.datasets.manifest import read_manifest
     from quickstep.evaluation import evaluate
@@ -130,7 +130,7 @@ def learning_curve_command(
     out
         the folder for curve.png and curve.json (default: NAME-curve in the current folder)
     classes
-        a file with the names behind the class numbers of the list
+        a file with the class names, one a line, for a list that has class numbers
     strict
         stop at the first video that cannot be used, instead of skipping it
     """

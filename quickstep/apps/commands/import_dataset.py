@@ -25,8 +25,9 @@ SHOWN = 12  # failures that are printed; the JSON has all
 
 import_dataset_command = App(
     name="import-dataset",
+    group_commands="Commands",
     default_parameter=Parameter(negative_iterable=()),
-    help="Make one manifest of public datasets on this disk: Kinetics, Let's Dance, MMAction2 lists. Nothing is downloaded.",
+    help="Import public datasets on this disk as one manifest: Kinetics, Let's Dance, MMAction2 lists. Nothing is downloaded.",
     help_epilogue="Examples:\n    quickstep import-dataset kinetics --list train.csv --videos FILES -o kinetics.csv\n"
     "    quickstep import-dataset merge kinetics.csv DANCES -o all.csv",
     version_flags=(),

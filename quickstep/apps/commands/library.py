@@ -72,7 +72,7 @@ def search_command(
     draw
         a picture (.png) of the moments to write
     weights
-        where the backbone's weights are now, if they moved
+        the folder of the backbone's weights, if they were moved
     """
     from quickstep.library import search, write_sheet
 
@@ -124,7 +124,7 @@ def evaluate_retrieval_command(
     queries
         a csv of queries and right answers, with the columns query (or like) and path[,start,end] (or label)
     weights
-        where the backbone's weights are now, if they moved
+        the folder of the backbone's weights, if they were moved
     """
     from quickstep.library import evaluate_retrieval
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from quickstep.apps.commands.options import DEFAULT_PRINTING, DEFAULT_RUN, Flag, Flat, Printing, Run
 from quickstep.apps.terminal import say, show_table
+from quickstep.types.errors import ConfigError
 
 
 def recipes_command(name: str | None = None, /, *, printing: Annotated[Printing, Flat] = DEFAULT_PRINTING) -> None:
@@ -41,10 +42,12 @@ def cache_command(*, prune: Annotated[bool, Flag] = False, unused_days: float = 
     prune
         remove cached values
     unused_days
-        with --prune: remove only what was not used for so many days
+        with --prune: remove only what was not used for this many days
     """
     from quickstep.backbones import RENAMED_BACKBONES
 
+    if unused_days and not prune:
+        raise ConfigError("unused_days", "has no effect without `prune`")
     cache = run.cache
     if prune:
         count, size = cache.prune(unused_days=unused_days)

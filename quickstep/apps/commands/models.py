@@ -92,7 +92,7 @@ def add_class_command(
     overwrite
         replace another model in the folder given with --out
     weights
-        where the backbone's weights are now, if they moved
+        the folder of the backbone's weights, if they were moved
     """
     from quickstep.evaluation.rendering import write_card
     from quickstep.training.add_class import add_class, set_reports_aside

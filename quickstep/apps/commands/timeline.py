@@ -63,7 +63,7 @@ def timeline_command(
     truth
         a csv of true spans (start,end,label[,video][,person]) to evaluate the timeline with
     weights
-        where the backbone's weights are now, if they moved
+        the folder of the backbone's weights, if they were moved
     strict
         stop at the first video that cannot be read
     """

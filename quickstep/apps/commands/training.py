@@ -62,9 +62,9 @@ def train_command(
     recipe
         a recipe, by its name or as a toml file: settings for the options that you leave out
     classes
-        a file with the names behind the class numbers of the list
+        a file with the class names, one a line, for a list that has class numbers
     official_split
-        which official split to use, where the list has several (1:train|2:test)
+        which official split to use, for a list with several (1:train|2:test)
     strict
         stop at the first video that cannot be used, instead of skipping it
     overwrite
@@ -113,9 +113,9 @@ def finetune_command(
     recipe
         a recipe, by its name or as a toml file: settings for the options that you leave out
     classes
-        a file with the names behind the class numbers of the list
+        a file with the class names, one a line, for a list that has class numbers
     official_split
-        which official split to use, where the list has several (1:train|2:test)
+        which official split to use, for a list with several (1:train|2:test)
     strict
         stop at the first video that cannot be used, instead of skipping it
     """
@@ -164,9 +164,9 @@ def preview_augment_command(
     out
         the image to write
     classes
-        a file with the names behind the class numbers of the list
+        a file with the class names, one a line, for a list that has class numbers
     official_split
-        which official split to use, where the list has several (1:train|2:test)
+        which official split to use, for a list with several (1:train|2:test)
     overwrite
         replace the image if it exists
     """

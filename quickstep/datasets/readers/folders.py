@@ -94,7 +94,7 @@ def read_folder(folder: Path, *, labelled: bool) -> FolderContent:
 def list_videos(folder: Path) -> list[Path]:
     """List the video files below a folder that are not empty, in order."""
     if not folder.is_dir():
-        raise ManifestError(folder, "is not a folder" if folder.exists() else "does not exist")
+        raise ManifestError(folder, "is not a folder" if folder.exists() else "does not exist; check the path")
     return [path for path in _walk(folder, is_video)[0] if _has_content(path)]
 
 

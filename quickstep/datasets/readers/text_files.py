@@ -20,7 +20,7 @@ def read_text(path: Path) -> str:
     """Read a text file in UTF-8 or UTF-16, with or without a byte order mark."""
     try:
         if not path.is_file():
-            raise ManifestError(path, "is not a file" if path.exists() else "does not exist")
+            raise ManifestError(path, "is not a file" if path.exists() else "does not exist; check the path")
         if path.stat().st_size > MAX_BYTES:
             raise ManifestError(path, "is too large to be a list of videos")
         data = path.read_bytes()

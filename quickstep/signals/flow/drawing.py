@@ -97,7 +97,7 @@ def draw_flow(
 def _is_sheet(video: Path, out: Path) -> bool:
     """Whether the output is a sheet, not a video; check its name."""
     if out.suffix.lower() not in (*_VIDEOS, *_SHEETS):
-        raise ConfigError("out", f"the name of a video ends in .mp4, that of a sheet in .png, not {out.name or out}")
+        raise ConfigError("out", f"must end in .mp4 (a video) or .png (a picture), not {str(out.name or out)!r}")
     if video.resolve() == out.resolve():
         raise ConfigError("out", f"{out} is the video itself; give another name")
     if not out.parent.is_dir():

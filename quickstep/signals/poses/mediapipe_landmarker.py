@@ -42,7 +42,7 @@ MODELS = {
 }
 
 _log = logging.getLogger(__name__)
-_INSTEAD = "give a model file as the pose model, or name one in QUICKSTEP_POSE_MODEL"
+_INSTEAD = "name a model file in `pose_model`, or in the variable QUICKSTEP_POSE_MODEL"
 _TIMEOUT = 10.0  # seconds without a byte after which a download fails
 
 _PARTS = ("pose_detector.tflite", "pose_landmarks_detector.tflite")
@@ -95,7 +95,7 @@ def download_model(address: str, *, sha256: str, cache: Cache) -> Path:
     except ValueError as error:
         raise WeightsError(f"the file at {address} is not the published one: its sha256 differs; {_INSTEAD}") from error
     except OSError as error:  # those of requests are such, too
-        _log.warning("cannot download %s: %s", address, error)
+        _log.info("cannot download %s: %s", address, error)
         reason = type(error).__name__ if error.strerror is None else error.strerror
         raise WeightsError(f"{name} is not on this machine and {address} cannot be reached ({reason}); {_INSTEAD}") from error
 

@@ -28,7 +28,7 @@ from quickstep.types.skeleton import Skeleton, read_skeleton, unnamed_skeleton
 SKELETONS = {17: "coco-17", 26: "halpe-26"}  # by the number of joints of a model
 
 _log = logging.getLogger(__name__)
-_INSTEAD = "give two files as the pose model (DETECTOR.onnx,POSE.onnx)"
+_INSTEAD = "name two files in `pose_model`: DETECTOR.onnx,POSE.onnx"
 _REVISION = 1  # raise it whenever the same frames give other joints than before
 _DEFAULT = "balanced"
 

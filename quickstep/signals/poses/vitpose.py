@@ -254,7 +254,7 @@ class _Checkpoint:
 
     def _download(self) -> Path:
         repository, _, revision = self.where.partition("@")
-        instead = "give a folder of its checkpoint as the pose model (DETECTOR,POSE)"
+        instead = "name the folders of the checkpoints in `pose_model`: DETECTOR,POSE"
         _log.info("opening %s from the hub", self.where)
         with hub.explained(repository, revision or "main", "files", ways_on=instead):
             return hub.download_folder(repository, revision or None, is_complete=_is_complete, patterns=_FILES)

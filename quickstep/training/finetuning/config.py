@@ -31,7 +31,7 @@ class FinetuneConfig:
     init: str | None = setting(None, "without weights: scratch, or inflate:FILE for 3D weights from 2D ones")
     width: float | None = setting(None, "for init scratch: a narrower network, as a share of the full width")
     embedding: str | None = setting(None, "which embedding of the network: projected or pooled", was="output")
-    flow: str | None = setting(None, "how motion is found for i3d-flow: dis, tvl1 or farneback; dis,camera takes the camera's away")
+    flow: str | None = setting(None, "the optical flow for i3d-flow: dis, tvl1 or farneback; dis,camera removes camera motion")
     from_: str | None = setting(None, "a model folder to continue from, instead of a backbone")
     new_head: bool = setting(False, "replace a head that has other classes")
     unfreeze: str | None = setting(
@@ -58,7 +58,7 @@ class FinetuneConfig:
     weight_decay: float = setting(0.01, "weight decay, except of biases and norms")
     grad_clip: float = setting(1.0, "largest norm of the gradient of a step; 0: no limit", was="clip")
     schedule: Literal["cosine", "step", "exponential", "constant"] = setting(
-        "cosine", "how the learning rate falls: cosine, step, exponential, constant"
+        "cosine", "schedule of the learning rate: cosine, step, exponential, constant"
     )
     warmup: float = setting(1.0, "epochs in which the learning rate rises from 0")
     decay: float = setting(0.1, "step and exponential: factor of the learning rate after `step_epochs` epochs")

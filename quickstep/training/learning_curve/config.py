@@ -27,7 +27,7 @@ class CurveConfig:
     backbone: str | None = setting(None, "the feature extractor; by default clip-vit-b32; flow-hist needs no download")
     weights: str | None = setting(None, "a local folder (or another hub name) to take the backbone's weights from")
     precision: str | None = setting(None, "auto, fp32 or bf16; by default bf16 where it is fast on this machine and accurate in a check")
-    engine: str | None = setting(None, "what runs the network: torch or openvino (an extra), the fastest on Intel processors")
+    engine: str | None = setting(None, "the runtime of the network: torch or openvino (an extra), the fastest on Intel processors")
     frames: int | None = setting(None, "frames a window; by default the backbone's own number")
     template: tuple[str, ...] = setting((), "for backbones that embed text: 'a video of {}' (the label replaces {}); several, or ensemble")
     prompts: str | None = setting(None, "for backbones that embed text: a file of `label: a sentence; another`", was="words")

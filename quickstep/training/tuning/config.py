@@ -33,7 +33,9 @@ class TuneConfig:
     folds: int | None = setting(
         None, "score the mean over this many folds of train and val; 0: the val part alone; by default 5 for small sets, else 0"
     )
-    pruning: Literal["median", "hyperband", "none"] = setting("median", f"how bad trials are stopped early: {', '.join(PRUNINGS)}")
+    pruning: Literal["median", "hyperband", "none"] = setting(
+        "median", f"how trials with low scores are stopped early: {', '.join(PRUNINGS)}"
+    )
     workers: int = setting(1, "trials at the same time; starting the same command again on the folder adds workers too")
     keep_test: bool = setting(False, "do not use the test part at the end either")
 
@@ -69,7 +71,7 @@ class TuneConfig:
     def check_end(self) -> None:
         """Refuse a search without an end."""
         if self.trials is None and self.budget is None:
-            raise ConfigError("budget", "set how long to search (such as 30m), or a number of trials, or both")
+            raise ConfigError("budget", "set how long to search, such as 30m; or set `trials`, or both")
 
     def wants(self, dimension: str) -> bool:
         """Return whether a dimension is to be searched."""
