@@ -32,7 +32,7 @@ class Segment:
         if not math.isfinite(self.start) or self.start < 0:
             raise ValueError(f"a segment starts at 0 seconds or later, not at {self.start}")
         if self.end is not None and not (math.isfinite(self.end) and self.end > self.start):
-            raise ValueError(f"the end must be after the start ({self.start:g} s) and finite, not {self.end:g}")
+            raise ValueError(f"a segment's end must be after its start ({self.start:g} s) and finite, not {self.end:g}")
         if self.person is not None and self.person < 0:
             raise ValueError(f"the number of a person is 0 or more, not {self.person}")
 
