@@ -123,7 +123,7 @@ def usage_error_text(message: str, verb: str) -> str:
         message = f"Unknown option: {unknown['option']}. Did you mean {meant}?"
     missing, unused = _MISSING_VALUE.match(message), _UNUSED.match(message)
     if missing:
-        message = f"{missing['name']} is missing{' or has no value' if missing['name'].startswith('--') else ''}"
+        message = f"{missing['name']} is missing{' or has no value' if missing['name'].startswith('-') else ''}"
     elif unused:
         message = f"unexpected argument: {unused['tokens']}"
     first = message[0] if missing else message[:1].lower()  # the name of an argument keeps its capitals
