@@ -52,6 +52,9 @@ RENAMED_OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "tune": {"--measure": ("--metric",), "--output": ("--embedding",), "--words": ("--prompts",)},
 }
 
+# verb -> option -> old value -> new value; the option may have several values, separated by commas.
+RENAMED_VALUES = {"tune": {"--over": {"blocks": "unfreeze"}}}
+
 # What other tools call an option, and what it is called here; an unknown option is answered with it.
 SYNONYMS = {
     "--arch": "--backbone",
@@ -86,18 +89,29 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
     verb = RENAMED_VERBS.get(arguments[0], arguments[0])
     if verb != arguments[0]:
         notes.append(f"`{arguments[0]}` is now `{verb}`")
-    renamed = RENAMED_OPTIONS.get(verb, {})
+    renamed, renamed_values = RENAMED_OPTIONS.get(verb, {}), RENAMED_VALUES.get(verb, {})
     tokens = [verb]
     end = arguments.index("--") if "--" in arguments else len(arguments)
     for token in arguments[1:end]:
         option, equals, value = token.partition("=")
-        if option not in renamed:
+        if option in renamed:
+            new = renamed[option]
+            tokens += [f"{new[0]}={value}"] if equals else new
+            notes.append(f"{option} is now {' '.join(new)}")
+        elif equals and option in renamed_values:
+            tokens.append(f"{option}={_new_values(option, value, renamed_values[option], notes)}")
+        elif tokens[-1] in renamed_values:
+            tokens.append(_new_values(tokens[-1], token, renamed_values[tokens[-1]], notes))
+        else:
             tokens.append(token)
-            continue
-        new = renamed[option]
-        tokens += [f"{new[0]}={value}"] if equals else new
-        notes.append(f"{option} is now {' '.join(new)}")
     return [*tokens, *arguments[end:]], notes
+
+
+def _new_values(option: str, values: str, renamed: dict[str, str], notes: list[str]) -> str:
+    """Return the values of an option in today's names; add a note for each old one."""
+    old = values.split(",")
+    notes += [f"{option} {value} is now {option} {renamed[value]}" for value in old if value in renamed]
+    return ",".join(renamed.get(value, value) for value in old)
 
 
 _UNKNOWN_OPTION = re.compile(r"Unknown option: (?P<option>--[\w-]+)")

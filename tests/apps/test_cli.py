@@ -20,6 +20,7 @@ from command_line import call
 from quickstep.apps.cli import COMMANDS, GROUPS, app
 from quickstep.apps.help import OPTION_GROUPS
 from quickstep.datasets.synthetic import DemoConfig, draw_dancers
+from quickstep.models.model_files import TUNING_STATE
 from quickstep.types.progress import ProgressUpdate
 
 
@@ -159,6 +160,18 @@ def test_a_model_is_overwritten_only_when_it_is_asked_for(
     status, _, err = call(capsys, "train", dances / "dancers.csv", "-o", copy, "--backbone", "motion", "--epochs", "1", "--overwrite")
     assert status == 0, err
     assert (copy / "model.json").read_bytes() != before
+
+
+def test_finetune_replaces_a_finished_model_only_when_it_is_asked_for(
+    model: Path, dances: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(model, copy)
+    command = ("finetune", dances / "nothing.csv", "-o", copy)
+    assert "--overwrite" in call(capsys, *command)[2]
+    assert "nothing.csv" in call(capsys, *command, "--overwrite")[2]
+    (copy / TUNING_STATE).mkdir()  # an unfinished run is resumed
+    assert "nothing.csv" in call(capsys, *command)[2]
 
 
 def test_quiet_and_verbose(model: Path, dances: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

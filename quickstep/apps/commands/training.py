@@ -21,6 +21,7 @@ from quickstep.apps.commands.options import (
     print_notes,
 )
 from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.models.model_files import TUNING_STATE
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.training.augmentation.augment import Augment
 from quickstep.training.finetuning import FinetuneConfig
@@ -96,6 +97,7 @@ def finetune_command(
     classes: Path | None = None,
     official_split: str | None = None,
     strict: Annotated[bool, Flag] = False,
+    overwrite: Annotated[bool, Flag] = False,
     config: Annotated[FinetuneConfig, Flat] = DEFAULT_FINETUNE,
     augment: Annotated[Augment, Flat] = DEFAULT_AUGMENT,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
@@ -118,6 +120,8 @@ def finetune_command(
         which official split to use, for a list with several (1:train|2:test)
     strict
         stop at the first video that cannot be used, instead of skipping it
+    overwrite
+        replace the finished model in the folder
     """
     # Read when torch loads: threads that wait by spinning make a step many times slower as soon as other processes use the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -125,6 +129,7 @@ def finetune_command(
     from quickstep.evaluation.rendering import write_card
     from quickstep.training.finetuning import finetune
 
+    check_model_target(out, overwrite=overwrite or (out / TUNING_STATE).exists())  # an unfinished run in the folder is resumed
     with TerminalProgress() as progress:
         manifest = read_manifest(data, classes=classes, official_split=official_split)
         tuned = finetune(
