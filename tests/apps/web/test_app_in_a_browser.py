@@ -21,7 +21,7 @@ from quickstep.signals.video import VideoReader, read_frames
 from quickstep.storage.cache import Cache
 from tests.apps.web.conftest import FLAGS, PATIENCE, Running, Stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400 * PATIENCE // 60_000)]
 
 Visit = Callable[..., Any]
 Screenshot = Callable[[Any, str], None]
@@ -113,7 +113,7 @@ def test_uploads_belong_to_one_session_and_are_removed_with_it(visit: Visit, app
     held = list(app.temporary.glob("quickstep-app-*/session-*/uploads/*"))
     assert len(held) >= 1
     first.context.close()
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE / 1000
     while any(path.exists() for path in held) and time.monotonic() < until:
         time.sleep(0.5)
     assert not [path for path in held if path.exists()]
@@ -205,7 +205,7 @@ def test_a_dataset_is_checked_and_trained_on_and_its_report_is_shown(visit: Visi
     tab.get_by_label("Name of the model").fill("mine")
     tab.get_by_role("button", name="Train", exact=True).click()
     tab.locator("text=Training mine").wait_for()
-    tab.locator("text=mine (fast) is trained").wait_for(timeout=240_000)
+    tab.locator("text=mine (fast) is trained").wait_for(timeout=4 * PATIENCE)
     tab.frame_locator("iframe[title='The report of mine']").locator("h1").wait_for()
     screenshot(tab, "train-report")
     tab.get_by_role("button", name="Try it").click()
@@ -258,7 +258,7 @@ def test_the_live_page_keeps_up_with_the_camera(
         frame = tab.frame_locator("iframe[title*='webrtc']")
         frame.get_by_role("button", name="Start").click()
         frame.locator("video").wait_for()
-        tab.locator("text=latency: label").wait_for(timeout=120_000)
+        tab.locator("text=latency: label").wait_for(timeout=2 * PATIENCE)
         assert tab.locator(".qs-bars .n").count() >= 2
         status = tab.locator("text=latency: label").inner_text()
         frame_latency = float(status.split("frame ")[1].split(" ms")[0])
