@@ -18,7 +18,6 @@ from quickstep.storage.cache import Cache
 from quickstep.storage.files import write_bytes
 from quickstep.types.errors import QuickstepError
 from quickstep.types.progress import Progress, ProgressUpdate, RemainingTime
-from quickstep.types.segment import Segment
 
 T = TypeVar("T")
 SOON = 2.0  # seconds before the time left is shown
@@ -177,20 +176,15 @@ def plain(text: str) -> str:
 
 def samples() -> list[Video]:
     """Return videos to try: those given, and one test video a label."""
-    found = {path: f"new: {path.parent.name}" for path in session.started().samples}
+    titles = {path: f"new: {path.parent.name}" for path in session.started().samples}
     manifest = session.model().manifest
     if manifest is not None:
         tested = manifest.part("test").segments or manifest.segments
-        whole = [each for each in tested if each.start == 0 and each.end is None and each.path.exists()]
-        for segment in {each.label: each for each in reversed(whole)}.values():
-            found.setdefault(segment.path, str(segment.label))
-    ordered = sorted(found.items(), key=lambda item: (not item[1].startswith("new"), item[1]))
+        whole = [segment for segment in tested if segment.start == 0 and segment.end is None and segment.path.exists()]
+        for segment in {segment.label: segment for segment in reversed(whole)}.values():
+            titles.setdefault(segment.path, str(segment.label))
+    ordered = sorted(titles.items(), key=lambda item: (not item[1].startswith("new"), item[1]))
     return [Video(name, path, f"sample {path}", own=False) for path, name in ordered[:8]]
-
-
-def segment_of(video: Video) -> Segment:
-    """Return the whole video as a segment."""
-    return Segment(video.path)
 
 
 def _display_name(name: str) -> str:

@@ -20,7 +20,7 @@ from quickstep.inference.timelines.windows import window_length
 from quickstep.models.predictions import Prediction, Predictions
 from quickstep.signals.video import probe
 from quickstep.types.errors import QuickstepError
-from quickstep.types.segment import Failure
+from quickstep.types.segment import Failure, Segment
 
 TYPES = ["mp4", "mov", "avi", "mkv", "webm", "m4v"]
 LONG = 2.5  # windows: a video longer than this has a timeline
@@ -46,10 +46,10 @@ def page() -> None:
     if not videos:
         st.info("This model has no samples: upload a video.", icon=":material/upload_file:")
         return
-    seen = _all(videos)
-    shown = _choose(seen) if len(seen) > 1 else seen[0]
+    results = _classify_all(videos)
+    shown = _choose(results) if len(results) > 1 else results[0]
     _show(shown)
-    _downloads(seen, shown)
+    _downloads(results, shown)
 
 
 def _sample() -> list[Video]:
@@ -61,57 +61,58 @@ def _sample() -> list[Video]:
     return [videos[name]] if name else []
 
 
-def _all(videos: list[Video]) -> list[Result]:
+def _classify_all(videos: list[Video]) -> list[Result]:
     """Classify the videos; show a progress bar for those that are new."""
-    seen, bar = [], None
+    results, bar = [], None
     for place, video in enumerate(videos):
-        key = f"seen {video.key} {session.model_state()}"
+        key = f"result {video.key} {session.model_state()}"
         if key not in st.session_state.get("kept", {}):
             bar = bar or st.progress(0.0)
             bar.progress(place / len(videos), text=f"Classifying {page_elements.plain(video.name)} …")
-        seen.append(page_elements.remembered(key, lambda video=video: _look(video), most=2000))  # type: ignore[misc]
+        results.append(page_elements.remembered(key, lambda video=video: _classify(video), most=2000))  # type: ignore[misc]
     if bar is not None:
         bar.empty()
-    return seen
+    return results
 
 
-def _look(video: Video) -> Result:
+def _classify(video: Video) -> Result:
     try:
         with session.locked_model() as model:
-            found = model.predict([video.path], cache=page_elements.cache_for(video))
+            predictions = model.predict([video.path], cache=page_elements.cache_for(video))
     except QuickstepError as error:
         return Result(video, None, page_elements.error_text(error, video))
-    if found.failures:
-        return Result(video, None, page_elements.error_text(found.failures[0].error, video))
-    return Result(video, found.predictions[0])
+    if predictions.failures:
+        return Result(video, None, page_elements.error_text(predictions.failures[0].error, video))
+    return Result(video, predictions.predictions[0])
 
 
-def _choose(seen: list[Result]) -> Result:
+def _choose(results: list[Result]) -> Result:
     """Show all predictions in a table, and let the user choose one."""
     rows = []
-    for each in seen:
-        if each.prediction is None:
-            rows.append((each.video.name, "—", each.problem, ""))
+    for result in results:
+        if result.prediction is None:
+            rows.append((result.video.name, "—", result.problem, ""))
             continue
-        reading = verdict_on(each.prediction)
-        rows.append((each.video.name, each.prediction.label if reading.named else "—", reading.short, share(each.prediction.score)))
+        label = result.prediction.label
+        verdict = verdict_on(result.prediction)
+        rows.append((result.video.name, label if verdict.named else "—", verdict.short, share(result.prediction.score)))
     st.html(formatting.table(("video", "label", "confidence", "score"), rows, numbers=(3,)))
-    place = st.selectbox("Show", range(len(seen)), format_func=lambda number: seen[number].video.name)
-    return seen[place]
+    place = st.selectbox("Show", range(len(results)), format_func=lambda number: results[number].video.name)
+    return results[place]
 
 
-def _show(seen: Result) -> None:
-    video, prediction = seen.video, seen.prediction
+def _show(result: Result) -> None:
+    video, prediction = result.video, result.prediction
     player = f"player-{abs(hash(video.key))}"
     left, right = st.columns([3, 2], gap="large")
     if prediction is None:
         with left:
             video_player.show(video.path, key=player)
-        right.error(seen.problem, icon=":material/error:")
+        right.error(result.problem, icon=":material/error:")
         return
     with right:
-        found = _timeline(video)
-        kicker = "over the whole video" if found is not None else ""
+        line = _timeline(video)
+        kicker = "over the whole video" if line is not None else ""
         st.html(formatting.answer(prediction, kicker=kicker))
         ranked = prediction.top(len(prediction.labels))
         st.html(formatting.bars(ranked[:SHOWN], named=verdict_on(prediction).named))
@@ -122,11 +123,11 @@ def _show(seen: Result) -> None:
             st.caption(f"{share(prediction.damaged)} of the frames are damaged; the frames beside them are used instead.")
     with left:
         video_player.show(video.path, key=player)
-        if found is not None:
-            timeline_strip.show_timeline(found, player=player, key=f"timeline {player}")
+        if line is not None:
+            timeline_strip.show_timeline(line, player=player, key=f"timeline {player}")
             st.caption("Which move happens when; click to jump there.")
         else:
-            _deciding(video, prediction, player)
+            _show_decisive_parts(video, prediction, player)
 
 
 def _timeline(video: Video) -> Timeline | None:
@@ -145,7 +146,7 @@ def _timeline(video: Video) -> Timeline | None:
     return page_elements.remembered(f"timeline {video.key} {session.model_state()}", make)
 
 
-def _deciding(video: Video, prediction: Prediction, player: str) -> None:
+def _show_decisive_parts(video: Video, prediction: Prediction, player: str) -> None:
     """Show which parts of a short video are evidence for the label."""
 
     def make() -> Attribution:
@@ -153,29 +154,29 @@ def _deciding(video: Video, prediction: Prediction, player: str) -> None:
             return attribute(model, prediction.segment, prediction.label, cache=page_elements.cache_for(video))
 
     with st.spinner("Computing which parts decided …"):
-        found = page_elements.remembered(f"weighed {video.key} {session.model_state()}", make)
-    strongest = found.strongest
+        attribution = page_elements.remembered(f"weighed {video.key} {session.model_state()}", make)
+    strongest = attribution.strongest
     if strongest is None:
         return
     st.caption(
         f"Which parts decided: the darker a part, the higher its own score for “{prediction.label}”; "
         f"the highest is {strongest.start:.1f} to {strongest.end:.1f} s. Click to jump there."
     )
-    timeline_strip.show_weighed(found, found.parts[-1].end, player=player, key=f"weighed {player}")
+    timeline_strip.show_weighed(attribution, attribution.parts[-1].end, player=player, key=f"weighed {player}")
 
 
 # -- files -------------------------------------------------------------------------------------------------------------------
 
 
-def _downloads(seen: list[Result], shown: Result) -> None:
+def _downloads(results: list[Result], shown: Result) -> None:
     """Offer the predictions as files."""
-    found = _renamed(seen)
-    if not found.predictions and not found.failures:
+    predictions = _with_names_of_uploads(results)
+    if not predictions.predictions and not predictions.failures:
         return
     with st.container(horizontal=True):
-        st.download_button("CSV", _csv(found), "predictions.csv", "text/csv", on_click="ignore", icon=":material/download:")
+        st.download_button("CSV", _csv(predictions), "predictions.csv", "text/csv", on_click="ignore", icon=":material/download:")
         st.download_button(
-            "JSON", _json(seen, found), "predictions.json", "application/json", on_click="ignore", icon=":material/download:"
+            "JSON", _json(results, predictions), "predictions.json", "application/json", on_click="ignore", icon=":material/download:"
         )
         if shown.prediction is not None:
             name = f"{Path(shown.video.name).stem}.srt"
@@ -184,21 +185,20 @@ def _downloads(seen: list[Result], shown: Result) -> None:
             )
 
 
-def _renamed(seen: list[Result]) -> Predictions:
+def _with_names_of_uploads(results: list[Result]) -> Predictions:
     """Return the predictions with the names of the uploaded files."""
-    made = [
-        replace(each.prediction, segment=replace(each.prediction.segment, path=Path(each.video.name))) for each in seen if each.prediction
-    ]
-    failed = [
-        Failure(page_elements.segment_of(replace(each.video, path=Path(each.video.name))), QuickstepError(each.problem))
-        for each in seen
-        if each.problem
-    ]
-    return Predictions(tuple(made), tuple(failed))
+    predictions, failures = [], []
+    for result in results:
+        name = Path(result.video.name)
+        if result.prediction is not None:
+            predictions.append(replace(result.prediction, segment=replace(result.prediction.segment, path=name)))
+        if result.problem:
+            failures.append(Failure(Segment(name), QuickstepError(result.problem)))
+    return Predictions(tuple(predictions), tuple(failures))
 
 
-def _csv(found: Predictions) -> str:
-    rows = to_rows(found)
+def _csv(predictions: Predictions) -> str:
+    rows = to_rows(predictions)
     out = io.StringIO()
     writer = csv.DictWriter(out, rows[0].keys() if rows else ["path"], lineterminator="\n")
     writer.writeheader()
@@ -206,23 +206,29 @@ def _csv(found: Predictions) -> str:
     return out.getvalue()
 
 
-def _json(seen: list[Result], found: Predictions) -> str:
+def _json(results: list[Result], predictions: Predictions) -> str:
     """Return the predictions, and the timelines of long videos, as JSON."""
     timelines = []
-    for each in seen:
-        made: Timeline | None = st.session_state["kept"].get(f"timeline {each.video.key} {session.model_state()}")
-        if made is not None:
-            timelines.append(replace(made, video=Path(each.video.name)).to_json())
-    return json.dumps({**to_json(found), **({"timelines": timelines} if timelines else {})}, ensure_ascii=False, indent=1)
+    for result in results:
+        line = _kept_timeline(result)
+        if line is not None:
+            timelines.append(replace(line, video=Path(result.video.name)).to_json())
+    return json.dumps({**to_json(predictions), **({"timelines": timelines} if timelines else {})}, ensure_ascii=False, indent=1)
 
 
-def _as_timeline(seen: Result) -> Timeline:
+def _kept_timeline(result: Result) -> Timeline | None:
+    """Return the timeline that the page has shown; None for a short video."""
+    line: Timeline | None = st.session_state["kept"].get(f"timeline {result.video.key} {session.model_state()}")
+    return line
+
+
+def _as_timeline(result: Result) -> Timeline:
     """Return the timeline of a video; of a short one, a single span."""
-    made: Timeline | None = st.session_state["kept"].get(f"timeline {seen.video.key} {session.model_state()}")
-    if made is not None:
-        return made
-    assert seen.prediction is not None
-    end = probe(seen.video.path).duration
-    named = seen.prediction.label if verdict_on(seen.prediction).named else None
-    span = Span(0.0, end, named, seen.prediction.score, likeliest=seen.prediction.label)
-    return Timeline(seen.video.path, end, seen.prediction.labels, (span,), ())
+    line = _kept_timeline(result)
+    if line is not None:
+        return line
+    assert result.prediction is not None
+    end = probe(result.video.path).duration
+    label = result.prediction.label if verdict_on(result.prediction).named else None
+    span = Span(0.0, end, label, result.prediction.score, likeliest=result.prediction.label)
+    return Timeline(result.video.path, end, result.prediction.labels, (span,), ())
