@@ -228,7 +228,7 @@ for _rank, (_name, _verb) in enumerate(COMMANDS.items()):
 def _install_completion(
     *,
     shell: Literal["zsh", "bash", "fish", "powershell"] | None = None,
-    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    output: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
 ) -> None:
     """Install shell completion for this application.
 
