@@ -28,6 +28,7 @@ from quickstep.training.tuning import TuneConfig, TuneResult, tune
 from quickstep.training.tuning.leaderboard import Entry, Leaderboard
 from quickstep.training.tuning.rendering import study_page, write_study
 from quickstep.training.tuning.search_space import FINETUNE_LEARNING_RATES, LEARNING_RATES, BackboneChoices, SearchSpace
+from quickstep.training.tuning.study import StudyPlan
 from quickstep.training.tuning.trial import Candidate, TrialRunner, TrialStopped
 from quickstep.types.errors import ConfigError, MediaError, MissingExtra
 from quickstep.types.signals import Features, Frames
@@ -478,3 +479,13 @@ def test_a_search_ends_within_its_budget(csv_file: Path, tmp_path: Path) -> None
     printed, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
     assert sum(entry["seconds"] for entry in json.loads(printed)["entries"]) < 14
+
+
+def test_the_plan_of_a_study_of_version_0_1_is_read(tmp_path: Path) -> None:
+    """Version 0.1 had other names for some settings."""
+    space = {"places": [{"backbone": "motion", "heads": ["linear"], "frames": [60], "windows": [1]}], "over": ["head"], "finetune": False}
+    plan = {"fingerprint": "f", "source": "s", "base": {"output": "pooled", "words": None}, "tune": {"measure": "log-loss"}, "space": space}
+    (tmp_path / "study.json").write_text(json.dumps({**plan, "store": "/cache", "format": 1}))
+    read = StudyPlan.read(tmp_path)
+    assert read is not None
+    assert (read.cache, read.base.embedding, read.tune.metric, read.space.choices[0].heads) == ("/cache", "pooled", "log-loss", ("linear",))

@@ -11,7 +11,7 @@ import json
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class StudyPlan:
     base: TrainConfig
     tune: TuneConfig
     space: SearchSpace
-    cache: str
+    cache: str = field(metadata={"was": "store"})  # version 0.1 wrote store
     format: int = FORMAT
 
     def write(self, folder: Path, manifest: Manifest) -> None:
