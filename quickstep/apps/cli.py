@@ -202,8 +202,8 @@ def _apply_verbosity(command: App, names: tuple[str, ...], arguments: ArgumentCo
     """Set how much is printed, before the command begins."""
     from quickstep.apps.terminal import set_verbosity
 
-    given = {argument.name for argument in arguments if argument.tokens}
-    set_verbosity(quiet="--quiet" in given, verbose="--verbose" in given)
+    typed = {argument.name for argument in arguments if argument.tokens}
+    set_verbosity(quiet="--quiet" in typed, verbose="--verbose" in typed)
 
 
 app = App(

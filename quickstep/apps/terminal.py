@@ -102,13 +102,13 @@ def say(text: str, *, style: str = "") -> None:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table on stdout: numbers are right-aligned, and nothing is cut off where the output goes into a file."""
-    listed = [[str(cell) for cell in row] for row in rows]
+    listed = [[str(value) for value in row] for row in rows]
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         numeric = bool(listed) and all(_is_number(row[number]) for row in listed)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(escape(value) for value in row))
     console = Console()
     if not sys.stdout.isatty():
         console.width = 1000

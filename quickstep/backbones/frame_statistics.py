@@ -32,7 +32,7 @@ class FrameStatistics:
     license = "Apache-2.0"
     view = View(frames=1, size=SIZE, fit="stretch", resample="area")
     batch = 64
-    width = COLOURS**3 + 3 * COLOUR_GRID**2 + DIRECTIONS * sum(cells**2 for cells in EDGE_GRIDS)
+    width = COLOURS**3 + 3 * COLOUR_GRID**2 + DIRECTIONS * sum(side**2 for side in EDGE_GRIDS)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -54,7 +54,7 @@ def describe(frame: NDArray[np.uint8]) -> Array:
     strength = np.hypot(down, across)
     angle = np.arctan2(down, across) % np.pi / np.pi * DIRECTIONS
     edges = strength[..., None] * (np.floor(angle)[..., None] % DIRECTIONS == np.arange(DIRECTIONS))  # (H, W, 8)
-    grids = [np.sqrt(_cell_means(edges.astype(np.float32), cells)) for cells in EDGE_GRIDS]
+    grids = [np.sqrt(_cell_means(edges.astype(np.float32), side)) for side in EDGE_GRIDS]
     return np.concatenate([np.sqrt(counts), layout, *grids]).astype(np.float32)
 
 

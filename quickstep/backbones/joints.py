@@ -89,21 +89,21 @@ class Joints:
 
 def fill_missing(positions: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float64]:
     """Fill joints of (T, K, D) that are missing: each gets the mean of its neighbours along the bones, step by step."""
-    known = np.asarray(np.isfinite(positions).all(axis=2))  # (T, K)
-    positions = np.where(known[..., None], positions, 0.0)
+    filled = np.asarray(np.isfinite(positions).all(axis=2))  # (T, K)
+    positions = np.where(filled[..., None], positions, 0.0)
     neighbours = np.zeros((len(skeleton), len(skeleton)))
     for start, end in skeleton.edges:
         neighbours[start, end] = neighbours[end, start] = 1.0
-    while not known.all():
-        count = known.astype(np.float64) @ neighbours  # (T, K): how many neighbours are known
-        reached = ~known & (count > 0)
+    while not filled.all():
+        count = filled.astype(np.float64) @ neighbours  # (T, K): how many neighbours are known
+        reached = ~filled & (count > 0)
         if not reached.any():
             break
-        sums = np.einsum("tkd,kj->tjd", np.where(known[..., None], positions, 0.0), neighbours)
+        sums = np.einsum("tkd,kj->tjd", np.where(filled[..., None], positions, 0.0), neighbours)
         positions = np.where(reached[..., None], sums / np.maximum(count, 1)[..., None], positions)
-        known = known | reached
-    if not known.all():  # no bone leads there: the centre of the others
-        count = np.maximum(known.sum(axis=1), 1)[:, None, None]
-        centre = np.where(known[..., None], positions, 0.0).sum(axis=1, keepdims=True) / count
-        positions = np.where(known[..., None], positions, centre)
+        filled = filled | reached
+    if not filled.all():  # no bone leads there: the centre of the others
+        count = np.maximum(filled.sum(axis=1), 1)[:, None, None]
+        centre = np.where(filled[..., None], positions, 0.0).sum(axis=1, keepdims=True) / count
+        positions = np.where(filled[..., None], positions, centre)
     return positions

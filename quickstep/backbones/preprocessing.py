@@ -76,16 +76,16 @@ class Processor:
 def read_processor(config: Mapping[str, Any], source: str, *, frames: int = FRAMES) -> Processor:
     """Read the processor that a checkpoint's config describes; a step that cannot be done here is refused, never approximated."""
     kind = _kind(config, source)
-    given = {key: value for key, value in config.items() if value is not None}
+    configured = {key: value for key, value in config.items() if value is not None}
     settings: dict[str, Any] = {
         "do_resize": True,
         "do_rescale": True,
         "do_normalize": True,
         "rescale_factor": 1 / 255,
         **_DEFAULTS[kind],
-        **given,
+        **configured,
     }
-    if kind == "VideoMAE" and isinstance(settings["size"], int) and "crop_size" not in given:
+    if kind == "VideoMAE" and isinstance(settings["size"], int) and "crop_size" not in configured:
         settings["crop_size"] = settings["size"]  # the older files of X-CLIP give one number for both
     if kind == "VJEPA2":  # its processor computes the short edge from the crop, whatever its file says
         crop = _sizes(settings["crop_size"], True, "crop_size", source)
@@ -113,8 +113,8 @@ def _kind(config: Mapping[str, Any], source: str) -> str:
     if kind == "Siglip2":
         raise _refuse(source, "its frames keep their shape (NaFlex) where quickstep's are square; take a fixed-size SigLIP 2 checkpoint")
     if kind not in _DEFAULTS:
-        known = ", ".join(f"{k}ImageProcessor" for k in _DEFAULTS)
-        raise _refuse(source, f"its image processor {name or '(not named)'!r} is not one of {known}")
+        supported = ", ".join(f"{k}ImageProcessor" for k in _DEFAULTS)
+        raise _refuse(source, f"its image processor {name or '(not named)'!r} is not one of {supported}")
     return kind
 
 

@@ -59,9 +59,9 @@ class BackboneSpec:
         """Return the spec with everything that was left open as the opened backbone settled it."""
         identity = backbone.identity
         settled = {"embedding": "output", "precision": "precision", "engine": "engine"}
-        known = {name: identity.get(key, getattr(self, name)) for name, key in settled.items()}
+        values = {name: identity.get(key, getattr(self, name)) for name, key in settled.items()}
         poses = backbone.spec.poses if backbone.capabilities.reads == "poses" else {}  # type: ignore[attr-defined]
-        return replace(self, **known, poses=dict(poses))
+        return replace(self, **values, poses=dict(poses))
 
     def open(self, cache: Cache | None = None) -> Backbone:
         """Open the backbone, ready to describe itself; its network loads with the first `embed`."""
@@ -77,7 +77,7 @@ class BackboneSpec:
     @property
     def _settings(self) -> dict[str, Any]:
         """The fields that were set, besides the name and the place of the weights."""
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("name", "inside")}
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("name", "inside")}
         return {name: value for name, value in values.items() if value is not None and value != {}}
 
     def _check(self, capabilities: Capabilities) -> None:

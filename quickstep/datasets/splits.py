@@ -207,17 +207,17 @@ def _units(manifest: Manifest, numbers: Sequence[int], allowed: Sequence[tuple[i
 
 def _choose_splits(manifest: Manifest, config: SplitConfig, units: Sequence[int]) -> tuple[list[Split | None], list[str]]:
     """Choose a part for every segment: parts in the manifest are kept, and missing ones are taken out of train."""
-    wanted = [part for part, share in zip(PARTS, _shares(config), strict=True) if share > 0]
+    required = [part for part, share in zip(PARTS, _shares(config), strict=True) if share > 0]
     existing: dict[int, Counter[str]] = {}
     for unit, segment in zip(units, manifest.segments, strict=True):
         if segment.split is not None:
             existing.setdefault(unit, Counter())[segment.split] += 1
-    absent = [part for part in wanted if part not in manifest.splits] if existing else []
+    absent = [part for part in required if part not in manifest.splits] if existing else []
     warnings = [f"the manifest has no {part} split, so it is taken out of train" for part in absent]
     allowed = []
     for unit in units:
         if unit not in existing:
-            allowed.append(tuple(PARTS.index(part) for part in wanted))
+            allowed.append(tuple(PARTS.index(part) for part in required))
         elif absent and set(existing[unit]) == {"train"}:
             allowed.append(tuple(PARTS.index(part) for part in ["train", *absent]))
         else:
@@ -283,13 +283,13 @@ def _table(manifest: Manifest, parts: Sequence[str], part_of: Sequence[str | Non
 
 def _missing_classes(table: Sequence[ClassShare], parts: Sequence[str], config: SplitConfig) -> list[str]:
     """Write a warning for each class that is missing in a part."""
-    wanted = [True] * len(parts) if config.folds else [share > 0 for share in _shares(config)]
+    required = [True] * len(parts) if config.folds else [share > 0 for share in _shares(config)]
     warnings = []
     for share in table:
-        missing = [part for part, count, want in zip(parts, share.segments, wanted, strict=True) if want and not count]
+        missing = [part for part, count, want in zip(parts, share.segments, required, strict=True) if want and not count]
         if missing:
             groups = sum(share.groups)
             few = f"it has only {groups} group{'s' * (groups > 1)} that can be separated"
-            why = few if groups < sum(wanted) else "its groups cannot be divided any other way"
+            why = few if groups < sum(required) else "its groups cannot be divided any other way"
             warnings.append(f"class {share.label!r} is missing in {' and '.join(missing)}: {why}")
     return warnings

@@ -229,8 +229,8 @@ def _too_few_readable(task: Task) -> MediaError:
 
 def _fit_config(model: Model) -> FitConfig:
     """Return the loop's settings that the model was fitted with."""
-    known = {field.name for field in fields(FitConfig)}
-    return FitConfig(**{name: value for name, value in model.facts.fitting.items() if name in known})
+    names = {field.name for field in fields(FitConfig)}
+    return FitConfig(**{name: value for name, value in model.facts.fitting.items() if name in names})
 
 
 def _compare(name: str, predictions: BaselinePredictions, task: Task, *, seed: int) -> Baseline:

@@ -121,8 +121,8 @@ def compare(
     reference = max(range(len(correct)), key=lambda index: correct[index].mean()) if against == "best" else 0
     others = [index for index in range(len(correct)) if index != reference]
     differences = [difference(correct[index], correct[reference], groups, seed=seed) for index in others]
-    p_values = holm([max(each.p, each.p_mcnemar) for each in differences])
-    pairs = tuple(_pair(names[index], names[reference], each, p) for index, each, p in zip(others, differences, p_values))
+    p_values = holm([max(paired.p, paired.p_mcnemar) for paired in differences])
+    pairs = tuple(_pair(names[index], names[reference], paired, p) for index, paired, p in zip(others, differences, p_values))
     if len(pairs) > 1:
         more.append(f"The p values are corrected (Holm) for {len(pairs)} comparisons at once.")
     return Comparison(len(shared), len(set(groups)), models, pairs, (*notes, *more))

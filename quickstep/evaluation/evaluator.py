@@ -122,14 +122,14 @@ def _select(model: AnyModel, manifest: Manifest | None, split: str) -> _Selectio
     if len(labelled) < len(part):
         notes.append(f"{len(part) - len(labelled)} segments have no label and were left out.")
     labelled = [_with_model_spelling(segment, model.labels) for segment in labelled]
-    known = [segment for segment in labelled if segment.label in model.labels]
+    tested = [segment for segment in labelled if segment.label in model.labels]
     unknown = Counter(str(segment.label) for segment in labelled if segment.label not in model.labels)
-    if not known:
+    if not tested:
         named = ", ".join(sorted(unknown)[:5]) or "none"
         why = f"has no segment with a label of the model ({', '.join(model.labels[:5])}); its labels: {named}"
         raise ManifestError(base.source or "manifest", why)
     name = trained_on(model).name if base.fingerprint == model.facts.fingerprint else name_of(base)
-    return _Selection(base, tuple(known), dict(sorted(unknown.items())), name, tuple(notes))
+    return _Selection(base, tuple(tested), dict(sorted(unknown.items())), name, tuple(notes))
 
 
 def _with_model_spelling(segment: Segment, labels: tuple[str, ...]) -> Segment:

@@ -208,11 +208,11 @@ def risk_coverage(labels: Ints, probabilities: Floats) -> RiskCoverage:
     answered = np.arange(1, len(confidence) + 1)
     risk = np.cumsum(tied) / answered
     best = np.cumsum(np.sort(wrong)) / answered
-    kept = _thinned(len(answered), 200)
+    chosen = _thinned(len(answered), 200)
     return RiskCoverage(
-        coverage=_rounded(answered[kept] / len(answered)),
-        risk=_rounded(risk[kept]),
-        confidence=_rounded(confidence[kept]),
+        coverage=_rounded(answered[chosen] / len(answered)),
+        risk=_rounded(risk[chosen]),
+        confidence=_rounded(confidence[chosen]),
         area=float(risk.mean()),
         best_area=float(best.mean()),
     )
@@ -225,8 +225,8 @@ def roc(truth: NDArray[np.bool_], scores: Floats, *, label: str = "", points: in
     if truth.all() or not truth.any():
         return Curve(label, (), (), None)
     x, y, _ = metrics.roc_curve(truth, scores, drop_intermediate=False)
-    kept = _thinned(len(x), points)
-    return Curve(label, _rounded(x[kept]), _rounded(y[kept]), float(metrics.auc(x, y)))
+    chosen = _thinned(len(x), points)
+    return Curve(label, _rounded(x[chosen]), _rounded(y[chosen]), float(metrics.auc(x, y)))
 
 
 def precision_recall(truth: NDArray[np.bool_], scores: Floats, *, label: str = "", points: int = 200) -> Curve:
@@ -238,8 +238,8 @@ def precision_recall(truth: NDArray[np.bool_], scores: Floats, *, label: str = "
     precision, recall, _ = metrics.precision_recall_curve(truth, scores)
     x, y = recall[::-1], precision[::-1].copy()
     y[0] = y[1]  # where nothing is predicted, scikit-learn sets the precision to 1
-    kept = _thinned(len(x), points)
-    return Curve(label, _rounded(x[kept]), _rounded(y[kept]), float(metrics.average_precision_score(truth, scores)))
+    chosen = _thinned(len(x), points)
+    return Curve(label, _rounded(x[chosen]), _rounded(y[chosen]), float(metrics.average_precision_score(truth, scores)))
 
 
 def one_against_rest(labels: Ints, probabilities: Floats, names: Sequence[str]) -> tuple[tuple[Curve, ...], tuple[Curve, ...]]:

@@ -124,10 +124,10 @@ def _training_segments(model: AnyModel) -> list[Segment]:
     if model.manifest is not None:
         return [segment for segment in model.manifest.segments if segment.split in ("train", "val")]
     manifests = [member.manifest for member in model.members if not member.is_zero_shot]
-    known = [manifest for manifest in manifests if manifest is not None]
-    if len(known) < len(manifests):
+    available = [manifest for manifest in manifests if manifest is not None]
+    if len(available) < len(manifests):
         return []
-    learned = {segment.span: segment for manifest in known for segment in manifest.segments if segment.split in ("train", "val")}
+    learned = {segment.span: segment for manifest in available for segment in manifest.segments if segment.split in ("train", "val")}
     return list(learned.values())
 
 

@@ -86,7 +86,7 @@ class Standardizer:
 
 def pooled(features: Sequence[Features]) -> NDArray[np.float64]:
     """Return the means over time (N, D), whatever the shape at one timestamp is."""
-    return np.stack([flat(each).mean(axis=0) for each in features])
+    return np.stack([flat(segment).mean(axis=0) for segment in features])
 
 
 def flat(features: Features) -> NDArray[np.float64]:
@@ -100,9 +100,9 @@ def flat(features: Features) -> NDArray[np.float64]:
 def check_width(features: Sequence[Features], width: int) -> Sequence[Features]:
     """Return the features, if they are as wide as those that the head was fitted on."""
     for segment_features in features:
-        found = segment_features.values[0].size
-        if found != width:
-            raise ConfigError("backbone", f"gives vectors of {found} numbers where this head was fitted on {width}")
+        size = segment_features.values[0].size
+        if size != width:
+            raise ConfigError("backbone", f"gives vectors of {size} numbers where this head was fitted on {width}")
     return features
 
 

@@ -38,8 +38,8 @@ class Dropout:
         """Return the values with a share of them zeroed and the others scaled up."""
         if self.rate == 0:
             return values
-        kept = torch.rand(values.shape, generator=self.generator) >= self.rate
-        return values * kept / (1 - self.rate)
+        mask = torch.rand(values.shape, generator=self.generator) >= self.rate
+        return values * mask / (1 - self.rate)
 
 
 Schedule = Callable[[int, int, int], float]  # epochs done, epochs in all, steps done -> factor of the learning rate

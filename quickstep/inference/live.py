@@ -187,9 +187,9 @@ class Watcher:
                 self._changed.wait_for(partial(self._has_picture_after, last))
                 if self._closed:
                     return
-                picture, shown = self._pose.picture, self._pose.time
+                picture, moment = self._pose.picture, self._pose.time
             assert picture is not None
-            last, started = shown, time.monotonic()
+            last, started = moment, time.monotonic()
             try:
                 pixels = np.ascontiguousarray(picture)[None]  # rows without padding: the estimator misreads others
                 poses = self._estimator.estimate(Frames(pixels, np.array([started - first])))
@@ -199,7 +199,7 @@ class Watcher:
                     self._state = replace(self._state, problem=str(error))
                 return
             with self._changed:
-                self._pose.joints, self._pose.joints_time = poses.joints[0], shown
+                self._pose.joints, self._pose.joints_time = poses.joints[0], moment
                 self._pose.seconds = time.monotonic() - started
 
 

@@ -208,8 +208,12 @@ def _open_or_create(
 def _check_settings(card: Card, config: IndexConfig) -> None:
     """Refuse other windows than those that the library was created with."""
     pace = card.view.fps if card.single_frames else None
-    for name, wanted, here in (("window", config.window, card.window), ("stride", config.stride, card.stride), ("pace", config.pace, pace)):
-        if wanted is not None and here is not None and abs(wanted - here) > 1e-9:
+    for name, requested, here in (
+        ("window", config.window, card.window),
+        ("stride", config.stride, card.stride),
+        ("pace", config.pace, pace),
+    ):
+        if requested is not None and here is not None and abs(requested - here) > 1e-9:
             raise ConfigError(name, f"the library was created with {here:g}, for all its videos; leave it out, or make a new library")
 
 

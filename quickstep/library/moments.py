@@ -17,7 +17,7 @@ from quickstep.storage import files
 from quickstep.types.errors import MediaError
 
 COLUMNS = 5  # of the contact sheet
-CELL = 224  # pixels of a thumbnail's longer edge
+THUMBNAIL_EDGE = 224  # pixels of a thumbnail's longer edge
 GAP = 12
 TEXT_LINES = 3
 FONT_SIZE = 15  # pixels
@@ -142,9 +142,9 @@ def write_sheet(moments: Sequence[Moment], path: str | Path, *, title: str = "",
     font, bold = _font(FONT_SIZE, "DejaVuSans.ttf"), _font(FONT_SIZE + 3, "DejaVuSans-Bold.ttf")
     columns = max(1, min(COLUMNS, len(moments)))
     line = FONT_SIZE + 5
-    width = max(columns * (CELL + GAP) + GAP, 3 * (CELL + GAP) + GAP)
+    width = max(columns * (THUMBNAIL_EDGE + GAP) + GAP, 3 * (THUMBNAIL_EDGE + GAP) + GAP)
     header = GAP + (line + 6 if title else 0) + (line if note else 0)
-    row_height = CELL + TEXT_LINES * line + GAP
+    row_height = THUMBNAIL_EDGE + TEXT_LINES * line + GAP
     sheet = Image.new("RGB", (width, header + -(-len(moments) // columns) * row_height + GAP), BACKGROUND)
     pen = ImageDraw.Draw(sheet)
     if title:
@@ -152,11 +152,11 @@ def write_sheet(moments: Sequence[Moment], path: str | Path, *, title: str = "",
     if note:
         pen.text((GAP, header - line), _shorten(note, font, width - 2 * GAP), fill=GREY, font=font)
     for number, moment in enumerate(moments):
-        x, y = GAP + number % columns * (CELL + GAP), header + number // columns * row_height + GAP // 2
+        x, y = GAP + number % columns * (THUMBNAIL_EDGE + GAP), header + number // columns * row_height + GAP // 2
         thumbnail = _thumbnail(moment)
-        sheet.paste(thumbnail, (x + (CELL - thumbnail.width) // 2, y + (CELL - thumbnail.height) // 2))
+        sheet.paste(thumbnail, (x + (THUMBNAIL_EDGE - thumbnail.width) // 2, y + (THUMBNAIL_EDGE - thumbnail.height) // 2))
         for row, (text, colour) in enumerate(_captions(moment, threshold)):
-            pen.text((x, y + CELL + 4 + row * line), _shorten(text, font, CELL), fill=colour, font=font)
+            pen.text((x, y + THUMBNAIL_EDGE + 4 + row * line), _shorten(text, font, THUMBNAIL_EDGE), fill=colour, font=font)
     try:
         with files.replacing(path, sync=False) as temporary:
             sheet.save(temporary, "PNG")
@@ -180,9 +180,9 @@ def _captions(moment: Moment, threshold: float | None) -> list[tuple[str, tuple[
 def _thumbnail(moment: Moment) -> Image.Image:
     """Return the thumbnail of a moment, scaled to its cell."""
     if not moment.thumbnail:
-        return Image.new("RGB", (CELL, CELL), (225, 225, 225))
+        return Image.new("RGB", (THUMBNAIL_EDGE, THUMBNAIL_EDGE), (225, 225, 225))
     image = Image.open(io.BytesIO(moment.thumbnail)).convert("RGB")
-    scale = CELL / max(image.size)
+    scale = THUMBNAIL_EDGE / max(image.size)
     return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS)
 
 

@@ -75,9 +75,9 @@ def _metadata_texts(segments: Sequence[Segment]) -> dict[str, dict[str, str]]:
     """Collect path -> column -> text; the first row of a video counts."""
     texts: dict[str, dict[str, str]] = {}
     for segment in segments:
-        known = {"label": segment.label, "group": segment.group, "split": segment.split}
+        columns = {"label": segment.label, "group": segment.group, "split": segment.split}
         row = texts.setdefault(full_path(segment.path), {})
-        for name, text in {**segment.extra, **{name: text for name, text in known.items() if text}}.items():
+        for name, text in {**segment.extra, **{name: text for name, text in columns.items() if text}}.items():
             if text.strip():
                 row.setdefault(_column_name(name), text.strip())
     return texts
@@ -85,9 +85,9 @@ def _metadata_texts(segments: Sequence[Segment]) -> dict[str, dict[str, str]]:
 
 def full_path(path: str | Path) -> str:
     """Return the one spelling of a video's path: absolute, links unresolved."""
-    given = Path(path).expanduser()
-    absolute = os.path.abspath(given)  # noqa: PTH100 - resolves no links
-    return absolute if os.path.lexists(absolute) or not os.path.lexists(given) else os.path.realpath(given)
+    expanded = Path(path).expanduser()
+    absolute = os.path.abspath(expanded)  # noqa: PTH100 - resolves no links
+    return absolute if os.path.lexists(absolute) or not os.path.lexists(expanded) else os.path.realpath(expanded)
 
 
 def _column_name(name: str) -> str:

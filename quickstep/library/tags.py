@@ -256,7 +256,7 @@ def _set_items(bag: Xml.Element, tags: Sequence[str]) -> None:
 
 def _is_ours_alone(rdf: Xml.Element) -> bool:
     """Tell whether a sidecar contains nothing but our own tags."""
-    known = {f"{{{DC}}}subject", f"{{{OURS}}}tags"}
+    own_tags = {f"{{{DC}}}subject", f"{{{OURS}}}tags"}
     descriptions = rdf.findall(f"{{{RDF}}}Description")
     attributes = {name for description in descriptions for name in description.attrib} - {f"{{{RDF}}}about"}
-    return not attributes and all(child.tag in known for description in descriptions for child in description)
+    return not attributes and all(child.tag in own_tags for description in descriptions for child in description)

@@ -218,13 +218,13 @@ class WindowLabeler:
     def _select_features(self, features: Features, segment: Segment, *, duration: float) -> Features | None:
         """Select the library's features at the timestamps that the model reads; None if any is missing."""
         assert segment.end is not None
-        wanted = self.model.view.timestamps(segment.start, segment.end).reshape(-1)
+        expected = self.model.view.timestamps(segment.start, segment.end).reshape(-1)
         available = self.grid.timestamps(duration)
         if len(available) != len(features):
             return None
         order = np.argsort(available, kind="stable")
-        places = order[np.clip(np.searchsorted(available[order], wanted - 1e-6), 0, len(order) - 1)]
-        if np.abs(available[places] - wanted).max() > 1e-6:
+        places = order[np.clip(np.searchsorted(available[order], expected - 1e-6), 0, len(order) - 1)]
+        if np.abs(available[places] - expected).max() > 1e-6:
             return None
         return Features(features.values[places], features.times[places])
 

@@ -67,7 +67,7 @@ def _start(signal: Signal) -> float:
 def _windows(signal: Signal, backbone: Backbone, view: View) -> Iterator[Frames | Flow]:
     """Yield the windows of a signal as the backbone reads them."""
     config = flow_config_of(backbone)
-    wanted = Frames if config is None else Flow
+    kind = Frames if config is None else Flow
     if isinstance(signal, Frames) and config is not None:
         from quickstep.signals.flow.reader import flow_in_frames  # a backbone that reads frames needs no OpenCV
 
@@ -76,8 +76,8 @@ def _windows(signal: Signal, backbone: Backbone, view: View) -> Iterator[Frames 
         yield from apply_view(signal, view)
     else:
         for window in [signal] if isinstance(signal, Flow | Poses) else signal:
-            if not isinstance(window, wanted):
-                raise ConfigError("signals", f"the backbone {backbone.name!r} reads {wanted.__name__}, not {type(window).__name__}")
+            if not isinstance(window, kind):
+                raise ConfigError("signals", f"the backbone {backbone.name!r} reads {kind.__name__}, not {type(window).__name__}")
             yield window
 
 

@@ -204,14 +204,14 @@ def choose_skeleton(backbone: Backbone, paths: Sequence[Path], *, cache: Cache) 
     if not reads_poses(backbone):
         return SkeletonChoice(backbone)
     config = backbone.config
-    given = None if config.skeleton is None else read_skeleton(config.skeleton)
+    configured = None if config.skeleton is None else read_skeleton(config.skeleton)
     paths_of_files = [path for path in paths if is_pose_file(path)]
     has_videos = len(paths_of_files) < len(paths)
-    files = [file for path in _sampled(paths_of_files) if (file := _readable(path, given, config.pose_fps)) is not None]
+    files = [file for path in _sampled(paths_of_files) if (file := _readable(path, configured, config.pose_fps)) is not None]
     skeletons = [file.poses.skeleton for file in files]
     if has_videos:
         skeletons.append(PoseFinder(config, cache).estimator.skeleton)
-    chosen, notes = _common(skeletons, given)
+    chosen, notes = _common(skeletons, configured)
     if chosen is None:  # nothing can be read: reading all files will say why
         chosen = SKELETONS["coco-17"]
     counts = Counter(note for file in files for note in dict.fromkeys(file.notes))

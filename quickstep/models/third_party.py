@@ -51,19 +51,19 @@ def read_third_party(
     width, classes = layer.weight.shape
     if width != backbone.width:
         raise ModelError(folder, f"its layer has {width} inputs, and its encoder has {backbone.width} outputs")
-    known = tuple(labels or layer.labels or ())
-    if not known:
+    names = tuple(labels or layer.labels or ())
+    if not names:
         raise ModelError(
             folder,
             f"its config.json names no class_labels for its {classes} classes: name them in their order with "
             "`quickstep import-model FOLDER -o MODEL --labels a,b,c`",
         )
-    if len(known) != classes or len(set(known)) != classes:
-        error = f"{len(known)} labels ({', '.join(known[:5])}) for the {classes} classes of its layer; each class needs its own label"
+    if len(names) != classes or len(set(names)) != classes:
+        error = f"{len(names)} labels ({', '.join(names[:5])}) for the {classes} classes of its layer; each class needs its own label"
         raise ConfigError("labels", error) if labels else ModelError(folder, f"its config.json has {error}")
     if classes < 2:
         raise ModelError(folder, "it has only one class; a classifier needs at least two")
     head = open_head("linear", {})
     zeros, ones = np.zeros(width, np.float32), np.ones(width, np.float32)
     head.load({"mean": zeros, "scale": ones, "weight": layer.weight, "bias": layer.bias})
-    return ThirdPartyModel(name, known, cast("Backbone", backbone), head)
+    return ThirdPartyModel(name, names, cast("Backbone", backbone), head)

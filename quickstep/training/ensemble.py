@@ -254,9 +254,9 @@ def _measure(validation: _Validation, together: Array, names: Sequence[str], wei
 def _accuracy_lines(standings: Sequence[MemberAccuracy], count: int, *, fitted: bool) -> list[str]:
     how = ", each segment with weights fitted to the other groups" if fitted else ""
     lines = []
-    for standing in standings:
-        who = f"ensemble{how}" if standing.weight is None else f"{standing.name} (weight {standing.weight:.2f})"
-        lines.append(f"{who}: {percent(standing.accuracy.value)} accurate ({between(standing.accuracy)}) on {count} validation segments.")
+    for member in standings:
+        who = f"ensemble{how}" if member.weight is None else f"{member.name} (weight {member.weight:.2f})"
+        lines.append(f"{who}: {percent(member.accuracy.value)} accurate ({between(member.accuracy)}) on {count} validation segments.")
     return lines
 
 

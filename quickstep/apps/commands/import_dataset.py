@@ -21,7 +21,7 @@ DEFAULT_LETS_DANCE = LetsDanceConfig()
 DEFAULT_MMACTION = MmactionConfig()
 DEFAULT_MERGE = MergeConfig()
 DEFAULT_FRAMES = FramesConfig()
-SHOWN = 12  # failures that are printed; the JSON has all
+MAX_PRINTED = 12  # failures that are printed; the JSON has all
 
 import_dataset_command = App(
     name="import-dataset",
@@ -198,6 +198,6 @@ def _video_folder(out: Path) -> Path:
 
 
 def _print_some(items: Sequence[object], what: str) -> None:
-    print_failures(items[:SHOWN], what)
-    if len(items) > SHOWN:
-        say(f"... and {len(items) - SHOWN} more; --json prints all", style="yellow")
+    print_failures(items[:MAX_PRINTED], what)
+    if len(items) > MAX_PRINTED:
+        say(f"... and {len(items) - MAX_PRINTED} more; --json prints all", style="yellow")

@@ -76,17 +76,17 @@ def search_command(
     """
     from quickstep.library import search, write_sheet
 
-    found = search(library, query, config, weights=weights, cache=run.cache)
+    result = search(library, query, config, weights=weights, cache=run.cache)
     if draw is not None:
-        threshold = found.threshold
-        write_sheet(found.moments, draw, title=found.query, note=str(threshold or ""), threshold=threshold.score if threshold else None)
+        threshold = result.threshold
+        write_sheet(result.moments, draw, title=result.query, note=str(threshold or ""), threshold=threshold.score if threshold else None)
         say(f"written: {draw}")
     if run.json:
-        print(jsons.dumps(found.to_json(), ensure_ascii=False, indent=1))
-    elif found.moments:
-        rows = [(f"{moment.score:.3f}", f"{moment.start:.1f}", f"{moment.end:.1f}", moment.path) for moment in found.moments]
+        print(jsons.dumps(result.to_json(), ensure_ascii=False, indent=1))
+    elif result.moments:
+        rows = [(f"{moment.score:.3f}", f"{moment.start:.1f}", f"{moment.end:.1f}", moment.path) for moment in result.moments]
         show_table(("score", "start (s)", "end (s)", "path"), rows)
-    for sentence in found.sentences:
+    for sentence in result.sentences:
         say(sentence)
 
 
@@ -101,15 +101,15 @@ def duplicates_command(library: str, /, *, run: Annotated[Run, Flat] = DEFAULT_R
     from quickstep.library import duplicates
 
     with TerminalProgress() as progress:
-        found = duplicates(library, cache=run.cache, progress=progress)
-    print_failures(found.failures)
+        result = duplicates(library, cache=run.cache, progress=progress)
+    print_failures(result.failures)
     if run.json:
-        print(jsons.dumps(found.to_json(), ensure_ascii=False, indent=1))
+        print(jsons.dumps(result.to_json(), ensure_ascii=False, indent=1))
     else:
-        for group in found.groups:
+        for group in result.groups:
             show_table(("first", "its span", "second", "its span", "likeness", "how"), [match.row for match in group.matches])
             print()
-    say(found.summary, style="bold")
+    say(result.summary, style="bold")
 
 
 def evaluate_retrieval_command(

@@ -79,15 +79,15 @@ def predict_command(
     if format is not None:
         return _print_as_made(request, f".{format}")
     with TerminalProgress() as progress:
-        found = predict(opened, inputs, cache=run.cache, progress=progress, strict=strict, person=person)
+        result = predict(opened, inputs, cache=run.cache, progress=progress, strict=strict, person=person)
     if run.json:
         trial = {"view": model_facts(opened).view} if opened.view_note else {}
-        shown = top or (1 if prompts.labels else None)
-        print(jsons.dumps({**to_json(found, top=shown), **trial}, ensure_ascii=False, indent=1))
+        count = top or (1 if prompts.labels else None)
+        print(jsons.dumps({**to_json(result, top=count), **trial}, ensure_ascii=False, indent=1))
     else:
-        _show_predictions(found, top or 1)
-    print_failures(found.failures, FAILED)
-    return 0 if found.predictions else 1
+        _show_predictions(result, top or 1)
+    print_failures(result.failures, FAILED)
+    return 0 if result.predictions else 1
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,10 @@ def _print_as_made(request: _Request, format: str) -> int:
     """Print each prediction as soon as it is made."""
     from quickstep.inference.prediction_files import predict_as_text
 
-    made = 0
+    count = 0
     failures: list[Failure] = []
     with TerminalProgress() as progress:
-        for text, found in predict_as_text(
+        for text, batch in predict_as_text(
             request.model,
             request.inputs,
             format,
@@ -169,7 +169,7 @@ def _print_as_made(request: _Request, format: str) -> int:
         ):
             sys.stdout.write(text)
             sys.stdout.flush()
-            made += len(found.predictions)
-            failures += found.failures
+            count += len(batch.predictions)
+            failures += batch.failures
     print_failures(failures, FAILED)
-    return 0 if made else 1
+    return 0 if count else 1

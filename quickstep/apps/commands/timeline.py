@@ -71,7 +71,7 @@ def timeline_command(
     opened = open_model(model, weights, run)
     segments, failures = gather(inputs)
     _check_many(files, len({segment.path for segment in segments}))
-    made: list[Timeline] = []
+    results: list[Timeline] = []
     with TerminalProgress() as progress:
         if strict and failures:
             raise failures[0].error
@@ -81,18 +81,18 @@ def timeline_command(
                     raise result.error
                 failures.append(result)
             else:
-                made.append(result)
+                results.append(result)
                 _write_single(result, files, truth)
-    _write_together(made, files)
-    reports = [(one, evaluate_timeline(one, read_spans(truth, video=one.video))) for one in made] if truth else []
+    _write_together(results, files)
+    reports = [(one, evaluate_timeline(one, read_spans(truth, video=one.video))) for one in results] if truth else []
     if run.json:
-        _print_json(made, reports)
+        _print_json(results, reports)
     else:
-        _show(made, reports)
-    for path in _written(made, files):
+        _show(results, reports)
+    for path in _written(results, files):
         say(f"written: {path}", style="bold")
-    print_failures((*failures, *(failure for one in made for failure in one.failures)))
-    return 0 if made else 1
+    print_failures((*failures, *(failure for one in results for failure in one.failures)))
+    return 0 if results else 1
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,12 @@ def _files(out: tuple[Path, ...], draw: Path | None) -> _Files:
     """Sort the files to write; refuse an unknown format before any work is done."""
     if draw is not None and draw.suffix.lower() not in PICTURES:
         raise ConfigError("draw", f"a picture is {', '.join(PICTURES)}, not {draw.name!r}")
-    wanted = (*out, *([draw] if draw is not None else []))
-    for path in wanted:
+    paths = (*out, *([draw] if draw is not None else []))
+    for path in paths:
         if path.suffix.lower() not in (*FORMATS, *PICTURES):
             raise ConfigError("out", f"a timeline is written as {', '.join((*FORMATS, *PICTURES))}, not as {path.name!r}")
-    together = tuple(path for path in wanted if path.suffix.lower() in TABLES and "{name}" not in str(path))
-    return _Files(together, tuple(path for path in wanted if path not in together))
+    together = tuple(path for path in paths if path.suffix.lower() in TABLES and "{name}" not in str(path))
+    return _Files(together, tuple(path for path in paths if path not in together))
 
 
 def _check_many(files: _Files, videos: int) -> None:

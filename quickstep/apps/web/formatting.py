@@ -104,7 +104,7 @@ def counts(numbers: Mapping[str, int], most: int) -> str:
 
 def intervals(rows: Sequence[tuple[str, Interval]]) -> str:
     """Return measured shares with their 95 % intervals, the last one in colour."""
-    made = []
+    parts = []
     for place, (name, interval) in enumerate(rows):
         now = " now" if place == len(rows) - 1 else ""
         low, high = 100 * interval.low, 100 * interval.high
@@ -112,8 +112,8 @@ def intervals(rows: Sequence[tuple[str, Interval]]) -> str:
             f'<div class="qs-interval{now}"><i><u style="width:{100 * interval.value:.2f}%"></u></i>'
             f'<s style="left:{low:.2f}%;width:{max(0.5, high - low):.2f}%"></s></div>'
         )
-        made.append(f'<span>{escape(name)}</span>{drawing}<span class="n first">{share(interval.value)}</span>')
-    return f'<div class="qs-bars">{"".join(made)}</div>'
+        parts.append(f'<span>{escape(name)}</span>{drawing}<span class="n first">{share(interval.value)}</span>')
+    return f'<div class="qs-bars">{"".join(parts)}</div>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:

@@ -51,11 +51,11 @@ def own_cache() -> Cache:
 
 def models() -> dict[str, Path]:
     """Return the models by unique names: those given, and those made in the app."""
-    given = list(started().models)
+    opened = list(started().models)
     out = started().config.out
-    made = sorted(path.parent for pattern in (f"*/{RECORD}", f"*/{BEST}/{RECORD}") for path in out.glob(pattern))
+    trained = sorted(path.parent for pattern in (f"*/{RECORD}", f"*/{BEST}/{RECORD}") for path in out.glob(pattern))
     named: dict[str, Path] = {}
-    for place in dict.fromkeys(path.resolve() for path in (*given, *made)):
+    for place in dict.fromkeys(path.resolve() for path in (*opened, *trained)):
         name = name_of(place)
         if name in named:
             name = f"{place.parent.name}/{place.name}"

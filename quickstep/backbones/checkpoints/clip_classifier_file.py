@@ -87,19 +87,19 @@ def load_encoder(state: State, config: Mapping[str, Any], file: Path) -> torch.n
         network: Any = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**dict(config)))
     expected = network.state_dict()
     inside = next(iter(expected)).startswith("vision_model.")  # as older versions call it
-    given = {
+    tensors = {
         name.removeprefix("clip_model." if inside else ENCODER): value.to(torch.float32)
         for name, value in state.items()
         if name.startswith(ENCODER) and not name.endswith(_COUNTERS)
     }
     for names, what in (
-        (sorted(name for name in expected if name not in given and not name.endswith(_COUNTERS)), "lacks"),
-        (sorted(name for name in given if name not in expected), "has besides what its config describes:"),
-        (sorted(name for name in given if name in expected and given[name].shape != expected[name].shape), "has of another shape"),
+        (sorted(name for name in expected if name not in tensors and not name.endswith(_COUNTERS)), "lacks"),
+        (sorted(name for name in tensors if name not in expected), "has besides what its config describes:"),
+        (sorted(name for name in tensors if name in expected and tensors[name].shape != expected[name].shape), "has of another shape"),
     ):
         if names:
             raise WeightsError(f"{file} {what} {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}")
-    network.load_state_dict(given, strict=False)  # its names were checked above; only counters may be left
+    network.load_state_dict(tensors, strict=False)  # its names were checked above; only counters may be left
     return network.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
 

@@ -158,8 +158,8 @@ def _late(moving: Moving, directions: _Directions) -> dict[str, Array]:
 
 def _change(moving: Moving, flow: Array, rows: int) -> Array:
     """Roots of the directions in the late half minus those in the early half, in rows of two cells: (rows, 2, BINS)."""
-    steps, cells = flow.shape[:2]
-    wide = flow.reshape(steps, rows, cells // rows, COARSE, cells // COARSE, BINS).sum((2, 4))
+    steps, columns = flow.shape[:2]
+    wide = flow.reshape(steps, rows, columns // rows, COARSE, columns // COARSE, BINS).sum((2, 4))
     shares = as_shares(wide, _motion_floor(moving, moving.seconds))
     late = moving.times > (moving.times[0] + moving.times[-1]) / 2
     change: Array = np.sqrt(shares[late].sum(0)) - np.sqrt(shares[~late].sum(0))

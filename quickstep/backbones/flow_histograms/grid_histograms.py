@@ -28,8 +28,8 @@ class Grid:
         """Sum values (T, h, w, B) in the cells: (T, cells, cells, B)."""
         steps, _, width, kinds = values.shape
         by_row = (self.rows @ values.reshape(steps, -1, width * kinds)).reshape(steps, -1, width, kinds)
-        cells: Array = np.einsum("tiwb,twj->tijb", by_row, self.columns)
-        return cells
+        sums: Array = np.einsum("tiwb,twj->tijb", by_row, self.columns)
+        return sums
 
     def at(self, steps: NDArray[np.int64]) -> Grid:
         """Return the grids of some steps."""
@@ -43,11 +43,11 @@ def lay_grid(moving: Moving, cells: int, *, body: bool) -> Grid:
     centre, reach = moving.centre, moving.reach
     if not body:
         centre, reach = np.zeros_like(centre), np.tile(np.array([[width, height]], np.float32) / (2 * min(height, width)), (len(centre), 1))
-    rows = _cells(y[:, 0], centre[:, 1], reach[:, 1], cells).transpose(0, 2, 1)
-    return Grid(np.ascontiguousarray(rows), _cells(x[0], centre[:, 0], reach[:, 0], cells))
+    rows = _cell_weights(y[:, 0], centre[:, 1], reach[:, 1], cells).transpose(0, 2, 1)
+    return Grid(np.ascontiguousarray(rows), _cell_weights(x[0], centre[:, 0], reach[:, 0], cells))
 
 
-def _cells(points: Array, centre: Array, reach: Array, cells: int) -> Array:
+def _cell_weights(points: Array, centre: Array, reach: Array, cells: int) -> Array:
     """Share each point along an axis between the two nearest cells: (T, points, cells)."""
     position = (points[None] - centre[:, None]) / reach[:, None]  # -1 to 1 inside the grid
     inside = np.clip((1.15 - np.abs(position)) / 0.15, 0.0, 1.0)  # fades out beyond its border

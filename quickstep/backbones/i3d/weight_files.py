@@ -93,8 +93,8 @@ def fill(network: torch.nn.Module, weights: Weights, name: str) -> None:
     broken = next((key for key, value in weights.tensors.items() if value.is_floating_point() and not value.isfinite().all()), None)
     if broken:
         raise WeightsError(f"{weights.file} is broken: {broken} holds values that are not numbers; download or copy it again")
-    kept = {key: weights.tensors.get(key, value) for key, value in expected.items()}
-    network.load_state_dict(kept)
+    tensors = {key: weights.tensors.get(key, value) for key, value in expected.items()}
+    network.load_state_dict(tensors)
 
 
 def write_folder(folder: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:

@@ -71,8 +71,8 @@ class DatasetFacts:
 
     def segments_of(self, paths: Iterable[Path]) -> tuple[Segment, ...]:
         """Return the segments of some videos, in the order of the manifest."""
-        wanted = set(paths)
-        return tuple(segment for segment in self.manifest.segments if segment.path in wanted)
+        chosen = set(paths)
+        return tuple(segment for segment in self.manifest.segments if segment.path in chosen)
 
 
 def check_classes(facts: DatasetFacts) -> Iterator[Finding]:

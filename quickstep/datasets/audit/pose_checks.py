@@ -30,12 +30,12 @@ def check_people(facts: DatasetFacts) -> Iterator[Finding]:
 def check_joints(facts: DatasetFacts) -> Iterator[Finding]:
     """Find pose files in which many joints are missing."""
     for path, file in facts.footage.poses.items():
-        visible, seen = np.asarray(present(file.poses)), file.poses.seen
+        visible, detected = np.asarray(present(file.poses)), file.poses.seen
         if not visible.any():
             continue
-        missing = 1.0 - float(seen[visible].mean())
+        missing = 1.0 - float(detected[visible].mean())
         if missing > MAX_MISSING:
-            always = [file.poses.skeleton.joints[number] for number in np.flatnonzero(~seen.any(axis=(0, 1)))]
+            always = [file.poses.skeleton.joints[number] for number in np.flatnonzero(~detected.any(axis=(0, 1)))]
             names = f" (in every frame: {', '.join(always[:4])}{' and more' if len(always) > 4 else ''})" if always else ""
             why = f"{missing:.0%} of the joints in {facts.name(path)} are missing{names}"
             advice = "they are interpolated, which gives a model little to learn from"

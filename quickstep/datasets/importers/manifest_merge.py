@@ -198,9 +198,9 @@ def _without_duplicates(segments: Sequence[Segment], pairs: Sequence[Pair], conf
         if one.span == other.span and one.label == other.label:
             removed.add(second)  # the same line twice
             continue
-        kept = config.keep_copies or one.label != other.label or reason == "footage"
-        duplicates.append(Duplicate(one, other, reason, kept))
-        if not kept:
+        keep = config.keep_copies or one.label != other.label or reason == "footage"
+        duplicates.append(Duplicate(one, other, reason, keep))
+        if not keep:
             removed.add(second)
     listed: set[tuple[Any, ...]] = set()
     unique = []

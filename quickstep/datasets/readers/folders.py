@@ -73,17 +73,17 @@ def _is_poses(path: Path) -> bool:
 
 def read_folder(folder: Path, *, labelled: bool) -> FolderContent:
     """List every video below a folder; its class is the name of the first folder on the way to it, below train, val or test."""
-    wanted = is_video if _walk(folder, is_video)[0] or not _walk(folder, _is_poses)[0] else _is_poses
+    accepts = is_video if _walk(folder, is_video)[0] or not _walk(folder, _is_poses)[0] else _is_poses
     if not labelled:
-        videos, skipped = _walk(folder, wanted)
+        videos, skipped = _walk(folder, accepts)
         return FolderContent(tuple(Segment(path) for path in videos), skipped=skipped)
-    splits = _split_folders(folder, wanted)
+    splits = _split_folders(folder, accepts)
     if splits:
-        content = FolderContent(skipped=_beside_classes(folder, wanted))
+        content = FolderContent(skipped=_beside_classes(folder, accepts))
         for split in splits:
-            content += _read_classes(split, SPLITS[split.name.casefold()], wanted)
+            content += _read_classes(split, SPLITS[split.name.casefold()], accepts)
     else:
-        content = _read_classes(folder, None, wanted)
+        content = _read_classes(folder, None, accepts)
     if not content.segments:
         where = "its videos are not in class folders" if content.skipped.loose else "contains no videos"
         raise ManifestError(folder, f"{where}; put each video into a folder named after its class")

@@ -165,12 +165,12 @@ def shorten(label: str, *, most: int = 20) -> str:
     """Return the label, cut where it would be too wide for a chart."""
     if text_width(label) <= most:
         return label
-    kept = ""
+    start = ""
     for letter in label:
-        if text_width(kept + letter) > most - 1:
+        if text_width(start + letter) > most - 1:
             break
-        kept += letter
-    return kept.rstrip() + "…"
+        start += letter
+    return start.rstrip() + "…"
 
 
 def text_width(text: str) -> int:

@@ -117,9 +117,9 @@ def _turns(axes: Axes, person: PersonKinematics) -> None:
     for turning, name, colour in ((person.vertical, "about the vertical", BLUE), (person.plane, "trunk in the image plane", GOLD)):
         angle = turning.signed if turning.signed is not None and np.isfinite(turning.signed).any() else turning.angle
         if angle is not None and np.isfinite(angle).any():
-            known = angle[np.isfinite(angle)]
+            measured = angle[np.isfinite(angle)]
             axes.plot(
-                person.body.times, angle - (known[0] if turning.signed is turning.angle else 0), color=colour, linewidth=1.2, label=name
+                person.body.times, angle - (measured[0] if turning.signed is turning.angle else 0), color=colour, linewidth=1.2, label=name
             )
             drawn = True
     axes.axhline(0, color=GREY, linewidth=0.7)
@@ -131,14 +131,14 @@ def _rhythms(axes: Axes, person: PersonKinematics) -> None:
     """Draw the tempo of each window, darker where it is more regular."""
     axes.set_ylabel("tempo\n(beats/min)")
     middles, tempo, regular = (_over_windows(person, name) for name in ("", "tempo", "regularity"))
-    known = np.isfinite(tempo)
+    measured = np.isfinite(tempo)
     whole = person.whole["tempo"]
-    if not known.any() and not math.isfinite(whole):
+    if not measured.any() and not math.isfinite(whole):
         return _write_reason(axes, "no repeated movement")
     if math.isfinite(whole):
         axes.axhline(whole, color=GREY, linewidth=1, linestyle="--", label="whole segment")
-    shades = np.clip(regular[known], 0.15, 1)
-    axes.scatter(middles[known], tempo[known], s=18 + 50 * shades, color=RIGHT, alpha=shades, linewidths=0)
+    shades = np.clip(regular[measured], 0.15, 1)
+    axes.scatter(middles[measured], tempo[measured], s=18 + 50 * shades, color=RIGHT, alpha=shades, linewidths=0)
     axes.plot([], [], "o", color=RIGHT, label="darker: more regular")
     axes.set_ylim(0, max(130.0, 1.35 * float(np.nanmax([whole, *tempo]))))
     return None
@@ -166,8 +166,8 @@ def _over_windows(person: PersonKinematics, name: str) -> NDArray[np.float64]:
 
 
 def _highest(values: NDArray[np.float64]) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.max()) if len(known) else 0.0
+    measured = values[np.isfinite(values)]
+    return float(measured.max()) if len(measured) else 0.0
 
 
 def _write_reason(axes: Axes, reason: str) -> None:

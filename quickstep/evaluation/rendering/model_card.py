@@ -64,17 +64,17 @@ def model_card(about: AnyModel | Report | CardFacts, report: Report | None = Non
 
 def _front_matter(about: CardFacts, report: Report | None, given: str | None) -> str:
     name = re.sub(r"[^\w. -]", "-", about.model.name.rpartition("/")[2]) or "model"
-    known: dict[str, Any] = {"model_name": name, "eval_results": _results(report)} if report else {}
+    metadata: dict[str, Any] = {"model_name": name, "eval_results": _results(report)} if report else {}
     license, license_name = _license(given or about.model.license)
     if license_name:
-        known["license_name"] = license_name
+        metadata["license_name"] = license_name
     data = ModelCardData(
         library_name="quickstep",
         pipeline_tag=TASK,
         license=license,
         tags=["quickstep", TASK, f"backbone:{about.model.backbone}", f"head:{about.model.head}"],
         metrics=["accuracy", "f1"],
-        **known,
+        **metadata,
     )
     return str(data.to_yaml())
 

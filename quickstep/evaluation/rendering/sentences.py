@@ -91,8 +91,8 @@ def threshold_words(report: Report) -> str:
 
 def importance_words(report: Report) -> str:
     """Return the most important features in a sentence."""
-    families = [each for each in report.importances if each.members]
-    significant = [each for each in report.importances if not each.members and each.loss.low > 0]
+    families = [importance for importance in report.importances if importance.members]
+    significant = [importance for importance in report.importances if not importance.members and importance.loss.low > 0]
     text = ""
     if families:
         first = max(families, key=lambda family: family.loss.value)
@@ -106,10 +106,13 @@ def importance_words(report: Report) -> str:
 
 def importance_rows(report: Report, *, most: int = 8) -> list[tuple[str, str, str]]:
     """Return the families and the most important single features: name, drop in accuracy, meaning."""
-    families = [each for each in report.importances if each.members]
-    single = [each for each in report.importances if not each.members and each.loss.value > 0]
-    ranked = [*sorted(families, key=lambda each: -each.loss.value), *sorted(single, key=lambda each: -each.loss.value)[:most]]
-    return [(each.name, _drop(each.loss), ", ".join(each.members) or each.about) for each in ranked]
+    families = [importance for importance in report.importances if importance.members]
+    single = [importance for importance in report.importances if not importance.members and importance.loss.value > 0]
+    ranked = [
+        *sorted(families, key=lambda importance: -importance.loss.value),
+        *sorted(single, key=lambda importance: -importance.loss.value)[:most],
+    ]
+    return [(importance.name, _drop(importance.loss), ", ".join(importance.members) or importance.about) for importance in ranked]
 
 
 def _drop(loss: Interval) -> str:

@@ -101,7 +101,7 @@ def heat_map(counts: Sequence[Sequence[int]], labels: Sequence[str], *, shares: 
         for column, count in enumerate(line):
             if count or named:
                 corner = (margin + column * cell, row * cell + 2)
-                parts.append(_cell(count, total, corner, cell=cell, kind="right" if row == column else "wrong", shares=shares))
+                parts.append(_cell_parts(count, total, corner, cell=cell, kind="right" if row == column else "wrong", shares=shares))
     if named:
         parts += [_row_name(label, margin - 6, row * cell + cell / 2 + 6) for row, label in enumerate(labels)]
         parts += [_column_name(label, margin + column * cell + cell / 2, size * cell + 14) for column, label in enumerate(labels)]
@@ -109,7 +109,7 @@ def heat_map(counts: Sequence[Sequence[int]], labels: Sequence[str], *, shares: 
     return svg.format(round(width), round(height), title, Markup("").join(parts))
 
 
-def _cell(count: int, total: int, corner: tuple[float, float], *, cell: int, kind: str, shares: bool) -> Markup:
+def _cell_parts(count: int, total: int, corner: tuple[float, float], *, cell: int, kind: str, shares: bool) -> Markup:
     share = count / total if total else 0.0
     x, y = round(corner[0], 1), round(corner[1], 1)
     inner = cell - (2 if cell > 12 else 0.5)

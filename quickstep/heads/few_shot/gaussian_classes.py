@@ -118,8 +118,8 @@ def _principal_axes(rows: Array) -> tuple[Array, Array]:
     """Return the variances (R,) and axes (R, D) of rows (N, D) about zero, from the smaller of the two Gram matrices."""
     if len(rows) >= rows.shape[1]:
         values, vectors = np.linalg.eigh(rows.T @ rows)
-        kept = values > 1e-10 * max(values[-1], 0.0)
-        return values[kept], vectors[:, kept].T
+        nonzero = values > 1e-10 * max(values[-1], 0.0)
+        return values[nonzero], vectors[:, nonzero].T
     values, vectors = np.linalg.eigh(rows @ rows.T)
-    kept = values > 1e-10 * max(values[-1], 0.0)
-    return values[kept], (vectors[:, kept] / np.sqrt(values[kept])).T @ rows
+    nonzero = values > 1e-10 * max(values[-1], 0.0)
+    return values[nonzero], (vectors[:, nonzero] / np.sqrt(values[nonzero])).T @ rows

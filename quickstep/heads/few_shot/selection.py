@@ -55,15 +55,15 @@ class Problem:
             return self
         chosen = np.sort(rng.permutation(np.unique(self.labels))[:MOST_CLASSES])
         count = MOST_SEGMENTS // len(chosen)
-        kept = np.sort(np.concatenate([rng.permutation(np.flatnonzero(self.labels == number))[:count] for number in chosen]))
+        indices = np.sort(np.concatenate([rng.permutation(np.flatnonzero(self.labels == number))[:count] for number in chosen]))
         return Problem(
-            inputs=self.inputs[kept],
+            inputs=self.inputs[indices],
             deviation=self.deviation,
-            labels=np.searchsorted(chosen, self.labels[kept]),
-            groups=[self.groups[index] for index in kept],
+            labels=np.searchsorted(chosen, self.labels[indices]),
+            groups=[self.groups[index] for index in indices],
             classes=len(chosen),
             texts=None if self.texts is None else self.texts[chosen],
-            text_scores=None if self.text_scores is None else self.text_scores[np.ix_(kept, chosen)],
+            text_scores=None if self.text_scores is None else self.text_scores[np.ix_(indices, chosen)],
         )
 
 
@@ -155,7 +155,7 @@ def held_out_folds(labels: Ints, groups: Sequence[Hashable], rng: np.random.Gene
     """
     if len(set(groups)) > 1:
         folds = fold_numbers(labels, groups, FOLDS, rng)
-        if folds is not None and sum(int(known.sum()) for _, known in training_and_held_out(folds, labels)) >= len(labels) / 2:
+        if folds is not None and sum(int(tested.sum()) for _, tested in training_and_held_out(folds, labels)) >= len(labels) / 2:
             return folds
     return fold_numbers(labels, None, FOLDS, rng)
 
@@ -183,14 +183,14 @@ def _untested(problem: Problem, scale: Array) -> Choice:
 
 def _best_isotropy(problem: Problem, folds: Ints, scale: Array) -> Choice:
     """Return the isotropy with the lowest loss on held-out segments."""
-    held_out, known = _held_out_logits(problem, folds, scale)
-    labels = problem.labels[known]
+    held_out, scored = _held_out_logits(problem, folds, scale)
+    labels = problem.labels[scored]
     ratio = float(len(folds) / np.mean([rest.sum() for rest, _ in training_and_held_out(folds, problem.labels)]))
     tested = len(labels) / (len(labels) + HALF_TESTED)
     growth = np.array([ratio**GROWTH, ratio ** (GROWTH - TEXT_LAG * tested)])
     choices, costs = [], []
     for isotropy, logits in zip(ISOTROPIES, held_out):
-        scores = [logits[known]] + ([problem.text_scores[known]] if problem.text_scores is not None else [])
+        scores = [logits[scored]] + ([problem.text_scores[scored]] if problem.text_scores is not None else [])
         spreads = (UNTESTED_SPREAD ** (1 - tested), TEXT_SPREAD)
         weights, losses = blend(scores, labels, [_weight_for_spread(one, spread) for one, spread in zip(scores, spreads)])
         choices.append(Choice(scale, float(isotropy), weights * growth[: len(weights)], losses))
@@ -204,15 +204,15 @@ def _held_out_logits(problem: Problem, folds: Ints, scale: Array) -> tuple[Array
     axes = spanning_axes(inputs if texts is None else np.concatenate([inputs, texts]))
     if axes is not None:
         inputs, texts = inputs @ axes.T, None if texts is None else texts @ axes.T
-    logits, known = np.zeros((len(ISOTROPIES), len(inputs), problem.classes)), np.zeros(len(inputs), dtype=bool)
+    logits, tested = np.zeros((len(ISOTROPIES), len(inputs), problem.classes)), np.zeros(len(inputs), dtype=bool)
     for rest, held_out in training_and_held_out(folds, problem.labels):
         model = GaussianClasses.of(inputs[rest], problem.labels[rest], problem.classes)
         for index, isotropy in enumerate(ISOTROPIES):
             weight, bias = model.linear(model.means(float(isotropy), texts), float(isotropy))
             factor = _normalization(inputs[rest] @ weight + bias, problem.labels[rest])
             logits[index, held_out] = (inputs[held_out] @ weight + bias) * factor
-        known |= held_out
-    return logits, known
+        tested |= held_out
+    return logits, tested
 
 
 def _normalization(logits: Array, labels: Ints) -> float:

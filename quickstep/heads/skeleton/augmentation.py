@@ -52,7 +52,7 @@ def augment(
     flip, angle = uniform(count) < 0.5, normal(count) * changes.turn
     size = (normal(count, 1, 1, channels - 1) + normal(count, 1, 1, 1)) * changes.scale
     moved = normal(count, 1, joints, channels - 1) * changes.jitter + normal(count, 1, 1, channels - 1) * changes.shift
-    kept, start, warp = 1 - changes.cut * uniform(count), uniform(count), changes.warp * (2 * uniform(count) - 1)
+    share, start, warp = 1 - changes.cut * uniform(count), uniform(count), changes.warp * (2 * uniform(count) - 1)
     pace = sequences.pace * torch.exp(normal(count) * changes.pace)
     hidden = (uniform(count, 1, joints) < changes.hidden) & (uniform(count, 1, 1) < 0.5)  # (B, 1, K)
 
@@ -61,7 +61,7 @@ def augment(
         values = torch.where(flip[:, None, None, None], mirrored(sequences, mirror).joints, values)
     positions = rotated(values[..., :-1], angle) * size.exp() + moved
     values = torch.cat([positions, values[..., -1:].masked_fill(hidden[..., None], 0.0)], dim=-1)
-    return _resample_in_time(JointSequences(values, pace), (1 - kept) * start, kept, warp, steps)
+    return _resample_in_time(JointSequences(values, pace), (1 - share) * start, share, warp, steps)
 
 
 def mirrored(sequences: JointSequences, skeleton: Skeleton) -> JointSequences:
@@ -80,16 +80,16 @@ def rotated(positions: Tensor, angle: Tensor) -> Tensor:
     return torch.stack(axes, dim=-1)
 
 
-def _resample_in_time(sequences: JointSequences, start: Tensor, kept: Tensor, warp: Tensor, steps: int) -> JointSequences:
+def _resample_in_time(sequences: JointSequences, start: Tensor, span: Tensor, warp: Tensor, steps: int) -> JointSequences:
     """Return the share `kept` of the time from `start` on, at `steps` timestamps, with its middle faster or slower than its ends."""
-    known = sequences.joints.shape[1]
+    frames = sequences.joints.shape[1]
     even = torch.linspace(0, 1, steps, dtype=sequences.joints.dtype)[None]
     # The slope of this is 1 - cos: it passes through 0 and 1 at the ends and never reverses while the warp is below 1.
     warped = even - MOST_WARP * warp[:, None] * torch.sin(2 * math.pi * even) / (2 * math.pi)
-    place = ((start[:, None] + kept[:, None] * warped) * (known - 1)).clamp(0, known - 1)  # (B, steps)
-    before = place.floor().long().clamp(max=max(0, known - 2))
+    place = ((start[:, None] + span[:, None] * warped) * (frames - 1)).clamp(0, frames - 1)  # (B, steps)
+    before = place.floor().long().clamp(max=max(0, frames - 2))
     share = (place - before)[..., None, None]
     index = before[..., None, None].expand(-1, -1, *sequences.joints.shape[2:])
-    after = sequences.joints.gather(1, (index + 1).clamp(max=known - 1))
+    after = sequences.joints.gather(1, (index + 1).clamp(max=frames - 1))
     values = sequences.joints.gather(1, index) * (1 - share) + after * share
-    return JointSequences(values, sequences.pace * kept * (known - 1) / max(1, steps - 1))
+    return JointSequences(values, sequences.pace * span * (frames - 1) / max(1, steps - 1))

@@ -112,8 +112,10 @@ def _joints_and_channels(features: Sequence[Features]) -> tuple[int, int]:
     """Return K and C of features (T, K, C); raise ConfigError for others."""
     shapes = {segment.values.shape[1:] for segment in features}
     if len(shapes) != 1 or len(shape := next(iter(shapes))) != 2 or shape[1] < 3:
-        found = ", ".join(sorted(str(("T", *shape)) for shape in shapes)) or "nothing"
-        raise ConfigError("backbone", f"gives {found}, and this head reads the joints of one body (T, K, C); choose the backbone joints")
+        given_shapes = ", ".join(sorted(str(("T", *shape)) for shape in shapes)) or "nothing"
+        raise ConfigError(
+            "backbone", f"gives {given_shapes}, and this head reads the joints of one body (T, K, C); choose the backbone joints"
+        )
     return int(shape[0]), int(shape[1])
 
 

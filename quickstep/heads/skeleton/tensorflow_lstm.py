@@ -72,8 +72,12 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise WeightsError(f"{path}: is not a readable .npz file of arrays: {error}") from error
     ignored = re.compile(r"adam|beta\d?_power|global_step|momentum", re.IGNORECASE)
-    kept = {name: array for name, array in arrays.items() if array.ndim in (1, 2) and array.dtype.kind == "f" and not ignored.search(name)}
-    return {name: kept[name] for name in sorted(kept, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])}
+    weights = {
+        name: array for name, array in arrays.items() if array.ndim in (1, 2) and array.dtype.kind == "f" and not ignored.search(name)
+    }
+    return {
+        name: weights[name] for name in sorted(weights, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
+    }
 
 
 def _identify(arrays: Mapping[str, NDArray[Any]], path: Path) -> dict[str, NDArray[Any]]:

@@ -130,9 +130,9 @@ class ScoreAccumulator:
 
     def add(self, features: Mapping[int, Features | None]) -> None:
         """Score the features of windows; a window without features stays without scores."""
-        known = {number: window for number, window in features.items() if window is not None}
-        if known:
-            self._scores[list(known)] = self._request.model.scores(list(known.values()))
+        readable = {number: window for number, window in features.items() if window is not None}
+        if readable:
+            self._scores[list(readable)] = self._request.model.scores(list(readable.values()))
 
     def window_scores(self, person: int | None = None) -> WindowScores:
         """Return the scores of all windows."""

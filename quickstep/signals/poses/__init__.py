@@ -102,11 +102,11 @@ def open_estimator(
     """
     if not isinstance(name, str):
         return name
-    found = look_up("pose estimator", name, ESTIMATORS)
-    if not isinstance(found, type):
-        return found  # type: ignore[no-any-return]  # "their.module:instance"
+    registered = look_up("pose estimator", name, ESTIMATORS)
+    if not isinstance(registered, type):
+        return registered  # type: ignore[no-any-return]  # "their.module:instance"
     between("people", people, 1, 1000)
-    kind: Any = found
+    kind: Any = registered
     if model is not None and not kind.capabilities.model:
         raise ConfigError("pose_model", f"the estimator {name!r} has no choice of models; leave it out")
     return kind(EstimatorOptions(model, people, device, cache))  # type: ignore[no-any-return]

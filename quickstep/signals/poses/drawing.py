@@ -183,13 +183,13 @@ def _drawn(
 
 def _stick_figures(poses: Poses, times: NDArray[np.float64], look: Look, progress: Progress) -> Iterator[Pixels]:
     """Draw stick figures of poses without their video."""
-    seen = poses.joints[poses.seen][:, :2]
-    low, high = (seen.min(axis=0), seen.max(axis=0)) if len(seen) else (np.zeros(2), np.ones(2))
+    points = poses.joints[poses.seen][:, :2]
+    low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(2), np.ones(2))
     joints = interpolate_joints(poses, times)
     if poses.size is not None:
         size = poses.size
     else:  # the extent of the joints, with a margin
-        spread = float(max(high - low).item() if len(seen) else 1.0) or 1.0
+        spread = float(max(high - low).item() if len(points) else 1.0) or 1.0
         scale = 640 / spread
         joints[..., :2] = (joints[..., :2] - (low - 0.1 * spread)) * scale
         wide, tall = ((high - low + 0.2 * spread) * scale).tolist()

@@ -70,14 +70,14 @@ class Body:
 
 def find_model(model: str | Path | None, cache: Cache) -> Path:
     """Return the file of a model: a path, or the name of a published one, which is downloaded once. None: the setting, else `full`."""
-    wanted = str(model or os.environ.get("QUICKSTEP_POSE_MODEL") or "full")
-    name = wanted.strip().casefold()
+    requested = str(model or os.environ.get("QUICKSTEP_POSE_MODEL") or "full")
+    name = requested.strip().casefold()
     if name in MODELS:
         return download_model(_ADDRESS.format(name), sha256=MODELS[name], cache=cache)
-    file = Path(wanted).expanduser()
+    file = Path(requested).expanduser()
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
-        raise ConfigError("pose_model", f"{wanted} {what}; give a pose_landmarker_*.task file, or one of {', '.join(MODELS)}")
+        raise ConfigError("pose_model", f"{requested} {what}; give a pose_landmarker_*.task file, or one of {', '.join(MODELS)}")
     return file
 
 

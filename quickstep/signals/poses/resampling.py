@@ -42,24 +42,24 @@ def fill_gaps(poses: Poses) -> NDArray[np.float32]:
     for person in range(joints.shape[1]):
         centre = _centres(poses, person)  # (T, D)
         for joint in range(joints.shape[2]):
-            seen = poses.seen[:, person, joint]
-            if not seen.any() or seen.all():
+            detected = poses.seen[:, person, joint]
+            if not detected.any() or detected.all():
                 continue
-            relative = joints[seen, person, joint].copy()
-            relative[:, :-1] -= centre[seen]
-            filled = interpolate(poses.times[seen], relative, poses.times[~seen])
-            filled[:, :-1] += centre[~seen]
+            relative = joints[detected, person, joint].copy()
+            relative[:, :-1] -= centre[detected]
+            filled = interpolate(poses.times[detected], relative, poses.times[~detected])
+            filled[:, :-1] += centre[~detected]
             filled[:, -1] *= FILLED
-            joints[~seen, person, joint] = filled
+            joints[~detected, person, joint] = filled
     return joints
 
 
 def _centres(poses: Poses, person: int) -> NDArray[np.float32]:
     """Return the centre of a body at each moment, (T, D), from the same joints at all moments; 0 if no joint is visible."""
-    joints, seen = poses.joints[:, person], poses.seen[:, person]
+    joints, detected = poses.joints[:, person], poses.seen[:, person]
     root = list(poses.skeleton.root)
-    for choice in (root, [int(seen.mean(axis=0).argmax())]):
-        visible = seen[:, choice].all(axis=1)
+    for choice in (root, [int(detected.mean(axis=0).argmax())]):
+        visible = detected[:, choice].all(axis=1)
         if visible.any():
             return interpolate(poses.times[visible], joints[visible][:, choice, :-1].mean(axis=1), poses.times)
     return np.zeros((len(poses), joints.shape[-1] - 1), dtype=np.float32)
@@ -101,7 +101,7 @@ def body_length(poses: Poses) -> float:
 
 def _mean(joints: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean of the visible joints at each moment, (T, D)."""
-    seen = np.asarray(np.isfinite(joints).all(axis=2))
-    count = seen.sum(axis=1)[:, None]
-    total = np.where(seen[..., None], joints, 0).sum(axis=1)
+    detected = np.asarray(np.isfinite(joints).all(axis=2))
+    count = detected.sum(axis=1)[:, None]
+    total = np.where(detected[..., None], joints, 0).sum(axis=1)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), dtype=np.float32)

@@ -61,14 +61,14 @@ def importance(poses: Poses) -> NDArray[np.float64]:
     """Rate how important each person is, (P,): visible longest, largest, moving most, with the highest scores."""
     if not len(poses) or not poses.people:
         return np.zeros(len(poses.people))
-    seen = poses.seen  # (T, P, K)
-    visible = seen.sum(axis=2) >= min(MIN_JOINTS, seen.shape[2])
-    joint, flat = seen[..., None], poses.joints[..., :-1]
+    detected = poses.seen  # (T, P, K)
+    visible = detected.sum(axis=2) >= min(MIN_JOINTS, detected.shape[2])
+    joint, flat = detected[..., None], poses.joints[..., :-1]
     high = np.where(joint, flat, -np.inf).max(axis=2, initial=-np.inf)
     low = np.where(joint, flat, np.inf).min(axis=2, initial=np.inf)
     longest = np.where(visible, (high - low).max(axis=-1), 0)  # (T, P)
     sizes = np.array([np.median(size[mask]) if mask.any() else 0.0 for size, mask in zip(longest.T, visible.T, strict=True)])
-    scores = np.where(seen, poses.joints[..., -1], 0).sum(axis=(0, 2)) / np.maximum(seen.sum(axis=(0, 2)), 1)
+    scores = np.where(detected, poses.joints[..., -1], 0).sum(axis=(0, 2)) / np.maximum(detected.sum(axis=(0, 2)), 1)
     movement = _movement(poses, np.maximum(sizes, 1e-9))
     relative = [values / max(values.max(), 1e-9) for values in (visible.mean(axis=0), sizes, movement, scores)]
     presence, size, moving, score = relative
@@ -109,18 +109,18 @@ class _Bodies:
 def _bodies(poses: Poses) -> list[_Bodies]:
     """Return the bodies of each frame."""
     flat, scores = poses.joints[..., :2], poses.joints[..., -1]  # (T, P, K, 2), (T, P, K)
-    seen = scores > 0
-    visible = seen.sum(axis=2) >= min(MIN_JOINTS, seen.shape[2])  # (T, P)
-    top = np.where(seen, scores, 0).max(axis=2, initial=0)[..., None]
-    firm = seen & (scores >= 0.3 * top)  # joints with a low score may lie far from the body and would stretch its box
-    firm = np.where((firm.sum(axis=2) >= min(MIN_JOINTS, seen.shape[2]))[..., None], firm, seen)[..., None]
+    detected = scores > 0
+    visible = detected.sum(axis=2) >= min(MIN_JOINTS, detected.shape[2])  # (T, P)
+    top = np.where(detected, scores, 0).max(axis=2, initial=0)[..., None]
+    firm = detected & (scores >= 0.3 * top)  # joints with a low score may lie far from the body and would stretch its box
+    firm = np.where((firm.sum(axis=2) >= min(MIN_JOINTS, detected.shape[2]))[..., None], firm, detected)[..., None]
     low = np.where(firm, flat, np.inf).min(axis=2, initial=np.inf)  # (T, P, 2)
     high = np.where(firm, flat, -np.inf).max(axis=2, initial=-np.inf)
     with np.errstate(invalid="ignore"):
         boxes = np.concatenate([(low + high) / 2, high - low], axis=2).astype(np.float32)
     lengths = np.maximum(boxes[..., 2:].max(axis=2), 1e-6)
-    joints = np.where(seen[..., None], flat, 0).astype(np.float32)
-    weights = np.where(seen, np.clip(scores, 0.01, 1), 0).astype(np.float32)
+    joints = np.where(detected[..., None], flat, 0).astype(np.float32)
+    weights = np.where(detected, np.clip(scores, 0.01, 1), 0).astype(np.float32)
     frames = []
     for moment in range(len(poses)):
         slots = np.flatnonzero(visible[moment])
@@ -218,9 +218,9 @@ class _People:
         self.speed[people] += gain_speed[:, None] * residual
         self.covariance[people] = np.stack([(1 - gain_box) * box, (1 - gain_box) * both, speed - gain_speed * both], axis=1)
         self.length[people] += np.float32(0.1) * (bodies.lengths[chosen] - self.length[people])
-        seen = bodies.weights[chosen] > 0
-        self.joints[people] = np.where(seen[..., None], bodies.joints[chosen], self.joints[people])
-        self.weights[people] = np.where(seen, bodies.weights[chosen], 0.8 * self.weights[people])
+        detected = bodies.weights[chosen] > 0
+        self.joints[people] = np.where(detected[..., None], bodies.joints[chosen], self.joints[people])
+        self.weights[people] = np.where(detected, bodies.weights[chosen], 0.8 * self.weights[people])
         self.invisible[people] = 0
 
     def add(self, first: int, bodies: _Bodies, chosen: NDArray[np.int64]) -> None:

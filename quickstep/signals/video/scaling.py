@@ -158,13 +158,13 @@ class _Cropper:
         self._input = (frame.width, frame.height, frame.format.name)
         flat = orientation.turn in (0, 180)
         scales = [full / coded for full, coded in zip(scaled if flat else scaled[::-1], self._input[:2], strict=True)]
-        wanted = keep if flat else keep[::-1]
+        output = keep if flat else keep[::-1]
         sides = []
-        for coded, scale, side in zip(self._input[:2], scales, wanted, strict=True):
+        for coded, scale, side in zip(self._input[:2], scales, output, strict=True):
             margin = side / scale + 2 * MARGIN * max(1.0, 1 / scale)
             spare = max(0, int((coded - margin) / 2)) // 8 * 8  # complete chroma samples are cut from both ends equally
             sides.append(coded - 2 * spare)
-        targets = [max(least, round(side * scale)) for side, scale, least in zip(sides, scales, wanted, strict=True)]
+        targets = [max(least, round(side * scale)) for side, scale, least in zip(sides, scales, output, strict=True)]
         self.scaled = (targets[0], targets[1]) if flat else (targets[1], targets[0])
         self._graph = Graph()
         self._source = self._graph.add(

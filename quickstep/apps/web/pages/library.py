@@ -147,12 +147,12 @@ def _labels(library: Library) -> list[str]:
     """Return the labels that the model predicted for the windows."""
 
     def make() -> list[str]:
-        known: set[str] = set()
+        names: set[str] = set()
         try:
             for batch in library.batches(["names"], "names IS NOT NULL"):
-                known |= set(batch["names"].flatten().to_pylist())
+                names |= set(batch["names"].flatten().to_pylist())
         except QuickstepError:
             return []
-        return sorted(known)
+        return sorted(names)
 
     return page_elements.remembered(f"labels {library.uri}", make)

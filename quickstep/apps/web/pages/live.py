@@ -43,11 +43,11 @@ class Stage:
         began = time.monotonic()
         picture: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
         self.watcher.add(picture)
-        shown = picture.copy()
-        self.watcher.draw(shown)
-        _caption(shown, self.watcher.state.prediction)
+        output = picture.copy()
+        self.watcher.draw(output)
+        _caption(output, self.watcher.state.prediction)
         self.took = time.monotonic() - began
-        return type(frame).from_ndarray(shown, format="rgb24")
+        return type(frame).from_ndarray(output, format="rgb24")
 
     def on_ended(self) -> None:
         """Close the watcher in a thread of its own, so that the connection's thread does not wait for it."""

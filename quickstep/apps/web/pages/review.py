@@ -76,9 +76,9 @@ def _show_segment(journal: Journal, suspect: Suspect, labels: tuple[str, ...]) -
                 st.session_state["skipped"].append(str(segment))
                 st.rerun()
         st.caption("or correct the label:")
-        known = list(dict.fromkeys([*labels, *(other.label for other in journal.manifest.segments if other.label)]))
+        choices = list(dict.fromkeys([*labels, *(other.label for other in journal.manifest.segments if other.label)]))
         with st.container(horizontal=True):
-            for place, label in enumerate(known[:30]):
+            for place, label in enumerate(choices[:30]):
                 key = str(place + 1) if place < MOST_KEYS else None
                 if label != segment.label and st.button(page_elements.plain(label), key=f"label {place}", shortcut=key):
                     _decide(journal, suspect, "correct", label, known=last_number)

@@ -80,8 +80,8 @@ def _sentence(text: str) -> str:
 def _choose_preset(data: Path) -> None:
     """Ask for the preset and the name of the model, and start the training."""
     st.subheader("Train", anchor=False)
-    known = [name for name in CHOICES if name in recipe_names()]
-    recipe = st.segmented_control("Preset", known, default=known[0], required=True, key="recipe")
+    presets = [name for name in CHOICES if name in recipe_names()]
+    recipe = st.segmented_control("Preset", presets, default=presets[0], required=True, key="recipe")
     st.caption(page_elements.plain(_sentence(open_recipe(recipe).about)))
     with st.form("train", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the model", value=data.stem if data.is_file() else data.name, key="model name").strip()

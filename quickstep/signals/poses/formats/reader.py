@@ -92,11 +92,11 @@ def read_poses(path: str | Path, *, skeleton: Skeleton | str | Path | None = Non
 
 def read_file(path: str | Path, *, skeleton: Skeleton | str | Path | None = None, fps: float | None = None) -> PoseFile:
     """Read the poses of a file with its people as they are, and with notes on what had to be guessed."""
-    wanted = None if skeleton is None else read_skeleton(skeleton)
+    expected = None if skeleton is None else read_skeleton(skeleton)
     file, sequence = split_sequence(path)
     try:
-        raw = _read_raw(file, sequence, joints=None if wanted is None else len(wanted))
-        return to_poses(Path(path), raw, skeleton=wanted, fps=fps)
+        raw = _read_raw(file, sequence, joints=None if expected is None else len(expected))
+        return to_poses(Path(path), raw, skeleton=expected, fps=fps)
     except MediaError:
         raise
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, RecursionError) as error:

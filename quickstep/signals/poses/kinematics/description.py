@@ -44,8 +44,8 @@ def table(measured: PersonKinematics) -> list[tuple[str, ...]]:
 
 def _row(numbers: Measurement, *, whole: bool) -> tuple[str, ...]:
     when = f"{numbers.start:.1f}-{numbers.end:.1f}{' (all)' if whole else ''}"
-    shown = [_short(_turns_or_net(numbers, name), digits) for _, name, digits in COLUMNS]
-    return (str(numbers.person), when, *shown, numbers.level or "–")
+    values = [_short(_turns_or_net(numbers, name), digits) for _, name, digits in COLUMNS]
+    return (str(numbers.person), when, *values, numbers.level or "–")
 
 
 def _turns_or_net(numbers: Measurement, name: str) -> float:
@@ -75,10 +75,10 @@ def describe(measured: PersonKinematics) -> str:
 
 
 def _speed(whole: Measurement) -> str:
-    if not _known(whole, "speed"):
+    if not _is_known(whole, "speed"):
         return f"The speed is unknown ({whole.unknown['speed']})."
     text = f"moves at {whole['speed']:.2f} body lengths a second on average and {whole['speed peak']:.2f} at most"
-    parts = {part: whole[f"{part} speed"] for part in ("hands", "feet", "head") if _known(whole, f"{part} speed")}
+    parts = {part: whole[f"{part} speed"] for part in ("hands", "feet", "head") if _is_known(whole, f"{part} speed")}
     if parts and whole["speed"] > 0.05:
         fastest = max(parts, key=lambda part: parts[part])
         metres = f"about {parts[fastest] * HEIGHT:.1f} m/s for an adult"
@@ -88,30 +88,30 @@ def _speed(whole: Measurement) -> str:
 
 def _reach(whole: Measurement) -> str:
     clauses = []
-    if _known(whole, "reach"):
+    if _is_known(whole, "reach"):
         clauses.append(f"hands and feet reach {whole['reach']:.2f} body lengths from the centre, {whole['reach peak']:.2f} at most")
-    if _known(whole, "travel"):
+    if _is_known(whole, "travel"):
         clauses.append(f"the centre covers {whole['travel']:.2f}")
     return f"{_capitalized('; '.join(clauses))}." if clauses else ""
 
 
 def _symmetry(whole: Measurement) -> str:
     clauses = []
-    if _known(whole, "fluidity"):
+    if _is_known(whole, "fluidity"):
         clauses.append(f"the fluidity is {whole['fluidity']:.1f} (nearer to 0 is smoother)")
-    if _known(whole, "evenness"):
+    if _is_known(whole, "evenness"):
         even = whole["evenness"]
         text = next(text for least, text in _EVENNESS if even >= least)
         clauses.append(f"{text} ({even:.2f})")
-    if _known(whole, "symmetry"):
+    if _is_known(whole, "symmetry"):
         clauses.append(f"the symmetry is {whole['symmetry']:.2f}")
     return f"{_capitalized(', '.join(clauses))}." if clauses else ""
 
 
 def _tempo(whole: Measurement) -> str:
-    if not _known(whole, "regularity"):
+    if not _is_known(whole, "regularity"):
         return ""
-    if not _known(whole, "tempo"):
+    if not _is_known(whole, "tempo"):
         return "No movement repeats itself clearly."
     regular = whole["regularity"]
     how = "very regularly" if regular > 0.85 else "regularly" if regular > 0.65 else "fairly regularly" if regular > 0.45 else "loosely"
@@ -120,10 +120,10 @@ def _tempo(whole: Measurement) -> str:
 
 def _turns(whole: Measurement) -> str:
     clauses = []
-    if _known(whole, "turns") and whole["turns"] >= 0.2:
+    if _is_known(whole, "turns") and whole["turns"] >= 0.2:
         side = _side(whole, "turns", ("to the left", "to the right"))
         clauses.append(f"turns {whole['turns']:.1f} times about the vertical{side}")
-    if _known(whole, "spins") and whole["spins"] >= 0.2:
+    if _is_known(whole, "spins") and whole["spins"] >= 0.2:
         side = _side(whole, "spins", ("counter-clockwise", "clockwise"))
         clauses.append(f"the trunk turns {whole['spins']:.1f} times in the image plane{side}")
     return f"{_capitalized(' and '.join(clauses))}." if clauses else ""
@@ -131,7 +131,7 @@ def _turns(whole: Measurement) -> str:
 
 def _side(whole: Measurement, name: str, sides: Sequence[str]) -> str:
     """Return the main side of a turn, if it is clear."""
-    if not _known(whole, f"{name} net"):
+    if not _is_known(whole, f"{name} net"):
         return ""
     net, total = whole[f"{name} net"], whole[name]
     if abs(net) < 0.5 * total:
@@ -146,7 +146,7 @@ def _level(whole: Measurement) -> str:
         texts = {"standing": "standing", "crouched": "crouched", "floor": "on the ground"}
         shares = sorted(((whole[level], texts[level]) for level in LEVELS), reverse=True)
         clauses.append(", ".join(f"{100 * share:.0f} % of the time {text}" for share, text in shares if share >= 0.01))
-    if _known(whole, "airtime"):
+    if _is_known(whole, "airtime"):
         longest = whole["longest air"]
         air = whole["airtime"]
         clauses.append("never in the air" if longest == 0 else f"in the air {100 * air:.0f} % of the time, at most for {longest:.2f} s")
@@ -158,7 +158,7 @@ def _unknown(measured: PersonKinematics) -> str:
     return f"Unknown: {'; '.join(notes)}." if notes else ""
 
 
-def _known(whole: Measurement, name: str) -> bool:
+def _is_known(whole: Measurement, name: str) -> bool:
     return name not in whole.unknown
 
 

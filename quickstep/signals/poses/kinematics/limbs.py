@@ -32,13 +32,13 @@ def speeds(body: Movement, span: slice) -> Iterator[Value]:
         if missing is not None:
             yield from ((f"{part} speed", missing), (f"{part} speed peak", missing))
             continue
-        known = _mostly_known_columns(np.stack([body.paces[point][span] for point in points], axis=1))
-        if known is None:
+        columns = _mostly_known_columns(np.stack([body.paces[point][span] for point in points], axis=1))
+        if columns is None:
             reason = Unknown(f"the {part} {'is' if part in ('head', 'centre') else 'are'} visible too rarely")
             yield from ((f"{part} speed", reason), (f"{part} speed peak", reason))
         else:
-            yield f"{part} speed", mean_of(known)
-            yield f"{part} speed peak", float(np.nanmax(known))
+            yield f"{part} speed", mean_of(columns)
+            yield f"{part} speed peak", float(np.nanmax(columns))
     yield from _mean_and_peak("acceleration", _mean_over_points(body.acceleration[span]), Unknown("too few joints are visible"))
 
 
@@ -81,9 +81,9 @@ def _log_jerk(body: Movement, parts: Parts, span: slice) -> float | Unknown:
     variances = np.array([np.square(body.jitter[list(part)]).sum() / len(part) ** 2 for part in parts])  # (P,)
     for cutoff in JERK_CUTOFFS:
         velocity, jerk = (rate[span] for rate in body.rates(parts, cutoff))  # (S, P, D)
-        known = np.asarray(np.isfinite(jerk).all(axis=2))
-        points = known.mean(axis=0) >= 0.8
-        moments = np.asarray(known[:, points].all(axis=1))
+        measured = np.asarray(np.isfinite(jerk).all(axis=2))
+        points = measured.mean(axis=0) >= 0.8
+        moments = np.asarray(measured[:, points].all(axis=1))
         if not points.any() or not mostly_known(moments):
             return Unknown("too few points are visible without a gap")
         peak = float(np.sqrt(np.square(velocity[moments][:, points]).sum(axis=(1, 2))).max())
@@ -120,11 +120,11 @@ def symmetries(body: Movement, span: slice) -> Iterator[Value]:
 def _symmetry(left: Floats, mirrored: Floats) -> float | Unknown:
     """Return 1 - the distance of the left side from the mirrored right, relative to their distances from the centre."""
     distance = np.linalg.norm(left - mirrored, axis=2)
-    known = np.isfinite(distance)
-    if not mostly_known(known):
+    measured = np.isfinite(distance)
+    if not mostly_known(measured):
         return Unknown("left and right are visible too rarely at the same time")
     size = np.linalg.norm(left, axis=2) + np.linalg.norm(mirrored, axis=2)
-    return float(1 - distance[known].sum() / max(size[known].sum(), 1e-9))
+    return float(1 - distance[measured].sum() / max(size[measured].sum(), 1e-9))
 
 
 def _mirrored(right: Floats, across: Floats) -> Floats:
@@ -155,17 +155,17 @@ def _unit(vectors: Floats) -> Floats:
 def _mean_over_points(vectors: Floats) -> Floats | None:
     """Return the mean size over the points at each moment, (S,), of those that are mostly known; None if too few are."""
     sizes = np.linalg.norm(vectors, axis=2)
-    known = _mostly_known_columns(sizes)
-    if known is None:
+    columns = _mostly_known_columns(sizes)
+    if columns is None:
         return None
-    moments = np.isfinite(known).mean(axis=1) >= MIN_KNOWN
-    return np.nanmean(known[moments], axis=1) if mostly_known(moments) else None
+    moments = np.isfinite(columns).mean(axis=1) >= MIN_KNOWN
+    return np.nanmean(columns[moments], axis=1) if mostly_known(moments) else None
 
 
 def _mostly_known_columns(sizes: Floats) -> Floats | None:
     """Return the columns (S, P) that are mostly known; None if there are none."""
-    known = np.isfinite(sizes).mean(axis=0) >= MIN_KNOWN
-    return sizes[:, known] if known.any() else None
+    chosen = np.isfinite(sizes).mean(axis=0) >= MIN_KNOWN
+    return sizes[:, chosen] if chosen.any() else None
 
 
 def _mean_and_peak(name: str, values: Floats | None, reason: Unknown) -> Iterator[Value]:
@@ -175,10 +175,10 @@ def _mean_and_peak(name: str, values: Floats | None, reason: Unknown) -> Iterato
 
 def _box_diagonal(places: Floats) -> float:
     """Return the diagonal of the box around places (S, D); NaN if they are mostly unknown."""
-    known = np.asarray(np.isfinite(places).all(axis=1))
-    if not mostly_known(known):
+    measured = np.asarray(np.isfinite(places).all(axis=1))
+    if not mostly_known(measured):
         return float("nan")
-    return float(np.linalg.norm(places[known].max(axis=0) - places[known].min(axis=0)))
+    return float(np.linalg.norm(places[measured].max(axis=0) - places[measured].min(axis=0)))
 
 
 def _missing(body: Movement, points: tuple[str, ...]) -> Unknown | None:

@@ -60,9 +60,9 @@ def find_ground(body: Movement) -> Ground:
     if body.rooted:
         return Ground(height, levels, None, "", "the poses are centred on the body, which loses jumps")
     assert body.tilt is not None
-    standing = (feet.min(axis=1) - floor <= CLEAR) & (body.tilt > 0)  # on a foot, head up: where a jump starts and ends
+    upright = (feet.min(axis=1) - floor <= CLEAR) & (body.tilt > 0)  # on a foot, head up: where a jump starts and ends
     visible = np.isfinite(feet).all(axis=1)
-    return Ground(height, levels, tuple(_jumps(np.where(visible, lowest - floor, -1.0), standing, centre)))
+    return Ground(height, levels, tuple(_jumps(np.where(visible, lowest - floor, -1.0), upright, centre)))
 
 
 def measure_levels(ground: Ground, span: slice) -> Iterator[Value]:
@@ -75,8 +75,8 @@ def measure_levels(ground: Ground, span: slice) -> Iterator[Value]:
     assert ground.levels is not None
     height, by_level = ground.height[span], ground.levels[span]
     yield "height", float(np.nanmean(height))
-    known = np.asarray(np.isfinite(by_level).all(axis=1))
-    shares = by_level[known].mean(axis=0).tolist() if mostly_known(known) else [Unknown("the trunk is visible too rarely")] * 3
+    measured = np.asarray(np.isfinite(by_level).all(axis=1))
+    shares = by_level[measured].mean(axis=0).tolist() if mostly_known(measured) else [Unknown("the trunk is visible too rarely")] * 3
     yield from zip(("standing", "crouched", "floor"), shares, strict=True)
 
 
@@ -110,9 +110,9 @@ def _floor(lowest: Floats) -> Floats:
     """Return the ground (G,) under the body, which changes slowly."""
     from scipy.ndimage import percentile_filter  # slow to import, and what is cached needs none of it
 
-    known = np.isfinite(lowest)
+    measured = np.isfinite(lowest)
     places = np.arange(len(lowest))
-    filled = np.interp(places, places[known], lowest[known])
+    filled = np.interp(places, places[measured], lowest[measured])
     size = min(len(filled), int(AROUND * RATE)) | 1
     return np.asarray(percentile_filter(filled, LOW, size=size, mode="nearest"))
 
@@ -124,12 +124,12 @@ def _levels(body: Movement, height: Floats, lows: Mapping[str, Floats]) -> Float
     touches the ground with something else than the feet.
     """
     assert body.tilt is not None
-    known = np.isfinite(body.tilt) & np.isfinite(height)
+    measured = np.isfinite(body.tilt) & np.isfinite(height)
     upside_down = (body.tilt < TURNED_OVER) & (lows["feet"] > 0)
     lying = (height < LYING) | upside_down | ((body.tilt < TILTED) & ((height < CROUCHED) | (lows["others"] < TOUCHED)))
     low = ~lying & (height < CROUCHED)
     one_hot = np.stack([~lying & ~low, low, lying], axis=1).astype(np.float64)
-    return np.where(known[:, None], one_hot, np.nan)
+    return np.where(measured[:, None], one_hot, np.nan)
 
 
 def _jumps(lowest: Floats, standing: Bools, centre: Floats) -> Iterator[tuple[int, int]]:

@@ -126,8 +126,8 @@ class Measurement:
         return float(self.values[_PLACE[name]])
 
     def __repr__(self) -> str:
-        known = len(QUANTITIES) - len(self.unknown)
-        return f"Measurement(person {self.person}, {self.start:.2f}-{self.end:.2f} s, {known} of {len(QUANTITIES)} known)"
+        count = len(QUANTITIES) - len(self.unknown)
+        return f"Measurement(person {self.person}, {self.start:.2f}-{self.end:.2f} s, {count} of {len(QUANTITIES)} known)"
 
     @cached_property
     def level(self) -> str:

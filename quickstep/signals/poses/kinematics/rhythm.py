@@ -30,22 +30,22 @@ MIN_REGULARITY = 0.3  # of a tempo
 def rhythm(body: Movement, span: slice) -> Iterator[Value]:
     """Measure the tempo in repetitions a minute, and its regularity, of the span and its surroundings."""
     velocity = body.velocity[_widened(span, len(body.times))][::EVERY]
-    known = np.asarray(np.isfinite(velocity).all(axis=2))
-    points = known.mean(axis=0) >= MIN_KNOWN
-    if not points.any() or not mostly_known(known[:, points]):
+    measured = np.asarray(np.isfinite(velocity).all(axis=2))
+    points = measured.mean(axis=0) >= MIN_KNOWN
+    if not points.any() or not mostly_known(measured[:, points]):
         reason = Unknown("too few joints are visible")
         yield from (("tempo", reason), ("regularity", reason))
         return
-    moving, known = velocity[:, points], known[:, points]
+    moving, measured = velocity[:, points], measured[:, points]
     drift = np.nanmean(moving, axis=0)  # a walk across the frame repeats itself, too
-    moving = np.where(known[..., None], moving - drift, 0.0)
-    speeds = np.sqrt(np.square(moving).sum(axis=(0, 2)) / known.sum(axis=0))  # (P,)
+    moving = np.where(measured[..., None], moving - drift, 0.0)
+    speeds = np.sqrt(np.square(moving).sum(axis=(0, 2)) / measured.sum(axis=0))  # (P,)
     if speeds.max() < body.still():
         reason = Unknown("hardly anything moves")
         yield from (("tempo", reason), ("regularity", reason))
         return
     active = speeds >= body.still()  # the jitter of points at rest would blur the rhythm of the others
-    lag, similarity = _repetition(moving[:, active], known[:, active].astype(np.float64))
+    lag, similarity = _repetition(moving[:, active], measured[:, active].astype(np.float64))
     yield "tempo", 60 / lag if similarity >= MIN_REGULARITY else Unknown("nothing repeats itself in this time")
     yield "regularity", min(similarity, 1.0)
 

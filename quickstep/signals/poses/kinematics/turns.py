@@ -137,9 +137,9 @@ def _handedness(body: Movement, forwards: Floats) -> int:
         ankle = body.skeleton.find(f"{side}_ankle")
         if toe is not None and ankle is not None:
             ahead.append(np.einsum("gd,gd->g", body.joints[:, toe] - body.joints[:, ankle], forwards))
-    known = np.concatenate(ahead) if ahead else np.zeros(0)
-    known = known[np.isfinite(known)]
-    return -1 if len(known) and np.median(known) < 0 else 1
+    angles = np.concatenate(ahead) if ahead else np.zeros(0)
+    angles = angles[np.isfinite(angles)]
+    return -1 if len(angles) and np.median(angles) < 0 else 1
 
 
 def _in_2d(body: Movement, pairs: list[str]) -> Turning:
@@ -153,8 +153,8 @@ def _in_2d(body: Movement, pairs: list[str]) -> Turning:
     for joint in pairs:
         line = np.einsum("gd,gd->g", body.points[f"left_{joint}"] - body.points[f"right_{joint}"], across)
         widths.append(line / _largest(line, NARROWEST[joint]))
-    known = np.isfinite(widths).sum(axis=0)
-    facing = np.where(known > 0, np.nansum(widths, axis=0) / np.maximum(known, 1), np.nan)
+    counts = np.isfinite(widths).sum(axis=0)
+    facing = np.where(counts > 0, np.nansum(widths, axis=0) / np.maximum(counts, 1), np.nan)
     facing = np.where(upright, np.clip(facing, -1, 1), np.nan)  # cosine of the turn: 1 towards the camera
     upside_down = np.zeros(len(across), dtype=bool) if body.tilt is None else body.tilt < 0
     folded = np.arccos(facing) / (2 * np.pi)
@@ -176,8 +176,8 @@ def _middle(body: Movement, joint: str) -> Floats:
 
 
 def _largest(line: Floats, least: float) -> float:
-    known = np.abs(line[np.isfinite(line)])
-    return max(FRONTAL * float(np.percentile(known, 95)), least) if len(known) else least
+    sizes = np.abs(line[np.isfinite(line)])
+    return max(FRONTAL * float(np.percentile(sizes, 95)), least) if len(sizes) else least
 
 
 # -- in the image plane ------------------------------------------------------------------------------------------------------
@@ -201,32 +201,32 @@ def in_plane(body: Movement) -> Turning:
 
 def _main_direction(flat: Floats) -> Floats:
     """Return the main direction (2,) of vectors."""
-    known = flat[np.isfinite(flat).all(axis=1)]
-    if not len(known):
+    rows = flat[np.isfinite(flat).all(axis=1)]
+    if not len(rows):
         return np.array([1.0, 0.0])
-    return np.asarray(np.linalg.svd(known.T @ known)[0][:, 0])
+    return np.asarray(np.linalg.svd(rows.T @ rows)[0][:, 0])
 
 
 def _unwrapped(angle: Floats, *, over_gaps: bool = False) -> Floats:
     """Unwrap radians to turns; over gaps by the shorter way, or each stretch by itself."""
     out = np.full_like(angle, np.nan)
-    known = np.isfinite(angle)
+    measured = np.isfinite(angle)
     if over_gaps:
-        out[known] = np.unwrap(angle[known])
+        out[measured] = np.unwrap(angle[measured])
     else:
-        for start, end in stretches(known):
+        for start, end in stretches(measured):
             out[start:end] = np.unwrap(angle[start:end])
     return out / (2 * np.pi)
 
 
 def _bridge_gaps(angle: Floats) -> Floats:
     """Interpolate short gaps linearly."""
-    known = np.isfinite(angle)
-    if not known.any():
+    measured = np.isfinite(angle)
+    if not measured.any():
         return angle
     places = np.arange(len(angle))
-    filled = np.interp(places, places[known], angle[known])
-    for start, end in stretches(~known):
+    filled = np.interp(places, places[measured], angle[measured])
+    for start, end in stretches(~measured):
         if end - start > LONGEST_GAP * RATE or start == 0 or end == len(angle):
             filled[start:end] = np.nan
     return filled
