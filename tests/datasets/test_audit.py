@@ -8,12 +8,15 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from footage_videos import mirrored, scaled, stage, take, written
 
 from quickstep.datasets.audit import Audit, check
+from quickstep.datasets.audit.checks import check_classes, check_complete, check_spans
 from quickstep.datasets.manifest import Manifest, read_manifest
 from quickstep.storage.cache import Cache
 from quickstep.types.segment import Segment
@@ -179,6 +182,35 @@ def test_leaks_between_splits_are_errors(videos: Path, healthy: Path) -> None:
     assert finding.severity == "error"
     assert {segment.path.name for segment in finding.segments} == {"small.mp4", "01.mp4"}
     assert next(iter(audit_of(split, healthy).findings)) == finding  # errors first
+
+
+def facts_of(*segments: Segment, **more: object) -> Any:
+    """Return what checks look at, for videos that do not exist."""
+    facts = {"manifest": Manifest(segments), "failures": {}, "infos": {}, "name": str, "segments_of": lambda _paths: ()}
+    return SimpleNamespace(**(facts | more))
+
+
+@pytest.mark.parametrize(
+    ("duration", "last", "expected"), [(20, 18.5, []), (20, 17.5, ["truncated"]), (2, 1.6, []), (2, 1.3, ["truncated"])]
+)
+def test_a_video_may_end_half_a_second_or_a_tenth_too_early(duration: float, last: float, expected: list[str]) -> None:
+    sketch = SimpleNamespace(duration=float(duration), last_time=last, fps=15.0, lost=0)
+    facts = facts_of(footage=SimpleNamespace(sketches={Path("a.mp4"): sketch}))
+    assert [finding.kind for finding in check_complete(facts)] == expected
+
+
+@pytest.mark.parametrize(("groups", "severities"), [(2, ["warning"]), (3, [])])
+def test_three_groups_are_enough_for_train_val_and_test(groups: int, severities: list[str]) -> None:
+    segments = [Segment(Path(f"{number}.mp4"), "halo", group=str(number % groups)) for number in range(60)]
+    found = check_classes(facts_of(*segments))
+    assert [finding.severity for finding in found if finding.kind == "few"] == severities
+
+
+@pytest.mark.parametrize(("start", "expected"), [(3.0, []), (4.0, ["beyond"]), (5.0, ["beyond"])])
+def test_a_segment_that_starts_where_its_video_ends_is_an_error(start: float, expected: list[str]) -> None:
+    segment = Segment(Path("a.mp4"), "halo", start=start)
+    facts = facts_of(segment, infos={segment.path: SimpleNamespace(duration=4.0, fps=25.0)})
+    assert [finding.kind for finding in check_spans(facts)] == expected
 
 
 def test_a_shortcut_is_a_warning(healthy: Path, tmp_path: Path) -> None:

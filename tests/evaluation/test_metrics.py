@@ -36,6 +36,15 @@ def wild(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return np.array(labels), scores / scores.sum(axis=1, keepdims=True)
 
 
+def test_classes_without_segments_do_not_lower_the_shares() -> None:
+    """Two of four classes were tested, with recalls of 1/2 and 1."""
+    labels, predicted = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
+    accuracy, balanced, f1 = metrics.plain_shares(labels, predicted, classes=4)
+    assert (accuracy, balanced) == (0.75, 0.75)
+    assert balanced == pytest.approx(truth.balanced_accuracy_score(labels, predicted))
+    assert f1 == pytest.approx(truth.f1_score(labels, predicted, average="macro"))
+
+
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_shares_equal_scikit_learn(seed: int, ties: bool) -> None:
