@@ -10,6 +10,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import Literal
 
+from quickstep.apps.terminal import MACHINE_OUTPUT_VERSION
 from quickstep.storage.cache import Cache
 
 State = Literal["good", "missing", "bad"]
@@ -49,6 +50,7 @@ def _python() -> Finding:
 
 def _libraries() -> Iterator[Finding]:
     yield Finding("quickstep", "good", metadata.version("quickstep"))
+    yield Finding("machine output", "good", f"version {MACHINE_OUTPUT_VERSION}")
     for name in LIBRARIES:
         try:
             yield Finding(name, "good", metadata.version(name))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
+from pathlib import PurePath
 from threading import Lock
 from types import TracebackType
 
@@ -18,9 +20,11 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from quickstep.apps.option_names import as_options
+from quickstep.storage.serialization import to_plain
 from quickstep.types.progress import ProgressUpdate, RemainingTime
 
 PROGRESS = "QUICKSTEP_PROGRESS"  # "json" in the environment: progress as lines of JSON on stderr, for programs
+MACHINE_OUTPUT_VERSION = 2  # of all that programs read, see docs/machine-output.md: raise it when a name or a meaning changes
 EVERY = 15.0  # seconds between lines of text, where no bar can be drawn
 EVERY_JSON = 0.5  # seconds between lines of JSON
 
@@ -98,6 +102,17 @@ def say(text: str, *, style: str = "") -> None:
     """Print a message for the user: on stderr, never among the data."""
     if not _quiet.get():
         Console(stderr=True).print(escape(as_options(text)), style=style, highlight=False, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """Print a value on stdout as one line of JSON; `value` may also be the text of a JSON document, such as a report's."""
+    plain = json.loads(value) if isinstance(value, str) else value
+    print(json.dumps(plain, ensure_ascii=False, allow_nan=False, default=_to_json), flush=True)
+
+
+def _to_json(value: object) -> object:
+    """Return what JSON has for a path or a dataclass."""
+    return str(value) if isinstance(value, PurePath) else to_plain(value)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:

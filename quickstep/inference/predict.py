@@ -17,8 +17,6 @@ from quickstep.storage.cache import Cache
 from quickstep.types.progress import Progress, silent
 from quickstep.types.segment import Segment
 
-SURE = {True: "yes", False: "no", None: ""}
-
 
 def predict(
     model: AnyModel | str | Path,
@@ -60,9 +58,9 @@ def to_rows(predictions: Predictions, *, top: int | None = None) -> list[dict[st
     rows = []
     for prediction in predictions.predictions:
         row = _segment_row(prediction.segment)
-        row |= {"label": prediction.label, "score": repr(prediction.score), "sure": SURE[prediction.sure], "error": ""}
+        row |= {"label": prediction.label, "score": repr(prediction.score), "confidence": prediction.confidence, "error": ""}
         rows.append(row | _score_columns(prediction, top))
-    unscored = {"label": "", "score": "", "sure": ""}
+    unscored = {"label": "", "score": "", "confidence": ""}
     rows += [{**_segment_row(failure.segment), **unscored, "error": str(failure.error)} for failure in predictions.failures]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return [{name: row.get(name, "") for name in columns} for row in rows]
@@ -73,7 +71,7 @@ def _record(prediction: Prediction, top: int | None) -> dict[str, Any]:
         **_segment_record(prediction.segment),
         "label": prediction.label,
         "score": prediction.score,
-        "sure": prediction.sure,
+        "confidence": prediction.confidence,
         "scores": dict(prediction.top(len(prediction.labels) if top is None else top)),
     }
     return record if not prediction.damaged else {**record, "damaged": prediction.damaged}

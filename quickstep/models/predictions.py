@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from quickstep.types.segment import Failure, Segment
 
-_CONFIDENCE = {True: "sure", False: "not sure", None: "uncalibrated"}
+CONFIDENCES = ("sure", "not sure", "uncalibrated")
+_CONFIDENCE = dict(zip((True, False, None), CONFIDENCES, strict=True))
+
+
+def confidence_of(sure: bool | None) -> str:
+    """Return "sure", "not sure" or, for None, "uncalibrated"."""
+    return _CONFIDENCE[sure]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +46,7 @@ class Prediction:
     @property
     def confidence(self) -> str:
         """Return "sure", "not sure" or "uncalibrated"."""
-        return _CONFIDENCE[self.sure]
+        return confidence_of(self.sure)
 
     def top(self, k: int) -> list[tuple[str, float]]:
         """Return the k most likely labels with their probabilities, or all labels where there are fewer."""

@@ -342,7 +342,7 @@ def test_one_deviating_window_is_smoothed_away_and_low_scores_are_unsure() -> No
     three = ("a", "b", "c")
     rows = [[0.9, 0.05, 0.05]] * 5 + [[0.34, 0.33, 0.33]] * 8 + [[0.05, 0.9, 0.05]] * 5
     result = spans_of(scores_over_time(rows), three, 18.0, Smoothing(1.5, 0.5, 0.5, 0.95))
-    assert [(s.label, s.confidence) for s in result] == [("a", "fairly sure"), (None, "unsure"), ("b", "fairly sure")]
+    assert [(s.label, s.confidence) for s in result] == [("a", "not sure"), (None, "not sure"), ("b", "not sure")]
     assert (result[1].start, result[1].end) == pytest.approx((5, 13), abs=0.6)
 
 
@@ -434,7 +434,7 @@ def test_the_formats_for_players_and_programs(tmp_path: Path) -> None:
     assert read[".csv"].splitlines()[:3] == [
         "video,start,end,label,score,likeliest,confidence",
         "x.mp4,0.000,1.500,a,1.0000,a,uncalibrated",
-        "x.mp4,1.500,3.000,,1.0000,a,unsure",
+        "x.mp4,1.500,3.000,,1.0000,a,not sure",
     ]
     assert read[".txt"].splitlines()[1] == "1.500000\t3.000000\tunsure"
     plain = json.loads(read[".json"])

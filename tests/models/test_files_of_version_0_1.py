@@ -59,6 +59,7 @@ def test_a_file_of_predictions_is_resumed(tmp_path: Path, monkeypatch: pytest.Mo
         out = Path(shutil.copy(FILES / name, tmp_path))
         written = write_predictions(FILES / "models" / "motion-linear", "videos/halo-dancer-0[1-4]-01.mp4", out, cache=Cache(tmp_path))
         assert (written.kept, written.predicted, written.replaced) == (4, 0, 0)
+        assert out.read_text().count("uncalibrated") == 4  # today's name for what 0.1 wrote as sure: null
 
 
 def test_a_library_gives_the_same_search_results(tmp_path: Path) -> None:

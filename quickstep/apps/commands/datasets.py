@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json as jsons
 from pathlib import Path
 from typing import Annotated, Any
 
 from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, check_file_target, print_failures, print_notes
-from quickstep.apps.terminal import TerminalProgress, show_table
+from quickstep.apps.terminal import TerminalProgress, print_json, show_table
 from quickstep.datasets.importers import ExportConfig
 from quickstep.datasets.splits import SplitConfig, SplitResult
 
@@ -34,7 +33,10 @@ def check_command(
 
     with TerminalProgress() as progress:
         audit = check(read_manifest(data, classes=classes, official_split=official_split), cache=run.cache, progress=progress)
-    print(audit.to_json() if run.json else audit.text)
+    if run.json:
+        print_json(audit.to_json())
+    else:
+        print(audit.text)
 
 
 def split_command(
@@ -81,7 +83,7 @@ def _show_split(result: SplitResult, *, as_json: bool) -> None:
     if as_json:
         plain: dict[str, Any] = {"parts": result.parts, "table": table, "proof": result.leakage.sentences, "clean": result.leakage.clean}
         plain["leaks"] = [str(leak) for leak in result.leakage.leaks]
-        print(jsons.dumps({**plain, "warnings": result.warnings}, ensure_ascii=False))
+        print_json({**plain, "warnings": result.warnings})
         return
     show_table(("class", *result.parts), table)
     for sentence in result.leakage.sentences:
@@ -114,7 +116,7 @@ def export_list_command(
     with TerminalProgress() as progress:
         written = export_list(read_manifest(data, classes=classes), out, config, progress=progress)
     if run.json:
-        print(jsons.dumps({"lists": written.counts, "classes": str(written.classes)}, ensure_ascii=False))
+        print_json({"lists": written.counts, "classes": str(written.classes)})
     else:
         show_table(("list", "lines"), [*written.counts.items()])
     print_notes(written.notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsons
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from quickstep.apps.commands.options import DEFAULT_RUN, Flat, Run, open_model, 
 from quickstep.apps.commands.signals import DEFAULT_PEOPLE, AllPeople
 from quickstep.apps.publishing import PushConfig
 from quickstep.apps.server.config import Limits, ServeConfig
-from quickstep.apps.terminal import say, show_table
+from quickstep.apps.terminal import print_json, say, show_table
 from quickstep.apps.web.config import AppConfig
 from quickstep.types.errors import ConfigError
 
@@ -77,7 +76,10 @@ def serve_command(
         print_notes(["anyone who reaches this machine can use the service; require a token with `token=TOKEN`"])
 
     def ready(address: str) -> None:
-        print(jsons.dumps({"address": address, "models": names}) if run.json else address, flush=True)
+        if run.json:
+            print_json({"address": address, "models": names})
+        else:
+            print(address, flush=True)
         say(f"serving at {address}; documentation: {address}/docs; stop with Ctrl-C", style="bold")
 
     serve(Served(opened, library, None if weights is None else str(weights), people, run.cache), config, limits, ready=ready)
@@ -96,7 +98,7 @@ def push_command(model: Path, /, *, config: Annotated[PushConfig, Flat], run: An
 
     pushed = push(model, config, cache=run.cache)
     if run.json:
-        print(jsons.dumps(asdict(pushed), ensure_ascii=False))
+        print_json(asdict(pushed))
     else:
         show_table(("file", "bytes"), [(name, f"{size:,}") for name, size in pushed.files.items()])
     print_notes(pushed.notes)

@@ -18,7 +18,7 @@ from quickstep.apps.commands.options import (
     print_failures,
     print_notes,
 )
-from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
 from quickstep.models.ensemble import AnyModel
 from quickstep.storage.hub import is_hub_name
 from quickstep.training.learning_curve import CurveConfig
@@ -69,7 +69,7 @@ def evaluate_command(
     for sentence in report.summary:
         say(sentence)
     if run.json:
-        print(report.to_json())
+        print_json(report.to_json())
     say(f"the report: {page}", style="bold")
 
 
@@ -106,7 +106,10 @@ def compare_command(
     from quickstep.evaluation import compare
 
     comparison = compare(models, against=against)
-    print(comparison.to_json() if run.json else comparison.text)
+    if run.json:
+        print_json(comparison.to_json())
+    else:
+        print(comparison.text)
     if out:
         out.write_text(comparison.markdown, encoding="utf-8")
 
@@ -142,7 +145,7 @@ def learning_curve_command(
         curve = learning_curve(read_manifest(data, classes=classes), config, cache=run.cache, progress=progress, strict=strict)
     picture = write_curve(curve, out or Path(f"{data.absolute().stem}-curve"))
     if run.json:
-        print(curve.to_json())
+        print_json(curve.to_json())
     else:
         show_table(curve.columns, curve.rows)
         for sentence in curve.sentences:

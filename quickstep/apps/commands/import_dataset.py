@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsons
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, check_file_target, print_failures, print_notes
-from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
 from quickstep.datasets.importers import ImportResult, KineticsConfig, LetsDanceConfig, MergeConfig, MmactionConfig
 from quickstep.datasets.importers.frame_folders import FramesConfig
 
@@ -160,7 +159,7 @@ def merge_command(
         merged = merge([read_manifest(path) for path in manifests], config, cache=run.cache, progress=progress)
     write_manifest(merged.manifest, out)
     if run.json:
-        print(jsons.dumps({"manifest": str(out), **merged.to_json()}, ensure_ascii=False, indent=1))
+        print_json({"manifest": str(out), **merged.to_json()})
     else:
         show_table(("class", "segments"), [*merged.manifest.counts.items()])
         _print_some(merged.duplicates, "duplicate")
@@ -181,7 +180,7 @@ def _finish(result: ImportResult, out: Path, missing: Path | None, run: Run) -> 
         missing = missing or out.with_name(f"{out.stem}-missing.csv")
         result.write_missing(missing)
     if run.json:
-        print(jsons.dumps({"manifest": str(out), **result.to_json()}, ensure_ascii=False, indent=1))
+        print_json({"manifest": str(out), **result.to_json()})
     else:
         show_table(("class", "found", "missing"), [(count.label, count.found, count.missing) for count in result.table])
     print_notes((*result.unmatched, *result.notes))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json as jsons
 import shlex
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Inputs, Out, Run, print_failures, print_notes
-from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
 from quickstep.library.config import IndexConfig, SearchConfig
 
 DEFAULT_INDEX = IndexConfig()
@@ -46,7 +45,7 @@ def index_command(
     print_failures(done.failures)
     print_notes(done.notes)
     if run.json:
-        print(jsons.dumps(done.to_json(), ensure_ascii=False))
+        print_json(done.to_json())
     say(str(done), style="bold")
     return int(bool(done.failures) and not done.usable)
 
@@ -82,7 +81,7 @@ def search_command(
         write_sheet(result.moments, draw, title=result.query, note=str(threshold or ""), threshold=threshold.score if threshold else None)
         say(f"written: {draw}")
     if run.json:
-        print(jsons.dumps(result.to_json(), ensure_ascii=False, indent=1))
+        print_json(result.to_json())
     elif result.moments:
         rows = [(f"{moment.score:.3f}", f"{moment.start:.1f}", f"{moment.end:.1f}", moment.path) for moment in result.moments]
         show_table(("score", "start (s)", "end (s)", "path"), rows)
@@ -104,7 +103,7 @@ def duplicates_command(library: str, /, *, run: Annotated[Run, Flat] = DEFAULT_R
         result = duplicates(library, cache=run.cache, progress=progress)
     print_failures(result.failures)
     if run.json:
-        print(jsons.dumps(result.to_json(), ensure_ascii=False, indent=1))
+        print_json(result.to_json())
     else:
         for group in result.groups:
             show_table(("first", "its span", "second", "its span", "likeness", "how"), [match.row for match in group.matches])
@@ -131,7 +130,7 @@ def evaluate_retrieval_command(
     with TerminalProgress() as progress:
         measured = evaluate_retrieval(library, queries, weights=weights, cache=run.cache, progress=progress)
     if run.json:
-        print(jsons.dumps(measured.to_json(), ensure_ascii=False, indent=1))
+        print_json(measured.to_json())
     else:
         show_table(("metric", "value", "95 % interval"), measured.rows)
     print_notes(measured.notes)
@@ -168,5 +167,5 @@ def export_tags_command(
         print(written.text, end="")
     print_notes(written.notes)
     if run.json and written.text is None:
-        print(jsons.dumps({"written": [str(path) for path in written.files], "notes": list(written.notes)}, ensure_ascii=False))
+        print_json({"written": [str(path) for path in written.files], "notes": list(written.notes)})
     say(f"{written.videos} videos, {written.tags} tags" + (f", in {shlex.quote(str(out))}" if out else ""), style="bold")

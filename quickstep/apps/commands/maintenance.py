@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json as jsons
 from dataclasses import asdict
 from typing import Annotated
 
 from quickstep.apps.commands.options import DEFAULT_PRINTING, DEFAULT_RUN, Flag, Flat, Printing, Run
-from quickstep.apps.terminal import say, show_table
+from quickstep.apps.terminal import print_json, say, show_table
 from quickstep.types.errors import ConfigError
 
 
@@ -24,7 +23,7 @@ def recipes_command(name: str | None = None, /, *, printing: Annotated[Printing,
     recipes = [open_recipe(recipe) for recipe in ((name,) if name else recipe_names())]
     if printing.json:
         plain = [{"name": recipe.name, "verb": recipe.verb, "about": recipe.about, "settings": recipe.settings} for recipe in recipes]
-        print(jsons.dumps(plain, ensure_ascii=False))
+        print_json(plain)
         return
     if name:
         configs(recipes[0])
@@ -59,7 +58,7 @@ def cache_command(*, prune: Annotated[bool, Flag] = False, unused_days: float = 
         sizes.setdefault((str(entry.key.get("kind", "")), RENAMED_BACKBONES.get(name, name)), []).append(entry.size)
     rows = [(kind, name, len(bytes), f"{sum(bytes) / 1e6:.1f}") for (kind, name), bytes in sorted(sizes.items())]
     if run.json:
-        print(jsons.dumps([dict(zip(("kind", "backbone", "values", "megabytes"), row, strict=True)) for row in rows]))
+        print_json([dict(zip(("kind", "backbone", "values", "megabytes"), row, strict=True)) for row in rows])
     else:
         show_table(("kind", "backbone", "values", "MB"), rows, title=str(cache.folder))
 
@@ -70,7 +69,7 @@ def doctor_command(*, run: Annotated[Run, Flat] = DEFAULT_RUN) -> int:
 
     findings = examine(run.cache)
     if run.json:
-        print(jsons.dumps([asdict(finding) for finding in findings]))
+        print_json([asdict(finding) for finding in findings])
     else:
         show_table(("", "state", "details", "what to do"), [(f.what, f.state, f.details, f.advice) for f in findings])
     return int(any(finding.state == "bad" for finding in findings))

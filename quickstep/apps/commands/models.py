@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsons
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from quickstep.apps.commands.options import (
     print_notes,
     with_cautions,
 )
-from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
 from quickstep.models.model import Model
 from quickstep.storage.serialization import to_plain
 from quickstep.training.ensemble import EnsembleConfig
@@ -57,7 +56,7 @@ def zero_shot_command(
     model.save(out)
     write_card(model, out)
     if run.json:
-        print(jsons.dumps({"model": str(out), **asdict(model.facts)}, ensure_ascii=False))
+        print_json({"model": str(out), **asdict(model.facts)})
     folder = shlex.quote(str(out))
     say(f"a model of {len(model.labels)} labels by {model.backbone.name} is saved in {folder}", style="bold")
     say(f"use it: quickstep predict {folder} VIDEO; evaluate it: quickstep evaluate {folder} --data LABELLED_VIDEOS")
@@ -106,7 +105,7 @@ def add_class_command(
     aside = set_reports_aside(target)
     write_card(grown, target)
     if run.json:
-        print(jsons.dumps({"model": str(target), **added.to_json()}, ensure_ascii=False, indent=1))
+        print_json({"model": str(target), **added.to_json()})
     else:
         _show_recalls(added)
     print_failures(added.failures)
@@ -146,7 +145,7 @@ def ensemble_command(
     if run.json:
         weights = dict(zip(combined.ensemble.names, combined.ensemble.weights, strict=True))
         result = {"model": str(out), "weights": weights, "best": combined.best}
-        print(jsons.dumps(result | {"standings": to_plain(combined.standings), "gain": to_plain(combined.gain)}, ensure_ascii=False))
+        print_json(result | {"standings": to_plain(combined.standings), "gain": to_plain(combined.gain)})
     for sentence in combined.sentences:
         say(sentence)
     say(f"{combined.ensemble} is saved in {out}; evaluate it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
@@ -186,7 +185,7 @@ def import_model_command(
     model = import_model(folder, out, labels=names, weights=weights, cache=run.cache)
     write_card(model, out)
     if run.json:
-        print(jsons.dumps({"model": str(out), "labels": model.labels}, ensure_ascii=False))
+        print_json({"model": str(out), "labels": model.labels})
     say(f"{model} is saved in {out}; use it: quickstep predict {shlex.quote(str(out))} VIDEO", style="bold")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsons
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,7 +19,7 @@ from quickstep.apps.commands.options import (
     open_model,
     print_failures,
 )
-from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
 from quickstep.models.ensemble import AnyModel
 from quickstep.models.predictions import Predictions
 from quickstep.storage.cache import Cache
@@ -83,7 +82,7 @@ def predict_command(
     if run.json:
         trial = {"view": model_facts(opened).view} if opened.view_note else {}
         count = top or (1 if prompts.labels else None)
-        print(jsons.dumps({**to_json(result, top=count), **trial}, ensure_ascii=False, indent=1))
+        print_json({**to_json(result, top=count), **trial})
     else:
         _show_predictions(result, top or 1)
     print_failures(result.failures, FAILED)
@@ -142,7 +141,7 @@ def _write_file(request: _Request, out: Path, run: Run) -> int:
     failed = len(written.failures)
     if run.json:
         counts = {"named": written.predicted, "kept": written.kept, "failed": failed, "replaced": written.replaced}
-        print(jsons.dumps({"out": str(out), **counts}, ensure_ascii=False))
+        print_json({"out": str(out), **counts})
     print_failures(written.failures, FAILED)
     if written.replaced:
         say(f"{written.replaced} rows of another model, of changed videos or of failures were computed again", style="yellow")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsons
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +17,7 @@ from quickstep.apps.commands.options import (
     Run,
     print_failures,
 )
-from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
 from quickstep.signals.flow import FlowConfig, FlowLook
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.kinematics import KinematicsConfig
@@ -76,7 +75,7 @@ def pose_command(
             segments, people, PoseOutput(out, draw, stick_figures), world=world, cache=run.cache, progress=progress
         )
     if run.json:
-        print(jsons.dumps([asdict(result) for result in results], default=str, ensure_ascii=False, indent=1))
+        print_json([asdict(result) for result in results])
     else:
         rows = [
             (result.path, person.number, f"{person.seen:.0%}", f"{person.start:.2f}", f"{person.end:.2f}", f"{person.score:.2f}")
@@ -125,7 +124,7 @@ def kinematics_command(
     with TerminalProgress() as progress:
         measured = kinematics(inputs, config, poses=poses, cache=run.cache, progress=progress, strict=strict)
     if run.json:
-        print(jsons.dumps([person.to_json() for person in measured.people], ensure_ascii=False, indent=1))
+        print_json([person.to_json() for person in measured.people])
     else:
         for person in measured.people:
             show_table(HEADINGS, table(person), title=str(person.path) if len(inputs) > 1 else None)
@@ -164,7 +163,7 @@ def flow_command(
     with TerminalProgress() as progress:
         drawn = draw_flow(video, out, config=config, look=look, progress=progress)
     if printing.json:
-        print(jsons.dumps(asdict(drawn), default=str, ensure_ascii=False))
+        print_json(asdict(drawn))
     say(str(drawn))
     if drawn.over > MUCH:
         say(f"{drawn.over:.0%} of the flow reaches the bound: draw more of it with `bound={2 * drawn.bound:g}`", style="yellow")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsons
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Run, open_model, print_failures
-from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
 from quickstep.datasets.inputs import gather
 from quickstep.inference.timelines import (
     FORMATS,
@@ -152,7 +151,7 @@ def _print_json(made: list[Timeline], reports: list[tuple[Timeline, TimelineRepo
     plain = [one.to_json() for one in made]
     for timeline, (_, report) in zip(plain, reports, strict=False):
         timeline["evaluation"] = report.to_json()
-    print(jsons.dumps(plain, ensure_ascii=False, allow_nan=False))
+    print_json(plain)
 
 
 def _show(made: list[Timeline], reports: list[tuple[Timeline, TimelineReport]]) -> None:

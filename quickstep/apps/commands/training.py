@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsons
 import os
 import shlex
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from quickstep.apps.commands.options import (
     print_failures,
     print_notes,
 )
-from quickstep.apps.terminal import TerminalProgress, say, show_table
+from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
 from quickstep.models.model_files import TUNING_STATE
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.training.augmentation.augment import Augment
@@ -84,7 +83,7 @@ def train_command(
     print_failures(trained.failures)
     print_notes(trained.warnings)
     if run.json:
-        print(jsons.dumps({"model": str(out), **asdict(trained.model.facts)}, ensure_ascii=False))
+        print_json({"model": str(out), **asdict(trained.model.facts)})
     say(f"{trained.model} is saved in {out}; evaluate it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
 
 
@@ -142,7 +141,7 @@ def finetune_command(
     print_notes(tuned.warnings)
     if run.json:
         validation = asdict(tuned.validation) if tuned.validation else None
-        print(jsons.dumps({"model": str(out), "validation": validation, **asdict(tuned.model.facts)}, ensure_ascii=False))
+        print_json({"model": str(out), "validation": validation, **asdict(tuned.model.facts)})
     if tuned.validation is not None:
         say(f"epoch {tuned.history.best_epoch} was the best: {tuned.validation.describe(config.metric)}")
     say(f"{tuned.model} is saved in {out}; evaluate it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
@@ -183,7 +182,7 @@ def preview_augment_command(
     print_failures(drawn.failures)
     print_notes(drawn.notes)
     if run.json:
-        print(jsons.dumps({"sheet": str(drawn.picture), "strengths": augment.strengths, "segments": drawn.segments}, ensure_ascii=False))
+        print_json({"sheet": str(drawn.picture), "strengths": augment.strengths, "segments": drawn.segments})
     say(f"written: {drawn.picture}", style="bold")
 
 
@@ -220,7 +219,7 @@ def tune_command(
         write_card(tuned.model, best)
     page = write_study(tuned.board, out)
     if run.json:
-        print(tuned.board.to_json())
+        print_json(tuned.board.to_json())
     else:
         show_table(tuned.board.columns, tuned.board.rows(SHOWN_TRIALS))
     for sentence in tuned.board.sentences:

@@ -143,7 +143,7 @@ def _prediction_to_json(prediction: Prediction, video: Video, model: str, top: i
     """Return what `quickstep predict --json` prints, with the client's name for the video."""
     record = to_json(Predictions((prediction,)), top=top)["predictions"][0]
     record.pop("path")
-    return {"video": video.name, "model": model, **record, "reading": prediction.confidence}
+    return {"video": video.name, "model": model, **record}
 
 
 def _timeline_response(result: Timeline, video: Video, model: str, format: str) -> Response:

@@ -138,8 +138,7 @@ class PredictResponse(BaseModel):
                     "end": None,
                     "label": "windmill",
                     "score": 0.93,
-                    "sure": True,
-                    "reading": "confident",
+                    "confidence": "sure",
                     "scores": {"windmill": 0.93, "halo": 0.05, "toprock": 0.02},
                 }
             ]
@@ -151,8 +150,9 @@ class PredictResponse(BaseModel):
     end: float | None = Field(description="seconds; null: to the end of the video")
     label: str = Field(description="the most probable label")
     score: float = Field(description="its calibrated probability")
-    sure: bool | None = Field(description="whether predictions with such a score were 95 % accurate in validation; null: uncalibrated")
-    reading: str = Field(description="`sure` in words")
+    confidence: Literal["sure", "not sure", "uncalibrated"] = Field(
+        description="sure: predictions with such a score were 95 % accurate in validation"
+    )
     scores: dict[str, float] = Field(description="the most probable labels first; all of them, or as many as `top`")
     damaged: float | None = Field(None, description="the share of frames that could not be read; absent if all could")
 
@@ -168,7 +168,9 @@ class TimelineResponse(BaseModel):
                     "model": "dances",
                     "duration": 12.0,
                     "labels": ["halo", "windmill"],
-                    "spans": [{"start": 0.0, "end": 7.5, "label": "windmill", "score": 0.91, "likeliest": "windmill"}],
+                    "spans": [
+                        {"start": 0.0, "end": 7.5, "label": "windmill", "score": 0.91, "likeliest": "windmill", "confidence": "sure"}
+                    ],
                     "moments": [{"window": 2.0, "hop": 0.5, "times": [1.0, 1.5], "scores": [[0.1, 0.9], None]}],
                     "failures": [],
                     "damaged": 0.0,

@@ -24,6 +24,8 @@ FORMATS = (".csv", ".jsonl")
 SEGMENT_COLUMNS = ("path", "start", "end", "person")
 SOURCE_COLUMNS = ("video", "model")  # digests of the video and of the model that a row was made with
 
+_CONFIDENCE_OF_0_1 = {True: "sure", "yes": "sure", False: "not sure", "no": "not sure", None: "uncalibrated", "": "uncalibrated"}
+
 RowKey = tuple[str, ...]  # the segment columns as text
 
 
@@ -48,7 +50,8 @@ class PredictionFile(ABC):
 
         A row is valid if it was made by this model, is not a failure, has the wanted columns, and its video has not changed.
         """
-        rows = self._complete_rows() if self.path.exists() else []
+        written = self._complete_rows() if self.path.exists() else []
+        rows = [upgraded(row) for row in written]
         valid = {_key_of(row): row for row in rows if row.get("model") == model_digest and not row.get("error") and self.has_columns(row)}
         digests: dict[str, str] = {}
         for key, row in list(valid.items()):
@@ -57,7 +60,7 @@ class PredictionFile(ABC):
                 digests.setdefault(path, digest_of_video(Segment(Path(path)), cache))
                 if digests[path] != row.get("video"):
                     del valid[key]
-        if not (rows and len(valid) == len(rows) and self._text().endswith("\n")):
+        if not (rows and rows == written and len(valid) == len(rows) and self._text().endswith("\n")):
             self._rewrite(valid.values())
         return {key: str(row["video"]) for key, row in valid.items()}, len(rows) - len(valid)
 
@@ -191,7 +194,7 @@ def csv_columns(model: AnyModel, *, top: int | None = None, people: bool = False
     segment = SEGMENT_COLUMNS if people else SEGMENT_COLUMNS[:3]
     ranks = range(1, min(top or 0, len(model.labels)) + 1)
     scores = [f"score:{label}" for label in model.labels] if top is None else [f"{part}_{n}" for n in ranks for part in ("label", "score")]
-    return (*segment, "label", "score", "sure", "error", *scores)
+    return (*segment, "label", "score", "confidence", "error", *scores)
 
 
 def row_key(segment: Segment) -> RowKey:
@@ -207,6 +210,14 @@ def digest_of_video(segment: Segment, cache: Cache) -> str:
     except MediaError:
         return ""
     return digest[:32]
+
+
+def upgraded(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row that version 0.1 wrote under the names of today, in the same order; other rows as they are."""
+    if "sure" not in row:
+        return row
+    confidence = "" if row.get("error") else _CONFIDENCE_OF_0_1[row["sure"]]
+    return {("confidence" if name == "sure" else name): confidence if name == "sure" else value for name, value in row.items()}
 
 
 def _key_of(row: Mapping[str, Any]) -> RowKey:

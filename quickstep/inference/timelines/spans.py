@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.models.predictions import confidence_of
 from quickstep.types.segment import Failure
 
 UNSURE = "unsure"  # shown where a span has no label
@@ -35,8 +36,8 @@ class Span:
 
     @property
     def confidence(self) -> str:
-        """Return "sure", "fairly sure", "unsure" or "uncalibrated"."""
-        return UNSURE if self.label is None else {True: "sure", False: "fairly sure", None: "uncalibrated"}[self.sure]
+        """Return "sure", "not sure" or "uncalibrated"; a span without a label is "not sure"."""
+        return confidence_of(self.sure if self.label is not None else False)
 
     @property
     def length(self) -> float:
@@ -100,7 +101,8 @@ class Timeline:
 
 def span_to_json(span: Span) -> dict[str, Any]:
     """Return plain data; without `person` for the whole picture."""
-    data = {"start": span.start, "end": span.end, "label": span.label, "score": span.score, "likeliest": span.likeliest, "sure": span.sure}
+    data: dict[str, Any] = {"start": span.start, "end": span.end, "label": span.label, "score": span.score, "likeliest": span.likeliest}
+    data["confidence"] = span.confidence
     return data if span.person is None else {**data, "person": span.person}
 
 

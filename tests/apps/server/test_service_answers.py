@@ -37,7 +37,7 @@ def test_the_scores_are_those_of_python_to_the_bit(live: RunningService, model: 
     answer = live.post("/predict", videos[colour]).json()
     assert answer.pop("video") == f"{colour}.mp4"
     assert answer.pop("model") == "colours"
-    assert answer.pop("reading") == "uncalibrated"
+    assert answer["confidence"] == "uncalibrated"
     assert answer == predicted_in_python(model, Segment(videos[colour]))
     if colour != "both":
         assert answer["label"] == colour

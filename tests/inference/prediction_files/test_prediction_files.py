@@ -17,6 +17,7 @@ from toys import Colours, draw_colours
 from quickstep.datasets.manifest import Manifest
 from quickstep.inference.predict import predict, to_rows
 from quickstep.inference.prediction_files import predict_as_text, predict_batches, write_predictions
+from quickstep.inference.prediction_files.formats import upgraded
 from quickstep.models.model import Model
 from quickstep.signals.video import write_video
 from quickstep.storage.cache import Cache
@@ -115,6 +116,16 @@ def test_a_file_is_resumed(model: Model, place: Path, cache: Cache, tmp_path: Pa
     assert out.read_text() == text
 
 
+@pytest.mark.parametrize(
+    ("sure", "confidence"),
+    [("yes", "sure"), ("no", "not sure"), ("", "uncalibrated"), (True, "sure"), (False, "not sure"), (None, "uncalibrated")],
+)
+def test_sure_of_version_0_1_becomes_confidence(sure: object, confidence: str) -> None:
+    assert list(upgraded({"path": "a", "sure": sure, "score": "1"}).items()) == [("path", "a"), ("confidence", confidence), ("score", "1")]
+    assert upgraded({"path": "a", "sure": "", "error": "unreadable"})["confidence"] == ""
+    assert upgraded({"path": "a", "confidence": "sure"}) == {"path": "a", "confidence": "sure"}
+
+
 def test_a_file_has_the_predictions_of_the_python_function(model: Model, place: Path, cache: Cache, tmp_path: Path) -> None:
     write_predictions(model, [place / "videos"], tmp_path / "out.csv", cache=cache)
     expected = to_rows(predict(model, [place / "videos"], cache=cache))
@@ -185,7 +196,7 @@ def test_other_columns_replace_the_rows(model: Model, place: Path, cache: Cache,
 
 def test_lines_come_batch_by_batch(model: Model, place: Path, cache: Cache) -> None:
     lines = predict_as_text(model, [place / "videos"], ".csv", cache=cache)
-    assert next(lines)[0] == "path,start,end,label,score,sure,error,score:blue,score:red\n"
+    assert next(lines)[0] == "path,start,end,label,score,confidence,error,score:blue,score:red\n"
     assert next(lines)[0].count("\n") == 3
     lines_of_json = "".join(text for text, _ in predict_as_text(model, [place / "videos"], ".jsonl", cache=cache))
     assert [json.loads(line)["label"] for line in lines_of_json.splitlines()] == ["blue"] * 4 + ["red"] * 4
