@@ -152,7 +152,7 @@ def export_tags_command(
     library
         the library's folder, or its address in object storage
     format
-        csv, json, or sidecar: an XMP file a video, which media managers read (default: by the ending of --out, else csv)
+        csv, json, or sidecar: an XMP file a video, for media managers (default: by the ending of --out, or json with --json, else csv)
     out
         the file to write, or the folder for the sidecars (default: standard output; sidecars lie beside their videos)
     min_share
@@ -161,9 +161,12 @@ def export_tags_command(
     from quickstep.library import export_tags
 
     ending = out.suffix.lower().removeprefix(".") if out is not None else ""
-    chosen = format or (cast(TagFormat, ending) if ending in ("csv", "json") else "csv")
+    default: TagFormat = "json" if run.json and out is None else "csv"
+    chosen = format or (cast(TagFormat, ending) if ending in ("csv", "json") else default)
     written = export_tags(library, format=chosen, out=out, min_share=min_share)
-    if written.text is not None:
+    if written.text is not None and run.json and chosen == "json":
+        print_json(written.text)
+    elif written.text is not None:
         print(written.text, end="")
     print_notes(written.notes)
     if run.json and written.text is None:
