@@ -29,6 +29,7 @@ from quickstep.inference.timelines import (
     timelines,
     write_timeline,
 )
+from quickstep.inference.timelines.evaluation import _f1
 from quickstep.inference.timelines.smoothing import Smoothing, best_sequence, spans_of
 from quickstep.inference.timelines.spans import joined
 from quickstep.inference.timelines.windows import lay_grid, lay_windows
@@ -390,6 +391,12 @@ def test_metrics_equal_those_computed_by_hand() -> None:
     assert evaluation.baseline.accuracy == pytest.approx(0.6)
     assert evaluation.baseline.f1 == pytest.approx((2 * 1 / 4, 2 * 1 / 4, 0))
     assert evaluation.baseline.edit == pytest.approx(1 / 3)
+
+
+def test_a_true_span_is_matched_by_one_predicted_span() -> None:
+    """One of three predicted spans matches the only true one: 2 * 1 / (3 + 1)."""
+    predicted = [Span(0.0, 5.0, "a", 1.0), Span(5.0, 5.2, "b", 1.0), Span(5.2, 10.0, "a", 1.0)]
+    assert _f1({None: (predicted, [Span(0.0, 10.0, "a", 1.0)])}, 0.1) == pytest.approx(0.5)
 
 
 def test_unsure_time_is_not_correct_and_time_without_truth_is_not_evaluated() -> None:
