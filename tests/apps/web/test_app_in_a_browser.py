@@ -188,7 +188,7 @@ def test_labels_are_reviewed_with_one_key_and_the_model_is_retrained(visit: Visi
     assert tab.locator(".qs-interval").count() == 2
     screenshot(tab, "review-retrained")
     tab.get_by_role("button", name="Save and use").click()
-    tab.locator("text=in use").first.wait_for()
+    tab.locator("text=it is used now").first.wait_for()
     assert Model.load(stage.folder / "models" / "dancers-model-reviewed").facts.notes[-1].startswith("fitted again to a reviewed list")
 
 
