@@ -55,7 +55,7 @@ HEAVY = {
     "pyarrow": ("library",),
     "optuna": ("training/tuning",),
     "matplotlib": ("evaluation/rendering", "inference/timelines", "training/learning_curve", "training/tuning"),
-    "cyclopts": ("apps/cli", "apps/commands", "apps/help"),
+    "cyclopts": ("apps/cli", "apps/commands"),
     "rich": ("apps/cli", "apps/terminal"),
     "streamlit": ("apps/web",),
     "streamlit_webrtc": ("apps/web",),

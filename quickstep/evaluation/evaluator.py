@@ -23,9 +23,9 @@ from quickstep.evaluation.provenance import learning, model_facts, name_of, prov
 from quickstep.evaluation.report import Baseline, Mistake, Proof, Report, Source, TestedSegment, UnreadSegment, Verdict
 from quickstep.evaluation.report_figures import Measured, groups_of, measure
 from quickstep.evaluation.thumbnails import frame_strip
+from quickstep.models.classifier import Prediction
 from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.model import Model
-from quickstep.models.predictions import Prediction
 from quickstep.storage.cache import Cache
 from quickstep.storage.library_versions import library_version
 from quickstep.types.errors import ConfigError, ManifestError, MediaError

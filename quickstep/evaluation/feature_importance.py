@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from quickstep.backbones import names_features
 from quickstep.datasets.manifest import group_of
 from quickstep.evaluation.report import FeatureImportance
+from quickstep.models.classifier import Prediction
 from quickstep.models.feature_extraction import extract
 from quickstep.models.model import Model
-from quickstep.models.predictions import Prediction
 from quickstep.storage.cache import Cache
 from quickstep.types.confidence_intervals import Interval, add_up, bootstrap, units_of
 from quickstep.types.progress import Progress, silent

@@ -49,7 +49,7 @@ HEADS: dict[str, Entry] = {
     "pose-trees": Entry(
         "quickstep.heads.skeleton.pose_trees:PoseTreesHead", "for joints: trees on statistics of the joints; fitted in seconds"
     ),
-    "prototypes": Entry("quickstep.heads.few_shot.prototypes:PrototypesHead", "class means, shrunk covariance: from one segment a class"),
+    "prototypes": Entry("quickstep.heads.few_shot.head:PrototypesHead", "class means, shrunk covariance: from one segment a class"),
     "stgcn": Entry("quickstep.heads.skeleton.stgcn:StgcnHead", "for joints: ST-GCN++ over joints, bones and their motion"),
     "window-average": Entry(
         "quickstep.heads.window_average:WindowAverageHead", "scores each window and averages the probabilities: the head of fine-tuning"

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from quickstep.inference.timelines import TimelineConfig
 from quickstep.inference.timelines.windows import window_length
+from quickstep.models.classifier import Prediction
 from quickstep.models.ensemble import AnyModel
-from quickstep.models.predictions import Prediction
 from quickstep.signals.poses import PoseEstimator
 from quickstep.signals.poses.drawing import Look, draw_bodies
 from quickstep.types.errors import QuickstepError

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from quickstep.datasets.inputs import Inputs, gather
+from quickstep.models.classifier import Prediction, Predictions
 from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.pose_input import select_people
-from quickstep.models.predictions import Prediction, Predictions
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.types.progress import Progress, silent

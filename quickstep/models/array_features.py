@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quickstep.models.feature_extraction import Extraction
+from quickstep.models.feature_extraction import Extraction, flow_config_of
 from quickstep.models.pose_input import PoseReader
-from quickstep.models.window_input import flow_config_of
 from quickstep.signals.poses.estimation import to_skeleton
 from quickstep.signals.video import apply_view
 from quickstep.types.errors import ConfigError, MediaError

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quickstep.backbones import check_view, reads_poses
+from quickstep.backbones import check_view, reads_flow, reads_poses
 from quickstep.models.pose_input import PoseReader
-from quickstep.models.window_input import WindowCallback, WindowReader
+from quickstep.signals.flow import FlowConfig
 from quickstep.signals.poses.formats import is_pose_name
-from quickstep.signals.video import DECODING_VERSION
+from quickstep.signals.video import DECODING_VERSION, read_windows
 from quickstep.signals.video.prefetch import Finished, prefetch_many
 from quickstep.storage.cache import Arrays, Cache, Json
 from quickstep.storage.serialization import to_plain
@@ -32,6 +32,49 @@ from quickstep.types.signals import Features, Flow, Frames
 if TYPE_CHECKING:
     from quickstep.backbones import Backbone
     from quickstep.types.view import View
+
+
+WindowCallback = Callable[[Segment, Frames], None]
+
+
+@dataclass(frozen=True)
+class WindowReader:
+    """Reads the windows of segments for one backbone; optical flow goes through the cache."""
+
+    backbone: Backbone
+    view: View
+    cache: Cache
+    on_window: WindowCallback | None = None  # called with the frames of each window
+
+    def read(self, segment: Segment, *, threads: int = 1) -> Iterator[Frames | Flow]:
+        """Yield the windows of a segment; `threads` of them compute optical flow at once."""
+        on_window = None if self.on_window is None else partial(self.on_window, segment)
+        config = flow_config_of(self.backbone)
+        if config is not None:
+            from quickstep.signals.flow.reader import read_flow  # a backbone that reads frames needs no OpenCV
+
+            yield from read_flow(segment, self.view, config, self.cache, threads=threads, watch=on_window)
+            return
+        for frames in read_windows(segment, self.view):
+            if on_window is not None:
+                on_window(frames)
+            yield frames
+
+    @property
+    def key(self) -> dict[str, Json]:
+        """Return what decides the windows besides the video, the view and the decoder."""
+        config = flow_config_of(self.backbone)
+        if config is None:
+            return {}
+        from quickstep.signals.flow.reader import identity_of
+
+        return {"flow": identity_of(config)}
+
+
+def flow_config_of(backbone: Backbone) -> FlowConfig | None:
+    """Return how to compute the optical flow that a backbone reads; None for a backbone that reads something else."""
+    return backbone.flow_config if reads_flow(backbone) else None
+
 
 MAX_WAITING_BYTES = 256 * 2**20  # of decoded frames that wait for the network
 MAX_LOST = 0.5  # share of the timestamps of a segment that may be unreadable; above it the segment is a failure

@@ -16,9 +16,9 @@ from scipy.special import softmax
 
 from quickstep.datasets.manifest import Manifest, group_of
 from quickstep.models.calibration import fit_temperature, fit_threshold, probabilities
+from quickstep.models.classifier import Prediction
 from quickstep.models.ensemble import MIN_PROBABILITY, Ensemble, align_scores, check_members, load_model
 from quickstep.models.model import Facts, Model
-from quickstep.models.predictions import Prediction
 from quickstep.storage.cache import Cache
 from quickstep.training.provenance import make_facts
 from quickstep.types.confidence_intervals import Difference, Interval, between, difference, percent, points, share

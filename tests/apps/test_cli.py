@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 from command_line import call
 
-from quickstep.apps.cli import COMMANDS, GROUPS, app
-from quickstep.apps.help import OPTION_GROUPS
+from quickstep.apps.cli import COMMANDS, GROUPS, OPTION_GROUPS, app
 from quickstep.datasets.synthetic import DemoConfig, draw_dancers
 from quickstep.models.model_files import TUNING_STATE
 from quickstep.types.progress import ProgressUpdate

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quickstep.backbones.flow_histograms.backbone import COURSE, LAYOUT, FlowHistograms
-from quickstep.backbones.flow_histograms.moving_region import dense_flow, find_motion
+from quickstep.backbones.flow_histograms.grid_histograms import dense_flow, find_motion
 from quickstep.signals.flow.camera_motion import affine_camera_flow
 from quickstep.types.signals import Features, Frames
 

@@ -59,7 +59,7 @@ def test_a_second_run_decodes_no_video(model: Model, place: Path, cache: Cache, 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a video was opened again")
 
-    monkeypatch.setattr("quickstep.models.window_input.read_windows", never)
+    monkeypatch.setattr("quickstep.models.feature_extraction.read_windows", never)
     second = predict(model, [place / "videos"], cache=cache)
     assert [tuple(prediction.scores) for prediction in first.predictions] == [tuple(prediction.scores) for prediction in second.predictions]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from quickstep.backbones import Capabilities
-from quickstep.models import window_input
+from quickstep.models import feature_extraction
 from quickstep.models.feature_extraction import extract
 from quickstep.signals.video import write_video
 from quickstep.storage.cache import Cache
@@ -81,7 +81,7 @@ def test_a_second_run_neither_decodes_nor_embeds(videos: list[Path], monkeypatch
     def never(*_: object) -> Iterator[Frames]:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(window_input, "read_windows", never)
+    monkeypatch.setattr(feature_extraction, "read_windows", never)
     again = MeanColour()
     assert extract(segments(videos), again).computed == 0
     assert again.calls == []

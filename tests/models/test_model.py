@@ -26,8 +26,8 @@ from quickstep.backbones import BackboneSpec
 from quickstep.datasets.manifest import Manifest
 from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.models.calibration import fit_temperature, fit_threshold, probabilities
+from quickstep.models.classifier import Prediction
 from quickstep.models.model import Facts, Model
-from quickstep.models.predictions import Prediction
 from quickstep.storage import model_folder
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ModelError

@@ -21,10 +21,9 @@ from toys import Drift
 from quickstep.apps.cli import main
 from quickstep.models.feature_extraction import extract
 from quickstep.signals import flow as flow_package
-from quickstep.signals.flow import METHODS, PRESETS, FlowConfig, FlowLook, estimator, methods, reader
+from quickstep.signals.flow import METHODS, PRESETS, FlowConfig, FlowLook, methods, reader
 from quickstep.signals.flow.drawing import draw_flow, to_colours
-from quickstep.signals.flow.estimator import FlowEstimator
-from quickstep.signals.flow.reader import compress, decompress, mirror, read_flow
+from quickstep.signals.flow.reader import FlowEstimator, compress, decompress, mirror, read_flow
 from quickstep.signals.video import probe, read_frames, write_video
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import CacheError, ConfigError, MediaError, QuickstepError, UnknownName
@@ -328,8 +327,8 @@ def test_crops_are_cut_out_of_one_flow(video: Path) -> None:
 
 def test_overlapping_windows_compute_each_field_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grey, flow = [], []
-    real_grey, real_between = estimator.to_grey, methods.Dis.between
-    monkeypatch.setattr(estimator, "to_grey", lambda pixels: grey.append(1) or real_grey(pixels))
+    real_grey, real_between = reader.to_grey, methods.Dis.between
+    monkeypatch.setattr(reader, "to_grey", lambda pixels: grey.append(1) or real_grey(pixels))
     monkeypatch.setattr(methods.Dis, "between", lambda self, a, b: flow.append(1) or real_between(self, a, b))
     overlapping = View(frames=10, fps=10, size=96, windows=None, stride=0.5)
     windows = list(read_flow(Segment(video), overlapping))

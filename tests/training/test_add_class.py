@@ -22,7 +22,7 @@ from quickstep.signals.video import write_video
 from quickstep.storage.cache import Cache
 from quickstep.training.add_class import Added, add_class, set_reports_aside
 from quickstep.training.add_class.effects import describe_effects, measure_effects
-from quickstep.training.add_class.imprinting import imprint
+from quickstep.training.add_class.extension import imprint
 from quickstep.training.train import TrainConfig, train
 from quickstep.training.zero_shot import ZeroShotConfig, zero_shot
 from quickstep.types.errors import ConfigError, ManifestError, ModelError, QuickstepError

@@ -14,10 +14,9 @@ from quickstep.datasets.manifest import Manifest
 from quickstep.storage.cache import Cache
 from quickstep.training.learning_curve import CurveConfig, learning_curve
 from quickstep.training.learning_curve.curve import Advice
-from quickstep.training.learning_curve.intervals import HeldOut
 from quickstep.training.learning_curve.label_gain import advise
 from quickstep.training.learning_curve.rendering import write_curve
-from quickstep.training.learning_curve.trials import Part, Trials, draw_orders, first_of_each
+from quickstep.training.learning_curve.trials import HeldOut, Part, Trials, draw_orders, first_of_each
 from quickstep.types.errors import ConfigError, ManifestError
 from quickstep.types.progress import silent
 from quickstep.types.segment import Segment

@@ -20,7 +20,7 @@ from toys import Colours, draw_colours
 
 from quickstep.backbones import Capabilities
 from quickstep.datasets.manifest import Manifest, write_manifest
-from quickstep.models import window_input
+from quickstep.models import feature_extraction
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig
@@ -116,7 +116,7 @@ def test_no_trial_uses_the_test_part_and_the_end_uses_it_once(
     manifest, _ = colours
     test = {segment.path for segment in manifest.part("test").segments}
     events: list[str] = []
-    true_run, true_predict, true_windows = TrialRunner.run, Model.predict, window_input.read_windows
+    true_run, true_predict, true_windows = TrialRunner.run, Model.predict, feature_extraction.read_windows
 
     def run(self, config, report, progress=lambda *_: None):  # type: ignore[no-untyped-def]
         events.append("trial")
@@ -133,7 +133,7 @@ def test_no_trial_uses_the_test_part_and_the_end_uses_it_once(
 
     monkeypatch.setattr(TrialRunner, "run", run)
     monkeypatch.setattr(Model, "predict", predict)
-    monkeypatch.setattr(window_input, "read_windows", windows)
+    monkeypatch.setattr(feature_extraction, "read_windows", windows)
     config = replace(QUICK, trials=3, folds=folds)
     tune(manifest, tmp_path / "s", config, BASE, cache=Cache(tmp_path / "fresh"))
     last_trial = max(place for place, event in enumerate(events) if event == "trial")
@@ -171,13 +171,13 @@ def test_features_are_computed_once_for_all_trials(
 ) -> None:
     manifest, _ = colours
     decoded: list[tuple[Path, int]] = []
-    true_windows = window_input.read_windows
+    true_windows = feature_extraction.read_windows
 
     def windows(segment, view, **more):  # type: ignore[no-untyped-def]
         decoded.append((segment.path, view.frames))
         return true_windows(segment, view, **more)
 
-    monkeypatch.setattr(window_input, "read_windows", windows)
+    monkeypatch.setattr(feature_extraction, "read_windows", windows)
     config = replace(QUICK, trials=6, over=("learning-rate", "dropout"), heads=(), keep_test=True)
     tune(manifest, tmp_path / "s", config, BASE, cache=Cache(tmp_path / "fresh"))
     assert len(decoded) == len(set(decoded)) == len(manifest.part("train")) + len(manifest.part("val"))

@@ -20,8 +20,8 @@ from quickstep.apps.commands.options import (
     print_failures,
 )
 from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
+from quickstep.models.classifier import Predictions
 from quickstep.models.ensemble import AnyModel
-from quickstep.models.predictions import Predictions
 from quickstep.storage.cache import Cache
 from quickstep.training.zero_shot import ZeroShotConfig
 from quickstep.types.errors import ConfigError

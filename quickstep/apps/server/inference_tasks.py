@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.inference.timelines import Timeline, timeline
+from quickstep.models.classifier import Prediction
 from quickstep.models.ensemble import AnyModel
-from quickstep.models.predictions import Prediction
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.estimation import PoseFinder, select_person
 from quickstep.storage.cache import Arrays, Cache, Json

@@ -34,8 +34,8 @@ from quickstep.backbones import reads_poses
 from quickstep.evaluation import Report
 from quickstep.inference.predict import to_json
 from quickstep.inference.timelines import FORMATS, Timeline
+from quickstep.models.classifier import Prediction, Predictions
 from quickstep.models.ensemble import AnyModel, Ensemble
-from quickstep.models.predictions import Prediction, Predictions
 from quickstep.storage.serialization import to_plain
 from quickstep.types.errors import QuickstepError
 from quickstep.types.segment import Segment

@@ -23,8 +23,8 @@ from quickstep.apps.server.application import app_of
 from quickstep.apps.server.batch_worker import JobKind
 from quickstep.apps.server.config import Limits, ServeConfig
 from quickstep.apps.server.service import Served, Service
+from quickstep.models.classifier import Predictions
 from quickstep.models.ensemble import AnyModel
-from quickstep.models.predictions import Predictions
 from quickstep.signals.poses.estimation import PoseFinder
 from quickstep.types.errors import ConfigError
 from quickstep.types.signals import Frames

@@ -7,7 +7,6 @@ session         the session's folder and caches, and the model in use
 page_elements   titles, errors, progress and uploads of all pages
 formatting      predictions and numbers as text and HTML
 video_player    videos that a browser can play
-timeline_strip  spans under the player; a click seeks
 jobs            commands that run in processes of their own
 theme           colours and style
 pages           one module a page

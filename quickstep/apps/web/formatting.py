@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from quickstep.models.predictions import Prediction
+from quickstep.models.classifier import Prediction
 from quickstep.types.confidence_intervals import Interval
 
 FLAT = 0.15  # of the way from chance to certainty: below this, no label stands out

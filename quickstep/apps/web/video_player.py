@@ -64,7 +64,7 @@ def convert(path: Path, out: Path, *, progress: Progress = silent) -> None:
 
 
 def show(path: Path, *, key: str, start: float = 0.0, end: float | None = None, autoplay: bool = False, loop: bool = False) -> None:
-    """Show the player, in a container that `timeline_strip` finds by its key; an error is a sentence."""
+    """Show the player, in a container that the timeline finds by its key; an error is a sentence."""
     with st.container(key=key):
         try:
             with st.spinner("Preparing the video for the browser …", show_time=True):

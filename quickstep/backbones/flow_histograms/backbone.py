@@ -24,15 +24,20 @@ from quickstep.backbones.flow_histograms.grid_histograms import (
     BINS,
     FULL,
     HALF,
+    NOISE,
+    PACE,
+    Array,
+    Moving,
     as_shares,
     by_direction,
     even_half,
+    find_motion,
     lay_grid,
+    length_of,
     mirrored,
     odd_half,
     slopes_of,
 )
-from quickstep.backbones.flow_histograms.moving_region import NOISE, PACE, Array, Moving, find_motion, length_of
 from quickstep.backbones.interface import Capabilities
 from quickstep.backbones.spec import BackboneSpec
 from quickstep.signals.flow.camera_motion import image_coordinates

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from quickstep.datasets.audit.checks import CHECKS, DatasetFacts, Finding, Severity
+from quickstep.datasets.audit.checks import CHECKS, POSE_CHECKS, DatasetFacts, Finding, Severity
 from quickstep.datasets.audit.metadata_shortcuts import Shortcut, cached_video_info, find_shortcut, metadata_features
-from quickstep.datasets.audit.pose_checks import POSE_CHECKS
 from quickstep.datasets.duplicates import frame_similarity
 from quickstep.datasets.duplicates.same_footage import Footage, compare_footage
 from quickstep.datasets.duplicates.sketches import thumbnails_of

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from quickstep.inference.predict import to_json, to_rows
+from quickstep.models.classifier import Predictions
 from quickstep.models.ensemble import AnyModel
-from quickstep.models.predictions import Predictions
 from quickstep.signals.poses.formats import digest_of, is_pose_file
 from quickstep.storage.cache import Cache
 from quickstep.storage.files import write_text

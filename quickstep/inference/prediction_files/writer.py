@@ -23,9 +23,9 @@ from quickstep.inference.prediction_files.formats import (
     prediction_file,
     row_key,
 )
+from quickstep.models.classifier import Predictions
 from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.pose_input import select_people
-from quickstep.models.predictions import Predictions
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.types.progress import Progress, silent

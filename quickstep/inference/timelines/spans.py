@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.models.predictions import confidence_of
+from quickstep.models.classifier import confidence_of
 from quickstep.types.segment import Failure
 
 UNSURE = "unsure"  # shown where a span has no label

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.signals.flow.config import FlowConfig, FlowLook
-from quickstep.signals.flow.estimator import REST, FlowEstimator
+from quickstep.signals.flow.reader import REST, FlowEstimator
 from quickstep.signals.video import OVERHANG, VideoReader, write_video
 from quickstep.signals.video.prefetch import prefetch
 from quickstep.storage.files import write_bytes

@@ -1,8 +1,7 @@
 """Add a class to a trained model without touching its backbone.
 
-extension    add_class: a model and videos of a new class -> a model with that class, and the effects
+extension    add_class: a model, and the name or videos of a new class -> a model with that class, and the effects
 new_class    the name and the videos of the new class, some held out
-imprinting   extend a head without the videos of the other classes
 effects      what the new class changed on held-out segments
 """
 

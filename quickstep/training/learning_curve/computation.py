@@ -23,9 +23,8 @@ from quickstep.models.text_features import apply_templates, encode_prompts
 from quickstep.storage.cache import Cache
 from quickstep.training.learning_curve.config import CurveConfig
 from quickstep.training.learning_curve.curve import CurveBaseline, CurvePoint, LearningCurve
-from quickstep.training.learning_curve.intervals import HeldOut
 from quickstep.training.learning_curve.label_gain import advise
-from quickstep.training.learning_curve.trials import Part, Trials
+from quickstep.training.learning_curve.trials import HeldOut, Part, Trials
 from quickstep.training.train import open_for_training
 from quickstep.types.errors import ConfigError, ManifestError
 from quickstep.types.progress import Progress, silent

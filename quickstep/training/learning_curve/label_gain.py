@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.training.learning_curve.curve import Advice, LabelGain
-from quickstep.training.learning_curve.intervals import HeldOut, Recalls
-from quickstep.training.learning_curve.trials import Trials
+from quickstep.training.learning_curve.trials import HeldOut, Recalls, Trials
 from quickstep.types.confidence_intervals import Interval, points
 
 MAX_CLASSES = 24  # those with the lowest recall

@@ -18,8 +18,8 @@ from toys import Colours, draw_colours
 
 from quickstep.evaluation.rendering import write_card
 from quickstep.inference.attribution import attribute
+from quickstep.models.classifier import Prediction
 from quickstep.models.model import Model
-from quickstep.models.predictions import Prediction
 from quickstep.signals.video import probe, read_frames
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import from_plain, to_plain

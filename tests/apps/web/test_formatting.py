@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from quickstep.apps.web.formatting import clock, share, verdict_on
-from quickstep.models.predictions import Prediction
+from quickstep.models.classifier import Prediction
 from quickstep.types.segment import Segment
 
 

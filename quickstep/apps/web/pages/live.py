@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from quickstep.apps.web import formatting, page_elements, session
 from quickstep.apps.web.formatting import counted, share, verdict_on
 from quickstep.inference.live import Watcher
+from quickstep.models.classifier import Prediction
 from quickstep.models.ensemble import AnyModel
-from quickstep.models.predictions import Prediction
 from quickstep.signals.poses import PoseEstimator, open_estimator
 from quickstep.signals.poses.drawing import write_line
 from quickstep.types.errors import QuickstepError

@@ -5,22 +5,96 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from quickstep.apps.web import formatting, page_elements, session, timeline_strip, video_player
-from quickstep.apps.web.formatting import counted, share, verdict_on
+from quickstep.apps.web import formatting, page_elements, session, video_player
+from quickstep.apps.web.formatting import clock, counted, share, verdict_on
 from quickstep.apps.web.page_elements import Video
+from quickstep.apps.web.theme import HUES
 from quickstep.inference.attribution import Attribution, attribute
 from quickstep.inference.predict import to_json, to_rows
 from quickstep.inference.timelines import FORMATS, Span, Timeline, TimelineConfig, timeline
 from quickstep.inference.timelines.windows import window_length
-from quickstep.models.predictions import Prediction, Predictions
+from quickstep.models.classifier import Prediction, Predictions
 from quickstep.signals.video import probe
 from quickstep.types.errors import QuickstepError
 from quickstep.types.segment import Failure, Segment
+
+WEAK = "var(--qs-weak)"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A span of time as it is drawn."""
+
+    start: float
+    end: float
+    text: str  # inside, where it fits
+    tip: str  # shown under the pointer, and read by screen readers
+    colour: str
+    strength: float = 1.0  # from 0, pale, to 1
+
+
+_HTML = '<div class="rows"></div><div class="axis"></div><div class="legend"></div>'
+
+_strip: Any = None
+
+
+def _mount() -> Any:
+    """Return the component; register it when it is first used."""
+    global _strip
+    if _strip is None:
+        folder = files("quickstep.apps.web")
+        css, js = (folder.joinpath(f"strip.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+        _strip = st.components.v2.component("quickstep_strip", html=_HTML, css=css, js=js)
+    return _strip
+
+
+@dataclass(frozen=True)
+class Row:
+    """Blocks beside each other; a low row has no text inside."""
+
+    blocks: Sequence[Block]
+    low: bool = False
+
+
+def show(rows: Sequence[Row], duration: float, *, player: str, key: str, legend: Sequence[tuple[str, str]] = ()) -> None:
+    """Draw rows of blocks for the video in the container `player`."""
+    plain = [{"low": row.low, "stretches": [vars(block) for block in row.blocks]} for row in rows]
+    _mount()(key=key, data={"rows": plain, "duration": max(duration, 0.1), "player": player, "legend": [list(pair) for pair in legend]})
+
+
+def show_timeline(timeline: Timeline, *, player: str, key: str) -> None:
+    """Draw a timeline: a row a person, a colour a label, grey where the model is unsure."""
+    colours = {label: HUES[place % len(HUES)] for place, label in enumerate(timeline.labels)}
+    rows = []
+    for person in timeline.people:
+        blocks = []
+        for span in timeline.of(person):
+            when = f"{clock(span.start)} to {clock(span.end)}"
+            text = f"{span.name} ({share(span.score)})" if span.label else f"unsure, perhaps {span.likeliest}"
+            blocks.append(Block(span.start, span.end, span.name, f"{text}, {when}", colours.get(span.label or "", WEAK)))
+        rows.append(Row(blocks))
+    used = [label for label in timeline.labels if any(span.label == label for span in timeline.spans)]
+    unsure = [("unsure", WEAK)] if any(span.label is None for span in timeline.spans) else []
+    show(rows, timeline.duration, player=player, key=key, legend=[*((label, colours[label]) for label in used), *unsure])
+
+
+def show_weighed(weighed: Attribution, duration: float, *, player: str, key: str) -> None:
+    """Draw the parts of a video: the darker, the higher a part's own score for the label."""
+    parts, most = [], max((part.score for part in weighed.parts), default=1.0)
+    for part in weighed.parts:
+        other = "" if part.label == weighed.label else f"; by itself it is {part.label}"
+        tip = f"{clock(part.start)} to {clock(part.end)}: {share(part.score)} {weighed.label}{other}"
+        parts.append(Block(part.start, part.end, "", tip, "var(--qs-main)", 0.08 + 0.92 * part.score / max(most, 0.2)))
+    show([Row(parts, low=True)], duration, player=player, key=key)
+
 
 TYPES = ["mp4", "mov", "avi", "mkv", "webm", "m4v"]
 LONG = 2.5  # windows: a video longer than this has a timeline
@@ -124,7 +198,7 @@ def _show(result: Result) -> None:
     with left:
         video_player.show(video.path, key=player)
         if line is not None:
-            timeline_strip.show_timeline(line, player=player, key=f"timeline {player}")
+            show_timeline(line, player=player, key=f"timeline {player}")
             st.caption("Which move happens when; click to jump there.")
         else:
             _show_decisive_parts(video, prediction, player)
@@ -162,7 +236,7 @@ def _show_decisive_parts(video: Video, prediction: Prediction, player: str) -> N
         f"Which parts decided: the darker a part, the higher its own score for “{prediction.label}”; "
         f"the highest is {strongest.start:.1f} to {strongest.end:.1f} s. Click to jump there."
     )
-    timeline_strip.show_weighed(attribution, attribution.parts[-1].end, player=player, key=f"weighed {player}")
+    show_weighed(attribution, attribution.parts[-1].end, player=player, key=f"weighed {player}")
 
 
 # -- files -------------------------------------------------------------------------------------------------------------------
