@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from quickstep.datasets.label_matching import as_words, label_key
-from quickstep.datasets.readers.text_files import read_text
+from quickstep.datasets.readers.list_files import read_text
 from quickstep.types.errors import ConfigError, ManifestError
 
 LABEL_SETS = ("dance19", "hmdb51", "kinetics400", "ucf101")

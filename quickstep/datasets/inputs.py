@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from quickstep.datasets.manifest import Manifest, read_manifest
+from quickstep.datasets.readers.folders import VIDEO_SUFFIXES
 from quickstep.datasets.readers.pose_sets import is_set
 from quickstep.signals.poses.formats import is_pose_file
 from quickstep.types.errors import ConfigError, ManifestError, MediaError
@@ -85,6 +86,8 @@ def _segments_of(item: Input, stdin: IO[str] | None) -> list[Segment]:
     if str(item) == "-":
         return [Segment(Path(line.rstrip("\r\n"))) for line in stdin or sys.stdin if line.strip()]
     path = Path(item).expanduser()
+    if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+        return [Segment(path)]
     if (path.is_dir() and not is_pose_file(path)) or (path.is_file() and (path.suffix.lower() in LIST_SUFFIXES or is_set(path))):
         return _listed_in(path)
     if not os.path.lexists(path) and glob.has_magic(str(path)):

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from quickstep.datasets.readers import csv_files, mmaction, pose_sets
+from quickstep.datasets.readers import list_files, mmaction, pose_sets
 from quickstep.datasets.readers.folders import Skipped, is_video, read_folder
-from quickstep.datasets.readers.rows import NO_SPLIT, plain, to_segment
-from quickstep.datasets.readers.text_files import read_class_list, read_text
+from quickstep.datasets.readers.list_files import NO_SPLIT, plain, read_class_list, read_text, to_segment
 from quickstep.signals.poses.formats import is_pose_name, split_sequence
 from quickstep.storage.files import write_csv
 from quickstep.types.errors import ManifestError
@@ -154,10 +153,10 @@ def _read_list(
     text = read_text(path)
     if not text.strip():
         raise ManifestError(path, "is empty; write the header `path,label` and one video on each line below it")
-    if not csv_files.has_header(text, path) and mmaction.looks_like(text) and not csv_files.looks_like(text, path):
+    if not list_files.has_header(text, path) and mmaction.looks_like(text) and not list_files.lists_pairs(text, path):
         rows = mmaction.read_rows(text, path, classes=names)
     else:
-        rows = csv_files.read_rows(text, path, classes=names, labelled=labelled)
+        rows = list_files.read_csv_rows(text, path, classes=names, labelled=labelled)
     if not rows:
         raise ManifestError(path, "has a header but no rows; add one row for each video")
     if not any(":" in row.split for row in rows):
@@ -182,11 +181,11 @@ def write_manifest(manifest: Manifest | str | Path, path: str | Path) -> None:
         manifest = read_manifest(manifest)
     extras = list(dict.fromkeys(name for segment in manifest.segments for name in segment.extra))
     for name in extras:
-        if name.strip().casefold() in csv_files.COLUMNS or not name.strip():
+        if name.strip().casefold() in list_files.COLUMNS or not name.strip():
             raise ManifestError(path, f"the name {name!r} is reserved; rename this further column")
     folders: dict[Path, str] = {}  # folder -> its spelling in the csv: computed once a folder, not once a video
     values = [_values(segment, path.parent, folders) for segment in manifest.segments]
-    columns = [name for name in csv_files.COLUMNS if name in ("path", "label") or any(row[name] for row in values)]
+    columns = [name for name in list_files.COLUMNS if name in ("path", "label") or any(row[name] for row in values)]
     rows = [
         [row[name] for name in columns] + [segment.extra.get(name, "") for name in extras]
         for segment, row in zip(manifest.segments, values, strict=True)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.backbones import Backbone
-from quickstep.datasets.readers.text_files import read_text
+from quickstep.datasets.readers.list_files import read_text
 from quickstep.library.moment_search import all_moments, example_query, text_query
 from quickstep.library.moments import Moment
 from quickstep.library.row_writer import full_path

@@ -22,8 +22,7 @@ from quickstep.datasets.manifest import Manifest
 from quickstep.models.calibration import probabilities
 from quickstep.models.classifier import Classifier, Prediction, Predictions
 from quickstep.models.model import Facts, Model
-from quickstep.models.model_files import ENSEMBLE, LAYOUT, MEMBER, check_target, manifest_files, manifest_of
-from quickstep.models.third_party import is_third_party
+from quickstep.models.model_files import ENSEMBLE, LAYOUT, MEMBER, check_target, is_third_party, manifest_files, manifest_of
 from quickstep.storage import model_folder
 from quickstep.storage.cache import Cache, hash_of
 from quickstep.storage.hub import locate_model

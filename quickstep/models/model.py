@@ -21,9 +21,9 @@ from quickstep.heads import Head, History, current_head_name, open_head
 from quickstep.models.calibration import probabilities
 from quickstep.models.classifier import Classifier, Prediction, Predictions
 from quickstep.models.feature_extraction import Extraction, extract
-from quickstep.models.model_files import ENSEMBLE, HEAD, HEAD_LAST, HISTORY, LAYOUT, consistent, manifest_files, manifest_of
+from quickstep.models.model_files import ENSEMBLE, HEAD, HEAD_LAST, HISTORY, LAYOUT, consistent, is_third_party, manifest_files, manifest_of
 from quickstep.models.pose_input import PoseReader
-from quickstep.models.third_party import is_third_party, read_third_party
+from quickstep.models.third_party import read_third_party
 from quickstep.storage import model_folder
 from quickstep.storage.cache import Cache, hash_of
 from quickstep.storage.hub import locate_model

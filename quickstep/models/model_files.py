@@ -17,6 +17,7 @@ NETWORK, NETWORK_LAST = "backbone", "backbone-last"  # subfolders of a fine-tune
 MEMBER = "member-"  # prefix of the folders of an ensemble's members
 TUNING_STATE = ".tuning"  # folder in which a fine-tuning run keeps its state
 ENSEMBLE = "ensemble"  # the kind of a folder that holds several models
+THIRD_PARTY_FILES = ("weights.ckpt", "config.json")
 CHARTS = ("baselines", "confusion", "reliability", "risk-coverage", "roc", "pr", "learning")
 REPORT_FILES = ("report.html", "report.json", "report.md", "README.md", *(f"{chart}.png" for chart in CHARTS))
 LAYOUT = FolderLayout(subfolders=(NETWORK, NETWORK_LAST), outdated=REPORT_FILES, extras=(MEMBER, TUNING_STATE))
@@ -27,6 +28,11 @@ T = TypeVar("T")
 def check_target(folder: str | Path) -> Path:
     """Return the folder if a model may be written there: it is new, empty, or has a model already."""
     return model_folder.check_target(folder, LAYOUT)
+
+
+def is_third_party(folder: Path) -> bool:
+    """Whether a folder is a third-party classifier, and not a model folder of quickstep."""
+    return all((folder / name).is_file() for name in THIRD_PARTY_FILES) and not (folder / model_folder.RECORD).exists()
 
 
 def manifest_files(manifest: Manifest | None) -> dict[str, Content]:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from quickstep.backbones import Backbone
     from quickstep.storage.cache import Cache
 
-_FILES = ("weights.ckpt", "config.json")
-
 
 @dataclass(frozen=True, eq=False)
 class ThirdPartyModel:
@@ -31,11 +29,6 @@ class ThirdPartyModel:
     labels: tuple[str, ...]
     backbone: Backbone
     head: Head
-
-
-def is_third_party(folder: Path) -> bool:
-    """Whether a folder is a third-party classifier, and not a model folder of quickstep."""
-    return all((folder / name).is_file() for name in _FILES) and not (folder / "model.json").exists()
 
 
 def read_third_party(

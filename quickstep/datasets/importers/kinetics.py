@@ -19,7 +19,7 @@ from quickstep.datasets.importers.import_result import ClassCount, ImportResult
 from quickstep.datasets.label_matching import loose_label_key, match_labels
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.readers.folders import list_videos
-from quickstep.datasets.readers.rows import SPLITS
+from quickstep.datasets.readers.list_files import SPLITS
 from quickstep.types.config_fields import setting
 from quickstep.types.errors import ManifestError
 from quickstep.types.progress import Progress, silent

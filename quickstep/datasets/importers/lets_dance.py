@@ -18,7 +18,7 @@ from quickstep.datasets.importers.import_result import ClassCount, ImportResult
 from quickstep.datasets.label_matching import loose_label_key
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.readers.folders import list_videos
-from quickstep.datasets.readers.text_files import read_text
+from quickstep.datasets.readers.list_files import read_text
 from quickstep.types.config_fields import setting
 from quickstep.types.errors import ConfigError, ManifestError
 from quickstep.types.progress import Progress, silent

@@ -14,7 +14,7 @@ from quickstep.datasets.inputs import ManifestSource, as_manifest
 from quickstep.datasets.manifest import PARTS, Manifest, read_manifest, relative_path
 from quickstep.datasets.readers import mmaction
 from quickstep.datasets.readers.folders import VIDEO_SUFFIXES
-from quickstep.datasets.readers.text_files import read_class_list, read_text, write_class_list
+from quickstep.datasets.readers.list_files import read_class_list, read_text, write_class_list
 from quickstep.signals.video import probe
 from quickstep.storage.files import write_text
 from quickstep.types.config_fields import one_of, setting

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from quickstep.datasets.readers.rows import SPLITS, plain
+from quickstep.datasets.readers.list_files import SPLITS, plain
 from quickstep.signals.poses.formats import is_pose_name
 from quickstep.signals.poses.formats.json_formats import is_openpose_folder
 from quickstep.types.errors import ManifestError

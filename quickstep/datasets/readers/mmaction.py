@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from quickstep.datasets.readers.rows import Row
-from quickstep.datasets.readers.text_files import class_name
+from quickstep.datasets.readers.list_files import Row, class_name
 from quickstep.types.errors import ManifestError
 
 _LINE = re.compile(r"^(?P<path>\S.*?)\s+(?P<label>\d{1,9})$")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from quickstep.datasets.readers.rows import plain
-from quickstep.datasets.readers.text_files import class_name
+from quickstep.datasets.readers.list_files import class_name, plain
 from quickstep.signals.poses.formats import pyskl, read_annotations, sequence_path, text_files
 from quickstep.types.errors import ManifestError, MediaError
 from quickstep.types.segment import Segment
@@ -34,7 +33,7 @@ def read_set(path: Path, classes: Mapping[int, str] | None, *, official_split: s
 
 
 def _is_text(path: Path) -> bool:
-    return text_files.part_of(path) is not None and text_files.labels_file(path).is_file()
+    return path.suffix.lower() == ".txt" and text_files.part_of(path) is not None and text_files.labels_file(path).is_file()
 
 
 def _text_files_in(folder: Path) -> list[Path]:
