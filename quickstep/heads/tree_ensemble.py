@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.heads import Examples, FitConfig, History
+from quickstep.heads import Examples, FitConfig, History, history_without_epochs
 from quickstep.heads.feature_arrays import FittedArrays, check_names, check_width, flat, sample_weights
-from quickstep.heads.history import history_without_epochs
 from quickstep.types.config_fields import between, setting
 from quickstep.types.progress import Progress, silent
 from quickstep.types.signals import Features

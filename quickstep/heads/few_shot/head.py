@@ -13,9 +13,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.heads import Examples, FitConfig, HeadCapabilities, History
+from quickstep.heads import Examples, FitConfig, HeadCapabilities, History, history_without_epochs
 from quickstep.heads.feature_arrays import LinearArrays, check_width, flat
-from quickstep.heads.history import history_without_epochs
 from quickstep.types.errors import ConfigError
 from quickstep.types.progress import Progress, silent
 from quickstep.types.signals import Features, Texts

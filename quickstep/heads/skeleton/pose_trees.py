@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quickstep.heads import Examples, FitConfig, HeadCapabilities, History
+from quickstep.heads import Examples, FitConfig, HeadCapabilities, History, history_without_epochs
 from quickstep.heads.feature_arrays import FittedArrays, check_names, sample_weights
-from quickstep.heads.history import history_without_epochs
 from quickstep.heads.skeleton.augmentation import Changes, augment, mirrored
 from quickstep.heads.skeleton.descriptors import describe
 from quickstep.heads.skeleton.input_channels import Body, JointSequences, check_joints, resample, skeleton_of

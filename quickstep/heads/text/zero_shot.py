@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.heads import Examples, FitConfig, HeadCapabilities, History
+from quickstep.heads import Examples, FitConfig, HeadCapabilities, History, history_without_epochs
 from quickstep.heads.feature_arrays import check_weights
-from quickstep.heads.history import history_without_epochs
 from quickstep.heads.text.xclip_prompts import adapt_texts
 from quickstep.types.errors import ConfigError
 from quickstep.types.progress import Progress, silent
