@@ -74,7 +74,7 @@ def _parts(panel: HelpPanel) -> Iterator[HelpPanel]:
         title = str(panel.title) if entry.positional_label else _group_of(entry.names, options)
         shown = entry.copy(default=None) if entry.default in EMPTY or entry.type is bool else entry
         groups.setdefault(title, []).append(shown)
-    for title in sorted(groups, key=_rank):
+    for title in sorted(groups, key=_title_rank):
         yield panel.copy(title=title, entries=groups[title])
 
 
@@ -85,7 +85,7 @@ def _group_of(names: tuple[str, ...], options: set[str]) -> str:
     return next((title for title, group in OPTION_GROUPS.items() if option in group.split()), "Options")
 
 
-def _rank(title: str) -> int:
+def _title_rank(title: str) -> int:
     titles = [*OPTION_GROUPS]
     return titles.index(title) if title in titles else -1
 
