@@ -55,4 +55,4 @@ class Predictor(BaseRunner):
 
 
 def _without_path(error: QuickstepError) -> str:
-    return f"the video {str(error).partition(': ')[2] or error}"
+    return f"the video: {str(error).partition(': ')[2] or error}"

@@ -641,7 +641,7 @@ def test_odd_and_tiny_and_short_videos_are_drawn(tmp_path: Path, size: tuple[int
 @pytest.mark.parametrize(
     ("out", "look", "says"),
     [
-        ("out.gif", {}, ".png, not out.gif"),
+        ("out.gif", {}, "out.gif"),
         ("no/folder/out.mp4", {}, "does not exist"),
         ("pan.mp4", {}, "is the video itself"),
         ("out.mp4", {"start": 9.0}, "ends at 3.000 s, before the start"),
