@@ -38,7 +38,7 @@ def workspace(tmp_path: Path) -> Path:
 
 def runnable() -> list[Any]:
     """Return the pages with commands; running them is slow."""
-    return [pytest.param(page, id=page.name, marks=pytest.mark.slow) for page in PAGES if blocks(page, "sh")]
+    return [pytest.param(page, id=page.name, marks=[pytest.mark.slow, pytest.mark.timeout(900)]) for page in PAGES if blocks(page, "sh")]
 
 
 @pytest.mark.timeout(600)
