@@ -63,10 +63,12 @@ def test_an_uploaded_video_plays_beside_its_prediction(visit: Visit, stage: Stag
     with tab.expect_download() as got:
         tab.get_by_role("button", name="CSV").click()
     rows = list(csv.DictReader(io.StringIO(Path(got.value.path()).read_text())))
-    assert [(row["path"], row["label"], float(row["score"])) for row in rows] == [(video.name, prediction.label, prediction.score)]
+    assert [(row["path"], row["label"]) for row in rows] == [(video.name, prediction.label)]
+    assert float(rows[0]["score"]) == pytest.approx(prediction.score, abs=1e-6)  # another process: threads change the last bits
     with tab.expect_download() as got:
         tab.get_by_role("button", name="JSON").click()
-    assert json.loads(Path(got.value.path()).read_text())["predictions"][0]["scores"][prediction.label] == prediction.score
+    scores = json.loads(Path(got.value.path()).read_text())["predictions"][0]["scores"]
+    assert scores[prediction.label] == pytest.approx(prediction.score, abs=1e-6)
     with tab.expect_download() as got:
         tab.get_by_role("button", name="SRT").click()
     assert "00:00:00,000 --> " in Path(got.value.path()).read_text()
