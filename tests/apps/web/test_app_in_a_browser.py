@@ -64,7 +64,7 @@ def test_an_uploaded_video_plays_beside_its_prediction(visit: Visit, stage: Stag
         tab.get_by_role("button", name="CSV").click()
     rows = list(csv.DictReader(io.StringIO(Path(got.value.path()).read_text())))
     assert [(row["path"], row["label"]) for row in rows] == [(video.name, prediction.label)]
-    assert float(rows[0]["score"]) == pytest.approx(prediction.score, abs=1e-6)  # another process: threads change the last bits
+    assert float(rows[0]["score"]) == pytest.approx(prediction.score, abs=1e-6)  # seen 9e-9 apart once; the cause is not known
     with tab.expect_download() as got:
         tab.get_by_role("button", name="JSON").click()
     scores = json.loads(Path(got.value.path()).read_text())["predictions"][0]["scores"]
