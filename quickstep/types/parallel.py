@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from quickstep.types.errors import CacheError, QuickstepError
 from quickstep.types.progress import Progress, silent
+from quickstep.types.stop import in_this_context
 
 _WAITING = 32  # items handed to the threads at a time
 Result = TypeVar("Result")
@@ -30,7 +31,7 @@ def run_parallel(
         running: dict[Future[Result], Item] = {}
         while done < total:
             while len(running) < _WAITING and (item := next(queue, None)) is not None:
-                running[pool.submit(work, item)] = item
+                running[pool.submit(in_this_context(work), item)] = item
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 item = running.pop(future)
                 done += 1

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
+from quickstep.types.stop import in_this_context
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -58,7 +60,8 @@ def prefetch_many(
                 return
 
     count = min(workers, len(sources))
-    threads = [threading.Thread(target=work, name=name if count == 1 else f"{name}-{i}", daemon=True) for i in range(count)]
+    names = [name] if count == 1 else [f"{name}-{i}" for i in range(count)]
+    threads = [threading.Thread(target=in_this_context(work), name=one, daemon=True) for one in names]
     for thread in threads:
         thread.start()
     try:
@@ -79,13 +82,13 @@ def map_ahead(work: Callable[[Item], Result], items: Iterable[Item], *, pool: Ex
     An error is raised in its place. When the caller stops early, what has not started is cancelled; the pool stays open.
     """
     remaining = iter(items)
-    started = deque(pool.submit(work, item) for item in islice(remaining, size))
+    started = deque(pool.submit(in_this_context(work), item) for item in islice(remaining, size))
 
     def results(started: deque[Future[Result]]) -> Generator[Result]:
         try:
             while started:
                 future = started.popleft()
-                started.extend(pool.submit(work, item) for item in islice(remaining, 1))
+                started.extend(pool.submit(in_this_context(work), item) for item in islice(remaining, 1))
                 yield future.result()
         finally:
             for future in started:

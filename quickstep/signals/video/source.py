@@ -16,6 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from quickstep.types.errors import MediaError
+from quickstep.types.stop import check_stop
 
 # Demuxers of text, of lists of other files and of devices: a text file must not become a video of its letters, nor open other files.
 NOT_VIDEO = frozenset({"tty", "hls", "dash", "webm_dash_manifest", "imf", "concat", "ffmetadata", "lavfi", "sdp", "rtsp", "rtp", "sap"})
@@ -135,6 +136,7 @@ class VideoSource:
         """Return the next packet in decoding order, or None at the end; count and skip what cannot be read."""
         failed = 0
         while failed < MAX_ERRORS:
+            check_stop()
             if self._packets is None:
                 self._packets = self.container.demux(self.stream)
             try:
