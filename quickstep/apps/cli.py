@@ -199,6 +199,7 @@ COMMANDS = {
     **_verbs(
         "Deploy",
         ("serve", "deploy:serve_command", "Serve models over HTTP.", ("serve models/dances --port 8000",)),
+        ("token", "deploy:token_command", "Make a token for a client of the service.", ("token studio --tokens tokens.toml",)),
         ("push", "deploy:push_command", "Push a model to a model hub.", ("push models/dances --to owner/dances --dry-run out",)),
         (
             "export-tags",

@@ -52,6 +52,7 @@ OUTPUTS = {  # schema -> the commands that print it
     "recipes": ["recipes", "recipes balanced"],
     "cache": ["cache"],
     "doctor": ["doctor"],
+    "token": ["token studio --tokens tokens.toml"],
 }
 LIBRARY_OUTPUTS = {
     "index": [f"index library {VIDEO} {OTHER_VIDEO} --backbone flow-hist --window 1 --model {MODEL}", "index library missing.mp4"],
@@ -65,7 +66,14 @@ SLOW_OUTPUTS = {
     "finetune": ["finetune videos.csv -o finetuned --weights clip --epochs 1 --frames 2"],
     "tune": ["tune videos.csv -o study --trials 2 --backbones flow-hist --heads linear"],
 }
-ELSEWHERE = {"predict-line", "timeline-file", "progress", "serve", "import-model"}  # in the tests below, or printed by a long run
+ELSEWHERE = {
+    "predict-line",
+    "timeline-file",
+    "progress",
+    "serve",
+    "import-model",
+    "access-log-line",
+}  # in the tests below, or printed by a long run
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from quickstep.types.signals import Features, Frames
 
 PATIENCE = 20.0  # seconds for what should take a moment
 
-HEAD = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 5000\r\n\r\n"
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 5000\r\n\r\n"
 PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
 
 
@@ -98,7 +98,7 @@ def running(
     thread.start()
     try:
         assert is_up.wait(wait)
-        yield RunningService(address_of(listener), service)
+        yield RunningService(address_of(listener, secure=service.config.tls_cert is not None), service)
     finally:
         service.admission.stop()
         thread.join(wait)

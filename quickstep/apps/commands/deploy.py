@@ -10,7 +10,7 @@ from typing import Annotated
 from quickstep.apps.commands.options import DEFAULT_RUN, Flat, Run, open_model, print_notes
 from quickstep.apps.commands.signals import DEFAULT_PEOPLE, AllPeople
 from quickstep.apps.publishing import PushConfig
-from quickstep.apps.server.config import Limits, ServeConfig
+from quickstep.apps.server.config import Limits, ServeConfig, TokenLimits
 from quickstep.apps.terminal import print_json, say, show_table
 from quickstep.apps.web.config import AppConfig
 from quickstep.types.errors import ConfigError
@@ -18,6 +18,7 @@ from quickstep.types.errors import ConfigError
 DEFAULT_APP = AppConfig()
 DEFAULT_SERVE = ServeConfig()
 DEFAULT_LIMITS = Limits()
+DEFAULT_TOKEN_LIMITS = TokenLimits()
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -72,7 +73,7 @@ def serve_command(
     if weights is not None and len(models) > 1:
         raise ConfigError("weights", "belongs to one model: serve several without it")
     opened = {name: open_model(model, weights, run) for name, model in zip(names, models, strict=True)}
-    if config.secret is None and config.host not in LOCAL:
+    if config.secret is None and config.tokens is None and config.host not in LOCAL:
         print_notes(["anyone who reaches this machine can use the service; require a token with `token=TOKEN`"])
 
     def ready(address: str) -> None:
@@ -82,8 +83,38 @@ def serve_command(
             print(address, flush=True)
         say(f"serving at {address}; documentation: {address}/docs; stop with Ctrl-C", style="bold")
 
+    if (config.secret or config.tokens) and config.tls_cert is None and config.host not in LOCAL:
+        print_notes(["tokens are sent as they are: name a certificate with `tls_cert=FILE`, or put a proxy with TLS in front"])
+
     serve(Served(opened, library, None if weights is None else str(weights), people, run.cache), config, limits, ready=ready)
     say("stopped" if config.keep_features else "stopped; no data of any request is kept")
+
+
+def token_command(
+    name: str,
+    /,
+    *,
+    tokens: Path = Path("tokens.toml"),
+    limits: Annotated[TokenLimits, Flat] = DEFAULT_TOKEN_LIMITS,
+    run: Annotated[Run, Flat] = DEFAULT_RUN,
+) -> None:
+    """Make a token for a client of `serve --tokens FILE`, and print it once: the file holds its sha256 and its limits only.
+
+    Parameters
+    ----------
+    name
+        who the token is for: letters, digits, - and _; the access log names it
+    tokens
+        the file of tokens; it is made if it is missing
+    """
+    from quickstep.apps.server.tokens import add_token
+
+    token = add_token(tokens, name, limits)
+    if run.json:
+        print_json({"name": name, "token": token, "file": str(tokens)})
+    else:
+        print(token)
+    say(f"the token {name!r} is in {tokens}; nobody can show it again. A running service knows it after a restart.")
 
 
 def push_command(model: Path, /, *, config: Annotated[PushConfig, Flat], run: Annotated[Run, Flat] = DEFAULT_RUN) -> None:

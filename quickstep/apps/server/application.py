@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from quickstep.apps.request_guard import RequestGuard
 from quickstep.apps.server import error_responses, openapi
+from quickstep.apps.server.access_log import REQUEST_ID, AccessMiddleware
+from quickstep.apps.server.admission import AdmissionMiddleware
 from quickstep.apps.server.config import Limits, ServeConfig
-from quickstep.apps.server.error_responses import CLIENT_LEFT, Problem
+from quickstep.apps.server.error_responses import CLIENT_LEFT
 from quickstep.apps.server.multipart import ClientLeft
 from quickstep.apps.server.routes import add_routes
-from quickstep.apps.server.service import WORK_ROUTES, Admission, Served, Service
+from quickstep.apps.server.service import Served, Service
 from quickstep.storage.library_versions import library_version
-
-METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "PATCH", "DELETE")
 
 
 def make_app(served: Served, config: ServeConfig | None = None, limits: Limits | None = None) -> FastAPI:
@@ -43,68 +41,27 @@ def app_of(service: Service) -> FastAPI:
     add_routes(app, service)
     error_responses.install(app)
     app.add_exception_handler(ClientLeft, _on_client_left)
-    if service.config.secret is not None:
+    if service.tokens:
         openapi.require_token(app)
+    _add_middleware(app, service)
+    return app
+
+
+def _add_middleware(app: FastAPI, service: Service) -> None:
+    """Add what stands before the routes; the last one added is the first that a request meets."""
+    config = service.config
     app.add_middleware(AdmissionMiddleware, admission=service.admission)
-    if service.config.cors:
+    if config.cors:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(service.config.cors),
+            allow_origins=list(config.cors),
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["Retry-After"],
+            expose_headers=["Retry-After", REQUEST_ID],
         )
-    return app
+    app.add_middleware(RequestGuard, hosts=config.hosts, origins=config.cors)
+    app.add_middleware(AccessMiddleware, log=service.access_log, metrics=service.metrics)
 
 
 async def _on_client_left(_request: Request, _error: Exception) -> Response:
     return Response(status_code=CLIENT_LEFT)
-
-
-class AdmissionMiddleware:
-    """Lets accepted requests pass to the application, answers the others, and counts all."""
-
-    def __init__(self, app: ASGIApp, admission: Admission) -> None:
-        self.app, self.admission = app, admission
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began, status = time.monotonic(), 500
-
-        async def send_and_note_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._handle(scope, receive, send_and_note_status)
-        except asyncio.CancelledError:
-            status = CLIENT_LEFT
-            raise
-        finally:
-            self._count(scope, status, time.monotonic() - began)
-
-    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            self.admission.check(scope["path"], dict(scope["headers"]))
-        except Problem as problem:
-            await problem.response()(scope, receive, send)
-            return
-        is_work = scope["path"] in WORK_ROUTES
-        self.admission.in_progress += is_work
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self.admission.in_progress -= is_work
-
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        metrics, route = self.admission.metrics, scope.get("route")
-        path = route.path if route is not None else scope["path"] if scope["path"] in WORK_ROUTES else "none"
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        metrics.requests.labels(path, method, str(status)).inc()
-        metrics.seconds.labels(path).observe(seconds)
-        metrics.in_progress.set(self.admission.in_progress)

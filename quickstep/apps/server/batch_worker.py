@@ -1,4 +1,4 @@
-"""BatchWorker: one thread with a queue; waiting jobs of the same kind are done together."""
+"""BatchWorker: a queue and its threads; waiting jobs of the same kind are done together."""
 
 from __future__ import annotations
 
@@ -41,14 +41,15 @@ class _Job:
 class BatchWorker:
     """Does submitted jobs in order; each batch takes the jobs of the first one's kind, up to `batch`."""
 
-    def __init__(self, name: str, *, batch: int, metrics: Metrics) -> None:
+    def __init__(self, name: str, *, batch: int = 1, threads: int = 1, metrics: Metrics) -> None:
         self.name, self.batch, self.metrics = name, batch, metrics
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._job_seconds = 1.0  # moving average
-        self._thread = threading.Thread(target=self._run, name=f"worker-{name}", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, name=f"worker-{name}-{i}", daemon=True) for i in range(threads)]
+        for thread in self._threads:
+            thread.start()
         metrics.watch_queue(name, self.__len__)
 
     def __len__(self) -> int:
@@ -58,7 +59,7 @@ class BatchWorker:
     @property
     def delay(self) -> float:
         """Seconds that a job submitted now would take, estimated."""
-        return (len(self._jobs) + 1) * self._job_seconds
+        return (len(self._jobs) // len(self._threads) + 1) * self._job_seconds
 
     def submit(self, kind: JobKind, input: Any) -> Future[Any]:
         """Add a job and return its future; a job that is cancelled before it begins is not done."""
@@ -75,10 +76,12 @@ class BatchWorker:
         with self._changed:
             self._closed = True
             waiting, self._jobs = list(self._jobs), deque()
-            self._changed.notify()
+            self._changed.notify_all()
         for job in waiting:
             job.future.cancel()
-        self._thread.join(wait)
+        end = time.monotonic() + wait
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
         while batch := self._next_batch():

@@ -1,10 +1,10 @@
-"""The tasks of the workers: classify videos together, build timelines, estimate poses, search the library."""
+"""What requests share: a cache that keeps nothing, an estimator of poses, a library to search."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.inference.timelines import Timeline, timeline
-from quickstep.models.classifier import Prediction
 from quickstep.models.ensemble import AnyModel
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.estimation import PoseFinder, select_person
 from quickstep.storage.cache import Arrays, Cache, Json
-from quickstep.types.errors import LibraryError, MediaError, QuickstepError
+from quickstep.types.errors import LibraryError, MediaError
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Poses
 
@@ -30,23 +28,26 @@ _IN_MEMORY = ("features", "poses")
 
 
 class BatchCache(Cache):
-    """A cache that writes nothing about videos to disk: arrays stay in memory until `clear`, digests and facts are not kept."""
+    """A cache of one request: arrays stay in memory until `clear`, and nothing about videos is written to disk."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
         super().__init__(folder)
         self._arrays: dict[Path, Arrays] = {}
 
     def get(self, key: Mapping[str, Json]) -> Arrays | None:
-        """Return the arrays of this batch under a key, or None."""
+        """Return the arrays of this request under a key, or None."""
         return self._arrays.get(self._file(key))
 
     def put(self, key: Mapping[str, Json], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep features and poses until the batch is done; optical flow is too large for memory."""
+        """Keep features and poses until the request is done; optical flow is too large for memory."""
         if key.get("kind") in _IN_MEMORY:
             self._arrays[self._file(key)] = dict(arrays)
 
     def remember(self, kind: str, key: Mapping[str, Json], value: Json) -> None:
         """Keep nothing."""
+
+    def recall(self, kind: str, key: Mapping[str, Json]) -> Json | None:
+        """Return None: nothing is kept."""
 
     def digest(self, path: str | Path) -> str:
         """Compute the sha256 of a file's bytes, every time."""
@@ -63,48 +64,9 @@ class BatchCache(Cache):
         self._arrays.clear()
 
 
-@contextlib.contextmanager
-def _cleared_after(cache: Cache) -> Iterator[None]:
-    """Clear a BatchCache when the batch is done."""
-    try:
-        yield
-    finally:
-        if isinstance(cache, BatchCache):
-            cache.clear()
-
-
-@dataclass(frozen=True)
-class PredictTask:
-    """Classifies segments of several clients together: their windows share the network's batches."""
-
-    model: AnyModel
-    cache: Cache
-
-    def __call__(self, segments: Sequence[Segment]) -> list[Prediction | QuickstepError]:
-        """Return a prediction for each segment, or the error of that segment."""
-        with _cleared_after(self.cache):
-            predictions = self.model.predict(segments, cache=self.cache)
-        by_segment: dict[Segment, Prediction | QuickstepError] = {failure.segment: failure.error for failure in predictions.failures}
-        by_segment |= {prediction.segment: prediction for prediction in predictions.predictions}
-        return [by_segment[segment] for segment in segments]
-
-
-@dataclass(frozen=True)
-class TimelineTask:
-    """Builds timelines, one video after the other."""
-
-    model: AnyModel
-    cache: Cache
-
-    def __call__(self, segments: Sequence[Segment]) -> list[Timeline]:
-        """Return the timeline of each video."""
-        with _cleared_after(self.cache):
-            return [timeline(self.model, segment.path, cache=self.cache) for segment in segments]
-
-
 @dataclass(frozen=True)
 class PoseTask:
-    """Estimates the poses of all people, one video after the other, because an estimator tracks people through one video at a time."""
+    """Estimates the poses of all people, one video after the other: an estimator tracks people through one video at a time."""
 
     config: PoseConfig
     cache: Cache
@@ -113,13 +75,13 @@ class PoseTask:
     def __post_init__(self) -> None:
         object.__setattr__(self, "finder", PoseFinder(self.config, self.cache))
 
-    def __call__(self, segments: Sequence[Segment]) -> list[Poses]:
-        """Return the poses of each segment."""
-        with _cleared_after(self.cache):
-            return [self._estimate(segment) for segment in segments]
-
-    def _estimate(self, segment: Segment) -> Poses:
-        poses = self.finder.find(segment.path)
+    def __call__(self, segment: Segment) -> Poses:
+        """Return the poses of a segment."""
+        try:
+            poses = self.finder.find(segment.path)
+        finally:
+            if isinstance(self.cache, BatchCache):
+                self.cache.clear()
         if self.config.person != "all" and poses.seen.any():
             poses = select_person(poses, self.config.number, segment.path)
         return poses if segment.start == 0 and segment.end is None else poses.span(segment.start, segment.end)
@@ -150,20 +112,18 @@ class SearchTask:
 
         self.library = Library.open(self.uri)
 
-    def __call__(self, queries: Sequence[SearchQuery]) -> list[SearchResult]:
-        """Return the result of each query."""
+    def __call__(self, query: SearchQuery) -> SearchResult:
+        """Return the result of a query."""
         from quickstep.library import SearchConfig, search
 
-        return [
-            search(
-                self.library,
-                query.words,
-                SearchConfig(label=query.label, top=query.top, all=query.all),
-                backbone=None if query.words is None else self.backbone,
-                cache=self.cache,
-            )
-            for query in queries
-        ]
+        result: SearchResult = search(
+            self.library,
+            query.words,
+            SearchConfig(label=query.label, top=query.top, all=query.all),
+            backbone=None if query.words is None else self.backbone,
+            cache=self.cache,
+        )
+        return result
 
     @property
     def backbone(self) -> Backbone:

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from quickstep.apps.server.config import Limits
 from quickstep.apps.server.error_responses import Problem, busy
 from quickstep.apps.server.metrics import Metrics
+from quickstep.apps.server.tokens import Account
 
 FIELD = "file"
 HOW_TO_SEND = f"send one video as the multipart field {FIELD!r}, as in curl -F {FIELD}=@dance.mp4"
@@ -31,6 +32,7 @@ class ClientLeft(Exception):
 async def read_body(request: Request, limits: Limits, *, max_bytes: int) -> AsyncIterator[bytes]:
     """Yield the body as it arrives; a body that is too large or too slow is a Problem."""
     size, end = 0, time.monotonic() + limits.upload_seconds
+    account: Account | None = request.scope.get("account")
     stream = request.stream()
     while True:
         remaining = end - time.monotonic()
@@ -49,13 +51,17 @@ async def read_body(request: Request, limits: Limits, *, max_bytes: int) -> Asyn
                 headers={"Connection": "close"},
             ) from None
         size += len(chunk)
+        if account is not None:
+            account.take_bytes(len(chunk))
         if size > max_bytes:
-            raise too_large(limits)
+            raise too_large(limits, max_bytes)
         yield chunk
 
 
-def too_large(limits: Limits) -> Problem:
-    """Return the response to a body that is too large."""
+def too_large(limits: Limits, max_bytes: int | None = None) -> Problem:
+    """Return the response to a body that is too large: a video, or one of which only `max_bytes` are read."""
+    if max_bytes is not None and max_bytes < limits.max_bytes:
+        return Problem(413, f"a body of this type is larger than {max_bytes // 1000} kB", HOW_TO_SEND)
     return Problem(413, f"the upload is larger than {limits.max_mb:g} MB", "send a shorter part, or encode the video smaller")
 
 

@@ -21,12 +21,14 @@ _DESCRIPTIONS = {
     408: "the upload was too slow",
     413: "the video is larger or longer than the limit",
     415: "the type of the body is not supported",
+    421: "the Host is not a name of this service",
     422: "the parameters or the video cannot be used",
+    429: "the limit of the token is reached; see Retry-After",
     424: "this part of the service is not set up",
     503: "too many requests, or stopping; see Retry-After",
 }
-REQUEST_ERRORS = (401, 422, 424, 503)  # of every request
-VIDEO_ERRORS = (400, 401, 403, 404, 408, 413, 415, 422, 424, 503)  # of every request with a video
+REQUEST_ERRORS = (400, 401, 421, 422, 424, 429, 503)  # of every request
+VIDEO_ERRORS = (400, 401, 403, 404, 408, 413, 415, 421, 422, 424, 429, 503)  # of every request with a video
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

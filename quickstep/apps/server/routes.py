@@ -29,8 +29,7 @@ from quickstep.apps.server.schemas import (
     TimelineResponse,
 )
 from quickstep.apps.server.service import Service
-from quickstep.apps.server.video_input import Span, Video
-from quickstep.backbones import reads_poses
+from quickstep.apps.server.video_input import Video
 from quickstep.evaluation import Report
 from quickstep.inference.predict import to_json
 from quickstep.inference.timelines import FORMATS, Timeline
@@ -38,7 +37,6 @@ from quickstep.models.classifier import Prediction, Predictions
 from quickstep.models.ensemble import AnyModel, Ensemble
 from quickstep.storage.serialization import to_plain
 from quickstep.types.errors import QuickstepError
-from quickstep.types.segment import Segment
 
 _MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt", "csv": "text/csv"}
 _TEXT_CONTENT = {media_type: {"schema": {"type": "string"}} for media_type in _MEDIA_TYPES.values()}
@@ -59,30 +57,25 @@ def _add_video_routes(app: FastAPI, service: Service) -> None:
     async def predict(request: Request, query: PredictQuery) -> Response:
         """Return the label of a video, or of the part from `start` to `end`, with the model's calibrated scores."""
         name = service.model_name(query.model)
-        span = replace(query.span, whole=any(reads_poses(member.backbone) for member in service.served.models[name].members))
-        async with service.video_input.receive(request, span) as video:
-            with video.named_errors():
-                prediction = await service.run(request, service.worker, service.predict_kinds[name], _segment(video, span))
-            return JSONResponse(_prediction_to_json(prediction, video, name, query.top))
+        finds_people = service.estimates_poses(name)
+        async with service.receive(request, is_long=finds_people) as received:
+            prediction = await service.predict(received, name, replace(query.span, whole=finds_people))
+            return JSONResponse(_prediction_to_json(prediction, received.video, name, query.top))
 
     @app.post("/timeline", response_model=TimelineResponse, summary="Label the spans of a long video", **_with_text_formats(described))
     async def timeline(request: Request, query: TimelineQuery) -> Response:
         """Return the labelled spans of a long video: as JSON with the scores over time, or as srt, vtt or csv for other programs."""
         name = service.model_name(query.model)
-        span = Span(whole=True)
-        async with service.video_input.receive(request, span) as video:
-            with video.named_errors():
-                result = await service.run(request, service.worker, service.timeline_kinds[name], _segment(video, span))
-            return await asyncio.to_thread(_timeline_response, result, video, name, query.format)
+        async with service.receive(request, is_long=True) as received:
+            result = await service.timeline(received, name)
+            return await asyncio.to_thread(_timeline_response, result, received.video, name, query.format)
 
     @app.post("/poses", response_model=PosesResponse, summary="Estimate the joints of all people", **described)
     async def poses(request: Request, query: PosesQuery) -> Response:
         """Return the joints of all people in a video, in pixels of its upright frames; needs a pose estimator."""
-        span = replace(query.span, whole=True)
-        async with service.video_input.receive(request, span) as video:
-            with video.named_errors():
-                result = await service.run(request, service.pose_worker, service.pose_kind, _segment(video, span))
-            return await asyncio.to_thread(lambda: JSONResponse({"video": video.name, **poses_to_json(result)}))
+        async with service.receive(request, is_long=True) as received:
+            result = await service.poses(received, replace(query.span, whole=True))
+            return await asyncio.to_thread(lambda: JSONResponse({"video": received.video.name, **poses_to_json(result)}))
 
 
 def _add_search_route(app: FastAPI, service: Service) -> None:
@@ -91,12 +84,9 @@ def _add_search_route(app: FastAPI, service: Service) -> None:
     @app.get("/search", response_model=SearchResponse, responses=errors, summary="Search the library")
     async def search(request: Request, query: SearchQueryParameters) -> Response:
         """Return moments that match a text, or that have a label; needs a service that was started with a library."""
-        if service.search_kind is None:
-            raise Problem(404, "this service has no library", "start the service with --library LIBRARY")
         if (query.words is None) == (query.label is None):
             raise Problem(422, "name one thing to search for: a text or a label", "send ?words=... or ?label=...")
-        search_query = SearchQuery(query.words, query.label, query.top, query.all)
-        result = await service.run(request, service.worker, service.search_kind, search_query)
+        result = await service.search(request, SearchQuery(query.words, query.label, query.top, query.all))
         return JSONResponse({**result.to_json(), "sentences": list(result.sentences)})
 
 
@@ -114,8 +104,7 @@ def _add_status_routes(app: FastAPI, service: Service) -> None:
         """Return 200 while requests are accepted, 503 while the service stops; needs no token."""
         if service.admission.stopping is not None:
             raise Problem(503, "the service is stopping", "use another instance", headers={"Retry-After": "5"})
-        waiting = len(service.worker) + len(service.pose_worker)
-        return JSONResponse({"status": "ok", "version": app.version, "waiting": waiting})
+        return JSONResponse({"status": "ok", "version": app.version, "waiting": service.waiting})
 
     text: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **openapi.errors(401)}
 
@@ -133,10 +122,6 @@ def _with_text_formats(described: dict[str, Any]) -> dict[str, Any]:
     """Add to a description that the response may also be text."""
     success = {200: {"content": _TEXT_CONTENT, "description": "the timeline in the requested format"}}
     return described | {"responses": success | described["responses"]}
-
-
-def _segment(video: Video, span: Span) -> Segment:
-    return Segment(video.path, start=span.start, end=span.end)
 
 
 def _prediction_to_json(prediction: Prediction, video: Video, model: str, top: int | None) -> dict[str, Any]:

@@ -1,33 +1,38 @@
-"""Service: the models of a service, its workers, limits and uploads; and Admission, which decides which requests are accepted."""
+"""Service: the models of a service, its workers, limits and uploads."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import hmac
-import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from fastapi import Request
 
-from quickstep.apps.server.batch_worker import BatchWorker, JobKind
+from quickstep.apps.server.access_log import AccessLog
+from quickstep.apps.server.admission import Admission, Places
+from quickstep.apps.server.batch_worker import BatchWorker
 from quickstep.apps.server.config import Limits, ServeConfig
 from quickstep.apps.server.error_responses import Problem, busy
-from quickstep.apps.server.inference_tasks import BatchCache, PoseTask, PredictTask, SearchTask, TimelineTask
+from quickstep.apps.server.inference_tasks import BatchCache, PoseTask, SearchTask
+from quickstep.apps.server.jobs import run_job
 from quickstep.apps.server.metrics import Metrics
-from quickstep.apps.server.multipart import FORM_BYTES, ClientLeft, too_large
-from quickstep.apps.server.video_input import UploadFolder, VideoInput
+from quickstep.apps.server.shared_models import share_network
+from quickstep.apps.server.tokens import open_tokens
+from quickstep.apps.server.video_input import Span, UploadFolder, Video, VideoInput, check_video
+from quickstep.backbones import reads_poses
+from quickstep.inference.timelines import Timeline, timeline
+from quickstep.models.classifier import Prediction
 from quickstep.models.ensemble import AnyModel
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
-from quickstep.types.errors import ConfigError, MediaError
+from quickstep.types.errors import ConfigError
+from quickstep.types.segment import Segment
+from quickstep.types.signals import Poses
+from quickstep.types.stop import StopSignal
 
-NO_TOKEN_NEEDED = ("/healthz",)  # answered also while the service stops
-ANSWERED_WHILE_STOPPING = ("/metrics",)
-WORK_ROUTES = ("/predict", "/timeline", "/poses", "/search")  # count towards the limit of requests in progress
-_RETRY_SECONDS = 5.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,32 +46,55 @@ class Served:
     cache: Cache = field(default_factory=Cache)
 
 
+@dataclass(frozen=True)
+class Received:
+    """A video that was received, and the signal that ends the work on it."""
+
+    video: Video
+    request: Request
+    stop: StopSignal
+
+
 class Service:
-    """The models, workers and limits behind the routes. When it is closed, nothing is left on disk."""
+    """The models, workers and limits behind the routes. When it is closed, nothing is left on disk.
+
+    Reading a video, with all that is computed from it, is the job of one thread. Threads for timelines and poses are others than those
+    for short requests. The networks are run by one thread for all.
+    """
 
     def __init__(self, served: Served, config: ServeConfig, limits: Limits) -> None:
         if not served.models:
             raise ConfigError("model", "name at least one model to serve")
         self.served, self.config, self.limits = served, config, limits
         self.metrics = Metrics()
-        self.admission = Admission(limits, self.metrics, config.secret)
-        models = served.models.items()
-        self.predict_kinds = {name: JobKind(f"predict:{name}", PredictTask(model, self._cache())) for name, model in models}
-        self.timeline_kinds = {
-            name: JobKind(f"timeline:{name}", TimelineTask(model, self._cache()), together=False) for name, model in models
-        }
-        self.pose_kind = JobKind("poses", PoseTask(served.poses, self._cache()), together=False)
-        self.search_kind = None if served.library is None else self._search_kind(served.library)
-        self.uploads = UploadFolder()
-        self.video_input = VideoInput(config, limits, self.metrics, self.uploads)
+        self.tokens = open_tokens(config.secret, config.tokens)
+        self.access_log = AccessLog(config.access_log)
+        self.admission = Admission(limits, self.metrics, self.tokens)
+        self._pose_task = PoseTask(served.poses, self._cache())
         self.worker = BatchWorker("model", batch=limits.batch, metrics=self.metrics)
-        self.pose_worker = BatchWorker("poses", batch=1, metrics=self.metrics)
+        self.readers = BatchWorker("short", threads=limits.decoders, metrics=self.metrics)
+        self.long_readers = BatchWorker("long", threads=limits.long_jobs, metrics=self.metrics)
+        self.pose_worker = BatchWorker("poses", metrics=self.metrics)
+        self.search_worker = BatchWorker("search", metrics=self.metrics)
+        self.models = {name: share_network(model, self.worker) for name, model in served.models.items()}
+        self._search_task = None if served.library is None else self._open_library(served.library)
+        self.uploads = UploadFolder()
+        self.video_input = VideoInput(config, limits, self.admission.uploads, self.metrics, self.uploads)
+
+    @property
+    def waiting(self) -> int:
+        """The number of jobs that wait."""
+        return sum(map(len, self._job_workers))
+
+    @property
+    def _job_workers(self) -> tuple[BatchWorker, ...]:
+        return self.readers, self.long_readers, self.pose_worker, self.search_worker
 
     def close(self) -> None:
         """Stop the threads and remove the uploads."""
         self.admission.stop()
         self.video_input.close()
-        for worker in (self.worker, self.pose_worker):
+        for worker in (*self._job_workers, self.worker):
             worker.close()
         self.uploads.close()
 
@@ -78,84 +106,67 @@ class Service:
             raise Problem(404, f"there is no model {name!r}", f"use one of: {', '.join(self.served.models)}")
         return name
 
-    async def run(self, request: Request, worker: BatchWorker, kind: JobKind, input: Any) -> Any:
-        """Run a job and return its result; cancel it when the client leaves or the timeout ends."""
-        future = worker.submit(kind, input)
-        result = asyncio.wrap_future(future)
-        client_left = asyncio.ensure_future(_wait_for_disconnect(request))
-        try:
-            await asyncio.wait({result, client_left}, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
-            if result.done():
-                return self._checked(result)
-            if client_left.done():
-                self.metrics.failures.labels("left").inc()
-                raise ClientLeft
-            raise busy(f"there is no answer after {self.limits.timeout:g} s", worker.delay)
-        finally:
-            client_left.cancel()
-            result.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await client_left
+    def estimates_poses(self, name: str) -> bool:
+        """Whether a model finds the poses of people before it classifies them."""
+        return any(reads_poses(member.backbone) for member in self.served.models[name].members)
 
-    def _checked(self, result: asyncio.Future[Any]) -> Any:
-        """Return the result; raise and count its error."""
-        if result.cancelled():
-            raise busy("the service is stopping", _RETRY_SECONDS)
-        error = result.exception()
-        if error is None and isinstance(result.result(), Exception):
-            error = result.result()
-        if error is not None:
-            self.metrics.failures.labels("video" if isinstance(error, MediaError) else "work").inc()
-            raise error
-        return result.result()
+    # -- requests --------------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def receive(self, request: Request, *, is_long: bool) -> AsyncIterator[Received]:
+        """Receive the video of a request; then take a place in a queue, and let its time begin."""
+        places: Places = self.admission.long if is_long else self.admission.short
+        async with self.video_input.receive(request) as video:
+            with places.take(), video.named_errors():
+                yield Received(video, request, StopSignal(self.limits.timeout))
+
+    async def predict(self, received: Received, name: str, span: Span) -> Prediction:
+        """Classify a part of a video."""
+
+        def work() -> Prediction:
+            return self.models[name].predict([_segment(received, span)], cache=self._cache(), strict=True).predictions[0]
+
+        return await self._run_checked(received, span, self.pose_worker if self.estimates_poses(name) else self.readers, work)
+
+    async def timeline(self, received: Received, name: str) -> Timeline:
+        """Build the timeline of a video."""
+
+        def work() -> Timeline:
+            return timeline(self.models[name], received.video.path, cache=self._cache())
+
+        worker = self.pose_worker if self.estimates_poses(name) else self.long_readers
+        return await self._run_checked(received, Span(whole=True), worker, work)
+
+    async def poses(self, received: Received, span: Span) -> Poses:
+        """Estimate the poses in a part of a video."""
+        return await self._run_checked(received, span, self.pose_worker, partial(self._pose_task, _segment(received, span)))
+
+    async def search(self, request: Request, query: Any) -> Any:
+        """Search the library."""
+        if self._search_task is None:
+            raise Problem(404, "this service has no library", "start the service with --library LIBRARY")
+        with self.admission.short.take():
+            return await self._run(request, self.search_worker, partial(self._search_task, query), StopSignal(self.limits.timeout))
+
+    async def _run_checked(self, received: Received, span: Span, worker: BatchWorker, work: Callable[[], T]) -> T:
+        """Check a video against the limits and do the work; what is refused never waits behind long work."""
+        check = partial(check_video, received.video.path, span, self.limits)
+        if worker is self.readers:
+            return await self._run(received.request, worker, lambda: (check(), work())[1], received.stop)
+        await self._run(received.request, self.readers, check, received.stop)
+        return await self._run(received.request, worker, work, received.stop)
+
+    async def _run(self, request: Request, worker: BatchWorker, work: Callable[[], T], stop: StopSignal) -> T:
+        late = busy(f"there is no answer after {self.limits.timeout:g} s", worker.delay)
+        return await run_job(request, worker, work, stop, late)
 
     def _cache(self) -> Cache:
         return self.served.cache if self.config.keep_features else BatchCache(self.served.cache.folder)
 
-    def _search_kind(self, library: str) -> JobKind:
+    def _open_library(self, library: str) -> SearchTask:
         served = self.served
-        return JobKind("search", SearchTask(library, served.weights, served.cache, list(served.models.values())))
+        return SearchTask(library, served.weights, served.cache, list(self.models.values()))
 
 
-async def _wait_for_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-class Admission:
-    """Decides which requests are accepted, before any of the body is read: while stopping, by token, number and size."""
-
-    def __init__(self, limits: Limits, metrics: Metrics, secret: str | None) -> None:
-        self.limits, self.metrics, self._secret = limits, metrics, secret
-        self.in_progress = 0
-        self.stopping: float | None = None  # the time at which the service began to stop
-
-    def stop(self) -> None:
-        """Accept no more requests; those in progress continue."""
-        self.stopping = self.stopping or time.monotonic()
-
-    def check(self, path: str, headers: dict[bytes, bytes]) -> None:
-        """Refuse a request with a Problem, or return."""
-        if path in NO_TOKEN_NEEDED:
-            return
-        if self.stopping is not None and path not in ANSWERED_WHILE_STOPPING:
-            raise busy("the service is stopping", _RETRY_SECONDS)
-        if self._secret is not None and not _has_token(headers.get(b"authorization", b""), self._secret):
-            raise Problem(
-                401,
-                "the token is missing or wrong",
-                "send the header Authorization: Bearer TOKEN with the token of this service",
-                headers={"WWW-Authenticate": 'Bearer realm="quickstep"'},
-            )
-        if path in WORK_ROUTES:
-            if self.in_progress >= self.limits.queue:
-                raise busy(f"{self.in_progress} requests are in progress, which is the limit", _RETRY_SECONDS)
-            stated = headers.get(b"content-length", b"")
-            if stated.isdigit() and int(stated) > self.limits.max_bytes + FORM_BYTES:
-                raise too_large(self.limits)
-
-
-def _has_token(header: bytes, secret: str) -> bool:
-    """Tell whether a header has exactly the token, in a time that does not depend on it."""
-    scheme, _, token = header.partition(b" ")
-    return hmac.compare_digest(token.strip(), secret.encode()) and scheme.lower() == b"bearer"
+def _segment(received: Received, span: Span) -> Segment:
+    return Segment(received.video.path, start=span.start, end=span.end)

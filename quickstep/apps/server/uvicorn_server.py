@@ -44,7 +44,7 @@ def serve(
         service = Service(served, config, limits)
         try:
             warm_up(service)
-            server = Server(service, lambda: ready(address_of(listener)))
+            server = Server(service, lambda: ready(address_of(listener, secure=config.tls_cert is not None)))
             server.run(sockets=[listener])
         finally:
             service.close()
@@ -71,10 +71,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket) -> str:
+def address_of(listener: socket.socket, *, secure: bool = False) -> str:
     """Return the URL of a listening socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{'https' if secure else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def warm_up(service: Service) -> None:
@@ -104,6 +104,8 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_LAST_SECONDS,
+            ssl_certfile=service.config.tls_cert,
+            ssl_keyfile=service.config.tls_key,
         )
         super().__init__(config)
         self._service, self._ready = service, ready

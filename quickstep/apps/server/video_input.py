@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from fastapi import Request
 from filelock import FileLock, Timeout  # comes with huggingface-hub
 
+from quickstep.apps.server.admission import Places
+from quickstep.apps.server.batch_worker import BatchWorker
 from quickstep.apps.server.config import Limits, ServeConfig
 from quickstep.apps.server.error_responses import Problem, to_problem
+from quickstep.apps.server.jobs import run_job
 from quickstep.apps.server.metrics import Metrics
 from quickstep.apps.server.multipart import HOW_TO_SEND, read_body, receive_form
-from quickstep.apps.server.url_download import Downloader, name_in_url
+from quickstep.apps.server.tokens import Account
+from quickstep.apps.server.url_download import Downloader, name_in_url, too_slow
 from quickstep.signals.video import OVERHANG, probe
 from quickstep.signals.video.source import VideoSource
 from quickstep.types.errors import CacheError, QuickstepError
+from quickstep.types.stop import StopSignal
 
-T = TypeVar("T")
 _MAX_JSON_BYTES = 2**16
 _MAX_NAME_BYTES = 255
+_DOWNLOADS = 16  # at the same time
 _FOLDER_PREFIX = "quickstep-serve-"
 _LOCK = ".lock"
 # Suffixes that FFmpeg needs where the content is ambiguous; any other is dropped, like the rest of a client's file name.
@@ -67,32 +69,31 @@ class Span:
 class VideoInput:
     """Receives and checks the videos of requests."""
 
-    def __init__(self, config: ServeConfig, limits: Limits, metrics: Metrics, folder: UploadFolder) -> None:
-        self.config, self.limits, self.metrics, self.folder = config, limits, metrics, folder
+    def __init__(self, config: ServeConfig, limits: Limits, places: Places, metrics: Metrics, folder: UploadFolder) -> None:
+        self.config, self.limits, self.places, self.metrics, self.folder = config, limits, places, metrics, folder
         self.downloader = Downloader(limits)
-        self._checkers = ThreadPoolExecutor(limits.decoders, "check")
-        self._downloaders = ThreadPoolExecutor(limits.decoders, "download")
+        self._downloaders = BatchWorker("download", threads=_DOWNLOADS if config.allow_urls else 1, metrics=metrics)
 
     def close(self) -> None:
         """End the threads; their results are no longer needed."""
-        for pool in (self._checkers, self._downloaders):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._downloaders.close(wait=0.0)
 
     @contextlib.asynccontextmanager
-    async def receive(self, request: Request, span: Span) -> AsyncIterator[Video]:
-        """Receive the request's video and check it against the limits; remove it afterwards."""
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    async def receive(self, request: Request) -> AsyncIterator[Video]:
+        """Receive the request's video, holding one of the places for that; remove it afterwards."""
         with self.folder.new_path() as path:
-            if media_type == "multipart/form-data":
-                name = await receive_form(request, path, self.limits, self.metrics)
-                video = Video(with_suffix_of(name, path), _printable(name))
-            elif media_type == "application/json":
-                video = await self._named_video(request, path)
-            else:
-                raise Problem(415, f"a body of type {media_type[:80] or 'none'} is not supported", HOW_TO_SEND)
-            with video.named_errors():
-                await _run(self._checkers, lambda: check_video(video.path, span, self.limits))
+            with self.places.take():
+                video = await self._received(request, path)
             yield video
+
+    async def _received(self, request: Request, path: Path) -> Video:
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type == "multipart/form-data":
+            name = await receive_form(request, path, self.limits, self.metrics)
+            return Video(with_suffix_of(name, path), _printable(name))
+        if media_type == "application/json":
+            return await self._named_video(request, path)
+        raise Problem(415, f"a body of type {media_type[:80] or 'none'} is not supported", HOW_TO_SEND)
 
     async def _named_video(self, request: Request, path: Path) -> Video:
         """Return the video that a JSON body names: by a path in the folder that is open to clients, or by a URL."""
@@ -100,13 +101,20 @@ class VideoInput:
         if "url" in body:
             if not self.config.allow_urls:
                 raise Problem(403, "this service does not download videos", f"{HOW_TO_SEND}; or start the service with --allow-urls")
-            size = await _run(self._downloaders, lambda: self.downloader.download(body["url"], path))
-            self.metrics.received.inc(size)
-            name = name_in_url(body["url"])
-            return Video(with_suffix_of(name, path), _printable(name))
+            return await self._download(request, body["url"], path)
         if self.config.allow_paths is None:
             raise Problem(403, "this service does not open its own files", f"{HOW_TO_SEND}; or start the service with --allow-paths FOLDER")
         return Video(_path_in_folder(self.config.allow_paths, body["path"]), _printable(body["path"]))
+
+    async def _download(self, request: Request, url: str, path: Path) -> Video:
+        stop = StopSignal(self.limits.upload_seconds)
+        size = await run_job(request, self._downloaders, lambda: self.downloader.download(url, path, stop), stop, too_slow())
+        self.metrics.received.inc(size)
+        account: Account | None = request.scope.get("account")
+        if account is not None:
+            account.take_bytes(size)
+        name = name_in_url(url)
+        return Video(with_suffix_of(name, path), _printable(name))
 
     async def _json_body(self, request: Request) -> dict[str, str]:
         raw = b"".join([chunk async for chunk in read_body(request, self.limits, max_bytes=_MAX_JSON_BYTES)])
@@ -132,10 +140,6 @@ def _path_in_folder(folder: Path, name: str) -> Path:
     if not exists:
         raise Problem(404, f"there is no file {_printable(name)}", _PATH_HELP)
     return path
-
-
-async def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(pool, work)
 
 
 def _are_texts(body: dict[str, object]) -> bool:

@@ -65,9 +65,7 @@ def test_the_token_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch
 
 def test_a_stated_size_over_the_limit_is_refused_before_the_body_is_read(model: Model) -> None:
     with running(model, limits=Limits(max_mb=0.01)) as live, live.connection() as wire:
-        wire.sendall(
-            b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 99000000\r\n\r\n"
-        )
+        wire.sendall(HEAD.replace(b"5000", b"99000000"))
         assert b" 413 " in wire.recv(4096)
         assert live.uploads == []
 
