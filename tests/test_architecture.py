@@ -60,7 +60,7 @@ HEAVY = {
     "streamlit": ("apps/web",),
     "streamlit_webrtc": ("apps/web",),
     "fastapi": ("apps/server",),
-    "starlette": ("apps/server",),
+    "starlette": ("apps/server", "apps/web/launch", "apps/web/video_addresses"),
     "pydantic": ("apps/server",),
     "uvicorn": ("apps/server",),
     "python_multipart": ("apps/server",),

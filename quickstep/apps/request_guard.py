@@ -90,6 +90,13 @@ def check_hosts(names: Collection[str]) -> None:
             raise ConfigError("allowed_hosts", f"the name of a host without a port, such as moves.example.org; not {name!r}")
 
 
+def check_origins(origins: Collection[str]) -> None:
+    """Refuse what is not the origin of a web page."""
+    for origin in origins:
+        if "://" not in origin or origin.rstrip("/") != origin:
+            raise ConfigError("cors", f"an origin such as https://example.org, without a path; not {origin!r}")
+
+
 def check_tls(cert: Path | None, key: Path | None) -> None:
     """Refuse a certificate and a key that do not belong together or cannot be read."""
     if cert is None and key is None:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from quickstep.apps.request_guard import check_hosts, check_tls
+from quickstep.apps.request_guard import check_hosts, check_origins, check_tls
 from quickstep.types.config_fields import at_least, between, setting
 from quickstep.types.errors import ConfigError
 
@@ -40,9 +40,7 @@ class ServeConfig:
         if self.allow_paths is not None and not self.allow_paths.is_dir():
             raise ConfigError("allow_paths", f"{self.allow_paths} is not a folder")
         check_hosts(self.allowed_hosts)
-        for origin in self.cors:
-            if "://" not in origin or origin.rstrip("/") != origin:
-                raise ConfigError("cors", f"an origin such as https://example.org, without a path; not {origin!r}")
+        check_origins(self.cors)
 
     @property
     def hosts(self) -> frozenset[str]:

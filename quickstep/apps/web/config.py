@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from quickstep.apps.request_guard import check_hosts, check_origins, check_tls
 from quickstep.types.config_fields import between, setting
 from quickstep.types.errors import ConfigError
+
+ALL_ADDRESSES = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True)
@@ -19,18 +23,31 @@ class AppConfig:
     out: Path = setting(Path("models"), "the folder for models that are trained or retrained in the app")
     host: str = setting("localhost", "the address to listen on; 0.0.0.0 lets other machines in")
     port: int | None = setting(None, "the port to listen on; by default the first free one from 8501 on")
+    allowed_hosts: tuple[str, ...] = setting((), "names under which people open the app, besides localhost and addresses")
+    cors: tuple[str, ...] = setting((), "origins of web pages, such as https://example.org, that may send to the app (default: none)")
+    tls_cert: Path | None = setting(None, "a certificate (PEM, with its chain): the app answers https; needs --tls-key")
+    tls_key: Path | None = setting(None, "the private key of the certificate (PEM)")
     max_mb: int = setting(500, "the largest upload, in millions of bytes")
     stun: str | None = setting(None, "a STUN server (stun:HOST:PORT) for cameras behind another network; by default none is used")
 
     def __post_init__(self) -> None:
         if self.port is not None:
             between("port", self.port, 1, 65535)
+        check_hosts(self.allowed_hosts)
+        check_origins(self.cors)
+        check_tls(self.tls_cert, self.tls_key)
         between("max_mb", self.max_mb, 1, 100_000)
         for folder in self.data_folder:
             if not folder.is_dir():
                 raise ConfigError("data_folder", f"{folder} is not a folder")
         if self.stun is not None and not self.stun.startswith(("stun:", "turn:")):
             raise ConfigError("stun", f"such as stun:stun.example.org:3478, not {self.stun!r}")
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names that requests may be for, in lower case; the address that is printed has one of them."""
+        own = socket.gethostname() if self.host in ALL_ADDRESSES else self.host
+        return frozenset(name.lower() for name in (own, *self.allowed_hosts))
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,14 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+import webbrowser
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
+from quickstep.apps.request_guard import RequestGuard
 from quickstep.apps.terminal import say
-from quickstep.apps.web.config import AppConfig, Started
+from quickstep.apps.web.config import ALL_ADDRESSES, AppConfig, Started
 from quickstep.apps.web.theme import OPTIONS
 from quickstep.models.ensemble import load_model
 from quickstep.storage.cache import Cache
@@ -27,17 +30,38 @@ _PREFIX = "quickstep-app-"
 def start(models: Sequence[Path], config: AppConfig, *, cache: Path | None = None, samples: Sequence[Path] = ()) -> None:
     """Serve the app until it is stopped; `samples` are videos to try, besides those that a model was tested on."""
     try:
-        from streamlit.web import bootstrap
+        from starlette.middleware import Middleware
+        from starlette.routing import Route
+        from streamlit.web.server.starlette import App
     except ImportError as error:
         raise MissingExtra("app", "the web app") from error
+    from quickstep.apps.web import video_addresses
+
     port = _port(config)
     for folder in models:  # a broken one ends the start, before anybody opens a page
         load_model(folder, cache=Cache(cache))
+    address = f"{'http' if config.tls_cert is None else 'https'}://{_host_in_url(config.host)}:{port}"
+
+    @contextlib.asynccontextmanager
+    async def opened(_app: App) -> AsyncIterator[None]:
+        say(f"the app: {address}  (Ctrl-C stops it)", style="bold")
+        if not _is_headless():
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        yield
+
     with _temporary_folder() as temporary:
-        started = Started(tuple(models), config, temporary, cache, tuple(samples))
-        bootstrap.load_config_options(options(config, port))
-        say(f"the app: http://{_host_in_url(config.host)}:{port}  (Ctrl-C stops it)", style="bold")
-        bootstrap.run(str(Path(__file__).with_name("main.py")), False, [json.dumps(to_plain(started))], options(config, port))
+        script = str(Path(__file__).with_name("main.py"))
+        app = App(
+            script,
+            middleware=[
+                Middleware(RequestGuard, hosts=config.hosts, origins=config.cors),
+                Middleware(video_addresses.VisitorCookies),
+            ],
+            routes=[Route(video_addresses.ROUTE, video_addresses.answer)],
+            lifespan=opened,
+        )
+        sys.argv = [script, json.dumps(to_plain(Started(tuple(models), config, temporary, cache, tuple(samples))))]
+        app.run(config=options(config, port))
 
 
 def options(config: AppConfig, port: int) -> dict[str, object]:
@@ -46,9 +70,18 @@ def options(config: AppConfig, port: int) -> dict[str, object]:
         **OPTIONS,
         "server.address": config.host,
         "server.port": port,
-        "server.headless": not sys.stdout.isatty() or not (os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32")),
+        "server.headless": True,  # `start` opens the browser
+        "server.enableCORS": True,  # not: allow other origins; Streamlit's name for the protection from them
+        "server.enableXsrfProtection": True,
+        "server.corsAllowedOrigins": list(config.cors),
+        **({} if config.tls_cert is None else {"server.sslCertFile": str(config.tls_cert), "server.sslKeyFile": str(config.tls_key)}),
         "server.maxUploadSize": max(1, config.max_mb),
     }
+
+
+def _is_headless() -> bool:
+    """Whether nobody sits at this machine's screen."""
+    return not sys.stdout.isatty() or not (os.environ.get("DISPLAY") or sys.platform in ("darwin", "win32"))
 
 
 def _port(config: AppConfig) -> int:
@@ -75,7 +108,7 @@ def _free(address: str, port: int) -> bool:
 
 
 def _host_in_url(address: str) -> str:
-    if address in ("0.0.0.0", "::"):
+    if address in ALL_ADDRESSES:
         return socket.gethostname()
     return f"[{address}]" if ":" in address else address
 

@@ -21,6 +21,7 @@ from quickstep.types.progress import Progress, ProgressUpdate, RemainingTime
 
 T = TypeVar("T")
 SOON = 2.0  # seconds before the time left is shown
+_JOINER = "\u2060"  # a word joiner
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,9 @@ def save_example(upload: Any) -> Video:
 
 
 def plain(text: str) -> str:
-    """Return text with Markdown's letters escaped."""
-    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|~:$<>" else letter for letter in text)
+    """Return text with Markdown's letters escaped; an invisible joiner after a colon keeps Streamlit from drawing `:heart:`."""
+    escaped = "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|~:$<>" else letter for letter in text)
+    return escaped.replace(":", f":{_JOINER}")
 
 
 def samples() -> list[Video]:

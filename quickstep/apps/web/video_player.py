@@ -10,7 +10,8 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from quickstep.apps.web import session
+from quickstep.apps.web import page_elements, session
+from quickstep.apps.web.video_addresses import address_of
 from quickstep.signals.video import VideoInfo, VideoReader, probe, write_video
 from quickstep.types.errors import MediaError
 from quickstep.types.progress import Progress, silent
@@ -70,9 +71,11 @@ def show(path: Path, *, key: str, start: float = 0.0, end: float | None = None, 
             with st.spinner("Preparing the video for the browser …", show_time=True):
                 file = playable(path, session.folder() / "playable")
         except MediaError as error:
-            st.info(f"The video cannot be shown: {error.why}", icon=":material/videocam_off:")
+            st.info(f"The video cannot be shown: {page_elements.plain(error.why)}", icon=":material/videocam_off:")
             return
         info = probe(file)
         st.html(f"<style>.st-key-{key} video{{aspect-ratio:{info.width}/{info.height}}}</style>")
         stop = None if end is None else max(end, start + 0.1)
-        st.video(str(file), start_time=start, end_time=stop, loop=loop or stop is not None, autoplay=autoplay, muted=autoplay)
+        st.video(
+            address_of(file) or str(file), start_time=start, end_time=stop, loop=loop or stop is not None, autoplay=autoplay, muted=autoplay
+        )

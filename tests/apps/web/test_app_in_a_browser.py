@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import http.client
 import io
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
 import numpy as np
@@ -106,6 +109,19 @@ def test_a_broken_video_is_an_error_message_beside_the_others(visit: Visit, stag
     assert tab.locator("[data-testid=stException]").count() == 0
 
 
+def test_no_letters_of_a_name_become_a_picture(visit: Visit, tmp_path: Path, screenshot: Screenshot) -> None:
+    name = "a :heart: :material_delete: :red[b] :+1: c.mp4"  # Streamlit draws pictures for these
+    (tmp_path / name).write_bytes(b"not a video")
+    tab = visit()
+    upload(tab, tmp_path / name)
+    shown = tab.locator("[data-testid=stAlert]").filter(has_text="c.mp4")
+    shown.wait_for()
+    screenshot(tab, "try-broken-name")
+    text = shown.inner_text().replace("\u2060", "")
+    assert name in text
+    assert shown.locator("p [role=img], p img, p span").count() == 0
+
+
 def test_uploads_belong_to_one_session_and_are_removed_with_it(visit: Visit, app: Running, stage: Stage) -> None:
     first, second = visit(), visit()
     upload(first, stage.long)
@@ -114,11 +130,54 @@ def test_uploads_belong_to_one_session_and_are_removed_with_it(visit: Visit, app
     assert second.locator("text=long.mp4").count() == 0
     held = list(app.temporary.glob("quickstep-app-*/session-*/uploads/*"))
     assert len(held) >= 1
+    address = first.locator("video").first.evaluate("video => video.src").partition("#")[0]
+    assert len(address.rpartition("/")[2]) >= 43  # 256 random bits
+    part = first.request.get(address, headers={"Range": "bytes=0-99"})
+    assert (part.status, len(part.body())) == (206, 100)
+    assert part.headers["content-security-policy"] == "sandbox"
+    assert second.request.get(address).status == 404  # another browser cannot fetch it, although it knows the address
+    assert second.request.get(address[:-1]).status == 404
     first.context.close()
     until = time.monotonic() + PATIENCE / 1000
     while any(path.exists() for path in held) and time.monotonic() < until:
         time.sleep(0.5)
     assert not [path for path in held if path.exists()]
+    assert second.request.get(address).status == 404
+
+
+def status_of(url: str, method: str = "GET", **headers: str) -> int:
+    """Return the status of a request that no browser of ours would send."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    with contextlib.closing(connection):
+        connection.putrequest(method, parts.path or "/", skip_host=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        return connection.getresponse().status
+
+
+def test_pages_of_other_names_and_origins_reach_nothing(app: Running) -> None:
+    port = app.url.rpartition(":")[2]
+    for path in ("/", "/try", "/_stcore/health", "/_stcore/host-config", "/media/a", "/static/index.html", "/video/a"):
+        assert status_of(app.url + path, Host=f"evil.example:{port}") == 421, path
+        assert status_of(app.url + path, Host=f"127.0.0.1:{port}") in (200, 404), path
+    upgrade = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    for host, origin, status in (
+        ("evil.example", "http://evil.example", 403),
+        (f"localhost:{port}", "http://evil.example", 403),
+        (f"localhost:{port}", "null", 403),
+        (f"localhost:{port}", f"http://localhost:{port}", 101),
+    ):
+        assert status_of(f"{app.url}/_stcore/stream", Host=host, Origin=origin, **upgrade) == status, origin
+    for method in ("PUT", "DELETE", "POST"):
+        headers = {"Host": f"localhost:{port}", "Origin": "http://evil.example", "Content-Length": "0"}
+        assert status_of(f"{app.url}/_stcore/upload_file/a/b", method, **headers) == 403
 
 
 def test_the_library_is_searched_by_text_and_reports_no_good_match(visit: Visit, screenshot: Screenshot) -> None:

@@ -91,7 +91,7 @@ def _show_prediction(context: Any) -> None:
         return
     now = stage.watcher.state
     if now.problem:
-        st.error(now.problem)
+        st.error(page_elements.plain(now.problem))
     if now.prediction is None:
         st.html(formatting.message("watching", f"The model needs {stage.watcher.window:.1f} s of video for a prediction.", kicker="now"))
         st.progress(now.filled)
@@ -113,7 +113,7 @@ def _estimator() -> PoseEstimator | None:
         estimator = open_estimator("mediapipe", people=1, cache=session.cache())
         _ = estimator.identity  # reads the model's file, or raises
     except QuickstepError as error:
-        st.warning(str(error), icon=":material/accessibility_new:")
+        st.warning(page_elements.plain(str(error)), icon=":material/accessibility_new:")
         return None
     return estimator
 

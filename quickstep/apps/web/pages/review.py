@@ -168,7 +168,7 @@ def _save(done: Retrained, name: str) -> None:
         return
     folder = session.started().config.out / name
     if folder.exists():
-        st.error(f"A model {name} exists already; choose another name.")
+        st.error(f"A model {page_elements.plain(name)} exists already; choose another name.")
         return
     check_target(folder)
     done.model.save(folder)

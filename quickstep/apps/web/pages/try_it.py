@@ -131,7 +131,9 @@ def _sample() -> list[Video]:
     videos = {video.name: video for video in page_elements.samples()}
     if not videos:
         return []
-    name = st.pills("Or choose a sample", list(videos), default=next(iter(videos)), key=f"sample {session.chosen()}")
+    name = st.pills(
+        "Or choose a sample", list(videos), default=next(iter(videos)), format_func=page_elements.plain, key=f"sample {session.chosen()}"
+    )
     return [videos[name]] if name else []
 
 
@@ -182,7 +184,7 @@ def _show(result: Result) -> None:
     if prediction is None:
         with left:
             video_player.show(video.path, key=player)
-        right.error(result.problem, icon=":material/error:")
+        right.error(page_elements.plain(result.problem), icon=":material/error:")
         return
     with right:
         line = _timeline(video)
