@@ -295,7 +295,10 @@ def test_an_interrupt_ends_in_one_line_and_keeps_what_was_computed(
         "--backbone",
         "flow-hist",
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+    # A shell starts its background jobs with SIGINT ignored, and children inherit that.
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     deadline = time.monotonic() + 60
     while process.poll() is None and not list(own_cache.glob("arrays/*/*.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.01)
