@@ -208,8 +208,10 @@ def _verdicts(
     by_name = {baseline.name: baseline for baseline in compared.baselines}
     result = verdicts.on_proof(proof) + verdicts.on_size(figures.accuracy, len(tested))
     if "majority" in by_name:
-        result += verdicts.on_chance(figures, by_name["majority"], len(measured.classes))
-        result += verdicts.on_pose(figures, by_name["pose"]) if "pose" in by_name else verdicts.on_frame(figures, by_name["frame"])
+        majority = by_name["majority"]
+        result += verdicts.on_chance(figures, majority, len(measured.classes))
+        still = verdicts.on_pose if "pose" in by_name else verdicts.on_frame
+        result += still(figures, by_name["pose" if "pose" in by_name else "frame"], majority)
         result += verdicts.on_metadata(figures, by_name["metadata"], compared.shortcut)
     for baseline in compared.baselines:
         result += verdicts.on_problem(baseline)
@@ -219,6 +221,7 @@ def _verdicts(
     result += verdicts.on_interval(figures.accuracy, grouped=any(segment.group is not None for segment in tested))
     if model.view_note:
         result.append(Verdict("note", "view", model.view_note))
+    result = verdicts.consistent(result)
     return verdicts.by_severity([*result, *(Verdict("note", "data", note) for note in selection.notes)])
 
 

@@ -6,6 +6,7 @@ A warning says that the accuracy may not mean what it seems to; a caution that i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from quickstep.datasets.audit.metadata_shortcuts import Shortcut
 from quickstep.evaluation.metrics import ClassFigures, Reliability
@@ -21,6 +22,15 @@ FEW = 30  # with fewer tested segments no claim is made
 def by_severity(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
     """Sort the verdicts, warnings first."""
     return tuple(sorted(verdicts, key=lambda verdict: LEVELS.index(verdict.level)))
+
+
+def consistent(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Drop what a warning contradicts: praise beside any warning, and reasons for a lead over chance that does not exist."""
+    warned = {verdict.about for verdict in verdicts if verdict.level == "warning"}
+    kept = [verdict for verdict in verdicts if not (warned and verdict.level == "good")]
+    if warned & {"chance", "size"}:
+        kept = [verdict for verdict in kept if verdict.about not in ("frame", "pose") or verdict.level == "warning"]
+    return kept
 
 
 def on_size(accuracy: Interval, tested: int) -> list[Verdict]:
@@ -55,7 +65,7 @@ def on_chance(figures: Figures, majority: Baseline, classes: int) -> list[Verdic
     """Judge whether the model beats the majority class."""
     if majority.accuracy is None or majority.difference is None:
         return []
-    lead, score = majority.difference.interval, percent(figures.accuracy.value)
+    lead, score = _lead_over_chance(figures, majority), percent(figures.accuracy.value)
     baseline, best = majority.accuracy.value, max(majority.accuracy.value, figures.chance)
     if figures.accuracy.value - best <= NEAR:
         constant = majority.about if baseline == best else "the same label for every video"
@@ -64,18 +74,20 @@ def on_chance(figures: Figures, majority: Baseline, classes: int) -> list[Verdic
             text += f" It does separate the classes to some degree (balanced accuracy {percent(figures.balanced_accuracy.value)})."
         return [Verdict("warning", "chance", text)]
     if lead.low <= 0:
-        text = f"The test set is too small to show that the model beats the majority class ({score} against {percent(baseline)}; "
+        text = f"The test set is too small to show that the model beats the majority class ({score} against {percent(best)}; "
         return [Verdict("warning", "chance", f"{text}{points(lead)}).")]
     return []
 
 
-def on_frame(figures: Figures, frame: Baseline) -> list[Verdict]:
-    """Judge whether a single frame is as good as the model."""
+def on_frame(figures: Figures, frame: Baseline, majority: Baseline | None = None) -> list[Verdict]:
+    """Judge whether a single frame is as good as the model; a frame worse than chance is replaced by chance."""
     if frame.accuracy is None or frame.difference is None or frame.over_majority is None:
         return []
     lead, pair = frame.difference.interval, _pair(frame.accuracy, figures.accuracy)
     if lead.low > 0:
-        return [Verdict("good", "frame", f"The model is ahead of a single frame by {points(lead)}: it uses the movement.")]
+        only_chance, smallest = _smallest_lead(figures, lead, majority)
+        opponent = "chance (a single frame is worse)" if only_chance else "a single frame"
+        return [Verdict("good", "frame", f"The model is ahead of {opponent} by {points(smallest)}: it uses the movement.")]
     if not _beats_majority(frame.over_majority):
         return []
     background = "it may recognize the background, not the move"
@@ -89,13 +101,15 @@ def on_frame(figures: Figures, frame: Baseline) -> list[Verdict]:
     return [Verdict("caution", "frame", text)]
 
 
-def on_pose(figures: Figures, pose: Baseline) -> list[Verdict]:
-    """Judge whether a single pose is as good as the model."""
+def on_pose(figures: Figures, pose: Baseline, majority: Baseline | None = None) -> list[Verdict]:
+    """Judge whether a single pose is as good as the model; a pose worse than chance is replaced by chance."""
     if pose.accuracy is None or pose.difference is None or pose.over_majority is None:
         return []
     lead, pair = pose.difference.interval, _pair(pose.accuracy, figures.accuracy)
     if lead.low > 0:
-        return [Verdict("good", "pose", f"The model is ahead of a single pose by {points(lead)}: it uses the movement.")]
+        only_chance, smallest = _smallest_lead(figures, lead, majority)
+        opponent = "chance (a single pose is worse)" if only_chance else "a single pose"
+        return [Verdict("good", "pose", f"The model is ahead of {opponent} by {points(smallest)}: it uses the movement.")]
     if not _beats_majority(pose.over_majority):
         return []
     if lead.value <= NEAR and lead.high > LARGE:
@@ -182,6 +196,25 @@ def on_problem(baseline: Baseline) -> list[Verdict]:
     if not baseline.problem:
         return []
     return [Verdict("caution", baseline.name, f"The {baseline.name} baseline could not be computed: {baseline.problem}")]
+
+
+def _lead_over_chance(figures: Figures, majority: Baseline) -> Interval:
+    """Return the lead over the stronger of the majority class of the training part and that of the test part."""
+    assert majority.accuracy is not None
+    assert majority.difference is not None
+    if figures.chance <= majority.accuracy.value:
+        return majority.difference.interval
+    accuracy = figures.accuracy
+    value, low, high = (share - figures.chance for share in (accuracy.value, accuracy.low, accuracy.high))
+    return replace(accuracy, value=value, low=low, high=high)
+
+
+def _smallest_lead(figures: Figures, baseline: Interval, majority: Baseline | None) -> tuple[bool, Interval]:
+    """Return whether chance is a stronger opponent than the baseline, and the model's lead over the stronger one."""
+    if majority is None or majority.difference is None:
+        return False, baseline
+    chance = _lead_over_chance(figures, majority)
+    return (True, chance) if chance.value < baseline.value else (False, baseline)
 
 
 def _beats_majority(over_majority: Difference) -> bool:

@@ -85,7 +85,7 @@ def report(
     verdicts = [
         *on_size(figures.accuracy, len(tested)),
         *on_chance(figures, baselines[2], len(labels)),
-        *on_frame(figures, baselines[0]),
+        *on_frame(figures, baselines[0], baselines[2]),
         *on_metadata(figures, baselines[1]),
         *on_classes(measured.classes),
         *on_interval(figures.accuracy, grouped=any(one.group for one in tested)),
