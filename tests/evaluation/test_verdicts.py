@@ -89,3 +89,9 @@ def test_a_model_at_chance_is_not_praised_for_beating_a_frame_below_chance() -> 
     found = judge(truth, model, below, kind="frame", train_majority=0)
     assert [verdict.about for verdict in found if verdict.level == "warning"] == ["chance"]
     assert not [verdict for verdict in found if verdict.level == "good"]
+
+
+def test_praise_does_not_stand_beside_a_warning_about_the_files() -> None:
+    shortcut, praise = Verdict("warning", "metadata", "the files give it away"), Verdict("good", "frame", "it uses the movement")
+    assert verdicts.consistent([shortcut, praise]) == [shortcut]
+    assert verdicts.consistent([praise]) == [praise]
