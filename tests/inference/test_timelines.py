@@ -432,10 +432,12 @@ def test_true_spans_are_read_and_wrong_ones_refused(tmp_path: Path) -> None:
 
 def test_the_formats_for_players_and_programs(tmp_path: Path) -> None:
     result = predicted_timeline(("a", 0, 1.5), (None, 1.5, 3), ("b", 3, 3661.25))
-    result = replace(result, labels=("a", "b <&>"), spans=(*result.spans[:2], replace(result.spans[2], label="b <&>")))
+    result = replace(result, labels=("a", "b <&>"), spans=(*result.spans[:2], replace(result.spans[2], label="b <&>", score=0.62)))
     result = replace(result, scores=(replace(result.scores[0], scores=np.array([[0.25, 0.75]])),))
     read = {form: write_timeline(result, tmp_path / f"out{form}").read_text() for form in (".srt", ".vtt", ".csv", ".json", ".txt", ".eaf")}
-    assert read[".srt"].split("\n\n")[2] == "3\n00:00:03,000 --> 01:01:01,250\nb <&>\n"
+    cues = read[".srt"].split("\n\n")
+    assert cues[2] == "3\n00:00:03,000 --> 01:01:01,250\nb <&> 62 %\n"
+    assert cues[1].endswith("unsure (a 100 %)")
     assert read[".vtt"].startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\na\n")
     assert "b &lt;&amp;&gt;" in read[".vtt"]
     assert read[".csv"].splitlines()[:3] == [

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from quickstep.inference.timelines.spans import Span, Timeline
 from quickstep.storage.files import write_text
+from quickstep.types.confidence_intervals import percent
 from quickstep.types.errors import ConfigError, MediaError
 
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -70,8 +71,14 @@ def _json(timelines: Sequence[Timeline]) -> str:
 
 def _srt(timeline: Timeline) -> str:
     cues = sorted(timeline.spans, key=lambda span: (span.start, span.person or 0))
-    blocks = [f"{n}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{caption(s)}\n" for n, s in enumerate(cues, start=1)]
+    blocks = [f"{n}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{_scored(s)}\n" for n, s in enumerate(cues, start=1)]
     return "\n".join(blocks)
+
+
+def _scored(span: Span) -> str:
+    """Return the caption with the score of the likeliest label: "halo 87 %", or "unsure (halo 41 %)"."""
+    score = percent(span.score)
+    return f"{caption(span)} {score}" if span.label is not None else f"{caption(span)} ({span.likeliest} {score})"
 
 
 def _vtt(timeline: Timeline) -> str:
