@@ -5,6 +5,13 @@
 >>> trained.model.predict(["new.mp4"])  # doctest: +SKIP
 """
 
+import sys
+
+# `python -m quickstep` puts the current directory on sys.path. A file `cyclopts.py` that lies there is not ours, and must not run: the
+# directory is taken off before anything else is imported. Only in that start is `sys.argv[0]` "-m" while this file runs.
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    del sys.path[0]
+
 from importlib import import_module
 from typing import Any
 

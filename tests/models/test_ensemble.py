@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -239,9 +240,11 @@ def head_of(vectors: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.slow
 def test_the_commands_take_an_ensemble(world: tuple[Manifest, Model, Model, Cache], tmp_path: Path) -> None:
     manifest, one, two, _ = world
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [*sys.path, str(HELPERS)]))}  # its classes are a person's own
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "quickstep", *arguments], capture_output=True, text=True, cwd=HELPERS, check=False)
+        command = [sys.executable, "-m", "quickstep", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=HELPERS, env=environment, check=False)
 
     out = str(tmp_path / "both")
     fused = run("ensemble", str(one.folder), str(two.folder), "-o", out, "--json")

@@ -83,7 +83,7 @@ class Job:
     def _run_command(self, command: Sequence[str]) -> int:
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "quickstep", *command],
+                [sys.executable, "-P", "-m", "quickstep", *command],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -40,6 +40,7 @@ def load_network(
             config=load_config(checkpoint) if config is None else config,
             dtype=torch.float32,
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are listed in `info`, and refused below by name
             **(more or {}),

@@ -216,7 +216,7 @@ class _Checkpoint:
     def config(self) -> Any:
         """The checkpoint's config, as its own class."""
         with self._translated():
-            return transformers.AutoConfig.from_pretrained(self.folder, local_files_only=True)
+            return transformers.AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
 
     @cached_property
     def processor(self) -> Any:
@@ -225,7 +225,7 @@ class _Checkpoint:
             problem = "has no preprocessor_config.json, which says how images are prepared"
             raise WeightsError(f"{self.where} {problem}: add the checkpoint's own")
         with self._translated():
-            return transformers.AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
+            return transformers.AutoImageProcessor.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
 
     def digests(self, cache: Cache) -> dict[str, str]:
         """Return the sha256 of each file of weights, and of the two configs."""
@@ -242,7 +242,12 @@ class _Checkpoint:
         """Load the network, ready to run; refuse weights that are missing, left over or of another shape."""
         with self._translated():
             network, info = kind.from_pretrained(
-                self.folder, dtype=torch.float32, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+                self.folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
             )
         for problem, name in _MISMATCHES:
             names = (str(key[0] if isinstance(key, tuple) else key) for key in info[name])

@@ -120,7 +120,8 @@ def _start_worker(folder: Path, number: int, limits: Limits, workers: int) -> su
     settings = asdict(limits) | {"seed": 7919 * number, "parent": os.getpid()}
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": threads}
-    return subprocess.Popen([sys.executable, "-m", "quickstep.training.tuning.worker", str(folder), json.dumps(settings)], env=env)
+    command = [sys.executable, "-P", "-m", "quickstep.training.tuning.worker", str(folder), json.dumps(settings)]
+    return subprocess.Popen(command, env=env)
 
 
 def _leaderboard(study: Study, runner: TrialRunner) -> Leaderboard:
