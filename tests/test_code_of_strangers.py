@@ -101,7 +101,7 @@ def trap(tmp_path: Path) -> Path:
 @pytest.fixture
 def whole_trap(trap: Path) -> Path:
     """Return the same with what Python itself imports for `-m`, before any file of ours: only its option -P helps there."""
-    (trap / "pkgutil.py").write_text((trap / "cyclopts.py").read_text())
+    (trap / "importlib.py").write_text((trap / "cyclopts.py").read_text())
     return trap
 
 
