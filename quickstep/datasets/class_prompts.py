@@ -1,7 +1,7 @@
 """ClassPrompts: the sentences that describe each label to a backbone that reads text.
 
-Labels come as a list (`a,b,c`), as a file with one on each line (`label`, or `label: a sentence; another sentence`), or by the name of
-a label set that ships with quickstep.
+Labels come as a list (`a,b,c`), as a file with one on each line, or by the name of a label set that ships with quickstep. A line is
+`label` or `label: a sentence; another sentence`, and may begin with the number of the class.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from quickstep.datasets.label_matching import as_words, label_key
-from quickstep.datasets.readers.list_files import read_text
+from quickstep.datasets.readers.list_files import class_lines, read_text
 from quickstep.types.errors import ConfigError, ManifestError
 
 LABEL_SETS = ("dance19", "hmdb51", "kinetics400", "ucf101")
@@ -114,15 +114,13 @@ def _read_labels(labels: str | Path | Sequence[str]) -> list[tuple[str, tuple[st
 
 
 def _parse(text: str, file: Path) -> list[tuple[str, tuple[str, ...]]]:
-    """Read one label from each line, with or without sentences after a colon."""
+    """Read one label from each line, with or without a class number before it and sentences after a colon."""
     entries = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.startswith("# "):
-            continue
-        label, colon, rest = line.partition(":")
+    for line, _, content in class_lines(text, file) if text.strip() else ():
+        label, colon, rest = content.partition(":")
         sentences = tuple(part.strip() for part in _SENTENCE_END.split(rest) if part.strip())
         if not label.strip() or (colon and not sentences) or max(map(len, (label, *sentences))) > MAX_LENGTH:
-            raise ManifestError(file, "expected `label` or `label: a sentence; another`", line=number)
+            raise ManifestError(file, "expected `label` or `label: a sentence; another`", line=line)
         entries.append((label, tuple(sentence.replace(PLACEHOLDER, as_words(label)) for sentence in sentences)))
     return _without_repeats(entries, str(file))
 

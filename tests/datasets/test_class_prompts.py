@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from quickstep.datasets.class_prompts import ENSEMBLE, LABEL_SETS, ClassPrompts, check_templates, read_class_prompts
 from quickstep.datasets.label_matching import as_words, label_key
+from quickstep.datasets.readers.list_files import read_class_list
 from quickstep.types.errors import ConfigError, ManifestError, QuickstepError
 
 
@@ -38,6 +39,32 @@ def test_a_file_can_describe_its_labels(tmp_path: Path) -> None:
     assert prompts.sentences[1] == ("head spin on stage",)
     assert read_class_prompts(str(file), templates=["{} on stage"]) == prompts
     assert prompts.with_templates(["{}"]).sentences == (prompts.sentences[0], ("head spin",))
+
+
+@pytest.mark.parametrize(
+    ("content", "labels"),
+    [
+        ('id,name\n0,abseiling\n1,"catching, throwing"\n2,air drumming\n', ("abseiling", "catching, throwing", "air drumming")),
+        ("1 ApplyEyeMakeup\n2 ApplyLipstick\n", ("ApplyEyeMakeup", "ApplyLipstick")),
+        ("index;label\n1;halo\n0;windmill: legs in a V\n", ("windmill", "halo")),  # the number says where a class is
+        ("label\nhalo\nwindmill\n", ("halo", "windmill")),
+        ("6 step\nhalo\n", ("6 step", "halo")),  # not every line has a number, so these are names
+    ],
+)
+def test_published_class_lists_are_read(tmp_path: Path, content: str, labels: tuple[str, ...]) -> None:
+    file = tmp_path / "classes.csv"
+    file.write_text(content)
+    assert read_class_prompts(file).labels == labels
+    if ":" not in content:
+        assert sorted(read_class_list(file).values()) == sorted(labels)
+
+
+def test_labels_of_ucf101_and_kinetics_have_no_numbers(shared_data: Path) -> None:
+    annotations = shared_data / "annotations"
+    names = (annotations / "label_map_ucf101.txt").read_text().split()
+    assert read_class_prompts(annotations / "ucf101_splits" / "classInd.txt").labels == tuple(names)
+    dances = read_class_prompts(annotations / "kinetics700_dance_like_classes.csv").labels
+    assert set(dances) <= set((annotations / "label_map_k700.txt").read_text().splitlines())
 
 
 def test_descriptions_match_labels_in_any_spelling(tmp_path: Path) -> None:
@@ -103,6 +130,7 @@ def test_anything_but_a_list_of_labels_is_refused(labels: str | list[str], probl
     ("content", "problem"),
     [
         (b"", "no labels in"),
+        (b"name,id\nhalo,0\nwindmill,1\n", "windmill,1"),
         (b"\n \n\n", "no labels in"),
         (b"halo\n", "only label"),
         (b"halo\nflare:\n", "moves.txt, line 2: expected `label`"),

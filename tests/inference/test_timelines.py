@@ -399,6 +399,42 @@ def test_a_true_span_is_matched_by_one_predicted_span() -> None:
     assert _f1({None: (predicted, [Span(0.0, 10.0, "a", 1.0)])}, 0.1) == pytest.approx(0.5)
 
 
+def f1_of_frames(predicted: list[str], true: list[str], least: float) -> float:
+    """Compute the published F1 of segments, on one label a frame: a segment counts for the true one that it overlaps most, once."""
+
+    def segments(labels: list[str]) -> list[tuple[str, int, int]]:
+        edges = [0, *(n for n in range(1, len(labels)) if labels[n] != labels[n - 1]), len(labels)]
+        return [(labels[start], start, end) for start, end in itertools.pairwise(edges)]
+
+    hit: set[int] = set()
+    for label, start, end in segments(predicted):
+        shares = [(min(end, b) - max(start, a)) / (max(end, b) - min(start, a)) if label == name else 0.0 for name, a, b in segments(true)]
+        place = int(np.argmax(shares))
+        if shares[place] >= least:
+            hit.add(place)
+    return 2 * len(hit) / (len(segments(predicted)) + len(segments(true)))
+
+
+@pytest.mark.parametrize("fps", [25, 30, 29.97])
+def test_f1_of_spans_in_seconds_is_that_of_their_frames(fps: float) -> None:
+    """An overlap of exactly the threshold counts, whatever the rounding of times in seconds."""
+    random = np.random.default_rng(3)
+
+    def draw() -> list[str]:
+        return [label for _ in range(6) for label in [str(random.choice(["a", "b", "c"]))] * int(random.integers(1, 9))]
+
+    for _ in range(400):
+        predicted, true = draw(), draw()
+        count = min(len(predicted), len(true))
+        rows = []
+        for labels in (predicted[:count], true[:count]):
+            edges = [0, *(n for n in range(1, count) if labels[n] != labels[n - 1]), count]
+            rows.append(spans(*((labels[start], start / fps, end / fps) for start, end in itertools.pairwise(edges))))
+        expected = [f1_of_frames(predicted[:count], true[:count], least) for least in (0.1, 0.25, 0.5)]
+        measured = evaluate_timeline(predicted_timeline(*((s.label, s.start, s.end) for s in rows[0])), rows[1]).metrics.f1
+        assert measured == pytest.approx(expected)
+
+
 def test_unsure_time_is_not_correct_and_time_without_truth_is_not_evaluated() -> None:
     truth = spans(("a", 0, 4), ("b", 6, 10))
     evaluation = evaluate_timeline(predicted_timeline(("a", 0, 4), ("c", 4, 6), (None, 6, 8), ("b", 8, 10)), truth)

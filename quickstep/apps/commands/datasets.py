@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, check_file_target, print_failures, print_notes
+from quickstep.apps.commands.options import (
+    DEFAULT_LISTING,
+    DEFAULT_RUN,
+    Flag,
+    Flat,
+    Listing,
+    Out,
+    Run,
+    check_file_target,
+    print_failures,
+    print_notes,
+)
 from quickstep.apps.terminal import TerminalProgress, print_json, show_table
 from quickstep.datasets.importers import ExportConfig
 from quickstep.datasets.splits import SplitConfig, SplitResult
@@ -14,25 +25,18 @@ DEFAULT_SPLIT = SplitConfig()
 DEFAULT_EXPORT = ExportConfig()
 
 
-def check_command(
-    data: Path, /, *, classes: Path | None = None, official_split: str | None = None, run: Annotated[Run, Flat] = DEFAULT_RUN
-) -> None:
+def check_command(data: Path, /, *, listing: Annotated[Listing, Flat] = DEFAULT_LISTING, run: Annotated[Run, Flat] = DEFAULT_RUN) -> None:
     """Find problems of a dataset before training: unreadable videos, duplicates, leaks between splits, shortcuts.
 
     Parameters
     ----------
     data
         a folder or csv of labelled videos
-    classes
-        a file with the class names, one a line, for a list that has class numbers
-    official_split
-        which official split to use, for a list with several (1:train|2:test)
     """
     from quickstep.datasets.audit import check
-    from quickstep.datasets.manifest import read_manifest
 
     with TerminalProgress() as progress:
-        audit = check(read_manifest(data, classes=classes, official_split=official_split), cache=run.cache, progress=progress)
+        audit = check(listing.read(data), cache=run.cache, progress=progress)
     if run.json:
         print_json(audit.to_json())
     else:
@@ -44,8 +48,7 @@ def split_command(
     /,
     *,
     out: Annotated[Path, Out],
-    classes: Path | None = None,
-    official_split: str | None = None,
+    listing: Annotated[Listing, Flat] = DEFAULT_LISTING,
     overwrite: Annotated[bool, Flag] = False,
     config: Annotated[SplitConfig, Flat] = DEFAULT_SPLIT,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
@@ -58,19 +61,15 @@ def split_command(
         a folder or csv of labelled videos
     out
         the csv to write; with --folds, one csv a fold beside it
-    classes
-        a file with the class names, one a line, for a list that has class numbers
-    official_split
-        which official split to start from, for a list with several (1:train|2:test)
     overwrite
         replace the csv
     """
-    from quickstep.datasets.manifest import read_manifest, write_manifest
+    from quickstep.datasets.manifest import write_manifest
     from quickstep.datasets.splits import split
 
     check_file_target(out, overwrite=overwrite or out.resolve() == data.resolve())
     with TerminalProgress() as progress:
-        result = split(read_manifest(data, classes=classes, official_split=official_split), config, cache=run.cache, progress=progress)
+        result = split(listing.read(data), config, cache=run.cache, progress=progress)
     write_manifest(result.manifest, out)
     for number, fold in enumerate(result.folds):
         write_manifest(fold, out.with_stem(f"{out.stem}-{number}"))
@@ -95,7 +94,7 @@ def export_list_command(
     /,
     *,
     out: Annotated[Path, Out],
-    classes: Path | None = None,
+    listing: Annotated[Listing, Flat] = DEFAULT_LISTING,
     config: Annotated[ExportConfig, Flat] = DEFAULT_EXPORT,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
@@ -107,14 +106,11 @@ def export_list_command(
         a folder or csv of labelled videos
     out
         the folder for the lists
-    classes
-        a file with the class names, one a line, for a list that has class numbers
     """
     from quickstep.datasets.importers import export_list
-    from quickstep.datasets.manifest import read_manifest
 
     with TerminalProgress() as progress:
-        written = export_list(read_manifest(data, classes=classes), out, config, progress=progress)
+        written = export_list(listing.read(data), out, config, progress=progress)
     if run.json:
         print_json({"lists": written.counts, "classes": str(written.classes)})
     else:

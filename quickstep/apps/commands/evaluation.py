@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from quickstep.apps.commands.options import (
+    DEFAULT_LISTING,
     DEFAULT_RUN,
     DEFAULT_VIEW,
     Flag,
     Flat,
+    Listing,
     Out,
     Run,
     TrialView,
@@ -33,7 +35,7 @@ def evaluate_command(
     *,
     data: Path | None = None,
     split: Literal["train", "val", "test", "all"] = "test",
-    official_split: str | None = None,
+    listing: Annotated[Listing, Flat] = DEFAULT_LISTING,
     out: Annotated[Path | None, Out] = None,
     weights: Path | None = None,
     view: Annotated[TrialView, Flat] = DEFAULT_VIEW,
@@ -49,21 +51,18 @@ def evaluate_command(
         other labelled videos to test on (default: the test part of the videos it was trained on)
     split
         the part to test on
-    official_split
-        which official split of --data to use, for a list with several
     out
         the folder for the report (default: the folder of the model)
     weights
         the folder of the backbone's weights, if they were moved
     """
-    from quickstep.datasets.manifest import read_manifest
     from quickstep.evaluation import evaluate
     from quickstep.evaluation.rendering import write_report
 
     opened = open_model(model, weights, run, view)
     folder = out or _report_folder(model, data, opened)
     with TerminalProgress() as progress:
-        manifest = read_manifest(data, official_split=official_split) if data else None
+        manifest = listing.read(data) if data else None
         report = evaluate(opened, manifest, split=split, cache=run.cache, progress=progress)
     page = write_report(report, folder)
     for sentence in report.summary:
@@ -119,7 +118,7 @@ def learning_curve_command(
     /,
     *,
     out: Annotated[Path | None, Out] = None,
-    classes: Path | None = None,
+    listing: Annotated[Listing, Flat] = DEFAULT_LISTING,
     strict: Annotated[bool, Flag] = False,
     config: Annotated[CurveConfig, Flat] = DEFAULT_CURVE,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
@@ -132,17 +131,14 @@ def learning_curve_command(
         a folder or csv of labelled videos
     out
         the folder for curve.png and curve.json (default: NAME-curve in the current folder)
-    classes
-        a file with the class names, one a line, for a list that has class numbers
     strict
         stop at the first video that cannot be used, instead of skipping it
     """
-    from quickstep.datasets.manifest import read_manifest
     from quickstep.training.learning_curve import learning_curve
     from quickstep.training.learning_curve.rendering import write_curve
 
     with TerminalProgress() as progress:
-        curve = learning_curve(read_manifest(data, classes=classes), config, cache=run.cache, progress=progress, strict=strict)
+        curve = learning_curve(listing.read(data), config, cache=run.cache, progress=progress, strict=strict)
     picture = write_curve(curve, out or Path(f"{data.absolute().stem}-curve"))
     if run.json:
         print_json(curve.to_json())

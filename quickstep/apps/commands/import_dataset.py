@@ -10,7 +10,18 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Out, Run, check_file_target, print_failures, print_notes
+from quickstep.apps.commands.options import (
+    DEFAULT_LISTING,
+    DEFAULT_RUN,
+    Flag,
+    Flat,
+    Listing,
+    Out,
+    Run,
+    check_file_target,
+    print_failures,
+    print_notes,
+)
 from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
 from quickstep.datasets.importers import ImportResult, KineticsConfig, LetsDanceConfig, MergeConfig, MmactionConfig
 from quickstep.datasets.importers.frame_folders import FramesConfig
@@ -137,6 +148,7 @@ def merge_command(
     *,
     out: Annotated[Path, Out],
     overwrite: Annotated[bool, Flag] = False,
+    listing: Annotated[Listing, Flat] = DEFAULT_LISTING,
     config: Annotated[MergeConfig, Flat] = DEFAULT_MERGE,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
 ) -> None:
@@ -152,11 +164,11 @@ def merge_command(
         replace the manifest
     """
     from quickstep.datasets.importers import merge
-    from quickstep.datasets.manifest import read_manifest, write_manifest
+    from quickstep.datasets.manifest import write_manifest
 
     check_file_target(out, overwrite=overwrite)
     with TerminalProgress() as progress:
-        merged = merge([read_manifest(path) for path in manifests], config, cache=run.cache, progress=progress)
+        merged = merge([listing.read(path) for path in manifests], config, cache=run.cache, progress=progress)
     write_manifest(merged.manifest, out)
     if run.json:
         print_json({"manifest": str(out), **merged.to_json()})

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 from cyclopts import Parameter
 
 from quickstep.apps.terminal import say
+from quickstep.datasets.manifest import Manifest, read_manifest
 from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.model import Model
 from quickstep.models.model_files import check_target
@@ -51,6 +52,18 @@ class Run(Printing):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Listing:
+    """How labelled videos are listed."""
+
+    classes: Path | None = setting(None, "a file with the class names, one a line or with their numbers, for a list that has class numbers")
+    official_split: str | None = setting(None, "which official split to use, for a list with several (1:train|2:test)")
+
+    def read(self, data: Path) -> Manifest:
+        """Read the manifest of a folder or list."""
+        return read_manifest(data, classes=self.classes, official_split=self.official_split)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialView:
     """Another number of windows and crops, for a trial."""
 
@@ -63,6 +76,7 @@ class TrialView:
 
 DEFAULT_PRINTING = Printing()
 DEFAULT_RUN = Run()
+DEFAULT_LISTING = Listing()
 DEFAULT_VIEW = TrialView()
 
 AnyOf = TypeVar("AnyOf", Model, AnyModel)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 from quickstep.apps.commands.options import (
+    DEFAULT_LISTING,
     DEFAULT_RUN,
     Flag,
     Flat,
+    Listing,
     Out,
     Run,
     check_file_target,
@@ -43,8 +45,7 @@ def train_command(
     *,
     out: Annotated[Path, Out],
     recipe: str | None = None,  # noqa: ARG001 - the command line has filled in its settings already
-    classes: Path | None = None,
-    official_split: str | None = None,
+    listing: Annotated[Listing, Flat] = DEFAULT_LISTING,
     strict: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
     config: Annotated[TrainConfig, Flat] = DEFAULT_TRAIN,
@@ -61,22 +62,17 @@ def train_command(
         the folder for the model
     recipe
         a recipe, by its name or as a toml file: settings for the options that you leave out
-    classes
-        a file with the class names, one a line, for a list that has class numbers
-    official_split
-        which official split to use, for a list with several (1:train|2:test)
     strict
         stop at the first video that cannot be used, instead of skipping it
     overwrite
         replace the model in the folder
     """
-    from quickstep.datasets.manifest import read_manifest
     from quickstep.evaluation.rendering import write_card
     from quickstep.training.train import train
 
     check_model_target(out, overwrite=overwrite)
     with TerminalProgress() as progress:
-        manifest = read_manifest(data, classes=classes, official_split=official_split)
+        manifest = listing.read(data)
         trained = train(manifest, config, poses=poses, cache=run.cache, progress=progress, strict=strict)
     trained.model.save(out)
     write_card(trained.model, out)
@@ -93,8 +89,7 @@ def finetune_command(
     *,
     out: Annotated[Path, Out],
     recipe: str | None = None,  # noqa: ARG001 - the command line has filled in its settings already
-    classes: Path | None = None,
-    official_split: str | None = None,
+    listing: Annotated[Listing, Flat] = DEFAULT_LISTING,
     strict: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
     config: Annotated[FinetuneConfig, Flat] = DEFAULT_FINETUNE,
@@ -113,10 +108,6 @@ def finetune_command(
         the folder for the model
     recipe
         a recipe, by its name or as a toml file: settings for the options that you leave out
-    classes
-        a file with the class names, one a line, for a list that has class numbers
-    official_split
-        which official split to use, for a list with several (1:train|2:test)
     strict
         stop at the first video that cannot be used, instead of skipping it
     overwrite
@@ -124,13 +115,12 @@ def finetune_command(
     """
     # Read when torch loads: threads that wait by spinning make a step many times slower as soon as other processes use the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from quickstep.datasets.manifest import read_manifest
     from quickstep.evaluation.rendering import write_card
     from quickstep.training.finetuning import finetune
 
     check_model_target(out, overwrite=overwrite or (out / TUNING_STATE).exists())  # an unfinished run in the folder is resumed
     with TerminalProgress() as progress:
-        manifest = read_manifest(data, classes=classes, official_split=official_split)
+        manifest = listing.read(data)
         tuned = finetune(
             manifest, config, augment=augment, cache=run.cache, progress=progress, strict=strict, folder=out, tell=lambda text: say(text)
         )
@@ -152,8 +142,7 @@ def preview_augment_command(
     /,
     *,
     out: Annotated[Path, Out],
-    classes: Path | None = None,
-    official_split: str | None = None,
+    listing: Annotated[Listing, Flat] = DEFAULT_LISTING,
     overwrite: Annotated[bool, Flag] = False,
     augment: Annotated[Augment, Flat] = DEFAULT_AUGMENT,
     sheet: Annotated[SheetConfig, Flat] = DEFAULT_SHEET,
@@ -167,18 +156,13 @@ def preview_augment_command(
         a folder or csv of labelled videos
     out
         the image to write
-    classes
-        a file with the class names, one a line, for a list that has class numbers
-    official_split
-        which official split to use, for a list with several (1:train|2:test)
     overwrite
         replace the image if it exists
     """
-    from quickstep.datasets.manifest import read_manifest
     from quickstep.training.finetuning.augmentation_preview import draw_sheet
 
     check_file_target(out, overwrite=overwrite)
-    drawn = draw_sheet(read_manifest(data, classes=classes, official_split=official_split), augment, sheet, out=out)
+    drawn = draw_sheet(listing.read(data), augment, sheet, out=out)
     print_failures(drawn.failures)
     print_notes(drawn.notes)
     if run.json:
@@ -192,6 +176,7 @@ def tune_command(
     *,
     out: Annotated[Path, Out],
     recipe: str | None = None,  # noqa: ARG001 - the command line has filled in its settings already
+    listing: Annotated[Listing, Flat] = DEFAULT_LISTING,
     config: Annotated[TuneConfig, Flat] = DEFAULT_TUNE,
     base: Annotated[TrainConfig, Flat] = DEFAULT_TRAIN,
     run: Annotated[Run, Flat] = DEFAULT_RUN,
@@ -207,13 +192,12 @@ def tune_command(
     recipe
         a recipe, by its name or as a toml file: settings for the options that you leave out
     """
-    from quickstep.datasets.manifest import read_manifest
     from quickstep.evaluation.rendering import write_card
     from quickstep.training.tuning import tune
     from quickstep.training.tuning.rendering import write_study
 
     with TerminalProgress() as progress:
-        tuned = tune(read_manifest(data), out, config, base, cache=run.cache, progress=progress)
+        tuned = tune(listing.read(data), out, config, base, cache=run.cache, progress=progress)
     best = out / "best"
     if tuned.model is not None and not (best / "README.md").is_file():
         write_card(tuned.model, best)

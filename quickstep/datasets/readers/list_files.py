@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 from quickstep.storage.files import write_text
@@ -177,6 +178,8 @@ def _in_other_unicode_form(path: Path) -> Path | None:
 MAX_BYTES = 512 * 2**20  # about ten million rows
 _NUMBERED = re.compile(r"^\s*(\d{1,9})(?:\s*[,;:\t]\s*|\s+)(\S.*)$")
 _NUMBER = re.compile(r"^\d{1,9}$")
+_ENDS_WITH_NUMBER = re.compile(r"[,;\t]\s*\d{1,9}$")
+_NAME_COLUMNS = {"class", "class name", "class_name", "label", "name"}  # headers of a list with nothing but names
 
 
 def read_text(path: Path) -> str:
@@ -201,24 +204,31 @@ def read_text(path: Path) -> str:
 
 def read_class_list(path: Path) -> dict[int, str]:
     """Read number -> name from a file with one name on each line (counted from 0) or `number name`, as UCF and Kinetics write it."""
-    lines = [(number, text.strip()) for number, text in enumerate(read_text(path).splitlines(), start=1) if text.strip()]
-    if not lines:
-        raise ManifestError(path, "the class list is empty; write one class name on each line")
-    numbered = [(line, _NUMBERED.match(text)) for line, text in lines]
-    if numbered[0][1] is None and len(numbered) > 1 and all(match for _, match in numbered[1:]):
-        numbered = numbered[1:]  # a header such as `index,label`
-    if all(match for _, match in numbered):
-        entries = [(line, int(match[1]), match[2].strip().strip('"')) for line, match in numbered if match]
-    else:
-        entries = [(line, index, text.strip('"')) for index, (line, text) in enumerate(lines)]
     names: dict[int, str] = {}
-    for line, number, name in entries:
+    for line, number, name in class_lines(read_text(path), path):
         if number in names:
             raise ManifestError(path, f"class number {number} is listed twice", line=line)
         if plain(name) in names.values():
             raise ManifestError(path, f"the class {name!r} is listed twice", line=line)
         names[number] = plain(name)
     return names
+
+
+def class_lines(text: str, path: Path) -> list[tuple[int, int, str]]:
+    """Return (line, class number, the rest) by class number, from `name`, `number name` or `number,name`, with or without a header."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip() and not line.startswith("# ")]
+    if len(lines) > 1 and lines[0][1].strip('"').casefold() in _NAME_COLUMNS:
+        lines = lines[1:]
+    if not lines:
+        raise ManifestError(path, "the class list is empty; write one class name on each line")
+    numbered = [(line, _NUMBERED.match(text)) for line, text in lines]
+    if numbered[0][1] is None and len(numbered) > 1 and all(match for _, match in numbered[1:]):
+        numbered = numbered[1:]  # a header such as `index,label`
+    if all(match for _, match in numbered):
+        return sorted(((line, int(match[1]), match[2].strip().strip('"')) for line, match in numbered if match), key=itemgetter(1))
+    if all(_ENDS_WITH_NUMBER.search(text) for _, text in lines[1:] or lines):
+        raise ManifestError(path, f"expected `number,name` or a name alone, not {lines[-1][1][:80]!r}", line=lines[-1][0])
+    return [(line, index, text.strip('"')) for index, (line, text) in enumerate(lines)]
 
 
 def class_name(label: str, classes: Mapping[int, str] | None, *, listing: Path, line: int) -> str:

@@ -135,18 +135,25 @@ def _overlap(one: Span, other: Span) -> float:
 
 
 def _f1(people: Pairs, least: float) -> float:
-    """Return the F1 score of spans that overlap a true span of their label by `least`; each true span is matched once."""
+    """Return the F1 score of spans that overlap a true span of their label by `least`.
+
+    As in the evaluation of MS-TCN, a span counts for the true span that it overlaps most, and only if no earlier span counts for that one.
+    """
     hits, predicted, total = 0, 0, 0
     for spans, true in people.values():
-        free = set(range(len(true)))
+        taken: set[int] = set()
         for span in spans:
-            shares = {n: _overlap(span, true[n]) / (max(span.end, true[n].end) - min(span.start, true[n].start)) for n in free}
-            fitting = [n for n in free if true[n].label == span.label and shares[n] >= least]
-            if fitting:
-                free.remove(max(fitting, key=lambda n: shares[n]))
-                hits += 1
-        predicted, total = predicted + len(spans), total + len(true)
+            shares = [_share(span, other) if other.label == span.label else 0.0 for other in true]
+            best = max(range(len(true)), key=shares.__getitem__)
+            if shares[best] >= least and best not in taken:
+                taken.add(best)
+        hits, predicted, total = hits + len(taken), predicted + len(spans), total + len(true)
     return 2 * hits / (predicted + total) if predicted + total else 0.0
+
+
+def _share(one: Span, other: Span) -> float:
+    """Return the intersection over union, rounded: times in seconds must not put an overlap of exactly one half below it."""
+    return round(_overlap(one, other) / (max(one.end, other.end) - min(one.start, other.start)), 9)
 
 
 def _edit(predicted: Sequence[str], true: Sequence[str]) -> float:
