@@ -100,8 +100,8 @@ class Network(ABC):
         """uint8 (B, *unit) -> float32 (B, ...): load the network in fp32 on the CPU, with exactly the weights of its files."""
 
     @abstractmethod
-    def write(self, module: torch.nn.Module, folder: Path) -> None:
-        """Write the module's weights as a folder that opens again with equal output."""
+    def write(self, module: torch.nn.Module, folder: Path, *, view: View) -> None:
+        """Write the module's weights as a folder that opens again with equal output, and with this view where the folder can say it."""
 
     def ready(self) -> torch.nn.Module:
         """Load the network for an engine, with everything computed that only training would change."""

@@ -169,8 +169,8 @@ class TrainableBackbone(Backbone, Protocol):
     def blocks(self, module: torch.nn.Module) -> list[list[str]]:
         """Group the names of all parameters of what `load` gave, from the input (stem) to the output (top)."""
 
-    def write(self, module: torch.nn.Module, folder: Path) -> None:
-        """Write the module's weights as a folder that opens again, as `weights`, with equal output."""
+    def write(self, module: torch.nn.Module, folder: Path, *, view: View) -> None:
+        """Write the module's weights as a folder that opens again, as `weights`, with equal output, and this view where it can say it."""
 
     def with_weights_of(self, module: torch.nn.Module) -> Self:
         """Return the same backbone with the weights that a module such as `load` gives has now."""

@@ -32,7 +32,7 @@ def import_model(
     encoder: Any = third_party.backbone
     with tempfile.TemporaryDirectory(prefix="quickstep-") as temporary:
         inside = Path(temporary) / NETWORK
-        encoder.write(encoder.load(), inside)
+        encoder.write(encoder.load(), inside, view=encoder.view)
         spec = BackboneSpec(f"clip-classifier:{Path(folder).absolute().name}", inside=True)
         model = replace(
             third_party, backbone=spec.in_folder(Path(temporary)).open(cache), spec=spec, networks={NETWORK: inside}, folder=Path(out)

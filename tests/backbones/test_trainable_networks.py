@@ -79,7 +79,7 @@ def test_a_trained_network_is_written_and_opens_again_with_equal_output(
     pixels = torch.from_numpy(random_windows(backbone))
     with torch.no_grad():
         expected = module(pixels)
-    backbone.write(module, tmp_path / "tuned")
+    backbone.write(module, tmp_path / "tuned", view=backbone.view)
 
     again = opened({family: tmp_path / "tuned"}, family, embedding=embedding)
     with torch.no_grad():
@@ -97,7 +97,7 @@ def test_a_trained_network_is_written_and_opens_again_with_equal_output(
 def test_left_to_the_folder_the_output_is_the_same(saved: dict[str, Path], tmp_path: Path) -> None:
     for embedding in ("pooled", "projected"):
         backbone = opened(saved, "clip", embedding=embedding)
-        backbone.write(backbone.load(), tmp_path / embedding)
+        backbone.write(backbone.load(), tmp_path / embedding, view=backbone.view)
         again = open_backbone(f"hf-image:{tmp_path / embedding}")
         assert (again.embedding, again.width) == (embedding, backbone.width)  # type: ignore[attr-defined]
 
@@ -156,7 +156,7 @@ def test_a_positions_table_learns_too(saved: dict[str, Path]) -> None:
 
 def test_words_survive_the_writing_of_a_window_network(saved: dict[str, Path], tmp_path: Path) -> None:
     backbone = opened(saved, "xclip")
-    backbone.write(stirred(backbone.load()), tmp_path / "tuned")
+    backbone.write(stirred(backbone.load()), tmp_path / "tuned", view=backbone.view)
     again = opened({"xclip": tmp_path / "tuned"}, "xclip")
     words = ["a windmill", "a halo"]
     np.testing.assert_array_equal(again.embed_text(words), backbone.embed_text(words))
@@ -166,7 +166,7 @@ def test_a_place_that_cannot_be_written_is_one_line(saved: dict[str, Path], tmp_
     backbone = opened(saved, "clip")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="cannot be written to") as caught:
-        backbone.write(backbone.load(), tmp_path / "file")
+        backbone.write(backbone.load(), tmp_path / "file", view=backbone.view)
     assert "\n" not in str(caught.value)
 
 

@@ -45,6 +45,8 @@ def test_a_network_of_windows_is_tuned_saved_and_tested_with_many_views(manifest
     result = finetune(manifest, config(stream, windows=2, crops=3), folder=tmp_path / "m", cache=Cache(tmp_path / "s"))
     model = Model.load(tmp_path / "m", cache=Cache(tmp_path / "s"))
     assert (model.view.frames, model.view.size, model.view.windows, model.view.crops) == (9, 32, 2, 3)
+    opened = open_backbone(stream, weights=tmp_path / "m" / "backbone")
+    assert (opened.view.frames, opened.view.size, opened.view.fps) == (9, 32, model.view.fps)
     report = evaluate(model, split="val", baselines=False, cache=Cache(tmp_path / "other"))
     assert result.validation is not None
     assert report.figures.accuracy.value == result.validation.accuracy

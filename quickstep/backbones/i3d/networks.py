@@ -179,6 +179,7 @@ def load_network(name: str, start: StartWeights) -> LoadedNetwork:
         network = _make(name, classes=classes, **how)
         _check_architecture(weights, name)
         fill(network, weights, name)
+        _check_output(network, weights, name)
         labels = _read_labels(weights.notes, classes) if labels is None else labels
         if labels is not None and len(labels) != classes:
             raise WeightsError(f"{start.file} has {classes} classes, and its config names {len(labels)}: they do not belong together")
@@ -277,11 +278,30 @@ _SIGNATURES = {  # a weight, and its input channels where they distinguish: the 
 }
 
 
+_ATTENTION = re.compile(
+    r"non_local_cfg.{0,300}?\bmode['\"]?\s*[=:]\s*['\"](\w+)", re.DOTALL
+)  # in the config that MMAction2 writes beside its weights
+_OTHER_ATTENTION = ("embedded", "gauss", "concat")  # in the names of files: non-local networks other than by dot product
+
+
 def _check_architecture(weights: Weights, name: str) -> None:
-    """Refuse the file of another I3D network, with its name."""
+    """Refuse the file of another I3D network, with its name; networks with other attention have tensors of the same names."""
+    config = _ATTENTION.search(str(weights.notes.get("cfg") or weights.notes.get("config") or ""))
+    said = config[1] if config else next((word for word in _OTHER_ATTENTION if word in weights.file.stem.casefold()), "dot_product")
+    if ARCHITECTURES[name].non_local and said != "dot_product":
+        raise WeightsError(f"{weights.file} attends by {said}, and {name} by dot product: give its dot-product checkpoint")
     for other, (key, channels) in _SIGNATURES.items():
         weight = weights.tensors.get(key)
         if weight is not None and weight.ndim == 5 and channels in (None, weight.shape[1]):
             if other != name:
                 raise WeightsError(f"{weights.file} is a checkpoint of {other}, not of {name}: open it by that name")
             return
+
+
+def _check_output(network: Network, weights: Weights, name: str) -> None:
+    """Refuse weights with which noise gives values that are not numbers: they belong to a network that computes otherwise."""
+    x = torch.randn(1, ARCHITECTURES[name].channels, 16, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        finite = bool(network.eval()(x).isfinite().all())
+    if not finite:
+        raise WeightsError(f"{weights.file} does not work as {name}: its output is not finite; it was trained as another network")

@@ -219,7 +219,7 @@ def _finished_model(
 
 def _write_network(initial: Initial, model: TrainableModel, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
-    initial.backbone.write(model.network, folder)
+    initial.backbone.write(model.network, folder, view=initial.view)
     return folder
 
 

@@ -281,7 +281,7 @@ def test_signals_neither_die_nor_explode_from_scratch() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_that_was_written_opens_again(files: dict[str, Path], tmp_path: Path, name: str) -> None:
     backbone = filed(name, files[name])
-    backbone.write(backbone.network, tmp_path / "whole")
+    backbone.write(backbone.network, tmp_path / "whole", view=backbone.view)
     again = opened(name, weights=tmp_path / "whole")
     x = torch.randn(1, backbone.unit[-1], 8, 48, 48, generator=torch.Generator().manual_seed(3))
     assert torch.equal(again.classify(x), backbone.classify(x))
@@ -315,6 +315,24 @@ def test_safetensors_parallel_prefixes_and_old_files_without_counters(files: dic
     torch.save({"state_dict": state, "meta": {"best": np.float64(0.5), "count": np.int64(3)}}, tmp_path / "d.pt")
     for file in ("a.safetensors", "b.pt", "c.pt", "d.pt"):
         assert torch.equal(filed("i3d-rgb", tmp_path / file).classify(x), expected)
+
+
+MMACTION_CONFIG = """model = dict(backbone=dict(type='ResNet3d', non_local_cfg=dict(
+    sub_sample=True, use_scale=True, norm_cfg=dict(type='BN3d', requires_grad=True), mode='{}')))"""
+
+
+def test_a_non_local_checkpoint_with_other_attention_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    """Its tensors have the names of the dot product's; its config, its file name or values that overflow tell them apart."""
+    state = state_in(files["i3d-r50-nl"])
+    torch.save({"state_dict": state, "meta": {"cfg": MMACTION_CONFIG.format("dot_product")}}, tmp_path / "dot.pth")
+    filed("i3d-r50-nl", tmp_path / "dot.pth").network  # noqa: B018 - opens
+    torch.save({"state_dict": state, "meta": {"config": MMACTION_CONFIG.format("embedded_gaussian")}}, tmp_path / "other.pth")
+    torch.save({"state_dict": state}, tmp_path / "i3d_nl-embedded-gaussian_r50.pth")
+    overflowing = {name: value * 1e20 if ".phi." in name or ".theta." in name else value for name, value in state.items()}
+    torch.save({"state_dict": overflowing}, tmp_path / "large.pth")
+    for file, words in (("other", "embedded_gaussian"), ("i3d_nl-embedded-gaussian_r50", "embedded"), ("large", "not finite")):
+        with pytest.raises(WeightsError, match=words):
+            filed("i3d-r50-nl", tmp_path / f"{file}.pth").network  # noqa: B018 - opens
 
 
 class Bomb:

@@ -147,7 +147,7 @@ def test_motion_changes_the_answer(googlenet: Path) -> None:
 
 def test_an_inflated_network_is_written_and_opens_as_it_was(googlenet: Path, tmp_path: Path) -> None:
     backbone = opened("i3d-rgb", googlenet)
-    backbone.write(backbone.load(), tmp_path)
+    backbone.write(backbone.load(), tmp_path, view=backbone.view)
     again = open_backbone("i3d-rgb", weights=tmp_path, precision="fp32")
     windows = torch.randint(0, 256, (1, 9, 48, 48, 3), dtype=torch.uint8)
     assert torch.equal(again.load()(windows), backbone.load()(windows))  # type: ignore[attr-defined]
