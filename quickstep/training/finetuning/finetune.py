@@ -100,11 +100,11 @@ def finetune(
     manifest, drawn = with_splits(manifest, seed=config.seed, cache=cache, progress=progress)
     labels = manifest.part("train").labels
     mirror = mirror_of(labels, augment)
-    layer = initial_layer(initial, labels, new_head=config.new_head)
+    layer, replaced = initial_layer(initial, labels, new_head=config.new_head)
     model = build_model(initial.backbone, config, classes=len(labels), width=initial.backbone.width, layer=layer)
     vectors_per_window = count_vectors(initial.backbone, model.network, initial.view)
     clock.mark("splits")
-    notes = [*(drawn.warnings if drawn else ()), *mirror.notes]
+    notes = [*([replaced] if replaced else ()), *(drawn.warnings if drawn else ()), *mirror.notes]
     for note in notes:
         tell(note)
     reader = BatchReader(

@@ -44,6 +44,7 @@ class Initial:
     layer: Layer | None  # weight (D, C), bias (C,), in the order of `labels`
     labels: tuple[str, ...] | None  # None where the checkpoint has none
     owner: str  # of the layer, for messages
+    published: bool  # whether the layer comes with a checkpoint, and not from a model that somebody trained here
 
 
 def open_initial(config: FinetuneConfig, cache: Cache) -> Initial:
@@ -56,7 +57,7 @@ def open_initial(config: FinetuneConfig, cache: Cache) -> Initial:
     owner = f"the checkpoint of {config.spec.name}"
     weights = {"weight": layer.weight, "bias": layer.bias} if layer else None
     labels = layer.labels if layer else None
-    return Initial(backbone, _inside(config.spec, backbone), _view(backbone, backbone.view, config), weights, labels, owner)
+    return Initial(backbone, _inside(config.spec, backbone), _view(backbone, backbone.view, config), weights, labels, owner, published=True)
 
 
 def _from_model(folder: Path, config: FinetuneConfig, cache: Cache) -> Initial:
@@ -73,7 +74,9 @@ def _from_model(folder: Path, config: FinetuneConfig, cache: Cache) -> Initial:
         layer = fold_standardization(head_weights)
     if layer is not None and len(layer["weight"]) != backbone.width:
         layer = None
-    return Initial(backbone, _inside(spec, backbone), _view(backbone, model.view, config), layer, model.labels, f"the model {folder}")
+    return Initial(
+        backbone, _inside(spec, backbone), _view(backbone, model.view, config), layer, model.labels, f"the model {folder}", published=False
+    )
 
 
 def _set_only(**values: Any) -> dict[str, Any]:
@@ -99,35 +102,36 @@ def _inside(spec: BackboneSpec, backbone: TrainableBackbone) -> BackboneSpec:
     return replace(spec, precision="fp32" if "precision" in takes else None, engine=None)
 
 
-def initial_layer(initial: Initial, labels: Sequence[str], *, new_head: bool) -> Layer | None:
-    """Return the layer to begin with, its classes in the order of these labels; None for a new one.
+def initial_layer(initial: Initial, labels: Sequence[str], *, new_head: bool) -> tuple[Layer | None, str | None]:
+    """Return the layer to begin with, its classes in the order of these labels (None for a new one), and what the user should know.
 
-    A layer with other classes is replaced only where `new_head` asks for it.
+    The layer of a published checkpoint is replaced where its classes are others; that of a model only where `new_head` asks for it.
     """
     if new_head or (initial.layer is None and initial.labels is None):
-        return None
+        return None, None
+    problem = _misfit(initial, labels)
+    if problem and initial.published:
+        return None, f"{problem}: a new head replaces its own"
+    if problem:
+        raise ConfigError("new_head", f"{problem}: `new_head=True` replaces its head")
+    assert initial.layer is not None
+    if initial.labels is None:
+        return initial.layer, None
+    order = [initial.labels.index(label) for label in labels]
+    return {"weight": initial.layer["weight"][:, order], "bias": initial.layer["bias"][order]}, None
+
+
+def _misfit(initial: Initial, labels: Sequence[str]) -> str | None:
+    """Say why training cannot begin with the layer; None if it can."""
     if initial.labels is None:
         assert initial.layer is not None
         classes = len(initial.layer["bias"])
-        if classes != len(labels):
-            raise ConfigError(
-                "new_head",
-                f"{initial.owner} has {classes} classes and the videos have {len(labels)}: `new_head=True` replaces its head",
-            )
-        return initial.layer
+        return f"{initial.owner} has {classes} classes and the videos have {len(labels)}" if classes != len(labels) else None
     if set(initial.labels) != set(labels):
         names = ", ".join(map(repr, initial.labels[:3])) + (" ..." if len(initial.labels) > 3 else "")
         other = "others" if len(initial.labels) == len(labels) else str(len(labels))
-        raise ConfigError(
-            "new_head",
-            f"{initial.owner} has {len(initial.labels)} classes ({names}) and the videos have {other}: `new_head=True` replaces its head",
-        )
-    if initial.layer is None:
-        raise ConfigError(
-            "new_head", f"the head of {initial.owner} cannot be trained together with its network: `new_head=True` replaces it"
-        )
-    order = [initial.labels.index(label) for label in labels]
-    return {"weight": initial.layer["weight"][:, order], "bias": initial.layer["bias"][order]}
+        return f"{initial.owner} has {len(initial.labels)} classes ({names}) and the videos have {other}"
+    return f"the head of {initial.owner} cannot be trained together with its network" if initial.layer is None else None
 
 
 def _view(backbone: TrainableBackbone, base: View, config: FinetuneConfig) -> View:
