@@ -17,6 +17,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from quickstep.signals.video.limits import ProcessorBudget
+
 # Codecs in which each decoded packet gives one frame.
 ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "mjpeg", "prores", "ffv1", "huffyuv", "png", "dnxhd"})
 
@@ -41,8 +43,8 @@ class _Waiting:
 class Decoder:
     """A codec, the order of the packets fed to it, and which of them failed."""
 
-    def __init__(self, codec: VideoCodecContext) -> None:
-        self._codec = codec
+    def __init__(self, codec: VideoCodecContext, budget: ProcessorBudget) -> None:
+        self._codec, self._budget = codec, budget
         self._skipping = False
         self._order = 0
         self._latest = -(2**62)  # timestamp fed
@@ -123,7 +125,8 @@ class Decoder:
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[DecodedFrame]:
         try:
-            frames = self._codec.decode(packet)
+            with self._budget:
+                frames = self._codec.decode(packet)
         except (av.FFmpegError, ValueError, MemoryError):
             self._fail(self._order)
             return []

@@ -32,7 +32,7 @@ class SeekSampler:
 
     def __init__(self, source: VideoSource) -> None:
         self.source = source
-        self.decoder = Decoder(source.codec)
+        self.decoder = Decoder(source.codec, source.budget)
         self._planned = source.codec.name not in CUMULATIVE
         self._skips = source.codec.name in SKIPPABLE
         self._held: deque[Packet[VideoStream]] = deque()  # read, not yet decoded
@@ -231,6 +231,8 @@ class SeekSampler:
     # -- seeking
 
     def _worth_a_seek(self, limit: int) -> bool:
+        if self._ended and limit >= self._read_to:
+            return False  # nothing follows
         key = self.source.keyframe_before(limit)
         if key is not None:
             return key > self._read_to
@@ -245,7 +247,7 @@ class SeekSampler:
             if goal == self.zero:
                 break
         self.source.reopen()
-        self.decoder = Decoder(self.source.codec)
+        self.decoder = Decoder(self.source.codec, self.source.budget)
         return self._read_keyframe(limit)
 
     def _read_keyframe(self, limit: int) -> bool:

@@ -43,7 +43,7 @@ class SequentialSampler:
         self._start()
 
     def _start(self) -> None:
-        self.decoder = Decoder(self.source.codec)
+        self.decoder = Decoder(self.source.codec, self.source.budget)
         self.decoder.untimed_gap = self.source.average_gap if self.source.untimed else None
         self._before: DecodedFrame | None = None  # the last intact frame
         self._last: DecodedFrame | None = None  # the last frame, intact or not
@@ -60,6 +60,8 @@ class SequentialSampler:
     def _approach(self, limit: int) -> None:
         """Seek forwards, or back to the start, unless the timestamp comes soon."""
         at = self._last.pts if self._last else -LATEST
+        if self._ended and not self._next and at <= limit:
+            return  # nothing follows
         if self._before and self._before.pts <= limit and (limit - at) * self.source.tick < NEAR:
             return
         if not self._seeks:

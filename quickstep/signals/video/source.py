@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -15,13 +15,21 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from quickstep.signals.video.limits import ProcessorBudget, current_limits
+from quickstep.signals.video.sample_tables import check_sample_tables
 from quickstep.types.errors import MediaError
 from quickstep.types.stop import check_stop
 
 # Demuxers of text, of lists of other files and of devices: a text file must not become a video of its letters, nor open other files.
 NOT_VIDEO = frozenset({"tty", "hls", "dash", "webm_dash_manifest", "imf", "concat", "ffmetadata", "lavfi", "sdp", "rtsp", "rtp", "sap"})
 NOT_VIDEO |= {"bin", "adf", "idf", "xbin", "vapoursynth", "avisynth", "image2", "data"}
-MAX_PIXELS = 2**27  # a frame of 16k x 8k; a larger one is a damaged header
+# These open a second file beside the first, or a device.
+NOT_VIDEO |= {"vobsub", "mlv", "dvdvideo", "segment", "tee", "alsa", "oss", "fbdev", "kmsgrab", "video4linux2", "v4l2", "x11grab", "xa"}
+ALWAYS_ALLOWED = 2**23  # pixels of a frame, a little more than 4K: a stream may grow to it, and beyond only where its header says so
+TRANSPARENT_PIXELS = 2**25  # of animated pictures, of which FFmpeg keeps several whole ones
+ANIMATED_PICTURES = frozenset({"gif", "apng", "webp", "png"})
+LEAST_BYTES = 100  # a second, of a real video; what claims to last longer is read through before that is believed
+LONGEST_GAP = 60.0  # seconds between two frames that are believed in such a file
 NOT_SEEKABLE = frozenset(
     {"mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu", "gif", "apng"}
 )  # timestamps after a seek are missing or guessed
@@ -72,20 +80,26 @@ class VideoSource:
         self.path = Path(path)
         self.threads = threads
         self.bytes = check_file(self.path)
+        with translated(self.path):
+            check_sample_tables(self.path, self.bytes)
         self.untimed = False  # packets have no presentation times: frames are counted
+        self._limits = current_limits()
+        self.budget = ProcessorBudget(self.path, self._limits.cpu_seconds)
         self._open()
+        self.budget = ProcessorBudget(self.path, self._limits.cpu_seconds * (1 + self._most_seconds()))
         self.tick = float(self.stream.time_base or 0) or 1 / 90_000  # seconds
 
     def _open(self) -> None:
-        options = {"format_whitelist": readable_formats(), "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
-        with translated(self.path):
+        most = str(self._limits.max_pixels)
+        options = {"format_whitelist": readable_formats(), "protocol_whitelist": "file", "max_pixels": most}
+        with translated(self.path), self.budget:
             self.container: InputContainer = av.open(f"file:{os.fspath(self.path)}", "r", options=options, metadata_errors="replace")
         try:
             self.stream = self._video_stream()
             self.codec: VideoCodecContext = self.stream.codec_context
             self.codec.thread_count = self.threads
             self.codec.thread_type = "SLICE" if self.threads == 1 else "AUTO"
-            self.codec.options = {"max_pixels": str(MAX_PIXELS)}
+            self.codec.options = {"max_pixels": str(self._most_pixels())}
         except BaseException:
             self.container.close()
             raise
@@ -96,6 +110,22 @@ class VideoSource:
         self.seekable = self.format not in NOT_SEEKABLE
         self.read_errors = 0
         self._packets: Iterator[Packet[VideoStream]] | None = None
+
+    def _most_pixels(self) -> int:
+        """Return how large a frame may be: a stream that grows while it is decoded must not take memory that its header did not announce."""
+        announced = self.codec.width * self.codec.height
+        most = self._limits.max_pixels
+        if self.codec.name in ANIMATED_PICTURES:
+            most = min(most, TRANSPARENT_PIXELS)
+        if announced > most:
+            raise MediaError(self.path, f"its frames claim {self.codec.width}x{self.codec.height} pixels, and the most is {most}")
+        return min(most, max(announced, ALWAYS_ALLOWED))
+
+    def _most_seconds(self) -> float:
+        """Return how long the video can last at most, by its header and by its bytes."""
+        claimed = (self.container.duration or 0) / 1e6
+        held = LONGEST_GAP + self.bytes / LEAST_BYTES
+        return min(claimed, held) if claimed > 0 else held
 
     def reopen(self) -> None:
         """Open the file again, at its start."""
@@ -111,7 +141,7 @@ class VideoSource:
     def duplicate(self) -> VideoSource:
         """Open the same file a second time."""
         source = VideoSource(self.path, threads=self.threads)
-        source.untimed, source.tick = self.untimed, self.tick
+        source.untimed, source.tick, source.budget = self.untimed, self.tick, self.budget
         return source
 
     def _video_stream(self) -> VideoStream:
@@ -140,7 +170,8 @@ class VideoSource:
             if self._packets is None:
                 self._packets = self.container.demux(self.stream)
             try:
-                packet = next(self._packets)
+                with self.budget:
+                    packet = next(self._packets)
             except StopIteration:
                 return None
             except (av.FFmpegError, OSError):
@@ -179,7 +210,15 @@ class VideoSource:
 
     @property
     def announced_end(self) -> int | None:
-        """The timestamp of the end by the header; None if it states none."""
+        """The timestamp of the end by the header; None if it states none, or one that the file cannot hold."""
+        end = self._stated_end()
+        return None if end is None or self._is_too_long(end * self.tick) else end
+
+    def _is_too_long(self, seconds: float) -> bool:
+        """Whether a video of this length would have fewer bytes a second than real ones have."""
+        return seconds > LONGEST_GAP and seconds * LEAST_BYTES > self.bytes
+
+    def _stated_end(self) -> int | None:
         stream = self.stream
         start = stream.start_time or 0
         if self.format.startswith(("mov", "avi")):
@@ -193,17 +232,42 @@ class VideoSource:
         return None
 
     def end_time(self) -> float:
-        """Return when the last frame ends, in seconds on the container's clock: from the header, or by reading to the end."""
+        """Return when the last frame ends, in seconds on the container's clock: from the header, or by reading to the end.
+
+        An end that is later than the file's bytes can hold is believed only as far as its frames follow each other.
+        """
+        end = self._claimed_end()
+        start = (self.stream.start_time or 0) * self.tick
+        if not self._is_too_long(end - start):
+            return end
+        with closing(self.duplicate()) as other:
+            return min(end, other._end_without_gaps())
+
+    def _claimed_end(self) -> float:
         stream = self.stream
         if self.format.startswith("mov") and stream.duration and len(stream.index_entries):
             return (stream.duration + (stream.start_time or 0)) * self.tick
-        other = self.duplicate()
-        try:
+        with closing(self.duplicate()) as other:
             end = other._last_end()
-        finally:
-            other.close()
         announced = (self.announced_end or 0) * self.tick
         return announced if announced - end > 2 * self.average_gap * self.tick else end
+
+    def _end_without_gaps(self) -> float:
+        """Return the end of the last frame that comes before a long gap, reading all packets."""
+        stamps = []
+        while (packet := self.next_packet()) is not None:
+            stamp = packet.dts if self.untimed or packet.pts is None else packet.pts
+            if not packet.is_discard and stamp is not None:
+                stamps.append((stamp, min(packet.duration or self.average_gap, round(LONGEST_GAP / self.tick))))
+        if not stamps:
+            return 0.0
+        stamps.sort()
+        last, length = stamps[0]
+        for stamp, duration in stamps[1:]:
+            if (stamp - last) * self.tick > LONGEST_GAP:
+                break
+            last, length = stamp, duration
+        return (last + length) * self.tick
 
     def _last_end(self) -> float:
         """Return the end of the last frame, from the packets near the end of the file."""
