@@ -2,6 +2,8 @@
 
 reader               VideoInfo, VideoReader, probe, read_frames, read_windows
 source               an open file: packets, seeks, timestamps, errors
+limits               what reading one video may cost
+sample_tables        a check of an mp4's tables before FFmpeg builds its index from them
 decoder              packets -> frames, intact or damaged
 seek_sampler         the frames at given timestamps, decoding as little as possible
 sequential_sampler   the same frame by frame, where a file is damaged or has no timestamps

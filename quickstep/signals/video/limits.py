@@ -1,4 +1,4 @@
-"""DecodingLimits: what reading one video may cost. The defaults are generous for every real video; a damaged or a malicious one meets them."""
+"""DecodingLimits: what reading one video may cost. The defaults are generous: only damaged or malicious videos meet them."""
 
 from __future__ import annotations
 
@@ -43,17 +43,21 @@ def current_limits() -> DecodingLimits:
 
 
 class ProcessorBudget:
-    """The processor time that FFmpeg may still take for one video: `with budget:` around each call."""
+    """The processor time that FFmpeg may still take for one video: `with budget:` around each call.
 
-    def __init__(self, path: Path, seconds: float) -> None:
+    FFmpeg's own threads are not counted one by one: with several, the time that passes is counted instead.
+    """
+
+    def __init__(self, path: Path, seconds: float, *, threads: int) -> None:
         self._path, self._seconds = path, seconds
+        self._clock = time.thread_time if threads == 1 else time.monotonic
         self._used = self._began = 0.0
 
     def __enter__(self) -> None:
-        self._began = time.thread_time()
+        self._began = self._clock()
 
     def __exit__(self, *error: object) -> None:
-        self._used += time.thread_time() - self._began
+        self._used += self._clock() - self._began
         if self._used > self._seconds:
             raise MediaError(
                 self._path,

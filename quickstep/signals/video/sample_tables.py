@@ -1,7 +1,7 @@
 """Check the tables of an mp4 before FFmpeg builds its index from them: a few bytes may claim millions of samples.
 
-A table is read only as far as its counts, so that the check costs a few reads whatever the file's size. What the walk does not understand it
-leaves to FFmpeg.
+Only the counts of a table are read, so that the check takes a few reads whatever the file's size. What it does not understand is left to
+FFmpeg.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def check_sample_tables(path: Path, size: int) -> None:
             if box.kind == "elst":
                 edits = max(edits, _integer(file, box.start + 4))
             if samples > size or (edits > _FEW_EDITS and edits * samples > _MAX_EDITED):
-                raise MediaError(path, f"its index claims {samples} samples and {edits} edits in {size} bytes: it is damaged, or made to harm")
+                raise MediaError(
+                    path, f"its index claims {samples} samples and {edits} edits in {size} bytes: it is damaged, or made to harm"
+                )
 
 
 def _boxes(file: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[_Box]:

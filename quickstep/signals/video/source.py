@@ -84,9 +84,9 @@ class VideoSource:
             check_sample_tables(self.path, self.bytes)
         self.untimed = False  # packets have no presentation times: frames are counted
         self._limits = current_limits()
-        self.budget = ProcessorBudget(self.path, self._limits.cpu_seconds)
+        self.budget = ProcessorBudget(self.path, self._limits.cpu_seconds, threads=threads)
         self._open()
-        self.budget = ProcessorBudget(self.path, self._limits.cpu_seconds * (1 + self._most_seconds()))
+        self.budget = ProcessorBudget(self.path, self._limits.cpu_seconds * (1 + self._most_seconds()), threads=threads)
         self.tick = float(self.stream.time_base or 0) or 1 / 90_000  # seconds
 
     def _open(self) -> None:
@@ -112,7 +112,7 @@ class VideoSource:
         self._packets: Iterator[Packet[VideoStream]] | None = None
 
     def _most_pixels(self) -> int:
-        """Return how large a frame may be: a stream that grows while it is decoded must not take memory that its header did not announce."""
+        """Return how large a frame may be: a stream that grows must not take memory that its header did not announce."""
         announced = self.codec.width * self.codec.height
         most = self._limits.max_pixels
         if self.codec.name in ANIMATED_PICTURES:

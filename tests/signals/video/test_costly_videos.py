@@ -1,0 +1,108 @@
+"""Work on a video follows what its file holds, whatever its header claims; what it may cost at most is a limit that can be set."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from costly_videos import KINDS, write_costly
+from places import ROOT
+from videos import RECIPES, Recipe, write_numbered
+
+from quickstep.signals.video import VideoReader, probe, read_frames
+from quickstep.signals.video.limits import DecodingLimits
+from quickstep.types.errors import ConfigError, MediaError
+from quickstep.types.signals import Frames
+
+REFUSED = {"table", "vast"}
+REAL_SECONDS = {"fragment": 1.92, "flipped": 2.4, "slow": 279.0, "cut": 24.0, "growing": 1.24}
+MEMORY = 2 * 2**30  # of addresses: the program and its libraries take three quarters of it
+# Every tenth of a second of what is claimed is read, as a timeline reads it.
+READ = """
+import json, resource, sys, time
+import numpy as np
+from quickstep.signals.video import VideoReader, probe
+from quickstep.types.errors import MediaError
+from quickstep.types.view import View
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]), int(sys.argv[1])))
+for path in sys.argv[2:]:
+    began, line = time.process_time(), {}
+    try:
+        line["duration"] = probe(path).duration
+        times = np.arange(0, line["duration"], 0.1)
+        with VideoReader(path) as video:
+            for frames in video.windows(times[:, None], view=View(frames=1, size=32)):
+                pass
+    except MediaError as error:
+        line["error"] = str(error)
+    print(json.dumps({**line, "path": path, "cpu": time.process_time() - began}), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Read each costly video in a process with little memory; return what it printed about each."""
+    files = write_costly(tmp_path_factory.mktemp("costly"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", READ, str(MEMORY), *map(str, files.values())]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    lines = {json.loads(line)["path"]: json.loads(line) for line in done.stdout.splitlines()}
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {kind: lines[str(path)] for kind, path in files.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_small_file_costs_little_whatever_it_claims(costs: dict[str, dict[str, Any]], kind: str) -> None:
+    assert costs[kind]["cpu"] < 10
+
+
+@pytest.mark.parametrize("kind", sorted(REFUSED))
+def test_what_a_file_cannot_hold_is_refused_in_one_line(costs: dict[str, dict[str, Any]], kind: str) -> None:
+    assert "\n" not in costs[kind]["error"]
+    assert costs[kind]["path"] in costs[kind]["error"]
+
+
+@pytest.mark.parametrize("kind", sorted(REAL_SECONDS))
+def test_a_video_lasts_as_long_as_its_frames(costs: dict[str, dict[str, Any]], kind: str) -> None:
+    assert costs[kind]["duration"] == pytest.approx(REAL_SECONDS[kind], rel=0.15)
+
+
+def test_a_stream_does_not_grow_beyond_what_it_announced(costs: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """The large frame is lost, and the frame before it stands for it."""
+    assert "error" not in costs["growing"]
+    frames = read_frames(KINDS["growing"](tmp_path), [0.0, 1.3])
+    assert frames.pixels.shape[1:3] == (96, 128)
+
+
+def test_decoding_ends_with_its_budget_of_processor_time(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "long.mkv", next(r for r in RECIPES if r.name == "mkv-h264"), count=100)
+    with DecodingLimits(cpu_seconds=0.01).active(), VideoReader(path) as video, pytest.raises(MediaError, match="processor time"):
+        for _ in range(1000):
+            video.frames([3.9, 0.0, 2.0])
+    assert len(read_frames(path, [3.9, 0.0]).pixels) == 2
+
+
+def test_memory_that_is_not_there_costs_one_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg's bindings raise MemoryError for sizes that a damaged file claims."""
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    path = write_numbered(tmp_path / "a.mp4", RECIPES[0], count=3)
+    monkeypatch.setattr(av, "open", exhausted)
+    with pytest.raises(MediaError, match="memory"):
+        probe(path)
+
+
+def test_frames_are_no_larger_than_the_limit(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "a.mp4", RECIPES[0], count=3)
+    with DecodingLimits(max_pixels=96 * 64 - 1).active(), pytest.raises(MediaError, match=r"96x64|pixels"):
+        probe(path)
+    with pytest.raises(ConfigError):
+        DecodingLimits(cpu_seconds=0)
