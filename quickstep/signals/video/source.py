@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from array import array
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -56,6 +58,8 @@ def translated(path: Path) -> Iterator[None]:
         if isinstance(error, av.InvalidDataError | av.EOFError | av.ArgumentError):
             reason = "not a video, or too damaged to be read"
         raise MediaError(path, reason[:1].lower() + reason[1:]) from error
+    except MemoryError as error:
+        raise MediaError(path, "reading it takes more memory than there is: it is damaged, or its frames are too large") from error
 
 
 def check_file(path: Path) -> int:
@@ -254,20 +258,19 @@ class VideoSource:
 
     def _end_without_gaps(self) -> float:
         """Return the end of the last frame that comes before a long gap, reading all packets."""
-        stamps = []
+        stamps, durations = array("d"), array("d")  # seconds; a list would take ten times the memory
         while (packet := self.next_packet()) is not None:
             stamp = packet.dts if self.untimed or packet.pts is None else packet.pts
             if not packet.is_discard and stamp is not None:
-                stamps.append((stamp, min(packet.duration or self.average_gap, round(LONGEST_GAP / self.tick))))
+                stamps.append(stamp * self.tick)
+                durations.append(min((packet.duration or self.average_gap) * self.tick, LONGEST_GAP))
         if not stamps:
             return 0.0
-        stamps.sort()
-        last, length = stamps[0]
-        for stamp, duration in stamps[1:]:
-            if (stamp - last) * self.tick > LONGEST_GAP:
-                break
-            last, length = stamp, duration
-        return (last + length) * self.tick
+        order = np.argsort(stamps, kind="stable")
+        ascending = np.asarray(stamps)[order]
+        gaps = np.flatnonzero(np.diff(ascending) > LONGEST_GAP)
+        last = int(gaps[0]) if len(gaps) else len(ascending) - 1
+        return float(ascending[last] + durations[int(order[last])])
 
     def _last_end(self) -> float:
         """Return the end of the last frame, from the packets near the end of the file."""
