@@ -36,6 +36,7 @@ OPTION_GROUPS = {
     "Augmentation": "augment flip mirror-labels vertical-flip crop rotation colour noise erase time-jitter speed",
     "Poses": "estimator pose-model skeleton person people pose-fps",
     "Computation": "device workers frame-cache-gb save-minutes tensorboard seed",
+    "Reading videos": "cpu-seconds max-pixels max-hours",
     "General": "json quiet verbose cache help version",
 }
 EMPTY = ("()", "{}", "[]", "''", '""', "None")
@@ -278,10 +279,22 @@ def _apply_verbosity(command: App, names: tuple[str, ...], arguments: ArgumentCo
     set_verbosity(quiet="--quiet" in typed, verbose="--verbose" in typed)
 
 
+def _apply_decoding(command: App, names: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001 - cyclopts calls it so
+    """Set what reading a video may cost, in this process and in those that it starts."""
+    options = {f"--{name}": name.replace("-", "_") for name in OPTION_GROUPS["Reading videos"].split()}
+    typed = [
+        f"{options[argument.name]}={argument.tokens[0].value}" for argument in arguments if argument.name in options and argument.tokens
+    ]
+    if typed:
+        from quickstep.signals.video.limits import VARIABLE
+
+        os.environ[VARIABLE] = ",".join([*filter(None, [os.environ.get(VARIABLE)]), *typed])
+
+
 app = App(
     name="quickstep",
     version_flags=("--version", "-v"),
-    config=(_apply_recipe, _apply_verbosity),
+    config=(_apply_recipe, _apply_verbosity, _apply_decoding),
     default_parameter=Parameter(negative_iterable=()),  # an empty list is typed by leaving the option out
     suppress_keyboard_interrupt=False,  # main() handles it, with a message
     help_format="plaintext",  # Markdown would take a third of the time that --help takes

@@ -115,6 +115,7 @@ def test_the_options_of_finetune_are_in_groups(capsys: pytest.CaptureFixture[str
         "Validation",
         "Augmentation",
         "Computation",
+        "Reading videos",
         "General",
     ]
     assert max(len(panel.splitlines()) for panel in out.split("╭")) < 60

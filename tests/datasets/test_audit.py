@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from costly_videos import KINDS
 from footage_videos import mirrored, scaled, stage, take, written
 
 from quickstep.datasets.audit import Audit, check
@@ -82,6 +83,17 @@ def test_a_truncated_video_is_found(videos: Path, healthy: Path) -> None:
     os.truncate(path, path.stat().st_size * 6 // 10)
     (finding,) = audit_of(videos, healthy).of("truncated")
     assert [segment.path.name for segment in finding.segments] == ["cut.mp4"]
+
+
+def test_a_duration_that_the_file_cannot_hold_is_an_error(videos: Path, healthy: Path) -> None:
+    for name in ("fragment", "flipped", "cut"):
+        path = KINDS[name](videos)
+        path.rename(videos / "halo" / path.name)
+    audit = audit_of(videos, healthy)
+    named = {finding.segments[0].path.stem: finding.severity for finding in audit.of("claimed-duration")}
+    assert named == {"fragment": "error", "flipped": "error", "cut": "error"}
+    assert not audit.clean
+    assert audit.seconds < 24 * 10
 
 
 def test_copies_of_files_and_of_footage_are_found(videos: Path, healthy: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -14,6 +14,7 @@ from quickstep.datasets.manifest import Manifest, read_manifest
 from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.model import Model
 from quickstep.models.model_files import check_target
+from quickstep.signals.video.limits import DecodingLimits
 from quickstep.storage.cache import Cache
 from quickstep.storage.model_folder import RECORD
 from quickstep.types.config_fields import setting
@@ -39,11 +40,13 @@ class Printing:
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Printing):
-    """What a command prints, and where it caches."""
+    """What a command prints, where it caches, and what reading a video may cost."""
 
     cache_folder: Annotated[Path | None, Parameter(name="--cache")] = setting(
         None, "folder of cached features (default: $QUICKSTEP_CACHE, else the user's cache folder)"
     )
+
+    decoding: Annotated[DecodingLimits, Flat] = field(default_factory=DecodingLimits)  # applied before the command begins
 
     @property
     def cache(self) -> Cache:

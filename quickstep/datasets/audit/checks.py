@@ -111,7 +111,12 @@ def check_readable(facts: DatasetFacts) -> Iterator[Finding]:
 
 
 def check_complete(facts: DatasetFacts) -> Iterator[Finding]:
-    """Find videos that end too early or have damaged frames."""
+    """Find videos that claim another duration than they have, end too early or have damaged frames."""
+    for path, info in facts.infos.items():
+        if info.disbelieved is not None:
+            claim = f"claims to last {info.disbelieved:,.0f} s, but its {info.bytes:,} bytes hold frames of {info.duration:.1f} s only"
+            why = f"{facts.name(path)} {claim}: it is damaged or made to harm"
+            yield Finding("claimed-duration", "error", f"{why}; copy it again from its source, or remove it", facts.segments_of([path]))
     for path, sketch in facts.footage.sketches.items():
         missing = sketch.duration - sketch.last_time
         fps = facts.infos[path].fps if path in facts.infos else None

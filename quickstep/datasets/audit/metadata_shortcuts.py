@@ -91,7 +91,7 @@ def cached_video_info(path: Path, cache: Cache) -> VideoInfo:
     """Return the header of a video from the cache or the file; for a pose file, the same facts about its poses."""
     if is_pose_file(path):
         return _pose_file_info(path)
-    key = {"sha256": cache.digest(path), "decoding": DECODING_VERSION, "version": 1}
+    key = {"sha256": cache.digest(path), "decoding": DECODING_VERSION, "version": 2}
     cached = cache.recall("video", key)
     if cached is None:
         info = probe(path)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from quickstep.types.config_fields import at_least
-from quickstep.types.errors import MediaError
+from quickstep.types.config_fields import at_least, setting
+from quickstep.types.errors import ConfigError, MediaError
+
+VARIABLE = "QUICKSTEP_DECODING"  # how a command hands its limits to the processes that it starts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DecodingLimits:
     """The most that decoding one video may take."""
 
-    cpu_seconds: float = 10.0  # of processor time for each second of the video, and as much to begin with
-    max_pixels: int = 2**26  # of a frame: 8192 x 8192
+    cpu_seconds: float = setting(10.0, "processor seconds that decoding may take for each second of a video, and as many to begin with")
+    max_pixels: int = setting(2**26, "the most pixels that a frame of a video may have")
+    max_hours: float = setting(48.0, "the longest video that is read, in hours")
 
     def __post_init__(self) -> None:
         at_least("cpu_seconds", self.cpu_seconds, 0.01)
         at_least("max_pixels", self.max_pixels, 64)
+        at_least("max_hours", self.max_hours, 0.001)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -33,13 +39,30 @@ class DecodingLimits:
         finally:
             _limits = before
 
+    def to_text(self) -> str:
+        """Return the limits as `from_text` reads them."""
+        return ",".join(f"{name}={value}" for name, value in asdict(self).items())
 
-_limits = DecodingLimits()
+    @classmethod
+    def from_text(cls, text: str) -> DecodingLimits:
+        """Read limits such as `cpu_seconds=20,max_hours=100`; what is not named keeps its default."""
+        kinds: dict[str, Callable[[str], Any]] = {name: type(default) for name, default in asdict(cls()).items()}
+        values: dict[str, Any] = {}
+        for part in filter(None, text.split(",")):
+            name, _, value = part.partition("=")
+            try:
+                values[name] = kinds[name](value)
+            except (KeyError, ValueError) as error:
+                raise ConfigError(VARIABLE, f"holds {part!r}; it takes {', '.join(kinds)}, each with `=` and a value") from error
+        return cls(**values)
+
+
+_limits: DecodingLimits | None = None
 
 
 def current_limits() -> DecodingLimits:
-    """Return the limits that apply now."""
-    return _limits
+    """Return the limits that apply now: those of the block that is active, else of the environment, else the defaults."""
+    return _limits if _limits is not None else DecodingLimits.from_text(os.environ.get(VARIABLE, ""))
 
 
 class ProcessorBudget:

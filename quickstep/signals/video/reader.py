@@ -6,7 +6,7 @@ with a time <= t; before the first frame it is the first, after the last the las
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +26,7 @@ from quickstep.types.signals import Frames
 from quickstep.types.view import View
 
 OVERHANG = 1.0  # seconds by which a segment may end after its video: labels are often rounded up; more is an error
+STRETCH = 16_384  # timestamps that are planned together
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class VideoInfo:
     variable_rate: bool | None  # None: unknown without decoding
     start: float = 0.0  # times count from the first frame
     coded_size: tuple[int, int] = (0, 0)
+    disbelieved: float | None = None  # seconds that the file claims to last, where its frames end long before
 
 
 class VideoReader:
@@ -91,15 +93,18 @@ class VideoReader:
         return next(self.windows([times], view=view))
 
     def windows(
-        self, moments: Sequence[Sequence[float] | NDArray[np.float64]] | NDArray[np.float64], *, view: View | None = None
+        self, moments: Iterable[Sequence[float] | NDArray[np.float64]] | NDArray[np.float64], *, view: View | None = None
     ) -> Iterator[Frames]:
-        """Yield one Frames for each row of seconds, in order; a frame in several rows is decoded once."""
-        rows = [np.asarray(row, dtype=np.float64).reshape(-1) for row in moments]
-        times = np.concatenate(rows) if rows else np.zeros(0)
-        if not np.isfinite(times).all():
-            raise ValueError("times are finite numbers of seconds")
-        with translated(self.path):
-            yield from self._read_rows(rows, times, view)
+        """Yield one Frames for each row of seconds, in order; a frame in several rows that follow each other is decoded once.
+
+        The rows are taken as they are needed, so they may come from a generator.
+        """
+        for rows in _stretches(moments):
+            times = np.concatenate(rows)
+            if not np.isfinite(times).all():
+                raise ValueError("times are finite numbers of seconds")
+            with translated(self.path):
+                yield from self._read_rows(rows, times, view)
 
     def _read_rows(self, rows: list[NDArray[np.float64]], times: NDArray[np.float64], view: View | None) -> Iterator[Frames]:
         sampler = self._open_sampler()
@@ -132,6 +137,20 @@ class VideoReader:
         if self._sampler is None:
             raise MediaError(self.path, "is closed")
         return self._sampler
+
+
+def _stretches(moments: Iterable[Sequence[float] | NDArray[np.float64]] | NDArray[np.float64]) -> Iterator[list[NDArray[np.float64]]]:
+    """Yield some rows at a time, so that a video of many hours is never planned as a whole."""
+    rows: list[NDArray[np.float64]] = []
+    count = 0
+    for moment in moments:
+        rows.append(np.asarray(moment, dtype=np.float64).reshape(-1))
+        count += len(rows[-1]) + 1
+        if count >= STRETCH:
+            yield rows
+            rows, count = [], 0
+    if rows:
+        yield rows
 
 
 class _Row:
@@ -222,6 +241,7 @@ def _describe(source: VideoSource, orientation: Orientation, origin: int, pixel_
         has_audio=bool(container.streams.audio),
         variable_rate=variable,
         coded_size=(orientation.width, orientation.height),
+        disbelieved=source.disbelieved,
     )
 
 

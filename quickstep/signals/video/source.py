@@ -87,6 +87,7 @@ class VideoSource:
         with translated(self.path):
             check_sample_tables(self.path, self.bytes)
         self.untimed = False  # packets have no presentation times: frames are counted
+        self.disbelieved: float | None = None  # seconds that the file claims to last, where its frames end long before
         self._limits = current_limits()
         self.budget = ProcessorBudget(self.path, self._limits.cpu_seconds, threads=threads)
         self._open()
@@ -242,10 +243,16 @@ class VideoSource:
         """
         end = self._claimed_end()
         start = (self.stream.start_time or 0) * self.tick
-        if not self._is_too_long(end - start):
-            return end
-        with closing(self.duplicate()) as other:
-            return min(end, other._end_without_gaps())
+        claimed = max(end, (self._stated_end() or 0) * self.tick)
+        if self._is_too_long(end - start):
+            with closing(self.duplicate()) as other:
+                end = min(end, other._end_without_gaps())
+        if claimed - end > LONGEST_GAP:
+            self.disbelieved = claimed - start
+        if end - start > self._limits.max_hours * 3600:
+            why = f"lasts {(end - start) / 3600:.1f} hours, and the most is {self._limits.max_hours:g}; a higher `max_hours` allows more"
+            raise MediaError(self.path, why)
+        return end
 
     def _claimed_end(self) -> float:
         stream = self.stream

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ import av
 import pytest
 from costly_videos import KINDS, write_costly
 from places import ROOT
-from videos import RECIPES, write_numbered
+from videos import RECIPES, read_number, write_numbered
 
 from quickstep.signals.video import VideoReader, probe, read_frames
-from quickstep.signals.video.limits import DecodingLimits
+from quickstep.signals.video.limits import VARIABLE, DecodingLimits, current_limits
 from quickstep.types.errors import ConfigError, MediaError
 
 REFUSED = {"table", "vast"}
@@ -104,3 +106,35 @@ def test_frames_are_no_larger_than_the_limit(tmp_path: Path) -> None:
         probe(path)
     with pytest.raises(ConfigError):
         DecodingLimits(cpu_seconds=0)
+
+
+def test_a_video_of_many_hours_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = KINDS["slow"](tmp_path)
+    with DecodingLimits(max_hours=0.05).active(), pytest.raises(MediaError, match=r"0\.1 hours.*`max_hours`"):
+        probe(path)
+    assert probe(path).disbelieved is None  # its frames follow each other
+
+
+def test_timestamps_are_taken_as_they_are_needed(tmp_path: Path) -> None:
+    """A plan as long as a claimed duration would be built before the first frame."""
+    taken = []
+
+    def endless() -> Iterator[list[float]]:
+        for number in count():
+            taken.append(number)
+            yield [(number % 50) / 25]
+
+    path = write_numbered(tmp_path / "a.mp4", RECIPES[0], count=50)
+    with VideoReader(path) as video:
+        numbers = [read_number(frames.pixels[0]) for frames in islice(video.windows(endless()), 120)]
+    assert numbers == [number % 50 for number in range(120)]
+    assert len(taken) < 20_000
+
+
+def test_limits_reach_the_processes_that_a_command_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = DecodingLimits(cpu_seconds=3.5, max_hours=7)
+    monkeypatch.setenv(VARIABLE, limits.to_text())
+    assert current_limits() == limits
+    monkeypatch.setenv(VARIABLE, "cpu_seconds=2,seconds=3")
+    with pytest.raises(ConfigError, match="seconds=3"):
+        current_limits()
