@@ -18,29 +18,25 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+MODULES = ("signals.video", "types.errors", "types.view")
+MODULES_OF_0_1 = ("media", "errors", "view")
 READ = """
 import json, resource, sys
+from importlib import import_module
 import numpy as np
-try:
-    from quickstep.signals.video import VideoReader, probe
-    from quickstep.types.errors import MediaError
-    from quickstep.types.view import View
-except ImportError:  # version 0.1
-    from quickstep.media import VideoReader, probe
-    from quickstep.errors import MediaError
-    from quickstep.view import View
+video, errors, view = (import_module(f"quickstep.{name}") for name in sys.argv[2:])
 def cost():
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 cpu, memory = cost()
 answer = {}
 try:
-    answer["claims"] = probe(sys.argv[1]).duration
+    answer["claims"] = video.probe(sys.argv[1]).duration
     times = np.arange(0, answer["claims"], 0.1)
-    with VideoReader(sys.argv[1]) as video:
-        for frames in video.windows(times[:, None], view=View(frames=1, size=32)):
+    with video.VideoReader(sys.argv[1]) as reader:
+        for frames in reader.windows(times[:, None], view=view.View(frames=1, size=32)):
             pass
-except MediaError as error:
+except errors.MediaError as error:
     answer["error"] = str(error)
 after = cost()
 print(json.dumps({**answer, "cpu": after[0] - cpu, "megabytes": after[1] - memory}))
@@ -55,7 +51,7 @@ def measure(checkout: Path, video: Path, memory: int, seconds: int) -> str:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", "-c", READ, str(video)]
+    command = [sys.executable, "-P", "-c", READ, str(video), *(MODULES if checkout == ROOT else MODULES_OF_0_1)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, preexec_fn=limit)
     if done.returncode < 0:
         return f"killed after {seconds} s of processor time"
