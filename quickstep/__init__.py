@@ -102,6 +102,7 @@ _MODULES = {
     "suspects": "training.label_review",
     "timeline": "inference.timelines",
     "train": "training.train",
+    "trust": "types.registry",
     "tune": "training.tuning",
     "write_manifest": "datasets.manifest",
     "write_poses": "signals.poses.formats",

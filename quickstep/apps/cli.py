@@ -37,7 +37,7 @@ OPTION_GROUPS = {
     "Poses": "estimator pose-model skeleton person people pose-fps",
     "Computation": "device workers frame-cache-gb save-minutes tensorboard seed",
     "Reading videos": "cpu-seconds max-pixels max-hours",
-    "General": "json quiet verbose cache help version",
+    "General": "json quiet verbose trust cache help version",
 }
 EMPTY = ("()", "{}", "[]", "''", '""', "None")
 
@@ -291,10 +291,25 @@ def _apply_decoding(command: App, names: tuple[str, ...], arguments: ArgumentCol
         os.environ[VARIABLE] = ",".join([*filter(None, [os.environ.get(VARIABLE)]), *typed])
 
 
+_NAMING_CODE = {"--backbone", "--backbones", "--estimator", "--flow", "--head", "--heads", "--method"}
+
+
+def _apply_trust(command: App, names: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001 - cyclopts calls it so
+    """Trust the modules of --trust, and of the classes that a person typed; what a recipe names is not typed."""
+    from quickstep.types.registry import trust, trust_typed
+
+    for argument in arguments:
+        typed = [part.strip() for token in argument.tokens for part in token.value.split(",")]
+        if argument.name == "--trust":
+            trust(*typed)
+        elif argument.name in _NAMING_CODE:
+            trust_typed(*typed)
+
+
 app = App(
     name="quickstep",
     version_flags=("--version", "-v"),
-    config=(_apply_recipe, _apply_verbosity, _apply_decoding),
+    config=(_apply_trust, _apply_recipe, _apply_verbosity, _apply_decoding),
     default_parameter=Parameter(negative_iterable=()),  # an empty list is typed by leaving the option out
     suppress_keyboard_interrupt=False,  # main() handles it, with a message
     help_format="plaintext",  # Markdown would take a third of the time that --help takes

@@ -13,7 +13,7 @@ from quickstep.backbones.interface import Backbone, Capabilities
 from quickstep.backbones.registry import BACKBONES, RENAMED_BACKBONES, table_row
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError
-from quickstep.types.registry import current_name, look_up
+from quickstep.types.registry import current_name, look_up, refuse_code_in, trust, trust_typed
 
 NETWORK = "backbone"  # the folder inside a model folder with the weights of a fine-tuned network
 
@@ -39,12 +39,15 @@ class BackboneSpec:
     @classmethod
     def named(cls, name: str, *, weights: str | Path | None = None, **settings: Any) -> Self:
         """Return the spec for a name that a person typed; an old name is noted, local weights get their absolute path."""
+        poses = settings.get("poses") or {}
+        trust_typed(name, settings.get("flow"), poses.get("estimator"))
         return cls(current_name("backbone", name, RENAMED_BACKBONES), weights=absolute_path(weights), **settings)
 
     @classmethod
     def of(cls, backbone: Backbone) -> Self:
         """Return the spec of somebody's own backbone, which is opened again by its class."""
         capabilities_of(backbone)
+        trust(type(backbone).__module__)
         return cls(f"{type(backbone).__module__}:{type(backbone).__qualname__}")
 
     def with_weights(self, weights: str | Path | None) -> Self:
@@ -66,6 +69,7 @@ class BackboneSpec:
     def open(self, cache: Cache | None = None) -> Backbone:
         """Open the backbone, ready to describe itself; its network loads with the first `embed`."""
         row = table_row(self.name)
+        refuse_code_in({"flow": self.flow, "estimator": self.poses.get("estimator")})
         backbone: Any = look_up("backbone", row, BACKBONES)
         if not isinstance(backbone, type):
             return backbone  # type: ignore[no-any-return]  # somebody's instance

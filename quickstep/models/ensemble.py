@@ -27,6 +27,7 @@ from quickstep.storage import model_folder
 from quickstep.storage.cache import Cache, hash_of
 from quickstep.storage.hub import locate_model
 from quickstep.storage.serialization import from_plain, to_plain
+from quickstep.types import registry
 from quickstep.types.errors import ConfigError, ModelError
 from quickstep.types.progress import Progress
 from quickstep.types.segment import Failure, Segment
@@ -227,11 +228,14 @@ class Ensemble(Classifier):
 AnyModel = Model | Ensemble
 
 
-def load_model(model: str | Path | AnyModel, weights: str | Path | None = None, *, cache: Cache | None = None) -> AnyModel:
+def load_model(
+    model: str | Path | AnyModel, weights: str | Path | None = None, *, cache: Cache | None = None, trust: Sequence[str] = ()
+) -> AnyModel:
     """Open a model or an ensemble from its folder, or from `owner/name` on the hub; one that is open already is returned unchanged.
 
-    `weights` is where the backbone's weights are, if they moved.
+    `weights` is where the backbone's weights are, if they moved. `trust` names modules outside quickstep whose code the model may run.
     """
+    registry.trust(*trust)
     if isinstance(model, Model | Ensemble):
         return model
     if not isinstance(model, str | os.PathLike):

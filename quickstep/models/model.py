@@ -30,6 +30,7 @@ from quickstep.storage.hub import locate_model
 from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.types.errors import ModelError
 from quickstep.types.progress import Progress
+from quickstep.types.registry import refuse_code
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features
 from quickstep.types.view import View
@@ -241,6 +242,7 @@ class Model(Classifier):
         if content.get("kind") == ENSEMBLE:
             raise ModelError(folder, "is an ensemble, and a single model is needed here: name one of its member-... folders")
         record = consistent(folder, lambda: from_plain(_Record, content, where=model_folder.RECORD))
+        refuse_code("head", record.head)
         spec = record.backbone.with_weights(weights)
         networks = {name: folder / name for name in LAYOUT.subfolders if any(file.startswith(f"{name}/") for file in record.files)}
         head = consistent(folder, lambda: _head(record, files))

@@ -28,6 +28,7 @@ from quickstep.training.provenance import make_facts
 from quickstep.types.config_fields import between, setting
 from quickstep.types.errors import ConfigError, ManifestError, WeightsError
 from quickstep.types.progress import Clock, Progress, silent
+from quickstep.types.registry import trust_typed
 from quickstep.types.segment import Failure, Segment
 from quickstep.types.signals import Texts
 from quickstep.types.skeleton import Skeleton
@@ -144,6 +145,7 @@ def train(
     if poses is not None and poses.person == "all":
         raise ConfigError("person", "a model is trained on one person a segment: name each in a column pose_person, or use auto")
     check_labels(manifest)
+    trust_typed(config.head)
     head = open_head(config.head, ({"dropout": config.dropout} if config.dropout else {}) | config.head_settings)
     prompts = _read_prompts(manifest, config, head)
     spec = config.spec if backbone is None else BackboneSpec.of(backbone)

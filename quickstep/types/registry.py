@@ -1,12 +1,16 @@
-"""Look up by name: a name that a person types -> the class it stands for, imported only when it is asked for.
+"""Look up by name: a name -> the class it stands for, imported only when it is asked for.
 
 A table is a literal dict `{name: Entry("package.module:Class", extra=...)}`, so listing it imports nothing. A second dict
 `{old name: new name}` keeps the names of the release before working.
+
+A name may also be code of somebody's own, `"their.module:Class"`. Importing a module runs it, and names stand in the files of strangers:
+such a name works only where a person typed it, or trusted its module.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +20,17 @@ from typing import Any
 from quickstep.types.errors import ConfigError, MissingExtra, UnknownName
 
 _log = logging.getLogger(__name__)
+_CODE = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):[^\W\d]\w*(\.[^\W\d]\w*)*")  # their.module:Class
+_NAMING_CODE = {  # the settings that look a name up, and what they name
+    "backbone": "backbone",
+    "backbones": "backbone",
+    "head": "head",
+    "heads": "head",
+    "flow": "method of flow",
+    "method": "method of flow",
+    "estimator": "pose estimator",
+}
+_trusted: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -28,13 +43,56 @@ class Entry:
 
 
 def look_up(kind: str, name: str, table: Mapping[str, Entry], *, renamed: Mapping[str, str] | None = None) -> Any:
-    """Import the attribute that a name stands for; `"their.module:Class"` reaches outside the table."""
+    """Import the attribute that a name of the table stands for, or a `their.module:Class` of a trusted module."""
     name = current_name(kind, name, renamed or {})
     if name in table:
         return _load(kind, name, table[name].target, table[name].extra)
-    if ":" in name and not name.startswith((":", "/", ".")):
+    if _CODE.fullmatch(name):
+        refuse_code(kind, name)
         return _load(kind, name, name, None)
     raise UnknownName(kind, name, table)
+
+
+def trust(*modules: str) -> None:
+    """Let models, libraries and recipes name classes of these modules, for the rest of the process: their code will run."""
+    for module in modules:
+        if not _CODE.fullmatch(f"{module}:Class"):
+            raise ConfigError("trust", f"{module!r} is not the name of a Python module, such as their.module")
+    _trusted.update(modules)
+
+
+def trust_typed(*names: str | None) -> None:
+    """Trust the modules of names that a person typed, or wrote in a program."""
+    _trusted.update(match["module"] for name in names if name is not None and (match := _CODE.fullmatch(name)))
+
+
+def refuse_code(kind: str, *names: str | None) -> None:
+    """Refuse names that would run code of a module that nobody trusts."""
+    for name in names:
+        match = _CODE.fullmatch(name or "")
+        if match and match["module"] not in _trusted:
+            raise ConfigError(
+                "trust",
+                f"the {kind} {name!r} is Python code from outside quickstep, which would run with all your rights; "
+                f"if you know who wrote it, trust the module {match['module']}",
+            )
+
+
+def refuse_code_in(content: object, key: str = "") -> None:
+    """Refuse such names in the settings of a file, wherever they stand in it."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            refuse_code_in(value, str(name))
+    elif isinstance(content, list | tuple):
+        for value in content:
+            refuse_code_in(value, key)
+    elif isinstance(content, str) and key in _NAMING_CODE:
+        refuse_code(_NAMING_CODE[key], *content.split(","))
+
+
+def trusted_modules() -> tuple[str, ...]:
+    """Return the modules that are trusted now, for a process that works for this one."""
+    return tuple(sorted(_trusted))
 
 
 def current_name(kind: str, name: str, renamed: Mapping[str, str]) -> str:

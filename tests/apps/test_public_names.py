@@ -16,7 +16,7 @@ ModelError Poses Prediction Predictions PushConfig QuickstepError Report SearchC
 TimelineConfig TrainConfig TuneConfig UnknownName View WeightsError ZeroShotConfig __version__ add_class check compare draw_flow
 duplicates ensemble evaluate evaluate_retrieval evaluate_timeline export_list export_tags extract finetune import_kinetics
 import_lets_dance import_mmaction import_model index kinematics learning_curve load_model merge open_backbone predict probe push
-read_class_prompts read_flow read_frames read_manifest read_poses read_skeleton retrain search split suspects timeline train tune
+read_class_prompts read_flow read_frames read_manifest read_poses read_skeleton retrain search split suspects timeline train trust tune
 write_manifest write_poses write_report write_timeline zero_shot
 """
 

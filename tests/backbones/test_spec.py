@@ -62,7 +62,7 @@ def test_an_old_name_that_a_person_types_is_noted_with_the_new_one(old: str, cap
 )
 def test_a_setting_that_a_backbone_does_not_have_is_named(name: str, settings: dict[str, Any], field: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        BackboneSpec(name, **settings).open()
+        BackboneSpec.named(name, **settings).open()
     assert caught.value.field == field
 
 
@@ -85,12 +85,12 @@ class Chooser(toys.Colours):
 
 
 def test_somebodys_class_is_opened_with_the_settings_that_it_declares() -> None:
-    spec = BackboneSpec(f"{__name__}:Chooser", weights="there", width=0.5)
+    spec = BackboneSpec.named(f"{__name__}:Chooser", weights="there", width=0.5)
     assert spec.open().identity["weights"] == "there 0.5"
     assert BackboneSpec.of(Chooser()) == BackboneSpec(f"{__name__}:Chooser")
 
 
-@pytest.mark.parametrize("opened", [lambda: BackboneSpec(f"{__name__}:Silent").open(), lambda: BackboneSpec.of(Silent())])  # type: ignore[arg-type]
+@pytest.mark.parametrize("opened", [lambda: BackboneSpec.named(f"{__name__}:Silent").open(), lambda: BackboneSpec.of(Silent())])  # type: ignore[arg-type]
 def test_somebodys_class_without_capabilities_is_refused_with_what_to_write(opened: Any) -> None:
     with pytest.raises(ConfigError, match=r"Silent.*Capabilities\("):
         opened()

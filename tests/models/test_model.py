@@ -192,7 +192,6 @@ def test_a_file_outside_the_folder_is_never_read(folder: Path) -> None:
         {"view": {"pictures": 3}},
         {"head": "attention"},
         {"head": "nothing"},
-        {"head": "os:system"},
         {"head_config": {"dropout": 7}},
         {"files": {}},
         {"files": {"../../etc/passwd": "0"}},

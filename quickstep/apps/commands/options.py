@@ -40,11 +40,12 @@ class Printing:
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Printing):
-    """What a command prints, where it caches, and what reading a video may cost."""
+    """What a command prints, where it caches, whose code it may run, and what reading a video may cost."""
 
     cache_folder: Annotated[Path | None, Parameter(name="--cache")] = setting(
         None, "folder of cached features (default: $QUICKSTEP_CACHE, else the user's cache folder)"
     )
+    trust: tuple[str, ...] = setting((), "Python modules outside quickstep whose classes a model, library or recipe may run")
 
     decoding: Annotated[DecodingLimits, Flat] = field(default_factory=DecodingLimits)  # applied before the command begins
 

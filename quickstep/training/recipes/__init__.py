@@ -19,6 +19,7 @@ from quickstep.heads import current_head_name
 from quickstep.storage.serialization import from_plain
 from quickstep.training.train import TrainConfig
 from quickstep.types.errors import ConfigError, UnknownName
+from quickstep.types.registry import refuse_code_in
 
 # The configs behind the options of each verb: a recipe may set all their fields. They are imported when a recipe needs them.
 VERBS: dict[str, tuple[str, ...]] = {
@@ -59,6 +60,7 @@ def open_recipe(name: str) -> Recipe:
         settings["head"] = current_head_name(settings["head"])  # a recipe of version 0.1 keeps working
     if isinstance(settings.get("backbone"), str):
         settings["backbone"] = RENAMED_BACKBONES.get(settings["backbone"], settings["backbone"])
+    refuse_code_in(settings)
     verb, about = settings.pop("verb", "train"), settings.pop("about", "")
     if verb not in VERBS:
         raise ConfigError("recipe", f"{name} is for the verb {verb!r}; recipes exist for {', '.join(VERBS)}")

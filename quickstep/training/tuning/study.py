@@ -29,6 +29,7 @@ from quickstep.training.tuning.config import TuneConfig
 from quickstep.training.tuning.search_space import SearchSpace
 from quickstep.training.tuning.trial import changed_fields
 from quickstep.types.errors import ConfigError, ManifestError
+from quickstep.types.registry import refuse_code_in
 
 FORMAT = 1
 RECORD, TRIALS, MANIFEST, WORKERS, LOCK = "study.json", "study.db", "manifest.csv", "workers", ".lock"
@@ -65,6 +66,7 @@ class StudyPlan:
             content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             if content.get("format", 0) > FORMAT:
                 raise ConfigError("out", f"the study in {folder} was made by a newer quickstep: update quickstep, or name a new folder")
+            refuse_code_in(content)
             return from_plain(cls, content, where=RECORD)
         except FileNotFoundError:
             return None

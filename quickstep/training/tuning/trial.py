@@ -24,6 +24,7 @@ from quickstep.training.train import TrainConfig, train
 from quickstep.types.confidence_intervals import Interval, share
 from quickstep.types.errors import ConfigError, ManifestError
 from quickstep.types.progress import Progress, silent
+from quickstep.types.registry import refuse_code_in
 from quickstep.types.segment import Segment
 
 FINETUNE_EPOCHS = 10  # the default of a fine-tuning trial
@@ -96,6 +97,7 @@ class Candidate:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Candidate:
         """Read what `to_json` returned."""
+        refuse_code_in(data)
         return from_plain(cls, dict(data), where="a trial")
 
 

@@ -28,6 +28,7 @@ from quickstep.training.tuning.trial import Candidate, TrialRunner
 from quickstep.types.confidence_intervals import Interval, between, percent
 from quickstep.types.errors import ConfigError, MissingExtra
 from quickstep.types.progress import Progress, silent
+from quickstep.types.registry import trust_typed, trusted_modules
 
 if TYPE_CHECKING:
     from quickstep.training.tuning.study import Study, StudyPlan
@@ -63,6 +64,7 @@ def tune(
     """
     folder, config, base, cache = Path(folder), config or TuneConfig(), base or TrainConfig(), cache or Cache()
     config.check_end()
+    trust_typed(*config.backbones, *config.heads, base.backbone, base.head)
     manifest = as_manifest(manifest)
     try:
         from quickstep.training.tuning.study import Study
@@ -117,7 +119,7 @@ def _seed_offset(folder: Path) -> int:
 
 def _start_worker(folder: Path, number: int, limits: Limits, workers: int) -> subprocess.Popen[bytes]:
     """Start a worker in a process of its own, with its share of the cores."""
-    settings = asdict(limits) | {"seed": 7919 * number, "parent": os.getpid()}
+    settings = asdict(limits) | {"seed": 7919 * number, "parent": os.getpid(), "trust": trusted_modules()}
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": threads}
     command = [sys.executable, "-P", "-m", "quickstep.training.tuning.worker", str(folder), json.dumps(settings)]

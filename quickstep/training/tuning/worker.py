@@ -19,6 +19,7 @@ from quickstep.training.tuning.study import Study, StudyPlan
 from quickstep.training.tuning.trial import TrialRunner, TrialStopped
 from quickstep.types.errors import QuickstepError
 from quickstep.types.progress import Progress, silent
+from quickstep.types.registry import trust
 
 MAX_REPEATS = 30  # repeated draws in a row; then the search space counts as exhausted
 
@@ -31,6 +32,7 @@ class Limits:
     trials: int | None = None  # in the whole study
     seed: int = 0
     parent: int | None = None  # stop when this process has ended
+    trust: tuple[str, ...] = ()  # modules whose classes the study may name
 
     @property
     def reached(self) -> bool:
@@ -85,6 +87,7 @@ def _run_trial(study: Study, runner: TrialRunner, trial: Trial, limits: Limits) 
 def main(arguments: list[str]) -> int:
     """Run a worker in a process of its own."""
     folder, limits = Path(arguments[0]), Limits(**json.loads(arguments[1]))
+    trust(*limits.trust)
     plan = StudyPlan.read(folder)
     if plan is None:
         print(f"quickstep: there is no study in {folder}", file=sys.stderr)
