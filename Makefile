@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --co
 
 .PHONY: demo app test test-app test-slow test-docs planted-bugs lint format bench clean
 
-demo: .venv/ready             ## draw dancers, then check, split, train, evaluate and predict, offline
+demo: .venv/installed-search  ## draw dancers, then train, evaluate, predict, make a timeline and search, offline
 	$(BIN)/quickstep demo demo
 
 app: .venv/installed-app      ## the web app, on the demo's model: make app MODEL=models/mine for another
@@ -47,6 +47,10 @@ clean:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "quickstep needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) --editable .
+	touch $@
+
+.venv/installed-search: .venv/ready
+	$(INSTALL) --editable '.[search]'
 	touch $@
 
 .venv/installed-app: .venv/ready

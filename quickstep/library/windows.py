@@ -207,6 +207,8 @@ class WindowLabeler:
                 scores[number] = None if own is None else self.model.scores([own])[0]
         missing = [number for number, score in enumerate(scores) if score is None]
         if missing:
+            if len(segments) == 1:
+                segments = [Segment(Path(path))]  # the whole video: its features may be in the cache from training
             answer = self.model.predict([segments[number] for number in missing], cache=self.cache)
             by_segment = {prediction.segment: prediction.scores for prediction in answer.predictions}
             for number in missing:

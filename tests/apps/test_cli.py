@@ -18,8 +18,12 @@ import pytest
 from command_line import call
 
 from quickstep.apps.cli import COMMANDS, GROUPS, OPTION_GROUPS, app
+from quickstep.apps.commands.demo import demo_command, make_demo
 from quickstep.datasets.synthetic import DemoConfig, draw_dancers
+from quickstep.library.table import Library
+from quickstep.models.ensemble import load_model
 from quickstep.models.model_files import TUNING_STATE
+from quickstep.types.errors import ConfigError
 from quickstep.types.progress import ProgressUpdate
 
 
@@ -320,3 +324,56 @@ def test_doctor_and_cache_speak_json(capsys: pytest.CaptureFixture[str], model: 
     status, out, _ = call(capsys, "cache", "--json")
     assert status == 0
     assert json.loads(out) == []
+
+
+@pytest.fixture(scope="module")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    small = ("--videos", "8", "--dancers", "8", "--seconds", "1.2", "--width", "96", "--height", "72", "--fps", "15")
+    return folder, run("demo", folder, *small, "--moves", "halo", "--moves", "groove-fast")
+
+
+@pytest.mark.slow
+def test_the_demo_runs_every_main_command_and_names_what_to_open(small_demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = small_demo
+    assert done.returncode == 0, done.stderr
+    typed = [line.split()[2] for line in done.stderr.splitlines() if line.startswith("$ quickstep ")]
+    assert typed == ["check", "split", "train", "evaluate", "predict", "timeline", "index", "search"]
+    assert "0 errors, 0 warnings" in done.stdout
+    named = [folder / "model" / "report.html", folder / "class.png", folder / "search.png", folder / "class.mp4"]
+    assert all(path.stat().st_size > 5000 and str(path) in done.stderr for path in named)
+
+
+@pytest.mark.slow
+def test_the_demos_samples_say_whether_the_model_knows_them(small_demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder = small_demo[0]
+    demo = make_demo(folder)
+    assert Library.open(str(demo.library)).count() > 16
+    listed = folder / "new" / "dancers.csv"
+    predicted = [answer.label for answer in load_model(demo.model).predict(listed).predictions]
+    for label in ("halo", "groove-fast"):  # one of the two is wrong for at least one of the samples
+        rewritten = re.sub(r"(mp4),[^,]+", rf"\1,{label}", listed.read_text().partition("\n")[2])
+        listed.write_text("path,label,group,stage,joints\n" + rewritten)
+        names = [sample.name for sample in make_demo(folder).samples]
+        assert names == [f"{'new' if answer == label else 'hard'}: {label}" for answer in predicted]
+
+
+def test_the_hard_demo_draws_confusable_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[DemoConfig] = []
+
+    def note(_folder: Path, config: DemoConfig, **_: object) -> None:
+        drawn.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("quickstep.datasets.synthetic.draw_demo", note)
+    for hard in (True, False):
+        with pytest.raises(KeyboardInterrupt):
+            demo_command(tmp_path, hard=hard)
+    assert {"walk", "moonwalk", "spin-left", "spin-right"} <= set(drawn[0].moves)
+    assert not {"walk", "moonwalk", "spin-left", "spin-right", "windmill"} & set(drawn[1].moves)
+    assert drawn[0].clutter > drawn[1].clutter
+    for config in drawn:  # what other checks rely on
+        assert {"halo", "toprock"} <= set(config.moves)
+        assert min(config.videos, config.dancers) >= 20
+    with pytest.raises(ConfigError, match="moves"):
+        demo_command(tmp_path, hard=True, config=DemoConfig(moves=("halo", "walk")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from quickstep.datasets.synthetic import MOVES, DemoConfig, draw_dancers, draw_demo
+from quickstep.datasets.synthetic import CLASS_SECONDS, MOVES, DemoConfig, draw_class, draw_dancers, draw_demo
 from quickstep.datasets.synthetic.body import POINTS
+from quickstep.datasets.synthetic.routine import perform
 from quickstep.datasets.synthetic.scene import Dancer, Scene
 from quickstep.signals.video import probe, read_frames
 from quickstep.types.errors import ConfigError, MediaError, UnknownName
@@ -291,6 +293,33 @@ def test_the_demo_has_a_dataset_and_videos_of_another_person(tmp_path: Path) -> 
     config = DemoConfig(moves=("halo", "windmill", "toprock"), videos=1, dancers=1, seconds=0.5, width=64, height=64)
     videos = draw_demo(tmp_path, config)
     assert {row["label"] for row in rows_of(videos.dataset)} == {"halo", "windmill", "toprock"}
-    assert sorted(path.parent.name for path in videos.new_videos.glob("*/*.mp4")) == ["halo", "windmill"]
-    labelled, new = (folder / "halo" / "dancer-01-01.mp4" for folder in (videos.dataset.parent, videos.new_videos))
+    assert [row["label"] for row in rows_of(videos.new_videos)] == ["halo", "windmill", "toprock"]
+    labelled, new = (listed.parent / "halo" / "dancer-01-01.mp4" for listed in (videos.dataset, videos.new_videos))
     assert labelled.read_bytes() != new.read_bytes()
+
+
+def test_the_class_is_danced_as_its_spans_say(tmp_path: Path) -> None:
+    config = DemoConfig(moves=("halo", "drop", "rise", "toprock"), width=64, height=64, fps=10)
+    video, spans = draw_class(tmp_path, config)
+    rows = rows_of(spans)
+    assert probe(video).duration == pytest.approx(CLASS_SECONDS, abs=0.01)
+    assert rows[0]["start"] == "0.00"
+    assert [row["end"] for row in rows[:-1]] == [row["start"] for row in rows[1:]]
+    assert float(rows[-1]["end"]) == pytest.approx(CLASS_SECONDS, abs=0.01)
+    assert {row["label"] for row in rows} == set(config.moves)
+    assert all(before["label"] != after["label"] for before, after in pairwise(rows))
+
+
+def test_a_routine_performs_each_move_in_its_span() -> None:
+    dancer, fps = people(1)[0], 20.0
+    routine = [("toprock", 3.0), ("drop", 2.0), ("halo", 3.0), ("rise", 2.0)]
+    figure, times = perform(routine, dancer.body, fps, np.random.default_rng(5), 1.0)
+    assert len(times) == 200
+    pelvis, head = figure.pelvis[:, 1], figure.skull[:, 1]
+    upright, dropping, upside_down, rising = slice(8, 60), slice(68, 100), slice(108, 160), slice(168, 200)
+    assert pelvis[upright].min() > 0.4 * dancer.body.height
+    assert pelvis[dropping][0] - pelvis[dropping][-1] > 0.2 * dancer.body.height
+    assert (head[upside_down] < pelvis[upside_down]).mean() > 0.9
+    assert pelvis[rising][-1] - pelvis[rising][0] > 0.2 * dancer.body.height
+    step = np.linalg.norm(np.diff(figure.coco, axis=0), axis=-1).max(axis=1)
+    assert step[[59, 99, 159]].max() < 2 * np.quantile(step, 0.99)  # no jump where one move becomes the next

@@ -216,6 +216,18 @@ def test_a_model_with_the_librarys_frames_uses_its_features(tmp_path: Path, vide
     assert len(list(cache.entries())) == before  # the labels needed no further features
 
 
+def test_a_video_of_one_window_is_labelled_with_the_features_that_a_prediction_cached(tmp_path: Path) -> None:
+    cache, manifest = Cache(tmp_path / "cache"), draw_colours(tmp_path / "learnt", each=8)
+    model = train(manifest, TrainConfig(epochs=10), backbone=Colours(), cache=cache).model
+    paths = [segment.path for segment in manifest.segments]
+    model.predict(paths, cache=cache)
+    index_videos(tmp_path / "library", paths, cache=cache)
+    before = len(list(cache.entries()))
+    library, _ = index_videos(tmp_path / "labelled", paths, model=model, cache=cache)
+    assert library.count() == len(paths)  # one window each
+    assert len(list(cache.entries())) == before
+
+
 def test_a_backbone_for_whole_windows_gives_one_vector_per_window(tmp_path: Path, videos: dict[str, Path]) -> None:
     class Last(Words):
         """Gives one vector for each window: the colour of its last frame."""

@@ -1,56 +1,92 @@
-"""The demo: draw dancers, then check, split, train, evaluate and predict, by the commands that a user would type."""
+"""The demo: draw dancers, then use every main command on them, as a user would type it."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-from quickstep.apps.commands.options import DEFAULT_PRINTING, Flat, Printing, print_notes
+from quickstep.apps.commands.options import DEFAULT_PRINTING, Flag, Flat, Printing, print_notes
 from quickstep.apps.terminal import TerminalProgress, say
-from quickstep.datasets.synthetic import DemoConfig
+from quickstep.apps.web.config import Sample
+from quickstep.datasets.manifest import read_manifest
+from quickstep.datasets.synthetic import HARD_MOVES, DemoConfig, DemoVideos
+from quickstep.models.ensemble import load_model
 from quickstep.storage.cache import Cache
 from quickstep.storage.model_folder import RECORD
-from quickstep.types.errors import MissingExtra
+from quickstep.types.errors import ConfigError
 
 DEFAULT_DEMO = DemoConfig()
 FOLDER = Path("demo")
+HARD_CLUTTER = 0.15
 
 
 def demo_command(
     folder: Path = FOLDER,
     /,
     *,
+    hard: Annotated[bool, Flag] = False,
     config: Annotated[DemoConfig, Flat] = DEFAULT_DEMO,
     printing: Annotated[Printing, Flat] = DEFAULT_PRINTING,  # noqa: ARG001 - the command line has applied it
 ) -> None:
-    """Draw dancers, then check, split, train, evaluate and predict on them, offline, by the commands you would type.
+    """Draw dancers, then check, split, train, evaluate, predict, find moves in a long video and search, by the commands you would type.
 
     Parameters
     ----------
     folder
         the folder for everything that is made
+    hard
+        draw moves that are easily confused, and more people and posts in the way
     """
-    from quickstep.apps.cli import app
     from quickstep.datasets.synthetic import draw_demo
 
+    if hard:
+        if config.moves != DEFAULT_DEMO.moves:
+            raise ConfigError("hard", "chooses the moves itself: leave out moves, or leave out hard")
+        config = replace(config, moves=HARD_MOVES, clutter=max(config.clutter, HARD_CLUTTER))
     with TerminalProgress() as progress:
         videos = draw_demo(folder, config, progress=progress)
-    splits, model, cache = folder / "splits.csv", folder / "model", ("--cache", folder / "cache")
-    for command in (
-        ("check", videos.dataset, *cache),
-        # A test part of 0.3 holds three of the ten dancers: fewer give no interval.
-        ("split", videos.dataset, "-o", splits, "--val", "0.2", "--test", "0.3", "--overwrite", *cache),
-        ("train", splits, "-o", model, "--backbone", "flow-hist", "--overwrite", *cache),
-        ("evaluate", model, *cache),
-        ("predict", model, videos.new_videos, "--top", "3", *cache),
+    splits, model, timeline = folder / "splits.csv", folder / "model", folder / "class.png"
+    _run(folder, "check", videos.dataset)
+    # A test part of 0.3 holds seven of the 24 dancers: fewer give a wide interval.
+    _run(folder, "split", videos.dataset, "-o", splits, "--val", "0.2", "--test", "0.3", "--overwrite")
+    _run(folder, "train", splits, "-o", model, "--backbone", "flow-hist", "--overwrite")
+    _run(folder, "evaluate", model)
+    _run(folder, "predict", model, videos.new_videos, "--top", "3")
+    _run(folder, "timeline", model, videos.class_video, "--truth", videos.class_spans, "--draw", timeline)
+    searched = _search(folder, videos)
+    say("\nopen in a browser or viewer:", style="bold")
+    for path, about in (
+        (model / "report.html", "how good the model is, and its mistakes"),
+        (timeline, "which move happens when in the class, compared with the truth"),
+        *([(folder / "search.png", "the moments that resemble the example")] if searched else []),
+        (videos.class_video, "the class itself"),
     ):
-        tokens = [str(word) for word in command]
-        say(f"\n$ quickstep {shlex.join(tokens)}", style="bold cyan")
-        app(tokens, result_action="return_value")
-    say(f"\nopen {model / 'report.html'} in a browser; then use your own videos, one folder a class:", style="bold")
-    say("  quickstep train MY_VIDEOS/ -o models/mine --backbone flow-hist", style="bold")
+        say(f"  {path}  {about}")
+    say("then use your own videos, one folder a class:", style="bold")
+    say("  quickstep train MY_VIDEOS/ -o models/mine --backbone flow-hist")
+
+
+def _run(folder: Path, *command: str | Path) -> None:
+    """Print a command and run it, with the demo's own cache."""
+    from quickstep.apps.cli import app
+
+    tokens = [str(word) for word in (*command, "--cache", folder / "cache")]
+    say(f"\n$ quickstep {shlex.join(tokens)}", style="bold cyan")
+    app(tokens, result_action="return_value")
+
+
+def _search(folder: Path, videos: DemoVideos) -> bool:
+    """Index the demo's videos and search them by an example; return False where the extra for libraries is not installed."""
+    if find_spec("lancedb") is None:
+        print_notes(["the demo's search is left out: pip install 'quickstep[search]', and run the demo again"])
+        return False
+    library, example = folder / "library", read_manifest(videos.new_videos).segments[0].path
+    _run(folder, "index", library, videos.dataset, videos.class_video, "--backbone", "flow-hist", "--model", folder / "model", "--prune")
+    _run(folder, "search", library, "--like", example, "--top", "5", "--all", "--draw", folder / "search.png")
+    return True
 
 
 @dataclass(frozen=True)
@@ -59,28 +95,20 @@ class Demo:
 
     model: Path
     library: str | None
-    samples: tuple[Path, ...]
+    samples: tuple[Sample, ...]
 
 
-def make_demo(folder: Path = FOLDER, *, cache: Path | None = None) -> Demo:
+def make_demo(folder: Path = FOLDER) -> Demo:
     """Return the demo's model, its library and videos to try; run the demo first where it has not run."""
     if not (folder / "model" / RECORD).is_file():
         say("no model was named: the demo makes one first, in about two minutes (quickstep demo)", style="bold")
         demo_command(folder)
-    return Demo(folder / "model", _library(folder, cache), tuple(sorted((folder / "new").glob("*/*.mp4"))))
+    library = folder / "library"
+    return Demo(folder / "model", str(library) if library.is_dir() else None, _samples(folder))
 
 
-def _library(folder: Path, cache: Path | None) -> str | None:
-    """Index the demo's dancers; return None where the extra for libraries is not installed."""
-    place = folder / "library"
-    if not place.is_dir():
-        try:
-            from quickstep.library import IndexConfig, index
-
-            config = IndexConfig(backbone="flow-hist", window=2.0, model=folder / "model")
-            with TerminalProgress() as progress:
-                index(str(place), [str(folder / "dancers"), str(folder / "new")], config, cache=Cache(cache), progress=progress)
-        except MissingExtra as error:
-            print_notes([error])
-            return None
-    return str(place)
+def _samples(folder: Path) -> tuple[Sample, ...]:
+    """Return the videos of people who are not in the dataset; those that the model gets wrong are marked as hard."""
+    answers = load_model(folder / "model").predict(read_manifest(folder / "new" / "dancers.csv").segments, cache=Cache(folder / "cache"))
+    named = [(answer.segment, "new" if answer.label == answer.segment.label else "hard") for answer in answers.predictions]
+    return tuple(Sample(segment.path, f"{kind}: {segment.label}") for segment, kind in named)

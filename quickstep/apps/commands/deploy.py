@@ -12,7 +12,7 @@ from quickstep.apps.commands.signals import DEFAULT_PEOPLE, AllPeople
 from quickstep.apps.publishing import PushConfig
 from quickstep.apps.server.config import Limits, ServeConfig, TokenLimits
 from quickstep.apps.terminal import print_json, say, show_table
-from quickstep.apps.web.config import AppConfig
+from quickstep.apps.web.config import AppConfig, Sample
 from quickstep.types.errors import ConfigError
 
 DEFAULT_APP = AppConfig()
@@ -35,9 +35,9 @@ def app_command(
     from quickstep.apps.commands.demo import make_demo
     from quickstep.apps.web.launch import start
 
-    samples: tuple[Path, ...] = ()
+    samples: tuple[Sample, ...] = ()
     if not models:
-        demo = make_demo(cache=run.cache_folder)
+        demo = make_demo()
         models, samples = (demo.model,), demo.samples
         config = replace(config, library=config.library or demo.library)
     start(models, config, cache=run.cache_folder, samples=samples)

@@ -51,6 +51,14 @@ class AppConfig:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A video to try, and its name on the page."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
 class Started:
     """What a running app was started with; Streamlit's script gets it as JSON."""
 
@@ -58,7 +66,7 @@ class Started:
     config: AppConfig
     folder: Path  # temporary: uploads and what is computed from them
     cache: Path | None = None
-    samples: tuple[Path, ...] = ()  # videos to try, besides test videos of the models
+    samples: tuple[Sample, ...] = ()  # videos to try, besides test videos of the models
 
     @property
     def data_folders(self) -> tuple[Path, ...]:

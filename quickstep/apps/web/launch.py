@@ -16,7 +16,7 @@ from pathlib import Path
 
 from quickstep.apps.request_guard import RequestGuard
 from quickstep.apps.terminal import say
-from quickstep.apps.web.config import ALL_ADDRESSES, AppConfig, Started
+from quickstep.apps.web.config import ALL_ADDRESSES, AppConfig, Sample, Started
 from quickstep.apps.web.theme import OPTIONS
 from quickstep.models.ensemble import load_model
 from quickstep.storage.cache import Cache
@@ -27,7 +27,7 @@ FIRST_PORT = 8501
 _PREFIX = "quickstep-app-"
 
 
-def start(models: Sequence[Path], config: AppConfig, *, cache: Path | None = None, samples: Sequence[Path] = ()) -> None:
+def start(models: Sequence[Path], config: AppConfig, *, cache: Path | None = None, samples: Sequence[Sample] = ()) -> None:
     """Serve the app until it is stopped; `samples` are videos to try, besides those that a model was tested on."""
     try:
         from starlette.middleware import Middleware

@@ -14,10 +14,12 @@ import streamlit as st
 
 from quickstep.apps.web import session
 from quickstep.apps.web.theme import STYLE
+from quickstep.evaluation.report import Report
 from quickstep.storage.cache import Cache
 from quickstep.storage.files import write_bytes
 from quickstep.types.errors import QuickstepError
 from quickstep.types.progress import Progress, ProgressUpdate, RemainingTime
+from quickstep.types.segment import Segment
 
 T = TypeVar("T")
 SOON = 2.0  # seconds before the time left is shown
@@ -177,16 +179,28 @@ def plain(text: str) -> str:
 
 
 def samples() -> list[Video]:
-    """Return videos to try: those given, and one test video a label."""
-    titles = {path: f"new: {path.parent.name}" for path in session.started().samples}
+    """Return videos to try: those given, and one test video a label, marked as hard where the evaluated model got all of them wrong."""
+    titles = {sample.path: sample.name for sample in session.started().samples}
     manifest = session.model().manifest
     if manifest is not None:
         tested = manifest.part("test").segments or manifest.segments
         whole = [segment for segment in tested if segment.start == 0 and segment.end is None and segment.path.exists()]
-        for segment in {segment.label: segment for segment in reversed(whole)}.values():
-            titles.setdefault(segment.path, str(segment.label))
-    ordered = sorted(titles.items(), key=lambda item: (not item[1].startswith("new"), item[1]))
+        mistaken = _mistaken(session.model_folder())
+        by_label: dict[str | None, Segment] = {}
+        for segment in sorted(whole, key=lambda segment: segment.path.resolve() in mistaken):
+            by_label.setdefault(segment.label, segment)
+        for segment in by_label.values():
+            titles.setdefault(segment.path, f"hard: {segment.label}" if segment.path.resolve() in mistaken else str(segment.label))
+    ordered = sorted(titles.items(), key=lambda item: (item[1].startswith("hard"), not item[1].startswith("new"), item[1]))
     return [Video(name, path, f"sample {path}", own=False) for path, name in ordered[:8]]
+
+
+def _mistaken(folder: Path | None) -> set[Path]:
+    """Return the videos that the model got wrong in its evaluation."""
+    file = folder / "report.json" if folder is not None else None
+    if file is None or not file.is_file():
+        return set()
+    return {Path(tested.path).resolve() for tested in Report.load(file).tested if tested.predicted != tested.label}
 
 
 def _display_name(name: str) -> str:

@@ -53,23 +53,36 @@ class Stage:
 
     def paint(self, camera: Camera, frame: int) -> Image:
         """Return the empty stage as the camera sees it, RGB."""
-        size = (camera.width, camera.height)
         step = 1 / self.scale
         right, up, front = np.eye(3)
-        corner = np.array([-WALL[0] / 2, WALL[1], -self.back])
-        wall = camera.plane(frame, right * step, -up * step, corner)
-        ground_map = camera.plane(frame, right * step, front * step, np.array([-GROUND[0] / 2, 0.0, -self.back]))
-        image = cv2.warpPerspective(self.wall, wall, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        below = cv2.warpPerspective(self.ground, ground_map, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        wall = camera.plane(frame, right * step, -up * step, np.array([-WALL[0] / 2, WALL[1], -self.back]))
+        ground = camera.plane(frame, right * step, front * step, np.array([-GROUND[0] / 2, 0.0, -self.back]))
         near = GROUND[0] * self.scale * np.array([0.45, 0.55])  # two points where wall and ground meet, in front of the camera
-        line = (ground_map @ np.stack([near, [0, 0], [1, 1]])).T
+        line = (ground @ np.stack([near, [0, 0], [1, 1]])).T
         ends = line[:, :2] / line[:, 2:]
-        ends = ends.mean(axis=0) + np.array([[-9], [9]]) * (ends[1] - ends[0])
-        mask = np.zeros(size[::-1], np.uint8)
-        corners = np.array([ends[0], ends[1], [ends[1][0], 9 * camera.height], [ends[0][0], 9 * camera.height]])
-        cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), 255, cv2.LINE_AA, 4)
-        cv2.copyTo(below, mask, image)
+        slope = (ends[1, 1] - ends[0, 1]) / (ends[1, 0] - ends[0, 0])
+        edges = ends[0, 1] + slope * (np.array([0, camera.width]) - ends[0, 0])  # the height of that line at the edges of the frame
+        top, low = (int(np.clip(edge, 0, camera.height)) for edge in (edges.min() - 1, edges.max() + 2))
+        image = np.empty((camera.height, camera.width, 4), np.uint8)
+        image[:low] = _projected(self.wall, wall, camera.width, 0, low)
+        below = _projected(self.ground, ground, camera.width, top, camera.height)
+        mask = np.full(below.shape[:2], 255, np.uint8)
+        if top < low:
+            band = mask[: low - top]
+            band[:] = 0
+            corners = np.array([[0, edges[0]], [camera.width, edges[1]], [camera.width, low + 9], [0, low + 9]]) - [0, top]
+            cv2.fillConvexPoly(band, np.rint(corners * 16).astype(np.int32), 255, cv2.LINE_AA, 4)
+        cv2.copyTo(below, mask, image[top:])
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+
+
+def _projected(texture: Image, plane: Array, width: int, top: int, bottom: int) -> Image:
+    """Return the rows from `top` to `bottom` of a plane as the camera sees it."""
+    if top >= bottom:
+        return np.empty((0, width, 4), np.uint8)
+    shift = np.array([[1, 0, 0], [0, 1, -top], [0, 0, 1]])
+    seen = cv2.warpPerspective(texture, shift @ plane, (width, bottom - top), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(seen, dtype=np.uint8)
 
 
 def add_beams(beams: Sequence[tuple[Lamp, Array]], frame: int, image: Image) -> None:
@@ -221,9 +234,13 @@ def _boards(rng: np.random.Generator, scale: float) -> Texture:
 
 def _pool(texture: Texture, scale: float, middle: tuple[float, float], radius: float, colour: Array) -> None:
     """Add a soft round light."""
-    y, x = np.mgrid[: texture.shape[0], : texture.shape[1]] / scale
-    glow = np.exp(-((((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / radius**2) ** 2))
-    texture += (glow[..., None] * colour).astype(np.float32)
+    reach = 1.7 * radius  # where it has faded
+    left, top = (max(0, int((place - reach) * scale)) for place in middle)
+    part = texture[top : int((middle[1] + reach) * scale), left : int((middle[0] + reach) * scale)]
+    across = (np.arange(left, left + part.shape[1]) / scale - middle[0]) ** 2
+    down = (np.arange(top, top + part.shape[0]) / scale - middle[1]) ** 2
+    glow = np.exp(-(((down[:, None] + across) / radius**2) ** 2)).astype(np.float32)
+    part += glow[..., None] * colour.astype(np.float32)
 
 
 def _hue(hue: float, strength: float) -> Array:
@@ -238,8 +255,8 @@ def _finish(texture: Texture, rng: np.random.Generator, grain: float) -> Image:
     height, width = texture.shape[:2]
     coarse = rng.normal(0, 1, (6, 12)).astype(np.float32)
     stains = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    noise = rng.normal(0, 1, (height, width)).astype(np.float32)
-    mixed = cv2.GaussianBlur(texture, (3, 3), 0.7) * (1 + 0.05 * stains[..., None]) + grain * noise[..., None]
+    noise = rng.standard_normal((height, width), dtype=np.float32)
+    mixed = cv2.GaussianBlur(texture, (3, 3), 0.7) * (1 + np.float32(0.05) * stains[..., None]) + np.float32(grain) * noise[..., None]
     return np.asarray(cv2.cvtColor(np.clip(mixed, 0, 255).astype(np.uint8), cv2.COLOR_RGB2RGBA), dtype=np.uint8)
 
 

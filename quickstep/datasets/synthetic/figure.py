@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,11 @@ from quickstep.datasets.synthetic.background import Image, Stage
 from quickstep.datasets.synthetic.body import SIDES, Array, Figure
 from quickstep.datasets.synthetic.camera import Camera
 
+Fixed = NDArray[np.int32]
+Ink = Sequence[float]
+
 SHIFT = 4  # fractional bits of a coordinate that OpenCV draws with
+ZOOM = 2  # figures are drawn enlarged, then averaged down
 RINGS, SECTORS = 5, 16  # of the trunk
 
 
@@ -86,117 +91,119 @@ class Drawing:
 
     figure: Figure
     looks: Looks
-    pixels: dict[str, Array]  # capsule outlines (T, 14, 2) by part
-    strips: dict[str, Array]  # outlines of their lit sides
-    depths: dict[str, Array]  # (T,)
-    colours: dict[str, Array]  # (3,)
-    torso: Array  # (T, RINGS - 1, SECTORS, 4, 2)
-    facing: Array  # (T, RINGS - 1, SECTORS) > 0 where a patch faces the camera
-    lit: Array  # (T, RINGS - 1, SECTORS) light on each patch
-    torso_colours: Array  # (RINGS - 1, SECTORS, 3)
+    order: list[list[str]]  # the parts of each frame, the farthest first
+    limbs: dict[str, tuple[Fixed, Ink, Fixed, Ink]]  # outlines (T, 14, 2) and colours of each limb and of its lit side
+    torso: Fixed  # (T, RINGS - 1, SECTORS, 4, 2)
+    torso_colours: Array  # (T, RINGS - 1, SECTORS, 3) as lit
+    facing: NDArray[np.bool_]  # (T, RINGS - 1, SECTORS) whether a patch faces the camera
     skull: Array  # (T, 2)
     radius: Array  # (T,) pixels
     gaze: Array  # (T, 3, 3) the head's axes in camera axes: columns right, down, away
-    shadow: list[Array]  # outlines (T, 14, 2) on the ground
-
-    def box(self, frame: int) -> tuple[int, int, int, int]:
-        """Return left, top, right and bottom of the whole drawing, in pixels."""
-        outlines = [outline[frame] for outline in self.pixels.values()]
-        points = np.concatenate([*outlines, self.torso[frame].reshape(-1, 2)])
-        margin = 2.4 * self.radius[frame]  # for an afro, long hair or a brim
-        low = np.minimum(points.min(axis=0) - 2, self.skull[frame] - margin)
-        high = np.maximum(points.max(axis=0) + 3, self.skull[frame] + margin)
-        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+    shadow: list[Fixed]  # outlines (T, 14, 2) on the ground
+    boxes: list[list[int]]  # (T, 4) left, top, right and bottom of the whole drawing, in pixels
 
 
 def prepare(figure: Figure, looks: Looks, camera: Camera, stage: Stage) -> Drawing:
     """Compute the outlines, colours and depths of all frames at once."""
-    limbs = _limbs(figure, looks)
-    pixels, strips, depths, colours, shadow = {}, {}, {}, {}, []
+    limbs, shadow, depths, points = {}, [], {}, []
     light = camera.turn @ stage.light  # (T, 3) the direction of the light in camera axes
-    for name, (start, end, first, last, colour) in limbs.items():
+    aside = light[:, :2] / np.linalg.norm(light[:, :2], axis=1, keepdims=True)
+    for name, (start, end, first, last, colour) in _limbs(figure, looks).items():
         (a, near), (b, far) = camera.project(start), camera.project(end)
         wide, narrow = first * camera.focal / near, last * camera.focal / far
-        pixels[name] = _capsule(a, b, wide, narrow)
-        aside = light[:, :2] / np.linalg.norm(light[:, :2], axis=1, keepdims=True)
-        strips[name] = _capsule(a + 0.3 * aside * wide[:, None], b + 0.3 * aside * narrow[:, None], 0.55 * wide, 0.55 * narrow)
-        depths[name], colours[name] = (near + far) / 2, colour
-        shadow.append(_cast(camera, stage, (start, end), (first, last)))
-    rings = _rings(figure, looks)  # (T, RINGS, SECTORS, 3)
-    patches = _patches(rings)  # (T, RINGS - 1, SECTORS, 4, 3)
+        outline = _capsule(a, b, wide, narrow)
+        strip = _capsule(a + 0.3 * aside * wide[:, None], b + 0.3 * aside * narrow[:, None], 0.55 * wide, 0.55 * narrow)
+        limbs[name] = (_fixed(outline, ZOOM), _ink(colour * 0.8), _fixed(strip, ZOOM), _ink(colour * 1.06))
+        depths[name] = (near + far) / 2
+        points.append(outline)
+        shadow.append(_fixed(_cast(camera, stage, (start, end), (first, last)), 1))
+    patches = _patches(_rings(figure, looks))  # (T, RINGS - 1, SECTORS, 4, 3)
     outward = np.cross(patches[..., 2, :] - patches[..., 0, :], patches[..., 3, :] - patches[..., 1, :])
     outward /= np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-9)
-    middle = patches.mean(axis=-2)
-    facing = np.sum(outward * (camera.place[:, None, None] - middle), axis=-1)
     lit = stage.ambient + (1.15 - stage.ambient) * np.clip(outward @ stage.light, 0, None)
     torso, deep = camera.project(patches)
+    points.append(torso.reshape(len(torso), -1, 2))
     depths["torso"] = deep.mean(axis=(1, 2, 3))
     skull, depths["head"] = camera.project(figure.skull)
     radius = figure.body.skull * camera.focal / depths["head"]
-    spine = (figure.pelvis, figure.neck)
-    shadow.append(_cast(camera, stage, spine, (0.075 * figure.body.height, 0.1 * figure.body.height)))
-    shadow.append(_cast(camera, stage, (figure.skull, figure.skull + 1e-3), (figure.body.skull, figure.body.skull)))
+    trunk = ((figure.pelvis, figure.neck), (0.075 * figure.body.height, 0.1 * figure.body.height))
+    ball = ((figure.skull, figure.skull + 1e-3), (figure.body.skull, figure.body.skull))
+    shadow += [_fixed(_cast(camera, stage, *part), 1) for part in (trunk, ball)]
     return Drawing(
-        figure,
-        looks,
-        pixels,
-        strips,
-        depths,
-        colours,
-        torso,
-        facing,
-        lit,
-        _torso_colours(looks),
-        skull,
-        radius,
-        camera.turn @ figure.head,
-        shadow,
+        figure=figure,
+        looks=looks,
+        order=_farthest_first(depths),
+        limbs=limbs,
+        torso=_fixed(torso, ZOOM),
+        torso_colours=np.minimum(_torso_colours(looks) * lit[..., None], 255.0),
+        facing=np.sum(outward * (camera.place[:, None, None] - patches.mean(axis=-2)), axis=-1) > 0,
+        skull=skull,
+        radius=radius,
+        gaze=camera.turn @ figure.head,
+        shadow=shadow,
+        boxes=_boxes(np.concatenate(points, axis=1), skull, radius),
     )
 
 
-def draw(drawing: Drawing, frame: int, canvas: Image, zoom: int, corner: tuple[int, int] = (0, 0)) -> None:
-    """Draw the figure, the farthest part first, on a canvas that shows the frame from `corner` on, enlarged by `zoom`."""
-    brush = Brush(canvas, zoom, np.array(corner))
-    for name in sorted(drawing.depths, key=lambda part: -drawing.depths[part][frame]):
+def draw(drawing: Drawing, frame: int, canvas: Image, corner: tuple[int, int] = (0, 0)) -> None:
+    """Draw the figure, the farthest part first, on a canvas that shows the frame from `corner` on, enlarged by ZOOM."""
+    brush = Brush(canvas, np.array(corner))
+    for name in drawing.order[frame]:
         if name == "torso":
             _draw_torso(drawing, frame, brush)
         elif name == "head":
             _draw_head(drawing, frame, brush)
         else:
-            colour = drawing.colours[name]
-            brush.fill(drawing.pixels[name][frame], colour * 0.8)
-            brush.fill(drawing.strips[name][frame], colour * 1.06)
+            outline, colour, strip, bright = drawing.limbs[name]
+            brush.fill(outline[frame], colour)
+            brush.fill(strip[frame], bright)
 
 
 def shade(drawing: Drawing, frame: int, mask: Image) -> None:
     """Draw the shadow of the figure on a mask."""
-    brush = Brush(mask, 1, np.zeros(2))
     for outline in drawing.shadow:
-        brush.fill(outline[frame], np.array([255.0]))
+        cv2.fillConvexPoly(mask, outline[frame], 255.0, cv2.LINE_AA, SHIFT)
 
 
-@dataclass(frozen=True, eq=False)
 class Brush:
-    """Draws smooth shapes, given in pixels from the corner of the frame (OpenCV counts from the centre of the first pixel)."""
+    """Draws smooth shapes on a canvas that shows a part of the frame, enlarged by ZOOM."""
 
-    canvas: Image
-    zoom: int
-    corner: Array
+    def __init__(self, canvas: Image, corner: NDArray[np.int_]) -> None:
+        self.canvas = canvas
+        self._corner = (corner * ZOOM << SHIFT).astype(np.int32)
 
-    def fill(self, outline: Array, colour: Array) -> None:
-        """Fill a convex outline."""
-        cv2.fillConvexPoly(self.canvas, self._fixed(outline), _ink(colour), cv2.LINE_AA, SHIFT)
+    def fill(self, outline: Fixed, colour: Ink) -> None:
+        """Fill a convex outline of `_fixed` points."""
+        cv2.fillConvexPoly(self.canvas, outline - self._corner, colour, cv2.LINE_AA, SHIFT)
 
     def disc(self, middle: Array, radius: float, colour: Array) -> None:
-        """Fill a circle."""
-        size = max(1, round(radius * self.zoom * (1 << SHIFT)))
-        cv2.circle(self.canvas, self._fixed(middle).tolist(), size, _ink(colour), -1, cv2.LINE_AA, SHIFT)
-
-    def _fixed(self, points: Array) -> NDArray[np.int32]:
-        return np.rint(((points - self.corner) * self.zoom - 0.5) * (1 << SHIFT)).astype(np.int32)
+        """Fill a circle, given in pixels."""
+        size = max(1, round(radius * ZOOM * (1 << SHIFT)))
+        cv2.circle(self.canvas, (_fixed(middle, ZOOM) - self._corner).tolist(), size, _ink(colour), -1, cv2.LINE_AA, SHIFT)
 
 
-def _ink(colour: Array) -> tuple[float, ...]:
+def _fixed(points: Array, zoom: int) -> Fixed:
+    """Return pixels, counted from the corner of the frame, in the units of OpenCV, which counts from the centre of the first pixel."""
+    return np.rint((points * zoom - 0.5) * (1 << SHIFT)).astype(np.int32)
+
+
+def _farthest_first(depths: dict[str, Array]) -> list[list[str]]:
+    """Return the names in the order in which each frame draws them."""
+    names = list(depths)
+    order = np.argsort(-np.stack(list(depths.values()), axis=1), axis=1, kind="stable")
+    return [[names[index] for index in row] for row in order.tolist()]
+
+
+def _boxes(points: Array, skull: Array, radius: Array) -> list[list[int]]:
+    """Return left, top, right and bottom of what is drawn in each frame, in pixels."""
+    margin = 2.4 * radius[:, None]  # for an afro, long hair or a brim
+    low = np.minimum(points.min(axis=1) - 2, skull - margin)
+    high = np.maximum(points.max(axis=1) + 3, skull + margin)
+    boxes: list[list[int]] = np.concatenate([low, high], axis=1).astype(int).tolist()
+    return boxes
+
+
+def _ink(colour: Array) -> Ink:
     return tuple(min(255.0, value) for value in colour.tolist())
 
 
@@ -255,13 +262,12 @@ def _patches(rings: Array) -> Array:
 
 
 def _draw_torso(drawing: Drawing, frame: int, brush: Brush) -> None:
-    outline, visible = drawing.torso[frame], drawing.facing[frame] > 0
-    lit = drawing.torso_colours * drawing.lit[frame][..., None]
-    for ring in range(RINGS - 1):
-        hull = cv2.convexHull(outline[ring].reshape(-1, 2).astype(np.float32))[:, 0]
-        brush.fill(hull.astype(np.float64), lit[ring].mean(axis=0) * 0.9)
-    for ring, sector in zip(*np.nonzero(visible), strict=True):
-        brush.fill(outline[ring, sector], lit[ring, sector])
+    outline, lit = drawing.torso[frame], drawing.torso_colours[frame]
+    for ring, colour in enumerate((lit.mean(axis=1) * 0.9).tolist()):
+        brush.fill(cv2.convexHull(outline[ring].reshape(-1, 2))[:, 0], colour)
+    visible, colours = np.nonzero(drawing.facing[frame]), lit[drawing.facing[frame]].tolist()
+    for ring, sector, colour in zip(*visible, colours, strict=True):
+        brush.fill(outline[ring, sector], colour)
 
 
 def _draw_head(drawing: Drawing, frame: int, brush: Brush) -> None:
@@ -297,7 +303,8 @@ def _draw_head(drawing: Drawing, frame: int, brush: Brush) -> None:
             dot(away, size, looks.hair)
     if looks.style == "cap" and front[2] < 0.5:
         brim = [(0.75, 0.6), (0.5, 1.5), (-0.5, 1.5), (-0.75, 0.6)]
-        brush.fill(np.array([(middle + radius * (x * left + 0.35 * up + z * front)[:2]) for x, z in brim]), looks.accent * 0.75)
+        edge = np.array([(middle + radius * (x * left + 0.35 * up + z * front)[:2]) for x, z in brim])
+        brush.fill(_fixed(edge, ZOOM), _ink(looks.accent * 0.75))
 
 
 def _capsule(a: Array, b: Array, first: Array, last: Array) -> Array:

@@ -35,6 +35,7 @@ class Move:
     way: float = 1.0
     pair: str | None = None  # the move with the same single frames
     turns: bool = False  # whether mirroring reverses `way`
+    once: bool = False  # whether it is performed once, over the length of the video, and not in cycles
 
 
 def spin(beat: Beat, _: Body) -> Pose:
@@ -190,6 +191,24 @@ def groove(beat: Beat, body: Body) -> Pose:
     return _pose(turn, root=root, feet=planted(root, turn, body, soles), hands=hands, chest=chest)
 
 
+def level_change(beat: Beat, body: Body) -> Pose:
+    """Sink once from standing to a low crouch with the hands near the ground, or rise from it through the same poses."""
+    tall, length = body.height, beat.times[-1] + beat.times[1]
+    span = length * (0.35 + 0.25 * beat.style[0])
+    share = np.clip((beat.times - (length - span) * (0.15 + 0.7 * beat.style[1])) / span, 0, 1)
+    low = share**2 * (3 - 2 * share)
+    low = low if beat.way > 0 else 1 - low
+    sway = np.sin(TAU * beat.phase)
+    turn = rotation("y", 1.2 * (beat.style[2] - 0.5) + 0.08 * sway)
+    root = _stack(0.02 * tall * sway, (0.51 - (0.26 + 0.06 * beat.style[3]) * low) * tall - 0.008 * tall * sway**2, 0 * sway)
+    soles = np.zeros((len(sway), 2, 3))
+    soles[:, :, 0] = SIDES * (0.1 + 0.05 * beat.style[4]) * tall
+    up = np.stack([_stack(side * (0.35 + 0.3 * beat.style[5]) + 0 * sway, -0.5 + 0.06 * sway, 0.35 + 0 * sway) for side in SIDES], 1)
+    down = np.stack([_stack(side * 0.35 + 0 * sway, -0.7 + 0 * sway, 0.6 + 0 * sway) for side in SIDES], 1)
+    hands = up + low[:, None, None] * (down - up)
+    return _pose(turn, root=root, feet=planted(root, turn, body, soles), hands=hands, chest=rotation("x", 0.08 + 0.5 * low))
+
+
 MOVES: dict[str, Move] = {
     "windmill": Move(
         "rolls over back and shoulders with the legs a wide V going round; one frame tells it from standing moves", windmill, 0.75
@@ -202,10 +221,12 @@ MOVES: dict[str, Move] = {
     "moonwalk": Move("the walk's very steps, sliding backwards", stroll, 0.75, -1.0, "walk"),
     "spin-left": Move("turns on one leg towards the dancer's left: counter-clockwise seen from above", spin, 0.8, 1.0, "spin-right", True),
     "spin-right": Move("turns on one leg towards the dancer's right: clockwise seen from above", spin, 0.8, -1.0, "spin-left", True),
-    "reach-then-drop": Move("first a reach to the sky, then a drop to a crouch", sequence, 0.6, 1.0, "drop-then-reach"),
-    "drop-then-reach": Move("first a drop to a crouch, then a reach to the sky", sequence, 0.6, -1.0, "reach-then-drop"),
+    "reach-then-drop": Move("first a reach to the sky, then a drop to a crouch", sequence, 0.6, 1.0, "drop-then-reach", once=True),
+    "drop-then-reach": Move("first a drop to a crouch, then a reach to the sky", sequence, 0.6, -1.0, "reach-then-drop", once=True),
     "groove-fast": Move("steps side to side with a bounce, quickly", groove, 1.35, 1.0, "groove-slow"),
     "groove-slow": Move("the same steps side to side, taking twice as long", groove, 0.6, 1.0, "groove-fast"),
+    "drop": Move("sinks from standing to a low crouch", level_change, 0.8, 1.0, "rise", once=True),
+    "rise": Move("rises from a low crouch through the same poses", level_change, 0.8, -1.0, "drop", once=True),
 }
 
 

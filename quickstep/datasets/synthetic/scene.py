@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from quickstep.datasets.synthetic.background import STAGES, Image, Lamp, Stage, add_beams
 from quickstep.datasets.synthetic.body import Array, Body, Figure, figure_of, mirrored, moved
 from quickstep.datasets.synthetic.camera import Camera
-from quickstep.datasets.synthetic.figure import Drawing, Looks, draw, prepare, shade
+from quickstep.datasets.synthetic.figure import ZOOM, Drawing, Looks, draw, prepare, shade
 from quickstep.datasets.synthetic.moves import MOVES, Beat
-
-ZOOM = 2  # figures are drawn enlarged, then averaged down
+from quickstep.datasets.synthetic.routine import Routine, perform
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +42,6 @@ class Dancer:
 class Scene:
     """Everything that determines a video; nothing is drawn yet."""
 
-    move: str
     dancer: Dancer
     camera: Camera
     times: Array  # (T,)
@@ -65,15 +63,26 @@ class Scene:
         length = seconds * rng.uniform(0.85, 1.15)
         times = np.arange(max(2, round(length * fps))) / fps
         camera = Camera.drawn(np.random.default_rng(dancer.rig), rng, times, size)
-        figure = _dance(move, dancer.body, times, rng, dancer.tempo)
-        place = np.array([rng.uniform(-0.25, 0.25), 0.0, rng.uniform(-0.3, 0.2)])
-        figure = moved(figure, place)
+        return cls._around(_dance(move, dancer.body, times, rng, dancer.tempo), dancer, camera, times, rng, clutter)
+
+    @classmethod
+    def of_routine(cls, routine: Routine, dancer: Dancer, seeds: tuple[int, ...], *, size: tuple[int, int], fps: float) -> Scene:
+        """Draw a scene in which a dancer performs several moves; nobody else is in it."""
+        rng = np.random.default_rng(seeds)
+        figure, times = perform(routine, dancer.body, fps, rng, dancer.tempo)
+        camera = Camera.drawn(np.random.default_rng(dancer.rig), rng, times, size)
+        return cls._around(figure, dancer, camera, times, rng, 0.0)
+
+    @classmethod
+    def _around(cls, figure: Figure, dancer: Dancer, camera: Camera, times: Array, rng: np.random.Generator, clutter: float) -> Scene:
+        """Place the figure, and draw what is around it."""
+        figure = moved(figure, np.array([rng.uniform(-0.25, 0.25), 0.0, rng.uniform(-0.3, 0.2)]))
         others = (_bystander(rng, times, dancer.stage),) if rng.uniform() < clutter else ()
-        blocker = _blocker(rng, times, size) if rng.uniform() < clutter else None
+        blocker = _blocker(rng, times, (camera.width, camera.height)) if rng.uniform() < clutter else None
         gain = dancer.stage.tint * _flicker(rng, times)[:, None]
         grain, quality, noise = float(rng.uniform(0.4, 1.6)), int(rng.integers(22, 29)), int(rng.integers(2**31))
         beams = tuple((lamp, lamp.beam(camera, times, dancer.stage.back)) for lamp in dancer.stage.lamps)
-        return cls(move, dancer, camera, times, figure, others, gain, grain, quality, noise, beams, blocker)
+        return cls(dancer, camera, times, figure, others, gain, grain, quality, noise, beams, blocker)
 
     @property
     def joints(self) -> NDArray[np.float32]:
@@ -162,13 +171,13 @@ def _people(drawings: Sequence[Drawing], frame: int, image: Image) -> None:
     """Draw the people with smooth edges, in place: enlarged, then averaged down, which does not change the stage."""
     height, width = image.shape[:2]
     for drawing in drawings:
-        left, top, right, bottom = drawing.box(frame)
+        left, top, right, bottom = drawing.boxes[frame]
         left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         if left >= right or top >= bottom:
             continue
         part = image[top:bottom, left:right]
         large = cv2.resize(part, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST)
-        draw(drawing, frame, np.asarray(large, dtype=np.uint8), ZOOM, (left, top))
+        draw(drawing, frame, np.asarray(large, dtype=np.uint8), (left, top))
         part[:] = cv2.resize(large, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
 
 
