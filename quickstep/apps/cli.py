@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
 
+from quickstep.apps.interruption import exit_status, obey_signals
 from quickstep.apps.option_names import error_text, options_of_command, translate, usage_error_text
 from quickstep.types.errors import QuickstepError
+from quickstep.types.stop import Stopped
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -348,13 +348,9 @@ def _install_completion(
 _DISK = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
 
-class _Terminated(KeyboardInterrupt):
-    """Raised at SIGTERM: ends the program as Ctrl-C does, so that temporary files are removed and threads joined."""
-
-
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command. A user's mistake is one line and exit status 1; a bug keeps its traceback."""
-    signal.signal(signal.SIGTERM, _terminated)
+    obey_signals()
     tokens, notes = translate(sys.argv[1:] if arguments is None else arguments)
     for note in notes:
         print(f"note: {note}; the old name works in this release only", file=sys.stderr)
@@ -366,9 +362,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _stop(f"quickstep: {usage_error_text(str(error), ' '.join(_command(tokens)))}", 1)
     except QuickstepError as error:
         _stop(f"quickstep: {error_text(error)}", 1)
-    except KeyboardInterrupt as interrupt:
-        status = 143 if isinstance(interrupt, _Terminated) else 130
-        _stop("quickstep: stopped; what was computed is kept, and the same command resumes", status)
+    except (KeyboardInterrupt, Stopped):
+        sys.exit(exit_status())
     except BrokenPipeError:  # the reader of our output went away (quickstep ... | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -397,7 +392,3 @@ def _options(tokens: tuple[str, ...]) -> frozenset[str]:
 def _stop(message: str, status: int) -> NoReturn:
     print(message, file=sys.stderr)
     sys.exit(status)
-
-
-def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise _Terminated

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstep.evaluation.metrics import ClassFigures, Curve, Reliability, RiskCoverage
+from quickstep.storage.files import check_regular
 from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.types.confidence_intervals import Difference, Interval, between, percent
 from quickstep.types.errors import ModelError
@@ -291,6 +292,7 @@ class Report:
         path = Path(path)
         file = path / "report.json" if path.is_dir() else path
         try:
+            check_regular(file)
             return cls.from_json(file.read_bytes(), where=file)
         except (OSError, UnicodeDecodeError) as error:
             why = "there is no report here; evaluate the model first" if isinstance(error, FileNotFoundError) else str(error)

@@ -27,7 +27,7 @@ from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from quickstep.storage.files import write_bytes
+from quickstep.storage.files import check_regular, write_bytes
 from quickstep.types.errors import CacheError, MediaError
 
 Json = Any
@@ -110,6 +110,7 @@ class Cache:
         """Return the sha256 of a file, which is stored for as long as the file's size and times do not change."""
         file = Path(path)
         try:
+            check_regular(file)
             stat = file.stat()
             name, stamp = str(file.resolve()), f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
             rows = self._query("select sha256 from digests where path = ? and stamp = ?", (name, stamp))

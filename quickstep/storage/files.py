@@ -7,8 +7,10 @@ turns it into an error that names what could not be written.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ from secrets import token_hex
 from typing import Any
 
 _SUFFIX = ".part"
+NOT_REGULAR = "is a device or a pipe, not a file"
 
 
 @contextmanager
@@ -38,6 +41,13 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
         raise
     if sync:
         sync_to_disk(target.parent)
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise an OSError for a device, a pipe or a socket: opening one may wait, and reading it may never end."""
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
 
 
 def write_bytes(path: str | Path, content: bytes | memoryview, *, sync: bool = True) -> None:

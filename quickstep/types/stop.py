@@ -38,6 +38,10 @@ class StopSignal:
         """Let the computation end at its next step."""
         self._stopped.set()
 
+    def clear(self) -> None:
+        """Take `stop` back."""
+        self._stopped.clear()
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Let `check_stop` obey this signal, here and in the threads that this block starts through `in_this_context`."""
@@ -48,13 +52,14 @@ class StopSignal:
             _current.reset(before)
 
 
+EVERYTHING = StopSignal()  # of the whole process: set when a person or the system ends the program
 _current: ContextVar[StopSignal | None] = ContextVar("stop_signal", default=None)
 
 
 def check_stop() -> None:
     """Raise Stopped if the current computation has to end."""
     signal = _current.get()
-    if signal is not None and signal.is_set:
+    if EVERYTHING.is_set or (signal is not None and signal.is_set):
         raise Stopped
 
 

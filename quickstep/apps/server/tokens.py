@@ -17,7 +17,7 @@ from typing import Any
 
 from quickstep.apps.server.config import TokenLimits
 from quickstep.apps.server.error_responses import Problem
-from quickstep.storage.files import write_text
+from quickstep.storage.files import check_regular, write_text
 from quickstep.types.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -109,6 +109,7 @@ def open_tokens(secret: str | None, file: Path | None) -> Tokens:
 def read_tokens(file: Path) -> dict[str, tuple[str, TokenLimits]]:
     """Return the hash and the limits of each entry of a file, by name."""
     try:
+        check_regular(file)
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)

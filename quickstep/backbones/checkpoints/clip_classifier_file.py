@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from quickstep.backbones.checkpoints.transformers_loading import quiet
+from quickstep.storage.files import check_regular
 from quickstep.types.errors import WeightsError
 
 ENCODER, LAYER = "clip_model.vision_model.", "visual_projection."
@@ -43,6 +44,7 @@ def read_state(file: Path) -> State:
 
 
 def _load(file: Path) -> Any:
+    check_regular(file)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about other forms of pickles, which fail or are read afterwards
         try:

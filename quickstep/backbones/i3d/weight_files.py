@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from quickstep.backbones.i3d.weights import CONFIG, WEIGHTS
+from quickstep.storage.files import check_regular
 from quickstep.types.errors import WeightsError
 
 _NESTED = ("state_dict", "model_state_dict", "model_state")  # under which a training program keeps the weights
@@ -43,6 +44,7 @@ class Weights:
 def read_weights(file: Path) -> Weights:
     """Read the tensors of a file; one that is cut short, or holds code, is refused."""
     try:
+        check_regular(file)
         if file.suffix == ".safetensors":
             return Weights(file, load_file(file))
         with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():

@@ -20,6 +20,7 @@ from quickstep.datasets.label_matching import loose_label_key, match_labels
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.readers.folders import list_videos
 from quickstep.datasets.readers.list_files import SPLITS
+from quickstep.storage.files import check_regular
 from quickstep.types.config_fields import setting
 from quickstep.types.errors import ManifestError
 from quickstep.types.progress import Progress, silent
@@ -176,6 +177,10 @@ def _segment(row: KineticsRow, label: str, file: _File, config: KineticsConfig) 
 
 def read_kinetics_list(listing: Path) -> Iterator[KineticsRow]:
     """Yield the rows of a list, in order, in any of the published column layouts."""
+    try:
+        check_regular(listing)
+    except OSError as error:
+        raise ManifestError(listing, f"cannot be read: {error.strerror or error}") from error
     if listing.suffix.lower() == ".json":
         yield from _read_json(listing)
         return

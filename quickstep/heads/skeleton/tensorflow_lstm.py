@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.heads.skeleton.lstm import FORGET_BIAS, LstmConfig, LstmHead
+from quickstep.storage.files import check_regular
 from quickstep.types.errors import WeightsError
 
 LAYERS = ("first", "second")
@@ -67,6 +68,7 @@ def _torch_cell(layer: str, kernel: NDArray[Any], bias: NDArray[Any]) -> dict[st
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Return the weights in the file, sorted by name, with numbers in names sorted as numbers."""
     try:
+        check_regular(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:

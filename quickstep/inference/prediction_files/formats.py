@@ -16,7 +16,7 @@ from quickstep.models.classifier import Predictions
 from quickstep.models.ensemble import AnyModel
 from quickstep.signals.poses.formats import digest_of, is_pose_file
 from quickstep.storage.cache import Cache
-from quickstep.storage.files import write_text
+from quickstep.storage.files import check_regular, write_text
 from quickstep.types.errors import ConfigError, MediaError, QuickstepError
 from quickstep.types.segment import Segment
 
@@ -81,6 +81,7 @@ class PredictionFile(ABC):
 
     def _text(self) -> str:
         try:
+            check_regular(self.path)
             with self.path.open(encoding="utf-8", newline="", errors="surrogateescape") as file:
                 return file.read()
         except OSError as error:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from quickstep.inference.timelines.spans import Span, Timeline, joined
+from quickstep.storage.files import check_regular
 from quickstep.types.errors import ManifestError
 
 OVERLAPS = (0.10, 0.25, 0.50)
@@ -182,6 +183,7 @@ def read_spans(path: str | Path, *, video: str | Path | None = None) -> tuple[Sp
     """Read true spans from a csv with the columns start, end, label[, person][, video]; those of `video` if it names several."""
     path = Path(path)
     try:
+        check_regular(path)
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ManifestError(path, f"cannot be read: {error.strerror or error}") from error

@@ -28,6 +28,7 @@ from mediapipe.tasks.python.vision import PoseLandmarker, PoseLandmarkerOptions,
 from numpy.typing import NDArray
 
 from quickstep.storage.cache import Cache
+from quickstep.storage.files import check_regular
 from quickstep.types.errors import CacheError, ConfigError, WeightsError
 
 VERSION = version("mediapipe")
@@ -103,6 +104,7 @@ def download_model(address: str, *, sha256: str, cache: Cache) -> Path:
 def read_model(path: Path) -> Model:
     """Read a model file; refuse a file of another kind before the network's library opens it."""
     try:
+        check_regular(path)
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"the pose model {path} cannot be read: {error.strerror or error}") from error

@@ -25,7 +25,7 @@ from quickstep.signals.poses.formats.json_formats import (
 )
 from quickstep.signals.poses.formats.raw_poses import PoseFile, RawPoses, to_poses
 from quickstep.signals.poses.formats.safe_pickle import read_pickle
-from quickstep.storage.files import replacing
+from quickstep.storage.files import check_regular, replacing
 from quickstep.types.errors import MediaError
 from quickstep.types.signals import Poses
 from quickstep.types.skeleton import Skeleton, read_skeleton
@@ -66,6 +66,7 @@ def is_pose_file(path: str | Path) -> bool:
     try:
         if path.is_dir():
             return is_openpose_folder(path)
+        check_regular(path)
         with path.open("rb") as handle:
             first = handle.read(6)
     except (OSError, ValueError):
@@ -174,6 +175,7 @@ def _read_json_file(file: Path) -> RawPoses:
 
 def _read_bytes(file: Path, count: int = -1) -> bytes:
     try:
+        check_regular(file)
         with file.open("rb") as handle:
             return handle.read(count)
     except FileNotFoundError:

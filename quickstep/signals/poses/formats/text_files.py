@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.signals.poses.formats.raw_poses import RawPoses
+from quickstep.storage.files import check_regular
 from quickstep.types.errors import MediaError
 
 DEFAULT_LINES = 100  # of a sequence, in a file without labels beside it
@@ -30,6 +31,7 @@ def labels_file(path: Path) -> Path:
 def read_labels(path: Path) -> list[str]:
     """Read one label a line; a whole number is returned without a decimal point."""
     try:
+        check_regular(path)
         words = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise MediaError(path, f"cannot be read: {error}") from error
