@@ -17,6 +17,7 @@ from pathlib import Path
 
 from quickstep.apps.terminal import PROGRESS
 from quickstep.types.progress import ProgressUpdate, RemainingTime
+from quickstep.types.registry import trusted_modules
 
 LOG_LINES = 400
 START = ProgressUpdate("starting", 0, 1)
@@ -81,9 +82,10 @@ class Job:
         self.status = status if not self.stopped else status or 1
 
     def _run_command(self, command: Sequence[str]) -> int:
+        trusted = [word for module in trusted_modules() for word in ("--trust", module)]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "quickstep", *command],
+                [sys.executable, "-P", "-m", "quickstep", *command, *trusted],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -50,7 +50,7 @@ def start(models: Sequence[Path], config: AppConfig, *, cache: Path | None = Non
         yield
 
     with _temporary_folder() as temporary:
-        script = str(Path(__file__).with_name("main.py"))
+        script = str(Path(__file__).parent / "pages" / "main.py")
         app = App(
             script,
             middleware=[

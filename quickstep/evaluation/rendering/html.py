@@ -95,6 +95,16 @@ def page(report: Report) -> str:
     )
 
 
+def embedded(report: Report) -> tuple[str, str]:
+    """Return the page as (style, content) for an element of another page whose styles it does not share."""
+    whole = page(report)
+    style = (HERE / "page.css").read_text(encoding="utf-8")
+    for own, inside in ((":root{", ":host{"), ("html{", ":host{"), ("body{", "main{")):
+        style = style.replace(own, inside)
+    begin, end = whole.index("<main>"), whole.index("</main>") + len("</main>")
+    return style, whole[begin:end]
+
+
 def _unbroken(text: str) -> str:
     """Return the text with no line break before a percent sign."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")

@@ -102,7 +102,7 @@ def app(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
     temporary, port = tmp_path_factory.mktemp("temporary"), free_port()
     shutil.copytree(stage.model, stage.folder / "models" / "second-model")
     command = [sys.executable, "-m", "quickstep", "app", stage.model, "--library", stage.library, "--out", stage.folder / "models"]
-    command += ["--data-folder", stage.folder, "--port", str(port), "--cache", stage.folder / "cache"]
+    command += ["--trust", "toys", "--data-folder", stage.folder, "--port", str(port), "--cache", stage.folder / "cache"]
     paths = os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     pose_model = SHARED / "models" / "pose_landmarker_full.task"

@@ -38,7 +38,7 @@ from quickstep.apps.web.config import AppConfig, Started
 from quickstep.apps.web.formatting import clock, share, verdict_on
 from quickstep.apps.web.jobs import Job, Jobs
 
-MAIN = str(Path(page_elements.__file__).with_name("main.py"))
+MAIN = str(Path(page_elements.__file__).parent / "pages" / "main.py")
 LABELS = ("a", "b", "c", "d")
 
 
@@ -251,3 +251,8 @@ def test_a_folder_outside_the_data_folders_is_an_error_message(run: Any) -> None
     page.button[0].click().run()
     assert "only files there may be used" in page.error[0].value
     assert not page.exception
+
+
+def test_no_page_is_a_script_of_its_own() -> None:
+    """Streamlit runs the scripts in `pages` beside its main script alone, without the model, for the first visitor after a start."""
+    assert not (Path(MAIN).parent / "pages").exists()

@@ -267,20 +267,51 @@ def test_a_dataset_is_checked_and_trained_on_and_its_report_is_shown(visit: Visi
     tab.get_by_role("button", name="Train", exact=True).click()
     tab.locator("text=Training mine").wait_for()
     tab.locator("text=mine (fast) is trained").wait_for(timeout=4 * PATIENCE)
-    tab.frame_locator("iframe[title='The report of mine']").locator("h1").wait_for()
+    assert_whole(tab)
     screenshot(tab, "train-report")
     tab.get_by_role("button", name="Try it").click()
     tab.locator("text=What is this move?").wait_for()
     assert tab.get_by_label("Model").first.input_value() == "mine" or tab.locator("text=mine").count() >= 1
 
 
-def test_the_report_and_the_card_are_shown(visit: Visit, stage: Stage) -> None:
+def assert_whole(tab: Any) -> None:
+    """Assert that the report is shown in its full length, to its last section, and is not cut off by a frame."""
+    report = tab.locator(".report main")
+    report.locator("h1").wait_for()
+    last = report.locator("details summary")
+    last.scroll_into_view_if_needed()
+    assert last.is_visible()
+    box, end = report.bounding_box(), last.bounding_box()
+    assert box["height"] > 1500
+    assert box["y"] < end["y"] < box["y"] + box["height"]
+    assert 0 <= end["y"] < tab.viewport_size["height"]  # one page, scrolled as a whole
+    assert tab.locator("iframe").count() == 0
+
+
+def test_the_report_and_the_card_are_shown(visit: Visit, stage: Stage, screenshot: Screenshot) -> None:
     tab = visit("report")
-    frame = tab.frame_locator("iframe")
-    frame.locator("h1").wait_for()
-    assert "test videos" in frame.locator("h1").inner_text()
+    assert_whole(tab)
+    assert "test videos" in tab.locator(".report h1").inner_text()
+    for title in ("Compared with baselines", "Confusions", "Mistakes", "Confidence", "Is the test set clean?"):
+        heading = tab.locator(".report h2", has_text=title)
+        heading.scroll_into_view_if_needed()
+        assert heading.bounding_box()["height"] > 10
+    screenshot(tab, "report")
     tab.get_by_role("tab", name="Card").click()
     tab.locator("text=Training data").wait_for()
+
+
+def test_a_page_in_a_strangers_model_folder_does_not_run(visit: Visit, stage: Stage) -> None:
+    page = stage.model / "report.html"
+    before = page.read_bytes()
+    page.write_text("<h1>mine</h1><script>window.top.document.title = 'taken over'</script><img src=x onerror='parent.taken = 1'>")
+    try:
+        tab = visit("report")
+        assert_whole(tab)
+        assert tab.title() != "taken over"
+        assert tab.get_by_text("mine", exact=True).count() == 0
+    finally:
+        page.write_bytes(before)
 
 
 def test_no_button_of_streamlit_is_shown(visit: Visit) -> None:

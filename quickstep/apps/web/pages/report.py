@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from quickstep.apps.web import page_elements, session
-from quickstep.evaluation.rendering import model_card
+from quickstep.evaluation.rendering import html, model_card
+from quickstep.evaluation.report import Report
+from quickstep.types.errors import ModelError
 
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.S)
 _PICTURE = re.compile(r"^!\[[^\]]*\]\([^)]*\)\s*$", re.M)
@@ -28,22 +31,42 @@ def page() -> None:
         _card(folder)
 
 
-def show(folder: Path, *, height: int | None = None) -> None:
+_JS = """export default function(component) {
+  const place = component.parentElement.querySelector('.report');
+  place.innerHTML = `<style>${component.data.style}</style>${component.data.content}`;
+}"""
+_component: Any = None
+
+
+def _mount() -> Any:
+    """Return the component that shows a page of ours; register it when it is first used."""
+    global _component
+    if _component is None:
+        _component = st.components.v2.component("quickstep_report", html='<div class="report"></div>', js=_JS)
+    return _component
+
+
+def show(folder: Path) -> None:
     """Show the report in a model's folder."""
-    page = folder / "report.html"
-    if not page.is_file():
+    if not (folder / "report.json").is_file():
         name = page_elements.plain(session.name_of(folder))
         st.info(f"{name} has not been evaluated yet: run `quickstep evaluate`.", icon=":material/monitoring:")
         return
+    try:  # the numbers alone: a page in somebody's model folder may hold scripts
+        report = Report.load(folder)
+    except ModelError as error:
+        st.error(page_elements.plain(str(error)), icon=":material/error:")
+        return
     st.download_button(
         "Download the report",
-        page.read_bytes(),
+        html.page(report),
         f"{session.name_of(folder)}.html",
         "text/html",
         on_click="ignore",
         icon=":material/download:",
     )
-    st.iframe(page, height="content" if height is None else height, alt=f"The report of {session.name_of(folder)}")
+    style, content = html.embedded(report)
+    _mount()(key=f"report-{session.name_of(folder)}", data={"style": style, "content": content})
 
 
 def _card(folder: Path | None) -> None:

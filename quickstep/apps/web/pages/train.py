@@ -140,7 +140,7 @@ def _ended(job: Job) -> None:
             jobs().latest = None
             st.session_state.pop("audited", None)
             st.rerun()
-        report.show(job.result, height=900)
+        report.show(job.result)
         st.stop()
 
 

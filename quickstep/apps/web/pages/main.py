@@ -1,4 +1,8 @@
-"""The script that Streamlit runs for each session and each click: the pages, and errors as sentences."""
+"""The script that Streamlit runs for each session and each click: the pages, and errors as sentences.
+
+It lies among the pages: Streamlit would take a folder `pages` beside its script for scripts of their own, and run one alone when the
+first visitor after a start opens its address.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import streamlit as st
 
 from quickstep.apps.web import page_elements
 
-st.set_page_config(page_title="quickstep", page_icon=str(Path(__file__).with_name("icon.png")), layout="wide", initial_sidebar_state="auto")
+st.set_page_config(
+    page_title="quickstep", page_icon=str(Path(__file__).parents[1] / "icon.png"), layout="wide", initial_sidebar_state="auto"
+)
 page_elements.style()
 page = st.navigation(list(page_elements.pages().values()), position="top")
 try:
