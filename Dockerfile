@@ -6,7 +6,7 @@ FROM python:3.11-slim
 ARG TORCH=cpu
 ARG EXTRAS=app,pose,search,serve
 
-# libGL and glib are what the OpenCV that MediaPipe brings asks for.
+# OpenCV asks for libGL and glib.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*

@@ -35,16 +35,7 @@ LAYERS = {
 HEAVY = {
     "av": ("signals/video",),
     "torch": ("backbones", "heads", "signals/poses", "training/finetuning", "apps/doctor"),
-    "cv2": (
-        "apps/doctor",
-        "backbones",
-        "datasets/duplicates",
-        "datasets/synthetic",
-        "inference/live",
-        "signals/flow",
-        "signals/poses",
-        "training/augmentation",
-    ),
+    "cv2": ("signals/opencv",),
     "accelerate": ("training/finetuning",),
     "transformers": ("backbones", "signals/poses"),
     "openvino": ("backbones/engines",),

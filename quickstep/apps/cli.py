@@ -360,8 +360,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except CycloptsError as error:
         _stop(f"quickstep: {usage_error_text(str(error), ' '.join(_command(tokens)))}", 1)
-    except QuickstepError as error:
-        _stop(f"quickstep: {error_text(error)}", 1)
+    except (QuickstepError, ImportError) as error:
+        known = error if isinstance(error, QuickstepError) else error.__cause__  # cyclopts wraps the errors of a command's module
+        if not isinstance(known, QuickstepError):
+            raise
+        _stop(f"quickstep: {error_text(known)}", 1)
     except (KeyboardInterrupt, Stopped):
         sys.exit(exit_status())
     except BrokenPipeError:  # the reader of our output went away (quickstep ... | head)

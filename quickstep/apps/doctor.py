@@ -12,9 +12,10 @@ from typing import Literal
 
 from quickstep.apps.terminal import MACHINE_OUTPUT_VERSION
 from quickstep.storage.cache import Cache
+from quickstep.types.errors import pip_command
 
 State = Literal["good", "missing", "bad"]
-LIBRARIES = ("torch", "transformers", "av", "opencv-contrib-python-headless", "scikit-learn", "numpy")
+LIBRARIES = ("torch", "transformers", "av", "scikit-learn", "numpy")
 EXTRAS = {
     "openvino": ("openvino", "the fastest way to encode images on Intel processors"),
     "tune": ("optuna", "a search for settings"),
@@ -63,16 +64,20 @@ def _extras() -> Iterator[Finding]:
         if find_spec(module) is not None:
             yield Finding(f"[{extra}]", "good", f"{metadata.version(module)}: {use}")
         else:
-            yield Finding(f"[{extra}]", "missing", use, f"pip install 'quickstep[{extra}]'")
+            yield Finding(f"[{extra}]", "missing", use, pip_command(extra))
 
 
 def _opencv() -> Finding:
     try:
-        import cv2
-    except ImportError as error:  # MediaPipe's OpenCV needs a library for windows
-        advice = "install libGL (Debian: apt install libgl1), or pip install --force-reinstall --no-deps opencv-contrib-python-headless"
-        return Finding("cv2", "bad", str(error), advice)
-    return Finding("cv2", "good", cv2.__version__)
+        from quickstep.signals import opencv
+    except ImportError as error:
+        what, _, advice = str(error).partition("; ")
+        return Finding("cv2", "bad", what, advice)
+    packages = opencv.installed_packages()
+    details = f"{opencv.cv2.__version__}, from {' and '.join(packages) or 'elsewhere'}"
+    if opencv.conflict(packages) is not None:
+        return Finding("cv2", "bad", details, opencv.mend(packages))
+    return Finding("cv2", "good", details)
 
 
 def _ffmpeg() -> Finding:

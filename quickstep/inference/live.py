@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +21,7 @@ from quickstep.inference.timelines import TimelineConfig
 from quickstep.inference.timelines.windows import window_length
 from quickstep.models.classifier import Prediction
 from quickstep.models.ensemble import AnyModel
+from quickstep.signals.opencv import cv2
 from quickstep.signals.poses import PoseEstimator
 from quickstep.signals.poses.drawing import Look, draw_bodies
 from quickstep.types.errors import QuickstepError

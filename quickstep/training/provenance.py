@@ -11,7 +11,7 @@ from quickstep.models.model import Facts
 from quickstep.storage.library_versions import library_version
 from quickstep.types.segment import Failure
 
-LIBRARIES = ("numpy", "torch", "transformers", "av", "opencv-contrib-python-headless", "scikit-learn", "scipy", "safetensors")
+LIBRARIES = ("numpy", "torch", "transformers", "av", "scikit-learn", "scipy", "safetensors")
 
 
 def make_facts(manifest: Manifest | None = None, *, failures: Sequence[Failure] = (), **facts: Any) -> Facts:
@@ -38,4 +38,13 @@ def count_segments(manifest: Manifest, labels: Sequence[str]) -> dict[str, dict[
 
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that decide a model's values."""
-    return {name: library_version(name) for name in LIBRARIES}
+    return {**{name: library_version(name) for name in LIBRARIES}, "opencv": _opencv_version()}
+
+
+def _opencv_version() -> str:
+    """Return the version of OpenCV that runs, whatever package brought it; "" where none can be loaded."""
+    try:
+        from quickstep.signals.opencv import cv2
+    except ImportError:
+        return ""
+    return str(cv2.__version__)

@@ -64,11 +64,17 @@ class UnknownName(QuickstepError, LookupError):
         self.choices = tuple(names)
 
 
+def pip_command(extra: str) -> str:
+    """Return the command that installs an extra."""
+    command = f"pip install 'quickstep[{extra}]'"  # rtmlib asks for two builds of OpenCV, so that it is installed without what it asks for
+    return f"{command} && pip install --no-deps rtmlib" if extra == "rtmpose" else command
+
+
 class MissingExtra(QuickstepError, ImportError):
     """An optional part whose libraries are not installed; the message has the pip command."""
 
     def __init__(self, extra: str, what: str) -> None:
-        super().__init__(f"{what} needs libraries that are not installed: pip install 'quickstep[{extra}]'")
+        super().__init__(f"{what} needs libraries that are not installed: {pip_command(extra)}")
         self.extra = extra
 
 

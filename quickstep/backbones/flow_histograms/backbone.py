@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,6 +41,7 @@ from quickstep.backbones.interface import Capabilities
 from quickstep.backbones.spec import BackboneSpec
 from quickstep.signals.flow.camera_motion import image_coordinates
 from quickstep.signals.flow.methods import one_thread
+from quickstep.signals.opencv import cv2
 from quickstep.storage.cache import Cache
 from quickstep.types.signals import Features, Frames
 from quickstep.types.view import View

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.signals.flow.camera_motion import affine_camera_flow, image_coordinates
 from quickstep.signals.flow.methods import Dis
+from quickstep.signals.opencv import cv2
 from quickstep.types.signals import Frames
 
 Array = NDArray[np.float32]

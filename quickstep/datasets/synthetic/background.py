@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.datasets.synthetic.body import Array
 from quickstep.datasets.synthetic.camera import Camera
+from quickstep.signals.opencv import cv2
 
 Image = NDArray[np.uint8]
 Texture = NDArray[np.float32]

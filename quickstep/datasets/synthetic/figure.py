@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.datasets.synthetic.background import Image, Stage
 from quickstep.datasets.synthetic.body import SIDES, Array, Figure
 from quickstep.datasets.synthetic.camera import Camera
+from quickstep.signals.opencv import cv2
 
 Fixed = NDArray[np.int32]
 Ink = Sequence[float]

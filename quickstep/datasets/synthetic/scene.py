@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from quickstep.datasets.synthetic.camera import Camera
 from quickstep.datasets.synthetic.figure import ZOOM, Drawing, Looks, draw, prepare, shade
 from quickstep.datasets.synthetic.moves import MOVES, Beat
 from quickstep.datasets.synthetic.routine import Routine, perform
+from quickstep.signals.opencv import cv2
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.signals.flow.methods import Field, Grey, fast_flow
+from quickstep.signals.opencv import cv2
 
 Homography = NDArray[np.float64]  # (3, 3) maps a point of the earlier frame to where the camera's motion moves it
 

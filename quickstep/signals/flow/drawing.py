@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.signals.flow.config import FlowConfig, FlowLook
 from quickstep.signals.flow.reader import REST, FlowEstimator
+from quickstep.signals.opencv import cv2
 from quickstep.signals.video import OVERHANG, VideoReader, write_video
 from quickstep.signals.video.prefetch import prefetch
 from quickstep.storage.files import write_bytes

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.signals import opencv
 from quickstep.signals.flow.config import METHODS, FlowConfig
+from quickstep.signals.opencv import cv2
 from quickstep.types.errors import ConfigError
 from quickstep.types.registry import look_up
 
@@ -65,9 +66,8 @@ class TvL1:
         if not hasattr(cv2, "optflow") or not hasattr(cv2.optflow, "DualTVL1OpticalFlow"):  # another build of OpenCV
             raise ConfigError(
                 "method",
-                "tvl1 needs OpenCV's contributed modules, and another OpenCV is installed over them: "
-                "pip uninstall opencv-python opencv-python-headless, then pip install --force-reinstall "
-                "opencv-contrib-python-headless; or use the method dis",
+                "tvl1 needs OpenCV's contributed modules, which the OpenCV that runs does not have: "
+                f"{opencv.mend(opencv.installed_packages())}; or use the method dis",
             )
         self._tvl1 = cv2.optflow.DualTVL1OpticalFlow.create()
         self._tvl1.setUseInitialFlow(True)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from quickstep.signals.opencv import cv2
 from quickstep.signals.video import VideoReader, write_video
 from quickstep.signals.video.prefetch import prefetch
 from quickstep.types.errors import ConfigError, MediaError

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstep.signals.opencv import cv2
 from quickstep.types.config_fields import between, setting
 from quickstep.types.signals import Flow, Frames
 from quickstep.types.view import View, within
