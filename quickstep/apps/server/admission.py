@@ -14,7 +14,7 @@ from quickstep.apps.server.metrics import Metrics
 from quickstep.apps.server.multipart import FORM_BYTES, too_large
 from quickstep.apps.server.tokens import Account, Tokens
 
-NO_TOKEN_NEEDED = ("/healthz",)  # answered also while the service stops
+NO_TOKEN_NEEDED = ("/healthz", "/", "/docs")  # answered also while the service stops
 ANSWERED_WHILE_STOPPING = ("/metrics",)
 SHORT_ROUTES = ("/predict", "/search")
 LONG_ROUTES = ("/timeline", "/poses")

@@ -1,12 +1,10 @@
-"""The OpenAPI description of the service, and /docs, an HTML page of it that loads nothing from the internet."""
+"""The OpenAPI description of the service."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from fastapi import FastAPI
-from jinja2 import Environment
 
 from quickstep.apps.server.schemas import ErrorResponse
 
@@ -48,46 +46,3 @@ def require_token(app: FastAPI) -> None:
         return described
 
     app.openapi = with_token  # type: ignore[method-assign]  # FastAPI's own way to change it
-
-
-def page(described: dict[str, Any]) -> str:
-    """Render the description as an HTML page."""
-    rows = [(path, method.upper(), route) for path, methods in described["paths"].items() for method, route in methods.items()]
-    schemas = described.get("components", {}).get("schemas", {})
-    return _PAGE.render(info=described["info"], rows=[_row(*row, schemas) for row in rows])
-
-
-def _row(path: str, method: str, route: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    responses, parameters = [], route.get("parameters", [])
-    for status, response in route.get("responses", {}).items():
-        content = response.get("content", {}).get("application/json", {})
-        name = content.get("schema", {}).get("$ref", "").rsplit("/", 1)[-1]
-        examples = schemas.get(name, {}).get("examples", [])
-        example = json.dumps(examples[0], indent=1, ensure_ascii=False) if examples and status == "200" else ""
-        responses.append((status, response.get("description", ""), example))
-    return {
-        "path": path,
-        "method": method,
-        "about": route.get("summary", ""),
-        "more": route.get("description", ""),
-        "parameters": [(item["name"], item.get("description") or item["schema"].get("description", "")) for item in parameters],
-        "bodies": list(route.get("requestBody", {}).get("content", {})),
-        "responses": responses,
-    }
-
-
-_PAGE = Environment(autoescape=True).from_string(
-    """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{{ info.title }}</title><style>
-:root { color-scheme: light dark } body { font: 16px/1.5 system-ui, sans-serif; max-width: 54rem; margin: 2rem auto; padding: 0 1rem }
-summary { cursor: pointer; font: 600 1.05rem ui-monospace, monospace; padding: .4rem 0 } summary span { font: 1rem system-ui; opacity: .75 }
-pre { overflow: auto; padding: .6rem; background: color-mix(in srgb, currentColor 8%, transparent); border-radius: .4rem }
-td { padding: .1rem 1rem .1rem 0; vertical-align: top } code { font-family: ui-monospace, monospace }</style>
-<h1>{{ info.title }} <small>{{ info.version }}</small></h1><p>{{ info.description }}</p><p><a href="openapi.json">openapi.json</a></p>
-{% for row in rows %}<details><summary>{{ row.method }} {{ row.path }} <span>{{ row.about }}</span></summary><p>{{ row.more }}</p>
-{% if row.bodies %}<p>body: {% for body in row.bodies %}<code>{{ body }}</code>{{ ", " if not loop.last }}{% endfor %}</p>{% endif %}
-<table>{% for name, about in row.parameters %}<tr><td><code>{{ name }}</code></td><td>{{ about }}</td></tr>{% endfor %}</table>
-<table>{% for status, about, example in row.responses %}<tr><td><code>{{ status }}</code></td><td>{{ about }}
-{% if example %}<pre>{{ example }}</pre>{% endif %}</td></tr>{% endfor %}</table></details>{% endfor %}</html>
-"""
-)

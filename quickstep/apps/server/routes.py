@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 from quickstep.apps.server import metrics, openapi
 from quickstep.apps.server.error_responses import Problem
 from quickstep.apps.server.inference_tasks import SearchQuery, poses_to_json
+from quickstep.apps.server.pages import add_pages
 from quickstep.apps.server.schemas import (
     VIDEO_BODY,
     HealthResponse,
@@ -48,6 +49,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     _add_video_routes(app, service)
     _add_search_route(app, service)
     _add_status_routes(app, service)
+    add_pages(app, needs_token=bool(service.tokens))
 
 
 def _add_video_routes(app: FastAPI, service: Service) -> None:
@@ -112,10 +114,6 @@ def _add_status_routes(app: FastAPI, service: Service) -> None:
     async def counters() -> Response:
         """Return the counters of the service, for Prometheus."""
         return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return HTMLResponse(openapi.page(app.openapi()))
 
 
 def _with_text_formats(described: dict[str, Any]) -> dict[str, Any]:

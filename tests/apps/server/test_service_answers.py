@@ -182,9 +182,6 @@ def test_health_counters_and_pages(live: RunningService, videos: dict[str, Path]
     assert live.metric("quickstep_request_seconds_count", route="/predict") >= 1
     live.get("/a/made/up/route")
     assert live.metric("quickstep_requests_total", route="/a/made/up/route") == 0  # else clients could fill the memory with names
-    page = live.get("/docs").text
-    assert "/predict" in page
-    assert "://" not in page.replace("http(s)://", ""), "the page loads nothing from the internet"
 
 
 def test_the_description_has_examples_and_errors(live: RunningService) -> None:
