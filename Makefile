@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo app test test-app test-slow test-docs planted-bugs lint format bench clean
+.PHONY: demo app test test-app test-slow test-docs planted-bugs kill-test soak lint format bench clean
 
 demo: .venv/installed-search  ## draw dancers, then train, evaluate, predict, make a timeline and search, offline
 	$(BIN)/quickstep demo demo
@@ -27,6 +27,12 @@ test-docs: .venv/installed    ## what the documents tell people to type
 
 planted-bugs: .venv/installed ## which of the bugs of tests/planted_bugs.toml the tests catch (an hour or more)
 	$(BIN)/python tests/planted_bugs.py
+
+kill-test: .venv/installed    ## kill every command 100 times, and compare the end; resumes: make kill-test KILLS=1000 SEED=2
+	OMP_NUM_THREADS=1 $(BIN)/python tests/kill_test.py --kills $(or $(KILLS),100) --seed $(or $(SEED),1)
+
+soak: .venv/installed         ## 20,000 mixed requests to one service, which may not grow (an hour or more)
+	$(BIN)/python -m benchmarks.service_soak --requests 20000
 
 lint: .venv/installed         ## style and types
 	$(BIN)/ruff check .

@@ -344,8 +344,9 @@ def _install_completion(
     create_install_completion_command(app.install_completion, add_to_startup=True)(shell=shell, output=output)
 
 
-# Errors of a disk or a folder that cannot be written: the user's to repair, so no traceback.
+# Errors of a disk, of a folder that cannot be written, or of too many open files: the user's to repair, so no traceback.
 _DISK = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+_DISK |= {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ESTALE}
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

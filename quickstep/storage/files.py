@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import os
+import platform
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -26,10 +29,14 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the same folder; when the block ends without an error, rename it to `path`.
 
     The block writes the temporary file with any library. `sync=False` skips the wait for the disk: for files that can be computed again.
+    What a killed process left of the same file is removed, unless `sync` is off.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{token_hex(8)}{_SUFFIX}"
+    made = _make_folder(target.parent)
+    mine = f".{_digest(target.name)}-{_this_system()}-"
+    if sync:
+        _remove_abandoned(target.parent, mine)
+    temporary = target.parent / f"{mine}{os.getpid()}-{token_hex(4)}{_SUFFIX}"
     try:
         yield temporary
         if sync:
@@ -40,7 +47,53 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         raise
     if sync:
-        sync_to_disk(target.parent)
+        for folder in (target.parent, *(folder.parent for folder in made)):
+            sync_to_disk(folder)
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Create a folder and its parents; return those that were missing."""
+    missing = []
+    for place in (folder, *folder.parents):
+        if place.exists():
+            break
+        missing.append(place)
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+@cache
+def _this_system() -> str:
+    """Return a word for the machine, and the container on it, in which numbers of processes mean the same."""
+    try:
+        space = str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        space = ""
+    return _digest(f"{platform.node()} {space}")
+
+
+def _remove_abandoned(folder: Path, prefix: str) -> None:
+    """Remove the temporary files with this prefix whose process is dead."""
+    if os.name == "nt":
+        return  # a process cannot be looked up without ending it
+    for entry in folder.iterdir():
+        number = entry.name.removeprefix(prefix).partition("-")[0]
+        if entry.name.startswith(prefix) and is_temporary(entry) and number.isdigit() and not _is_alive(int(number)):
+            entry.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def check_regular(path: str | Path) -> None:

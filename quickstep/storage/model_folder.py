@@ -43,7 +43,8 @@ def check_target(folder: str | Path, layout: FolderLayout) -> Path:
     folder = Path(folder)
     if folder.is_dir():
         names = {entry.name for entry in _entries(folder) if not is_temporary(entry)}
-        if RECORD not in names and not all(name.startswith((PENDING, *layout.extras)) for name in names):
+        is_model = RECORD in names or f"{PENDING}{RECORD}" in names
+        if not is_model and not all(name.startswith((PENDING, *layout.extras)) for name in names):
             raise ModelError(folder, "contains other files and not a model, so nothing is written there; name a new folder")
     elif folder.exists() or folder.is_symlink():
         raise ModelError(folder, "is not a folder, so a model cannot be written there; name a new folder")
@@ -142,6 +143,9 @@ def _rename_pending(folder: Path, layout: FolderLayout) -> None:
                 entry.replace(target)
     for name in layout.outdated:
         (folder / name).unlink(missing_ok=True)
+    for name in layout.subfolders:
+        if (folder / name).is_dir():
+            sync_to_disk(folder / name)
     with contextlib.suppress(FileNotFoundError):
         (folder / f"{PENDING}{RECORD}").replace(folder / RECORD)
     sync_to_disk(folder)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from quickstep.storage import files
 from quickstep.storage.files import is_temporary, replacing, write_bytes, write_csv, write_text
 
 
@@ -78,6 +81,30 @@ def test_the_file_is_on_the_disk_before_it_is_renamed_and_the_folder_afterwards(
     events.clear()
     write_bytes(tmp_path / "recomputable.bin", b"1", sync=False)
     assert events == ["rename"]
+
+
+def test_the_parents_of_new_folders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync_to_disk", synced.append)
+    write_bytes(tmp_path / "a" / "b" / "one.bin", b"1")
+    assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(synced)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processes are not looked up there")
+def test_what_a_killed_process_left_of_the_same_file_is_removed(tmp_path: Path) -> None:
+    code = "import os, sys; from quickstep.storage.files import replacing\nwith replacing(sys.argv[1]) as one: one.touch(); os._exit(0)"
+    for name in ("model.bin", "other.bin"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
+    left = {entry.name for entry in tmp_path.iterdir()}
+    assert len(left) == 2
+    with replacing(tmp_path / "model.bin") as mine:  # by a living process: it stays
+        mine.touch()
+        write_bytes(tmp_path / "model.bin", b"1")
+        assert mine.exists()
+    after = {entry.name for entry in tmp_path.iterdir()}
+    assert len(after & left) == 1, "the file of the other name stays"
+    assert "model.bin" in after
+    assert len(after) == 2
 
 
 def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from quickstep.apps.server.application import app_of
 from quickstep.apps.server.batch_worker import JobKind
 from quickstep.apps.server.config import Limits, ServeConfig
+from quickstep.apps.server.native_memory import release_freed, share_pools
 from quickstep.apps.server.service import Served, Service
 from quickstep.models.classifier import Predictions
 from quickstep.models.ensemble import AnyModel
@@ -30,6 +31,7 @@ from quickstep.types.errors import ConfigError
 from quickstep.types.signals import Frames
 
 REQUEST_HEAD_SECONDS = 15.0  # in which a request's head must arrive
+_RELEASE_TICKS = 20  # of a tenth of a second
 _LAST_SECONDS = 2  # for open connections when the grace period is over
 
 _log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ def serve(
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish those in progress and refuse new ones. `ready` is called with the address."""
     config, limits = config or ServeConfig(), limits or Limits()
+    share_pools()
     with contextlib.closing(listen(config.host, config.port)) as listener:
         service = Service(served, config, limits)
         try:
@@ -116,8 +119,10 @@ class Server(uvicorn.Server):
         self._ready()
 
     async def on_tick(self, counter: int) -> bool:
-        """End when the service is stopping and all requests are answered, or the grace period is over."""
+        """Release memory now and then; end when the service is stopping and all requests are answered, or the grace period is over."""
         admission = self._service.admission
+        if counter % _RELEASE_TICKS == 0:
+            release_freed()
         if admission.stopping is not None:
             seconds = time.monotonic() - admission.stopping
             self.should_exit = self.should_exit or not admission.in_progress or seconds > self._service.limits.grace

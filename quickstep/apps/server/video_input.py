@@ -209,8 +209,9 @@ class UploadFolder:
         try:
             yield path
         finally:
-            for file in self.path.glob(f"{path.name}*"):
-                file.unlink(missing_ok=True)
+            for file in self.path.iterdir():  # glob would keep a compiled pattern for each random name
+                if file.name.startswith(path.name):
+                    file.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove the folder with everything in it."""

@@ -117,7 +117,7 @@ def write_poses(poses: Poses, path: str | Path) -> None:
     if poses.size is not None:
         arrays["size"] = np.array(poses.size, dtype=np.int64)
     try:
-        with replacing(path, sync=False) as temporary, temporary.open("wb") as handle:
+        with replacing(path) as temporary, temporary.open("wb") as handle:
             np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
     except OSError as error:
         raise MediaError(path, f"cannot be written: {error.strerror or error}") from error
