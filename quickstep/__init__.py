@@ -70,6 +70,7 @@ _MODULES = {
     "draw_flow": "signals.flow.drawing",
     "duplicates": "library",
     "ensemble": "training.ensemble",
+    "cross_validate": "training.cross_validation",
     "evaluate": "evaluation",
     "evaluate_retrieval": "library",
     "evaluate_timeline": "inference.timelines",

@@ -64,18 +64,25 @@ class BaselinePredictions:
 
 def compute_baselines(model: Model, task: Task, *, cache: Cache, progress: Progress = silent, seed: int = 0) -> tuple[Baseline, ...]:
     """Compute all baselines and compare each with the model on the same segments."""
-    still = still_of(model)
-    one_still = partial(middle_pose if still == "pose" else middle_frame, model, task, cache=cache, progress=progress)
-    computations: list[tuple[str, str, Callable[[], BaselinePredictions]]] = [
+    return compute_pooled_baselines([(model, task)], cache=cache, progress=progress, seed=seed)
+
+
+def compute_pooled_baselines(
+    tasks: Sequence[tuple[Model, Task]], *, cache: Cache, progress: Progress = silent, seed: int = 0
+) -> tuple[Baseline, ...]:
+    """Compute all baselines in each fold, and compare the predictions of all folds with those of the folds' models."""
+    still = still_of(tasks[0][0])
+    one_still = partial(middle_pose if still == "pose" else middle_frame, cache=cache, progress=progress)
+    computations: list[tuple[str, str, Callable[[Model, Task], BaselinePredictions]]] = [
         (still, f"the middle {still} of each video alone", one_still),
-        ("metadata", VIDEO_METADATA, partial(metadata, task, cache=cache, seed=seed)),
-        ("majority", "", partial(majority, task)),
+        ("metadata", VIDEO_METADATA, lambda _, task: metadata(task, cache=cache, seed=seed)),
+        ("majority", "", lambda _, task: majority(task)),
     ]
     baselines = []
     for number, (name, about, compute) in enumerate(computations):
         progress("baselines", number, len(computations))
         try:
-            baselines.append(_compare(name, compute(), task, seed=seed))
+            baselines.append(_compare(name, [(compute(model, task), task) for model, task in tasks], seed=seed))
         except QuickstepError as error:
             baselines.append(Baseline(name, about, None, None, problem=str(error)))
     progress("baselines", len(computations), len(computations))
@@ -233,22 +240,25 @@ def _fit_config(model: Model) -> FitConfig:
     return FitConfig(**{name: value for name, value in model.facts.fitting.items() if name in names})
 
 
-def _compare(name: str, predictions: BaselinePredictions, task: Task, *, seed: int) -> Baseline:
+def _compare(name: str, folds: Sequence[tuple[BaselinePredictions, Task]], *, seed: int) -> Baseline:
     """Compare a baseline with the model on the segments that both could read."""
-    readable = np.array([label is not None for label in predictions.labels])
+    labels = [label for predictions, _ in folds for label in predictions.labels]
+    segments = [segment for _, task in folds for segment in task.tested]
+    constants = [majority_label(task.train or task.tested) for _, task in folds for _ in task.tested]
+    about = "; in other folds ".join(list(dict.fromkeys(predictions.about for predictions, _ in folds))[:2])
+    readable = np.array([label is not None for label in labels])
     if not readable.any():
-        return Baseline(name, predictions.about, None, None, problem="none of the tested segments could be read for it")
-    tested = [segment for segment, is_readable in zip(task.tested, readable) if is_readable]
-    groups = [group_of(segment) for segment in tested]
-    correct = np.array([label == segment.label for label, segment in zip(predictions.labels, task.tested)])[readable]
-    constant = majority_label(task.train or task.tested)
-    constant_correct = np.array([segment.label == constant for segment in tested])
+        return Baseline(name, about, None, None, problem="none of the tested segments could be read for it")
+    groups = [group_of(segment) for segment, is_readable in zip(segments, readable) if is_readable]
+    correct = np.array([label == segment.label for label, segment in zip(labels, segments)])[readable]
+    constant_correct = np.array([constant == segment.label for constant, segment in zip(constants, segments)])[readable]
+    model_correct = np.concatenate([task.correct for _, task in folds])[readable]
     missing = len(readable) - int(readable.sum())
     return Baseline(
         name=name,
-        about=predictions.about,
+        about=about,
         accuracy=share(correct, groups, seed=seed),
-        difference=difference(task.correct[readable], correct, groups, seed=seed),
+        difference=difference(model_correct, correct, groups, seed=seed),
         over_majority=difference(correct, constant_correct, groups, seed=seed),
         note=f"{missing} of {len(readable)} tested segments could not be read for it and are left out" if missing else "",
     )

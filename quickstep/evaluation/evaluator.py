@@ -37,7 +37,7 @@ MOST_MISTAKES = 48  # shown with frames
 
 
 @dataclass(frozen=True)
-class _Selection:
+class Selection:
     """The segments to test, and what had to be left out."""
 
     manifest: Manifest
@@ -61,16 +61,18 @@ def evaluate(
     """Test a model (or a model folder) on one part of a manifest; by default on the test part of its own."""
     cache, clock = cache or Cache(), Clock()
     model = load_model(model, cache=cache)
+    if manifest is None and split == "test" and "folds" in model.facts.training:
+        return _report_of_folds(model)
     selection = _select(model, None if manifest is None else as_manifest(manifest), split)
     answered = model.predict(selection.segments, cache=cache, progress=progress, strict=strict)
     clock.mark("predicting")
     if not answered.predictions:
         first = answered.failures[0]
         raise MediaError(first.segment.path, f"none of the {len(answered.failures)} test segments can be read; the first: {first}")
-    tested = tuple(_tested_segment(prediction) for prediction in answered.predictions)
+    tested = tuple(tested_segment(prediction) for prediction in answered.predictions)
     measured = measure(tested, model.labels, temperature=model.temperature, threshold=model.threshold, seed=seed)
     clock.mark("measuring")
-    compared = _compare(model, answered.predictions, cache=cache, progress=progress, seed=seed) if baselines else _Compared()
+    compared = _compare(model, answered.predictions, cache=cache, progress=progress, seed=seed) if baselines else Compared()
     clock.mark("baselines")
     proof = prove_separation(model, selection.segments, cache=cache, progress=progress)
     clock.mark("proof")
@@ -78,7 +80,7 @@ def evaluate(
         permutation_importance(model, answered.predictions, cache=cache, progress=progress, seed=seed) if isinstance(model, Model) else ()
     )
     clock.mark("numbers")
-    mistakes = _mistakes(answered.predictions, tested, progress, skeleton=_skeleton(model))
+    mistakes = describe_mistakes(model, answered.predictions, tested, progress)
     clock.mark("pictures")
     return Report(
         quickstep=library_version("quickstep"),
@@ -94,18 +96,28 @@ def evaluate(
         confusion=measured.confusion,
         curves=measured.curves,
         baselines=compared.baselines,
-        verdicts=_verdicts(model, measured, tested, compared, selection=selection, proof=proof, failures=answered.failures),
+        verdicts=collect_verdicts(model, measured, tested, compared, selection=selection, proof=proof, failures=answered.failures),
         proof=proof,
         learning=learning(model),
         importances=importances,
         mistakes=mistakes,
-        failures=tuple(UnreadSegment(str(failure.segment), _reason(failure)) for failure in answered.failures),
+        failures=tuple(UnreadSegment(str(failure.segment), reason_of(failure)) for failure in answered.failures),
         left_out=selection.left_out,
         seconds={**{f"training: {stage}": spent for stage, spent in model.facts.seconds.items()}, **clock.seconds},
     )
 
 
-def _select(model: AnyModel, manifest: Manifest | None, split: str) -> _Selection:
+def _report_of_folds(model: AnyModel) -> Report:
+    """Return the report that was made when the model was trained with folds: it was fitted on all of its own videos."""
+    report = Report.load(model.folder) if model.folder is not None and (model.folder / "report.json").is_file() else None
+    if report is None or not report.folds:
+        raise ConfigError(
+            "data", "the model was fitted on all of its videos, and the report of its folds is missing: name other videos to test it on"
+        )
+    return report
+
+
+def _select(model: AnyModel, manifest: Manifest | None, split: str) -> Selection:
     """Return the labelled segments of a part whose labels the model was trained on."""
     base = manifest if manifest is not None else model.manifest
     if base is None:
@@ -129,7 +141,7 @@ def _select(model: AnyModel, manifest: Manifest | None, split: str) -> _Selectio
         why = f"has no segment with a label of the model ({', '.join(model.labels[:5])}); its labels: {named}"
         raise ManifestError(base.source or "manifest", why)
     name = trained_on(model).name if base.fingerprint == model.facts.fingerprint else name_of(base)
-    return _Selection(base, tuple(tested), dict(sorted(unknown.items())), name, tuple(notes))
+    return Selection(base, tuple(tested), dict(sorted(unknown.items())), name, tuple(notes))
 
 
 def _with_model_spelling(segment: Segment, labels: tuple[str, ...]) -> Segment:
@@ -140,7 +152,8 @@ def _with_model_spelling(segment: Segment, labels: tuple[str, ...]) -> Segment:
     return replace(segment, label=alike[0]) if len(alike) == 1 else segment
 
 
-def _tested_segment(prediction: Prediction) -> TestedSegment:
+def tested_segment(prediction: Prediction) -> TestedSegment:
+    """Describe a tested segment and its scores."""
     segment = prediction.segment
     return TestedSegment(
         path=str(segment.path),
@@ -155,24 +168,24 @@ def _tested_segment(prediction: Prediction) -> TestedSegment:
 
 
 @dataclass(frozen=True)
-class _Compared:
+class Compared:
     """The baselines, and how well metadata does over all segments."""
 
     baselines: tuple[Baseline, ...] = ()
     shortcut: Shortcut | None = None
 
 
-def _compare(model: AnyModel, predictions: Sequence[Prediction], *, cache: Cache, progress: Progress, seed: int) -> _Compared:
+def _compare(model: AnyModel, predictions: Sequence[Prediction], *, cache: Cache, progress: Progress, seed: int) -> Compared:
     segments = model.manifest.segments if model.manifest is not None else ()
     train = tuple(segment for segment in segments if segment.split == "train")
     if not train and not model.is_zero_shot:
         why = "the model's training videos are missing"
-        return _Compared(tuple(Baseline(name, "", None, None, problem=why) for name in (still_of(model.lead), "metadata", "majority")))
+        return Compared(tuple(Baseline(name, "", None, None, problem=why) for name in (still_of(model.lead), "metadata", "majority")))
     validation = tuple(segment for segment in segments if segment.split == "val")
     predicted = tuple(prediction.label for prediction in predictions)
     task = Task(train, validation, tuple(prediction.segment for prediction in predictions), predicted)
     baselines = compute_baselines(model.lead, task, cache=cache, progress=progress, seed=seed)
-    return _Compared(baselines, shortcut(task, cache=cache, seed=seed) if train else None)
+    return Compared(baselines, shortcut(task, cache=cache, seed=seed) if train else None)
 
 
 def _skeleton(model: AnyModel) -> Skeleton | None:
@@ -180,10 +193,11 @@ def _skeleton(model: AnyModel) -> Skeleton | None:
     return backbone.skeleton if reads_poses(backbone) else None
 
 
-def _mistakes(
-    predictions: Sequence[Prediction], tested: Sequence[TestedSegment], progress: Progress, *, skeleton: Skeleton | None
+def describe_mistakes(
+    model: AnyModel, predictions: Sequence[Prediction], tested: Sequence[TestedSegment], progress: Progress
 ) -> tuple[Mistake, ...]:
     """Return the most confident mistakes with some of their frames."""
+    skeleton = _skeleton(model)
     wrong = [(segment, prediction.segment) for segment, prediction in zip(tested, predictions) if not segment.correct]
     wrong = sorted(wrong, key=lambda pair: -pair[0].confidence)[:MOST_MISTAKES]
     mistakes = []
@@ -194,16 +208,17 @@ def _mistakes(
     return tuple(mistakes)
 
 
-def _verdicts(
+def collect_verdicts(
     model: AnyModel,
     measured: Measured,
     tested: Sequence[TestedSegment],
-    compared: _Compared,
+    compared: Compared,
     *,
-    selection: _Selection,
+    selection: Selection,
     proof: Proof,
     failures: Sequence[Failure],
 ) -> tuple[Verdict, ...]:
+    """Return all verdicts on the figures, the most severe first."""
     figures = measured.figures
     by_name = {baseline.name: baseline for baseline in compared.baselines}
     result = verdicts.on_proof(proof) + verdicts.on_size(figures.accuracy, len(tested))
@@ -225,6 +240,6 @@ def _verdicts(
     return verdicts.by_severity([*result, *(Verdict("note", "data", note) for note in selection.notes)])
 
 
-def _reason(failure: Failure) -> str:
+def reason_of(failure: Failure) -> str:
     """Return the reason without the path, which the report shows beside it."""
     return failure.error.why if isinstance(failure.error, MediaError) else str(failure.error)

@@ -188,7 +188,7 @@ def reliability(labels: Ints, probabilities: Floats, *, bins: int = BINS) -> Rel
     )
 
 
-def at_temperature(probabilities: Floats, temperature: float) -> Floats:
+def at_temperature(probabilities: Floats, temperature: float | Floats) -> Floats:
     """Return the probabilities before temperature scaling: as if the logits had not been divided by `temperature`."""
     logits = temperature * np.log(np.clip(probabilities, np.finfo(np.float64).tiny, None))
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))

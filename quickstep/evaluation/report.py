@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.types.confidence_intervals import Difference, Interval, between, percent
 from quickstep.types.errors import ModelError
 
-FORMAT = 2  # 1 was written by version 0.1
+FORMAT = 3  # 1 was written by version 0.1; 2 had no folds
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,16 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class FoldFigures:
+    """How many segments of one fold were classified correctly by the model that was fitted without it."""
+
+    number: int  # from 1
+    segments: int
+    groups: int
+    correct: int
+
+
+@dataclass(frozen=True)
 class UnreadSegment:
     """A segment that could not be tested, and why."""
 
@@ -228,6 +238,7 @@ class Report:
     left_out: dict[str, int] = field(default_factory=dict)  # label that the model was not trained on -> segments
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> time
     importances: tuple[FeatureImportance, ...] = ()  # where the backbone's features have names; families first
+    folds: tuple[FoldFigures, ...] = ()  # of a cross-validation: the tested segments are those of all folds
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -257,8 +268,12 @@ class Report:
     def headline(self) -> str:
         """The first sentence of the page, the card and the command's output."""
         accuracy = self.figures.accuracy
-        correct = f"{self.correct} of {len(self.tested)} test {self.unit} correct"
-        return f"{correct}: {percent(accuracy.value)} (95 % interval {between(accuracy)})"
+        tested = f"{self.unit} correct in {len(self.folds)} folds" if self.folds else f"test {self.unit} correct"
+        return f"{self.correct} of {len(self.tested)} {tested}: {percent(accuracy.value)} (95 % interval {between(accuracy)})"
+
+    def named(self, name: str) -> Report:
+        """Return the report under the name of the folder where the model is saved."""
+        return replace(self, model=replace(self.model, name=name))
 
     @property
     def summary(self) -> tuple[str, ...]:

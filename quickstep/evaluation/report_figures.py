@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quickstep.evaluation import metrics
 from quickstep.evaluation.metrics import ClassFigures
@@ -25,9 +26,15 @@ class Measured:
 
 
 def measure(
-    tested: Sequence[TestedSegment], labels: Sequence[str], *, temperature: float = 1.0, threshold: float | None = None, seed: int = 0
+    tested: Sequence[TestedSegment],
+    labels: Sequence[str],
+    *,
+    temperature: float | NDArray[np.float64] = 1.0,
+    threshold: float | None = None,
+    thresholds: NDArray[np.float64] | None = None,
+    seed: int = 0,
 ) -> Measured:
-    """Return all figures and curves of these segments."""
+    """Return all figures and curves of these segments; `thresholds` are those of the segments where they are not all the model's."""
     numbers = {label: index for index, label in enumerate(labels)}
     truth = np.array([numbers[segment.label] for segment in tested], dtype=np.int64)
     predicted = np.array([numbers[segment.predicted] for segment in tested], dtype=np.int64)
@@ -36,7 +43,7 @@ def measure(
     summary = metrics.summarize(truth, predicted, groups_of(tested), classes=len(labels), seed=seed)
     matrix = metrics.confusion(truth, predicted, classes=len(labels))
     roc, pr = metrics.one_against_rest(truth, scores, labels)
-    answered = scores.max(axis=1) >= (2.0 if threshold is None else threshold)
+    answered = scores.max(axis=1) >= (thresholds if thresholds is not None else 2.0 if threshold is None else threshold)
     figures = Figures(
         accuracy=summary.accuracy,
         balanced_accuracy=summary.balanced_accuracy,

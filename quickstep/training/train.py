@@ -132,11 +132,12 @@ def train(
     cache: Cache | None = None,
     progress: Progress = silent,
     strict: bool = False,
+    validation: bool = True,
 ) -> Trained:
     """Fit a head on the train part; use the val part for early stopping and calibration. Missing splits are drawn first.
 
     `manifest` is a Manifest or a path: a folder with one folder of videos per class, or a csv. `backbone` is an instance to use instead
-    of the config's; `poses` are settings for a backbone that reads poses.
+    of the config's; `poses` are settings for a backbone that reads poses. With `validation=False` no val part is taken out of train.
     """
     manifest = as_manifest(manifest)
     config, cache, clock = config or TrainConfig(), cache or Cache(), Clock()
@@ -159,7 +160,7 @@ def train(
     texts = encode_prompts(backbone, prompts, cache=cache) if prompts else None
     spec = spec.settled(backbone)  # the head is fitted to these features, so the model computes the same ones everywhere
     clock.mark("opening")
-    manifest, drawn = with_splits(manifest, seed=config.seed, cache=cache, progress=progress)
+    manifest, drawn = with_splits(manifest, seed=config.seed, cache=cache, progress=progress, validation=validation)
     clock.mark("splits")
     segments = [segment for segment in manifest.segments if segment.split in ("train", "val")]
     extraction = extract(segments, backbone, view=view, cache=cache, progress=progress).check(strict=strict)
@@ -168,7 +169,7 @@ def train(
     history = head.fit(parts.train, parts.val, classes=len(parts.labels), fitting=config.fitting(), progress=progress)
     temperature, threshold = calibrate(head, parts.val)
     clock.mark("fitting")
-    warnings = (*(drawn.warnings if drawn else ()), *settled.notes, *_notes(parts, extraction))
+    warnings = (*(drawn.warnings if drawn else ()), *settled.notes, *_notes(parts, extraction, validation=validation))
     facts = make_facts(
         manifest,
         failures=extraction.failures,
@@ -198,10 +199,14 @@ def _check_joints(head: Head, backbone: Backbone) -> None:
         raise ConfigError("head", f"{head.name!r} needs joints, and the backbone {backbone.name!r} gives none: use the backbone joints")
 
 
-def with_splits(manifest: Manifest, *, seed: int, cache: Cache, progress: Progress) -> tuple[Manifest, SplitResult | None]:
+def with_splits(
+    manifest: Manifest, *, seed: int, cache: Cache, progress: Progress, validation: bool = True
+) -> tuple[Manifest, SplitResult | None]:
     """Return the manifest with a part for every segment, and how missing parts were drawn."""
     drawn = None
-    if not {"train", "val"} <= set(manifest.splits) or any(segment.split is None for segment in manifest.segments):
+    if not ({"train", "val"} if validation else {"train"}) <= set(manifest.splits) or any(
+        segment.split is None for segment in manifest.segments
+    ):
         drawn = split(manifest, SplitConfig(seed=seed), cache=cache, progress=progress)
         manifest = drawn.manifest
     _check_parts(manifest)
@@ -294,7 +299,7 @@ def _check_parts(manifest: Manifest) -> None:
         )
 
 
-def _notes(parts: Parts, extraction: Extraction) -> list[str]:
+def _notes(parts: Parts, extraction: Extraction, *, validation: bool) -> list[str]:
     """List what to know about the data."""
     notes = []
     failed = len(extraction.failures)
@@ -302,7 +307,7 @@ def _notes(parts: Parts, extraction: Extraction) -> list[str]:
         notes.append(f"{failed} of {failed + len(extraction.features)} segments could not be used; they are listed")
     if extraction.damaged:
         notes.append(f"{len(extraction.damaged)} segments are partly damaged; their readable frames were used")
-    if parts.val is None:
+    if parts.val is None and validation:
         notes.append(NO_VALIDATION)
     counts = Counter(parts.train.labels.tolist())
     few = [label for index, label in enumerate(parts.labels) if counts[index] < MIN_SEGMENTS]

@@ -13,8 +13,8 @@ PUBLIC = """
 Augment BackboneSpec Cache CacheError Capabilities ConfigError CurveConfig Ensemble EnsembleConfig Failure Features FinetuneConfig Flow
 FlowConfig Frames IndexConfig Journal KinematicsConfig Library LibraryError Manifest ManifestError MediaError MissingExtra Model
 ModelError Poses Prediction Predictions PushConfig QuickstepError Report SearchConfig Segment Skeleton Span SplitConfig Timeline
-TimelineConfig TrainConfig TuneConfig UnknownName View WeightsError ZeroShotConfig __version__ add_class check compare draw_flow
-duplicates ensemble evaluate evaluate_retrieval evaluate_timeline export_list export_tags extract finetune import_kinetics
+TimelineConfig TrainConfig TuneConfig UnknownName View WeightsError ZeroShotConfig __version__ add_class check compare cross_validate
+draw_flow duplicates ensemble evaluate evaluate_retrieval evaluate_timeline export_list export_tags extract finetune import_kinetics
 import_lets_dance import_mmaction import_model index kinematics learning_curve load_model merge open_backbone predict probe push
 read_class_prompts read_flow read_frames read_manifest read_poses read_skeleton retrain search split suspects timeline train trust tune
 write_manifest write_poses write_report write_timeline zero_shot

@@ -22,6 +22,7 @@ from quickstep.apps.commands.options import (
     print_notes,
 )
 from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
+from quickstep.models.model import Model
 from quickstep.models.model_files import TUNING_STATE
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.training.augmentation.augment import Augment
@@ -37,6 +38,7 @@ DEFAULT_AUGMENT = Augment()
 DEFAULT_SHEET = SheetConfig()
 DEFAULT_TUNE = TuneConfig()
 SHOWN_TRIALS = 12
+FEW_GROUPS = 10  # in the test part: with fewer, folds give a narrower interval
 
 
 def train_command(
@@ -46,6 +48,7 @@ def train_command(
     out: Annotated[Path, Out],
     recipe: str | None = None,  # noqa: ARG001 - the command line has filled in its settings already
     listing: Annotated[Listing, Flat] = DEFAULT_LISTING,
+    folds: int = 0,
     strict: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
     config: Annotated[TrainConfig, Flat] = DEFAULT_TRAIN,
@@ -62,25 +65,52 @@ def train_command(
         the folder for the model
     recipe
         a recipe, by its name or as a toml file: settings for the options that you leave out
+    folds
+        test every video once, in this many folds, and fit the model to all of them: for sets with few groups (0: one test part)
     strict
         stop at the first video that cannot be used, instead of skipping it
     overwrite
         replace the model in the folder
     """
-    from quickstep.evaluation.rendering import write_card
+    from quickstep.evaluation.rendering import write_card, write_report
+    from quickstep.training.cross_validation import cross_validate
     from quickstep.training.train import train
 
     check_model_target(out, overwrite=overwrite)
+    report = None
     with TerminalProgress() as progress:
         manifest = listing.read(data)
-        trained = train(manifest, config, poses=poses, cache=run.cache, progress=progress, strict=strict)
+        if folds:
+            validated = cross_validate(manifest, config, folds=folds, poses=poses, cache=run.cache, progress=progress, strict=strict)
+            trained, report = validated.trained, validated.report
+        else:
+            trained = train(manifest, config, poses=poses, cache=run.cache, progress=progress, strict=strict)
     trained.model.save(out)
     write_card(trained.model, out)
     print_failures(trained.failures)
     print_notes(trained.warnings)
+    for sentence in report.summary if report else ():
+        say(sentence)
     if run.json:
         print_json({"model": str(out), **asdict(trained.model.facts)})
+    if report is not None:
+        say(
+            f"{trained.model} is saved in {out}; the report of its folds: {write_report(report.named(out.resolve().name), out)}",
+            style="bold",
+        )
+        return
+    _suggest_folds(trained.model, data, out)
     say(f"{trained.model} is saved in {out}; evaluate it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
+
+
+def _suggest_folds(model: Model, data: Path, out: Path) -> None:
+    """Name the command that tests every video, where the test part has too few groups for a useful interval."""
+    groups = len(set(model.manifest.part("test").groups)) if model.manifest is not None else FEW_GROUPS
+    if groups < FEW_GROUPS:
+        command = f"quickstep train {shlex.quote(str(data))} -o {shlex.quote(str(out))} --folds 5 --overwrite"
+        say(
+            f"note: the test part has only {groups} groups, so its interval will be wide; this tests every video: {command}", style="yellow"
+        )
 
 
 def finetune_command(

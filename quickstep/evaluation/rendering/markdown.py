@@ -32,6 +32,8 @@ def markdown(report: Report) -> str:
     lines += [f"- **{LEVEL_NAMES[verdict.level]}**: {escape(verdict.text)}" for verdict in report.verdicts]
     lines += section("Compared with baselines", baseline_table(report))
     lines += section("Figures", table(("", "", ""), [(tile.name, tile.value, tile.detail) for tile in tiles(report)]))
+    if report.folds:
+        lines += section("Folds", fold_table(report))
     lines += section("Confusions", [escape(confusions(report)), "", *class_table(report), "", *confusion_table(report)])
     if report.importances:
         lines += section("Important features", importance_table(report))
@@ -58,6 +60,15 @@ def baseline_table(report: Report) -> list[str]:
         else:
             rows.append((bar.name, percent(bar.accuracy.value), between(bar.accuracy), points(bar.lead) if bar.lead else ""))
     return table(("", "accuracy", "95 % interval", "the model's lead"), rows)
+
+
+def fold_table(report: Report) -> list[str]:
+    """Return the accuracy of each fold of a cross-validation."""
+    rows = [
+        (str(fold.number), str(fold.segments), str(fold.groups), str(fold.correct), percent(fold.correct / fold.segments))
+        for fold in report.folds
+    ]
+    return table(("fold", "tested", "groups", "correct", "accuracy"), rows)
 
 
 def class_table(report: Report) -> list[str]:

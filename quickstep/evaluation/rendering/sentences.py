@@ -38,7 +38,8 @@ def subtitle(report: Report) -> str:
     source = f" from {groups} groups" if 1 < groups < len(report.tested) else " of one group" if groups == 1 < len(report.tested) else ""
     other = report.tested_on.fingerprint != report.trained_on.fingerprint
     where = f"Trained on {report.trained_on.name}, tested on {report.tested_on.name}: " if other else ""
-    text = f"{classes}, {len(report.tested)} {report.unit}{source} that the model was not trained on. "
+    unseen = ", each tested by a model that was not trained on its group" if report.folds else " that the model was not trained on"
+    text = f"{classes}, {len(report.tested)} {report.unit}{source}{unseen}. "
     return where + text + f"The majority class has {percent(report.figures.chance)} of them."
 
 
@@ -155,10 +156,14 @@ def mean_area_words(curves: Sequence[Curve], name: str) -> str:
 def facts(report: Report) -> list[tuple[str, Rows]]:
     """Return what the model is, its settings, its data and the versions, as titled tables."""
     trained, tested = report.trained_on, report.tested_on
+    part = f"{len(report.folds)} folds" if report.folds else report.split
     data: Rows = [
         ("Trained on", f"{trained.name}, {trained.segments} segments, {trained.groups} groups"),
         ("Its fingerprint", trained.fingerprint[:16]),
-        ("Tested on", f"{tested.name}, {report.split}: {tested.segments} segments, {tested.groups} groups"),
+        (
+            "Tested on",
+            f"{tested.name}, {part}: {tested.segments} segments, {tested.groups} groups",
+        ),
         ("Its fingerprint", tested.fingerprint[:16]),
     ]
     model, words, settings, versions = facts_of(report.model)

@@ -1,0 +1,126 @@
+"""pooled_report: one report of a cross-validation, in which every segment was tested once, by the model of its fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstep.datasets.splits import LeakageCheck
+from quickstep.evaluation.baselines import Task, compute_pooled_baselines, shortcut
+from quickstep.evaluation.evaluator import Compared, Selection, collect_verdicts, describe_mistakes, reason_of, tested_segment
+from quickstep.evaluation.provenance import learning, model_facts, name_of, trained_on
+from quickstep.evaluation.report import FoldFigures, Proof, Report, Source, UnreadSegment, Verdict
+from quickstep.evaluation.report_figures import groups_of, measure
+from quickstep.models.classifier import Prediction
+from quickstep.models.model import Model
+from quickstep.storage.cache import Cache
+from quickstep.storage.library_versions import library_version
+from quickstep.types.confidence_intervals import percent
+from quickstep.types.progress import Clock, Progress
+from quickstep.types.segment import Failure, Segment
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class TestedFold:
+    """The model that was fitted without one fold, and its predictions for the fold, calibrated on the other folds."""
+
+    model: Model
+    train: tuple[Segment, ...]
+    predictions: tuple[Prediction, ...]  # with scores for the labels of all folds
+    temperature: float
+    threshold: float | None  # None: no score of the other folds was reliable
+
+    @property
+    def task(self) -> Task:
+        """What a baseline has to do in this fold."""
+        tested, predicted = (tuple(item) for item in zip(*((one.segment, one.label) for one in self.predictions), strict=True))
+        return Task(self.train, (), tested, predicted)
+
+
+def pooled_report(
+    model: Model,
+    folds: Sequence[TestedFold],
+    failures: Sequence[Failure],
+    leakage: LeakageCheck,
+    *,
+    cache: Cache,
+    progress: Progress,
+    baselines: bool = True,
+    seed: int = 0,
+) -> Report:
+    """Report on `model`, which was fitted on all segments, by the predictions of the models of its folds."""
+    clock = Clock()
+    predictions = [prediction for fold in folds for prediction in fold.predictions]
+    tested = tuple(map(tested_segment, predictions))
+    counts = [len(fold.predictions) for fold in folds]
+    thresholds = np.repeat([2.0 if fold.threshold is None else fold.threshold for fold in folds], counts)
+    temperatures = np.repeat([fold.temperature for fold in folds], counts)[:, None]
+    measured = measure(tested, model.labels, temperature=temperatures, threshold=model.threshold, thresholds=thresholds, seed=seed)
+    clock.mark("measuring")
+    tasks = [(fold.model, fold.task) for fold in folds]
+    compared = Compared()
+    if baselines:
+        pooled = compute_pooled_baselines(tasks, cache=cache, progress=progress, seed=seed)
+        compared = Compared(pooled, shortcut(tasks[0][1], cache=cache, seed=seed))
+    clock.mark("baselines")
+    proof = Proof((), leakage.sentences, tuple(map(str, leakage.leaks)))
+    assert model.manifest is not None
+    selection = Selection(model.manifest, tuple(one.segment for one in predictions), {}, name_of(model.manifest))
+    found = collect_verdicts(model, measured, tested, compared, selection=selection, proof=proof, failures=failures)
+    figures = tuple(_figures_of(number, fold) for number, fold in enumerate(folds, start=1))
+    mistakes = describe_mistakes(model, predictions, tested, progress)
+    clock.mark("pictures")
+    return Report(
+        quickstep=library_version("quickstep"),
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        split="folds",
+        labels=model.labels,
+        model=model_facts(model),
+        trained_on=trained_on(model),
+        tested_on=Source(selection.name, model.manifest.fingerprint, len(tested), len(set(groups_of(tested)))),
+        tested=tested,
+        figures=measured.figures,
+        classes=measured.classes,
+        confusion=measured.confusion,
+        curves=measured.curves,
+        baselines=compared.baselines,
+        verdicts=(*found, *_on_folds(figures)),
+        proof=proof,
+        learning=learning(model),
+        mistakes=mistakes,
+        failures=tuple(UnreadSegment(str(failure.segment), reason_of(failure)) for failure in failures),
+        seconds={**{f"training: {stage}": spent for stage, spent in model.facts.seconds.items()}, **clock.seconds},
+        folds=figures,
+    )
+
+
+def widened(prediction: Prediction, labels: tuple[str, ...], least: float = 1e-6) -> Prediction:
+    """Return the prediction with a score for each of these labels; a label that its model was not fitted on has next to none."""
+    scores = np.full(len(labels), least)
+    scores[[labels.index(label) for label in prediction.labels]] = np.maximum(prediction.scores, 1e-12)
+    return replace(prediction, scores=scores / scores.sum(), labels=labels)
+
+
+def _figures_of(number: int, fold: TestedFold) -> FoldFigures:
+    correct = sum(prediction.label == prediction.segment.label for prediction in fold.predictions)
+    return FoldFigures(number, len(fold.predictions), len(set(groups_of(list(map(tested_segment, fold.predictions))))), correct)
+
+
+def _on_folds(folds: Sequence[FoldFigures]) -> tuple[Verdict, ...]:
+    """Say which number belongs to which model."""
+    shares = sorted(fold.correct / fold.segments for fold in folds)
+    return (
+        Verdict(
+            "note",
+            "folds",
+            f"Every segment was tested once, by one of {len(folds)} models that were fitted without its group; their accuracy is "
+            f"{percent(shares[0])} to {percent(shares[-1])}. The saved model is fitted on all segments, so it was not itself tested: "
+            "these figures are those of models that had a little less to learn from.",
+        ),
+    )
