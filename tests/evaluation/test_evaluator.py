@@ -214,7 +214,7 @@ def test_reports_of_version_0_1_open_and_become_pages() -> None:
     for file in (FIXTURES / "v0.1" / "report.json", FIXTURES / "v0.1" / "models" / "motion-linear" / "report.json"):
         plain = json.loads(file.read_text())
         report = Report.load(file)
-        assert report.format == FORMAT == 2
+        assert report.format == FORMAT
         assert [segment.predicted for segment in report.tested] == [segment["said"] for segment in plain["tested"]]
         assert [figures.correct for figures in report.classes] == [figures["right"] for figures in plain["classes"]]
         assert report.curves.calibrated.confidence == tuple(plain["curves"]["calibrated"]["sure"])
