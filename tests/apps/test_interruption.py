@@ -66,7 +66,8 @@ def test_what_is_no_file_is_refused_before_it_is_opened(kind: str, tmp_path: Pat
     if kind == "pipe":
         os.mkfifo(place)
     elif kind == "socket":
-        socket.socket(socket.AF_UNIX).bind(str(place))
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(place))
     listed = tmp_path / "list.csv"
     listed.write_text(f"path,label\n{place},a\n", encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
