@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("QUICKSTEP_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def decoding_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands decode in processes of their own, which take time to start; the tests of those ask for them."""
+    monkeypatch.setenv("QUICKSTEP_DECODING", os.environ.get("QUICKSTEP_TEST_DECODING", "isolate=never"))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
 
+DECODING = "QUICKSTEP_DECODING"  # read by signals/video/limits, which is not imported for --help
 # Title -> option names, in the order of the help page. An option that is in no group is printed first, under "Options".
 OPTION_GROUPS = {
     "Network": "backbone weights embedding flow init width from new-head unfreeze engine precision",
@@ -36,7 +37,7 @@ OPTION_GROUPS = {
     "Augmentation": "augment flip mirror-labels vertical-flip crop rotation colour noise erase time-jitter speed",
     "Poses": "estimator pose-model skeleton person people pose-fps",
     "Computation": "device workers frame-cache-gb save-minutes tensorboard seed",
-    "Reading videos": "cpu-seconds max-pixels max-hours",
+    "Reading videos": "isolate cpu-seconds decoder-mb max-pixels max-hours",
     "General": "json quiet verbose trust cache help version",
 }
 EMPTY = ("()", "{}", "[]", "''", '""', "None")
@@ -285,10 +286,7 @@ def _apply_decoding(command: App, names: tuple[str, ...], arguments: ArgumentCol
     typed = [
         f"{options[argument.name]}={argument.tokens[0].value}" for argument in arguments if argument.name in options and argument.tokens
     ]
-    if typed:
-        from quickstep.signals.video.limits import VARIABLE
-
-        os.environ[VARIABLE] = ",".join([*filter(None, [os.environ.get(VARIABLE)]), *typed])
+    os.environ[DECODING] = ",".join(["isolate=auto", *filter(None, [os.environ.get(DECODING)]), *typed])
 
 
 _NAMING_CODE = {"--backbone", "--backbones", "--estimator", "--flow", "--head", "--heads", "--method"}

@@ -12,7 +12,7 @@ from typing import Literal
 
 from quickstep.apps.terminal import MACHINE_OUTPUT_VERSION
 from quickstep.storage.cache import Cache
-from quickstep.types.errors import pip_command
+from quickstep.types.errors import QuickstepError, pip_command
 
 State = Literal["good", "missing", "bad"]
 LIBRARIES = ("torch", "transformers", "av", "scikit-learn", "numpy")
@@ -39,7 +39,7 @@ class Finding:
 
 def examine(cache: Cache | None = None) -> list[Finding]:
     """Examine everything that decides whether and how fast quickstep works on this machine."""
-    return [_python(), *_libraries(), *_extras(), _opencv(), _ffmpeg(), _device(), _weights(), _cache(cache or Cache())]
+    return [_python(), *_libraries(), *_extras(), _opencv(), _ffmpeg(), _isolation(), _device(), _weights(), _cache(cache or Cache())]
 
 
 def _python() -> Finding:
@@ -87,6 +87,21 @@ def _ffmpeg() -> Finding:
         return Finding("ffmpeg", "good", f"{ffmpeg_version()} inside PyAV")
     except ImportError as error:
         return Finding("ffmpeg", "bad", str(error), "pip install --force-reinstall av")
+
+
+def _isolation() -> Finding:
+    if not sys.platform.startswith("linux"):
+        return Finding("isolation", "missing", "videos are decoded in this process", "processes of their own need Linux")
+    try:
+        from quickstep.signals.video.decoder_pool import start_decoder
+
+        held = start_decoder()
+    except (ImportError, QuickstepError) as error:
+        return Finding("isolation", "bad", str(error), "--isolate never decodes videos in this process")
+    advice = "" if held.all_hold else "Landlock needs Linux 5.13, the filter of system calls x86-64; what holds is used"
+    return Finding(
+        "isolation", "good" if held.all_hold else "missing", f"videos are decoded in processes of their own; {held.text}", advice
+    )
 
 
 def _device() -> Finding:

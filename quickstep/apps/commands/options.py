@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -47,7 +48,9 @@ class Run(Printing):
     )
     trust: tuple[str, ...] = setting((), "Python modules outside quickstep whose classes a model, library or recipe may run")
 
-    decoding: Annotated[DecodingLimits, Flat] = field(default_factory=DecodingLimits)  # applied before the command begins
+    decoding: Annotated[DecodingLimits, Flat] = field(
+        default_factory=partial(DecodingLimits, isolate="auto")
+    )  # applied before the command begins
 
     @property
     def cache(self) -> Cache:

@@ -25,6 +25,7 @@ from quickstep.apps.server.multipart import HOW_TO_SEND, read_body, receive_form
 from quickstep.apps.server.tokens import Account
 from quickstep.apps.server.url_download import Downloader, name_in_url, too_slow
 from quickstep.signals.video import OVERHANG, probe
+from quickstep.signals.video.decoder_pool import is_isolated
 from quickstep.signals.video.source import VideoSource
 from quickstep.types.errors import CacheError, QuickstepError
 from quickstep.types.stop import StopSignal
@@ -157,8 +158,9 @@ def _printable(name: str) -> str:
 
 def check_video(path: Path, span: Span, limits: Limits) -> None:
     """Refuse a video that is too large or too long, or that does not have the requested span."""
-    with contextlib.closing(VideoSource(path)) as source:
-        _check_edge(max(source.codec.width, source.codec.height), limits)  # before a frame of that size is allocated
+    if not is_isolated():  # a decoder in a process of its own has bounds of its own
+        with contextlib.closing(VideoSource(path)) as source:
+            _check_edge(max(source.codec.width, source.codec.height), limits)  # before a frame of that size is allocated
     info = probe(path)
     _check_edge(max(info.width, info.height, *info.coded_size), limits)
     _check_span(info.duration, span)

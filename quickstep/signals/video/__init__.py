@@ -1,6 +1,10 @@
 """Video files: their properties, their frames at given times, and writing them. Only this package imports PyAV.
 
-reader               VideoInfo, VideoReader, probe, read_frames, read_windows
+reader               VideoReader, probe, read_frames, read_windows
+file_reader          VideoInfo, and a video that is decoded in this process
+decoder_pool         a video that is decoded in a restricted process of its own
+decoder_process      that process
+messages             what the two say to each other
 source               an open file: packets, seeks, timestamps, errors
 limits               what reading one video may cost
 sample_tables        a check of an mp4's tables before FFmpeg builds its index from them
@@ -15,8 +19,9 @@ prefetch             items produced in threads, for every package
 
 import av
 
+from quickstep.signals.video.file_reader import VideoInfo
 from quickstep.signals.video.frame_arrays import apply_view
-from quickstep.signals.video.reader import OVERHANG, VideoInfo, VideoReader, probe, read_frames, read_windows
+from quickstep.signals.video.reader import OVERHANG, VideoReader, probe, read_frames, read_windows
 from quickstep.signals.video.writer import write_video
 
 __all__ = [

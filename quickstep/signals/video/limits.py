@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from quickstep.types.config_fields import at_least, setting
+from quickstep.types.config_fields import at_least, one_of, setting
 from quickstep.types.errors import ConfigError, MediaError
 
+Isolate = Literal["never", "auto", "always"]
+ISOLATE = ("never", "auto", "always")
 VARIABLE = "QUICKSTEP_DECODING"  # how a command hands its limits to the processes that it starts
 
 
@@ -24,7 +26,12 @@ class DecodingLimits:
     max_pixels: int = setting(2**26, "the most pixels that a frame of a video may have")
     max_hours: float = setting(48.0, "the longest video that is read, in hours")
 
+    isolate: Isolate = setting("never", "decode in restricted processes: always, never, or auto (where the system can restrict them)")
+    decoder_mb: int = setting(1024, "megabytes of memory that decoding a video in a process of its own may take")
+
     def __post_init__(self) -> None:
+        one_of("isolate", self.isolate, ISOLATE)
+        at_least("decoder_mb", self.decoder_mb, 1)
         at_least("cpu_seconds", self.cpu_seconds, 0.01)
         at_least("max_pixels", self.max_pixels, 64)
         at_least("max_hours", self.max_hours, 0.001)

@@ -33,21 +33,18 @@ class _Box:
     end: int
 
 
-def check_sample_tables(path: Path, size: int) -> None:
+def check_sample_tables(path: Path, size: int, file: BinaryIO) -> None:
     """Refuse an mp4 whose tables claim more samples than the file has bytes."""
-    with path.open("rb") as file:
-        first = file.read(8)[4:].decode("latin-1")
-        if first not in _FIRST_BOXES and path.suffix.lower() not in _SUFFIXES:
-            return
-        samples = edits = 0
-        for box in _boxes(file, 0, size):
-            samples += _count(file, box, path)
-            if box.kind == "elst":
-                edits = max(edits, _integer(file, box.start + 4))
-            if samples > size or (edits > _FEW_EDITS and edits * samples > _MAX_EDITED):
-                raise MediaError(
-                    path, f"its index claims {samples} samples and {edits} edits in {size} bytes: it is damaged, or made to harm"
-                )
+    first = file.read(8)[4:].decode("latin-1")
+    if first not in _FIRST_BOXES and path.suffix.lower() not in _SUFFIXES:
+        return
+    samples = edits = 0
+    for box in _boxes(file, 0, size):
+        samples += _count(file, box, path)
+        if box.kind == "elst":
+            edits = max(edits, _integer(file, box.start + 4))
+        if samples > size or (edits > _FEW_EDITS and edits * samples > _MAX_EDITED):
+            raise MediaError(path, f"its index claims {samples} samples and {edits} edits in {size} bytes: it is damaged, or made to harm")
 
 
 def _boxes(file: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[_Box]:

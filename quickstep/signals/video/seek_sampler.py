@@ -58,8 +58,9 @@ class SeekSampler:
     def sample(self, limits: Sequence[int]) -> Iterator[SampledFrame]:
         """Yield the frame at each of ascending timestamps, as soon as it is decoded: not always in order."""
         self._limits = limits
-        if limits and self._known and limits[0] < self._known[0]:
+        if self._wanted or (limits and self._known and limits[0] < self._known[0]):  # the last sampling was not read to its end
             self._must_restart = True
+            self._wanted.clear()
         for place, limit in enumerate(limits):
             if self._planned:
                 yield from self._advance(place, limit)

@@ -8,7 +8,9 @@ from array import array
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
+from io import BufferedReader, RawIOBase
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -77,15 +79,49 @@ def check_file(path: Path) -> int:
     return status.st_size
 
 
+class DescriptorFile(RawIOBase):
+    """Reads a file that another process has opened; each instance has its own place in it."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor, self._place = descriptor, 0
+        self.name = os.fspath(path)  # FFmpeg guesses the format of some files by it
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether it has places."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the bytes that follow."""
+        count = os.preadv(self._descriptor, [buffer], self._place)
+        self._place += count
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: os.fstat(self._descriptor).st_size}[whence]
+        self._place = start + offset
+        return self._place
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._place
+
+
 class VideoSource:
     """An open container with its video stream: packets in decoding order, from the start or from a keyframe."""
 
-    def __init__(self, path: str | Path, *, threads: int = 1) -> None:
+    def __init__(self, path: str | Path, *, threads: int = 1, descriptor: int | None = None) -> None:
+        """Open a video; with a descriptor, the path is only its name."""
         self.path = Path(path)
         self.threads = threads
-        self.bytes = check_file(self.path)
-        with translated(self.path):
-            check_sample_tables(self.path, self.bytes)
+        self._descriptor = descriptor
+        self.bytes = check_file(self.path) if descriptor is None else os.fstat(descriptor).st_size
+        with translated(self.path), self._file() as file:
+            check_sample_tables(self.path, self.bytes, file)
         self.untimed = False  # packets have no presentation times: frames are counted
         self.disbelieved: float | None = None  # seconds that the file claims to last, where its frames end long before
         self._limits = current_limits()
@@ -97,8 +133,9 @@ class VideoSource:
     def _open(self) -> None:
         most = str(self._limits.max_pixels)
         options = {"format_whitelist": readable_formats(), "protocol_whitelist": "file", "max_pixels": most}
+        place = f"file:{os.fspath(self.path)}" if self._descriptor is None else self._file()
         with translated(self.path), self.budget:
-            self.container: InputContainer = av.open(f"file:{os.fspath(self.path)}", "r", options=options, metadata_errors="replace")
+            self.container: InputContainer = av.open(place, "r", options=options, metadata_errors="replace")
         try:
             self.stream = self._video_stream()
             self.codec: VideoCodecContext = self.stream.codec_context
@@ -115,6 +152,10 @@ class VideoSource:
         self.seekable = self.format not in NOT_SEEKABLE
         self.read_errors = 0
         self._packets: Iterator[Packet[VideoStream]] | None = None
+
+    def _file(self) -> BinaryIO:
+        """Open the file, or read the descriptor from its start, at places of its own."""
+        return self.path.open("rb") if self._descriptor is None else BufferedReader(DescriptorFile(self._descriptor, self.path), 2**16)
 
     def _most_pixels(self) -> int:
         """Return how large a frame may be: a stream that grows must not take memory that its header did not announce."""
@@ -145,7 +186,7 @@ class VideoSource:
 
     def duplicate(self) -> VideoSource:
         """Open the same file a second time."""
-        source = VideoSource(self.path, threads=self.threads)
+        source = VideoSource(self.path, threads=self.threads, descriptor=self._descriptor)
         source.untimed, source.tick, source.budget = self.untimed, self.tick, self.budget
         return source
 
