@@ -82,9 +82,13 @@ class Decoder:
             theirs.close()
             os.close(shared)
         self._mark = (0, 0.0, 0.0)  # steps, processor time and time when a step was last seen
-        if not select.select([self.connection], [], [], START)[0]:
-            raise self._failure(Path(sys.executable), f"a decoder did not start in {START:.0f} s")
-        self.held = Restrictions(**self.receive(Path(sys.executable)).data["held"])
+        try:
+            if not select.select([self.connection], [], [], START)[0]:
+                raise MediaError(sys.executable, f"a decoder did not start in {START:.0f} s")
+            self.held = Restrictions(**self.receive(Path(sys.executable)).data["held"])
+        except BaseException:
+            self.end()
+            raise
 
     def send(self, data: dict[str, Any], payload: bytes = b"", descriptors: Sequence[int] = ()) -> None:
         """Send a request; that the decoder is gone is found when the answer is awaited."""
@@ -93,6 +97,7 @@ class Decoder:
 
     def receive(self, path: Path) -> Message:
         """Wait for the next message; end a decoder that hangs or takes too much."""
+        check_stop()
         self._mark = (self._steps, _processor_time(self.process.pid)[0], time.monotonic())
         while not select.select([self.connection], [], [], LOOK)[0]:
             check_stop()
@@ -133,6 +138,8 @@ class Decoder:
         return MediaError(path, why)
 
     def _raise_death(self, path: Path) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(2)
         self.end()
         number = -self.process.returncode
         if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
@@ -142,8 +149,8 @@ class Decoder:
 
     def end(self) -> None:
         """End the process, if it has not ended by itself."""
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(0.05)
+        if self.connection.fileno() < 0:
+            return
         self.process.kill()
         self.process.wait()
         self.connection.close()
@@ -167,7 +174,11 @@ class RemoteReader:
         self._busy = False  # a request is not answered to its end
         self._info: VideoInfo | None = None
         self._retries = RETRIES
-        self._again(lambda: None)
+        try:
+            self._again(lambda: None)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Give the decoder to the next video."""
@@ -220,9 +231,6 @@ class RemoteReader:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             self._ask(request, descriptors=[descriptor])
-        except MediaError:
-            self.close()
-            raise
         finally:
             os.close(descriptor)
 
