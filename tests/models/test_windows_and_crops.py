@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from places import ROOT
+from places import HELPERS, ROOT
 from toys import Colours, draw_colours
 from videos import write_tagged
 
@@ -223,8 +224,9 @@ def test_the_command_line_names_the_view(tmp_path: Path) -> None:
     replace(model, spec=replace(model.spec, name="tests.models.test_windows_and_crops:Corners")).save(tmp_path / "m")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "quickstep", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+        command = [sys.executable, "-m", "quickstep", *arguments, "--trust", "tests.models.test_windows_and_crops"]
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HELPERS}"}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
 
     video = str(manifest.segments[0].path)
     plain = run("predict", str(tmp_path / "m"), video, "--json")

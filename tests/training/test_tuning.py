@@ -15,7 +15,7 @@ from pathlib import Path
 import checkpoints
 import numpy as np
 import pytest
-from places import ROOT
+from places import HELPERS, ROOT
 from toys import Colours, draw_colours
 
 from quickstep.backbones import Capabilities
@@ -423,7 +423,14 @@ def csv_file(colours: tuple[Manifest, Cache], tmp_path: Path) -> Path:
 
 def command(csv_file: Path, folder: Path, *more: str, **env: str) -> subprocess.Popen[str]:
     arguments = [sys.executable, "-m", "quickstep", "tune", str(csv_file), "-o", str(folder), "--epochs", "4", "--folds", "0", *more]
-    return subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        arguments,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HELPERS}", **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def until(path: Path, seconds: float = 60) -> Iterator[None]:
