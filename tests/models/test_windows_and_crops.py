@@ -232,7 +232,8 @@ def test_the_command_line_names_the_view(tmp_path: Path) -> None:
     plain = run("predict", str(tmp_path / "m"), video, "--json")
     process = run("predict", str(tmp_path / "m"), video, "--json", "--windows", "2", "--crops", "3")
     assert "view" not in json.loads(plain.stdout)
-    assert json.loads(process.stdout)["view"] == {**json.loads(json.dumps(model.view.__dict__)), "windows": 2, "crops": 3}
+    view = json.loads(process.stdout)["view"]
+    assert (view["frames"], view["size"], view["windows"], view["crops"]) == (model.view.frames, model.view.size, 2, 3)
     assert "2 windows x 3 crops" in process.stderr
     tested = run("evaluate", str(tmp_path / "m"), "--crops", "3")
     assert "1 window x 3 crops" in tested.stderr
