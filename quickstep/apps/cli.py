@@ -373,6 +373,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if error.errno not in _DISK:
             raise
         _stop(f"quickstep: {error.filename or 'the disk'}: {error.strerror}; what was computed is kept", 1)
+    finally:
+        from quickstep.storage.output_locks import release_all  # imported here: --help of a single command needs nothing of storage
+
+        release_all()
     sys.exit(result if isinstance(result, int) else 0)
 
 

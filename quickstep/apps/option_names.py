@@ -102,6 +102,8 @@ def translate(arguments: list[str]) -> tuple[list[str], list[str]]:
             tokens.append(f"{option}={_new_values(option, value, renamed_values[option], notes)}")
         elif tokens[-1] in renamed_values:
             tokens.append(_new_values(tokens[-1], token, renamed_values[tokens[-1]], notes))
+        elif token == "-" and tokens[-1] == "--access-log":  # cyclopts would take it for an option
+            tokens[-1] = "--access-log=-"
         else:
             tokens.append(token)
     return [*tokens, *arguments[end:]], notes

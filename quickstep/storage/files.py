@@ -32,7 +32,7 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     What a killed process left of the same file is removed, unless `sync` is off.
     """
     target = Path(path)
-    made = _make_folder(target.parent)
+    made = make_folder(target.parent)
     mine = f".{_digest(target.name)}-{_this_system()}-"
     if sync:
         _remove_abandoned(target.parent, mine)
@@ -51,7 +51,7 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
             sync_to_disk(folder)
 
 
-def _make_folder(folder: Path) -> list[Path]:
+def make_folder(folder: Path) -> list[Path]:
     """Create a folder and its parents; return those that were missing."""
     missing = []
     for place in (folder, *folder.parents):

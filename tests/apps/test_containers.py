@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import call
 from places import ROOT
 from toys import draw_colours
 
@@ -81,3 +82,13 @@ def test_the_dockerfile_copies_what_is_there_and_installs_extras_that_exist() ->
     assert set(extras[1].split(",")) <= set(PROJECT["optional-dependencies"])
     assert re.search(r"^USER (?!root)", text, re.MULTILINE), "it does not run as root"
     assert re.search(r"^ARG TORCH=cpu$", text, re.MULTILINE)
+
+
+def test_the_systemd_unit_gives_options_that_exist(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    unit = (ROOT / "containers/quickstep.service").read_text().replace("\\\n", " ")
+    program, verb, *words = next(line for line in unit.splitlines() if line.startswith("ExecStart=")).split()
+    assert program.endswith("/quickstep")
+    known = set(re.findall(r"--[a-z-]+", call(capsys, verb, "--help")[1]))
+    named = {word for word in words if word.startswith("--")}
+    assert {"--tokens", "--tls-cert", "--allowed-hosts"} <= named <= known

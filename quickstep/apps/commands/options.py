@@ -18,6 +18,7 @@ from quickstep.models.model_files import check_target
 from quickstep.signals.video.limits import DecodingLimits
 from quickstep.storage.cache import Cache
 from quickstep.storage.model_folder import RECORD
+from quickstep.storage.output_locks import reserve
 from quickstep.types.config_fields import setting
 from quickstep.types.errors import ConfigError
 from quickstep.types.view import check_views
@@ -119,14 +120,17 @@ def print_failures(failures: Iterable[object], what: str = "skipped") -> None:
 
 
 def check_model_target(out: Path, *, overwrite: bool) -> Path:
-    """Refuse a folder where no model can be written, and one that holds a model unless it may be overwritten."""
+    """Reserve a folder for a model. Refuse one that cannot be written, and one that holds a model unless it may be overwritten."""
     if (out / RECORD).exists() and not overwrite:
         raise ConfigError("out", f"{out} already holds a model: name another folder, or replace it with `overwrite=True`")
-    return check_target(out)
+    check_target(out)
+    reserve(out)
+    return out
 
 
 def check_file_target(out: Path, *, overwrite: bool) -> Path:
-    """Refuse a file that exists, unless it may be overwritten."""
+    """Reserve a file. Refuse one that exists, unless it may be overwritten."""
     if out.exists() and not overwrite:
         raise ConfigError("out", f"{out} exists: name another file, or replace it with `overwrite=True`")
+    reserve(out)
     return out

@@ -23,6 +23,7 @@ from quickstep.apps.terminal import TerminalProgress, print_json, say, show_tabl
 from quickstep.models.classifier import Predictions
 from quickstep.models.ensemble import AnyModel
 from quickstep.storage.cache import Cache
+from quickstep.storage.output_locks import reserve
 from quickstep.training.zero_shot import ZeroShotConfig
 from quickstep.types.errors import ConfigError
 from quickstep.types.segment import Failure
@@ -74,6 +75,7 @@ def predict_command(
     opened, inputs = _open(model, inputs, prompts, run, view)
     request = _Request(opened, inputs, run.cache, person, strict, top)
     if out is not None:
+        reserve(out)
         return _write_file(request, out, run)
     if format is not None:
         return _print_as_made(request, f".{format}")

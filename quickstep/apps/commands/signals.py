@@ -21,6 +21,7 @@ from quickstep.apps.terminal import TerminalProgress, print_json, say, show_tabl
 from quickstep.signals.flow import FlowConfig, FlowLook
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.signals.poses.kinematics import KinematicsConfig
+from quickstep.storage.output_locks import reserve
 from quickstep.types.config_fields import setting
 
 MUCH = 0.02  # the share of flow beyond the bound that is worth a note
@@ -70,6 +71,8 @@ def pose_command(
     from quickstep.signals.poses.extraction import PoseOutput, extract_poses
 
     segments, unread = gather(inputs)
+    for target in filter(None, (out, draw)):
+        reserve(target)
     with TerminalProgress() as progress:
         results, failures = extract_poses(
             segments, people, PoseOutput(out, draw, stick_figures), world=world, cache=run.cache, progress=progress

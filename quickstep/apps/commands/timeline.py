@@ -22,6 +22,7 @@ from quickstep.inference.timelines import (
     timelines,
     write_timeline,
 )
+from quickstep.storage.output_locks import reserve
 from quickstep.types.errors import ConfigError
 from quickstep.types.segment import Failure
 
@@ -67,6 +68,8 @@ def timeline_command(
         stop at the first video that cannot be read
     """
     files = _files(out, draw)
+    for path in (*files.together, *files.single):
+        reserve(path)
     opened = open_model(model, weights, run)
     segments, failures = gather(inputs)
     _check_many(files, len({segment.path for segment in segments}))

@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from places import ROOT
 from served import HEAD, PART, RunningService, check_error, running
 
+from quickstep.apps.option_names import translate
 from quickstep.apps.request_guard import RequestGuard
 from quickstep.apps.server import Limits, ServeConfig, Served, tokens
 from quickstep.apps.server.config import TokenLimits
@@ -269,6 +270,12 @@ def test_the_access_log_has_each_request_and_nothing_of_its_content(model: Model
     assert len(log.read_text().splitlines()) == 1
     for record in records:
         Draft202012Validator(schema).validate(record)
+
+
+def test_the_log_may_go_to_stderr() -> None:
+    tokens, notes = translate(["serve", "model", "--access-log", "-", "--port", "0"])
+    assert tokens == ["serve", "model", "--access-log=-", "--port", "0"]
+    assert notes == []
 
 
 def test_a_log_that_cannot_be_written_ends_the_start_but_no_request(model: Model, tmp_path: Path) -> None:
