@@ -34,6 +34,9 @@ kill-test: .venv/installed    ## kill every command 100 times, and compare the e
 soak: .venv/installed         ## 20,000 mixed requests to one service, which may not grow (an hour or more)
 	$(BIN)/python -m benchmarks.service_soak --requests 20000
 
+fuzz: .venv/installed         ## read damaged videos of every container: make fuzz SEEDS=0-100000 (resumable by ranges)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --seeds $(or $(SEEDS),0-1000)
+
 lint: .venv/installed         ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

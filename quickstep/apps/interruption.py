@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -38,7 +37,7 @@ def obey_signals() -> None:
     _received.clear()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
-        signal.set_wakeup_fd(_watched().fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(_watched(), warn_on_full_buffer=False)
 
 
 def exit_status() -> int:
@@ -56,18 +55,18 @@ def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 @cache
-def _watched() -> socket.socket:
-    """Start the thread that watches, once; return the socket to which Python writes the number of each signal."""
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
+def _watched() -> int:
+    """Start the thread that watches, once; return the descriptor to which Python writes the number of each signal."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
     threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True).start()
     return writer
 
 
-def _watch(reader: socket.socket) -> None:
+def _watch(reader: int) -> None:
     ours = {signal.SIGTERM: _terminate, signal.SIGINT: signal.default_int_handler}
     while True:
-        for number in reader.recv(64):
+        for number in os.read(reader, 64):
             if number in ours and signal.getsignal(number) is ours[signal.Signals(number)]:
                 _received.append(number)
                 EVERYTHING.stop()

@@ -1,7 +1,7 @@
 """RemoteReader: a video that is decoded in a restricted process of its own, so that it costs no more than itself.
 
 A decoder is used for one video after another. One that dies, hangs or takes too much is ended, and its video is a MediaError that says
-which limit; if something else ended it, another decoder goes on where it was.
+which limit; if something else ended it, another decoder resumes there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from quickstep.types.view import View
 STEP = 3.0  # times `cpu_seconds`: the processor time that one step inside FFmpeg may take
 START = 60.0  # seconds in which a decoder starts
 SILENT = 30.0  # seconds without a step, an answer or the use of a processor after which a decoder hangs
-LOOK = 0.2  # seconds between two looks at a decoder that works
+LOOK = 0.2  # seconds between two checks of a decoder that works
 RETRIES = 3  # of a video whose decoder was killed from outside
 KEPT = 8  # idle decoders
 _VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
