@@ -67,7 +67,7 @@ class SearchResult:
             "query": self.query,
             "good": self.good,
             "best": self.best,
-            "cutoff": None if threshold is None else threshold.score,
+            "threshold": None if threshold is None else threshold.score,
             "false_alarms": None if threshold is None else threshold.false_alarms,
             "moments": [moment.to_json() for moment in self.moments],
         }

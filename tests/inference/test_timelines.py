@@ -477,7 +477,7 @@ def test_the_formats_for_players_and_programs(tmp_path: Path) -> None:
     assert read[".vtt"].startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\na\n")
     assert "b &lt;&amp;&gt;" in read[".vtt"]
     assert read[".csv"].splitlines()[:3] == [
-        "video,start,end,label,score,likeliest,confidence",
+        "video,start,end,label,score,most_probable,confidence",
         "x.mp4,0.000,1.500,a,1.0000,a,uncalibrated",
         "x.mp4,1.500,3.000,,1.0000,a,not sure",
     ]

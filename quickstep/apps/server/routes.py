@@ -86,9 +86,11 @@ def _add_search_route(app: FastAPI, service: Service) -> None:
     @app.get("/search", response_model=SearchResponse, responses=errors, summary="Search the library")
     async def search(request: Request, query: SearchQueryParameters) -> Response:
         """Return moments that match a text, or that have a label; needs a service that was started with a library."""
-        if (query.words is None) == (query.label is None):
-            raise Problem(422, "name one thing to search for: a text or a label", "send ?words=... or ?label=...")
-        result = await service.search(request, SearchQuery(query.words, query.label, query.top, query.all))
+        named = {name: value for name, value in query.model_dump(include={"text", "words", "label"}).items() if value is not None}
+        if len(named) != 1:
+            raise Problem(422, "name one thing to search for: a text or a label", "send ?text=... or ?label=...")
+        text = named.get("text", named.get("words"))
+        result = await service.search(request, SearchQuery(text, query.label, query.top, query.all))
         return JSONResponse({**result.to_json(), "sentences": list(result.sentences)})
 
 

@@ -56,7 +56,8 @@ class TimelineRequest(ModelRequest):
 class SearchRequest(_Request):
     """The parameters of `GET /search`."""
 
-    words: str | None = Field(None, min_length=1, max_length=1000, description="a text to search for", examples=["spins on the head"])
+    text: str | None = Field(None, min_length=1, max_length=1000, description="a text to search for", examples=["spins on the head"])
+    words: str | None = Field(None, min_length=1, max_length=1000, deprecated=True, description="the old name of `text`")
     label: str | None = Field(None, min_length=1, max_length=200, description="a label that a model gave when the library was indexed")
     top: int = Field(10, ge=1, le=1000, description="how many moments, at most")
     all: bool = Field(False, description="also return moments below the match threshold")
@@ -169,9 +170,9 @@ class TimelineResponse(BaseModel):
                     "duration": 12.0,
                     "labels": ["halo", "windmill"],
                     "spans": [
-                        {"start": 0.0, "end": 7.5, "label": "windmill", "score": 0.91, "likeliest": "windmill", "confidence": "sure"}
+                        {"start": 0.0, "end": 7.5, "label": "windmill", "score": 0.91, "most_probable": "windmill", "confidence": "sure"}
                     ],
-                    "moments": [{"window": 2.0, "hop": 0.5, "times": [1.0, 1.5], "scores": [[0.1, 0.9], None]}],
+                    "moments": [{"window": 2.0, "stride": 0.5, "times": [1.0, 1.5], "scores": [[0.1, 0.9], None]}],
                     "failures": [],
                     "damaged": 0.0,
                 }
@@ -221,7 +222,7 @@ class SearchResponse(BaseModel):
                     "query": "spins on the head",
                     "good": True,
                     "best": 0.31,
-                    "cutoff": 0.27,
+                    "threshold": 0.27,
                     "false_alarms": 0.05,
                     "moments": [
                         {
@@ -242,7 +243,7 @@ class SearchResponse(BaseModel):
     query: str
     good: bool | None = Field(description="whether the best moment is a match; null: unknown")
     best: float | None
-    cutoff: float | None = Field(description="the match threshold")
+    threshold: float | None = Field(description="the match threshold")
     false_alarms: float | None
     moments: list[dict[str, Any]] = Field(description="best first; none below the match threshold unless `all`")
     sentences: list[str] = Field(description="the result in words")

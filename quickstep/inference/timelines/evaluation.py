@@ -127,7 +127,7 @@ def _metrics(people: Pairs) -> TimelineMetrics:
 def _in_evaluated(spans: Sequence[Span], true: Sequence[Span]) -> tuple[Span, ...]:
     """Return the labelled spans, cut to the evaluated time."""
     begin, end = min(span.start for span in true), max(span.end for span in true)
-    cut = [Span(max(s.start, begin), min(s.end, end), s.label, s.score, s.person, s.likeliest) for s in spans if s.label is not None]
+    cut = [Span(max(s.start, begin), min(s.end, end), s.label, s.score, s.person, s.most_probable) for s in spans if s.label is not None]
     return joined([span for span in cut if span.length > 0 and sum(_overlap(span, other) for other in true) >= span.length / 2])
 
 

@@ -50,16 +50,16 @@ def caption(span: Span) -> str:
 
 
 def _csv(timelines: Sequence[Timeline]) -> str:
-    """Return one row for each span; an unsure one has no label, and its most likely label is in `likeliest`."""
+    """Return one row for each span; an unsure one has no label, and its most likely label is in `most_probable`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     people = any(span.person is not None for timeline in timelines for span in timeline.spans)
-    writer.writerow(["video", *["person"] * people, "start", "end", "label", "score", "likeliest", "confidence"])
+    writer.writerow(["video", *["person"] * people, "start", "end", "label", "score", "most_probable", "confidence"])
     for timeline in timelines:
         for span in timeline.spans:
             whose = ["" if span.person is None else str(span.person)] * people
             times = (f"{span.start:.3f}", f"{span.end:.3f}")
-            writer.writerow([timeline.video, *whose, *times, span.label or "", f"{span.score:.4f}", span.likeliest, span.confidence])
+            writer.writerow([timeline.video, *whose, *times, span.label or "", f"{span.score:.4f}", span.most_probable, span.confidence])
     return out.getvalue()
 
 
@@ -76,9 +76,9 @@ def _srt(timeline: Timeline) -> str:
 
 
 def _scored(span: Span) -> str:
-    """Return the caption with the score of the likeliest label: "halo 87 %", or "unsure (halo 41 %)"."""
+    """Return the caption with the score of the most probable label: "halo 87 %", or "unsure (halo 41 %)"."""
     score = percent(span.score)
-    return f"{caption(span)} {score}" if span.label is not None else f"{caption(span)} ({span.likeliest} {score})"
+    return f"{caption(span)} {score}" if span.label is not None else f"{caption(span)} ({span.most_probable} {score})"
 
 
 def _vtt(timeline: Timeline) -> str:

@@ -141,6 +141,6 @@ def _span(rows: Array, state: int, blank: Span, labels: tuple[str, ...], thresho
     mean = rows.mean(axis=0)
     if state == len(labels):
         guess = int(mean.argmax())
-        return replace(blank, score=float(mean[guess]), likeliest=labels[guess], sure=False)
+        return replace(blank, score=float(mean[guess]), most_probable=labels[guess], sure=False)
     sure = None if threshold is None else bool(mean[state] >= threshold)
-    return replace(blank, label=labels[state], score=float(mean[state]), likeliest=labels[state], sure=sure)
+    return replace(blank, label=labels[state], score=float(mean[state]), most_probable=labels[state], sure=sure)

@@ -24,9 +24,9 @@ class Span:
     start: float
     end: float
     label: str | None
-    score: float  # the mean probability of `likeliest` over the span
+    score: float  # the mean probability of `most_probable` over the span
     person: int | None = None
-    likeliest: str = ""  # the label; of an unsure span, the most likely one
+    most_probable: str = ""  # the label; of an unsure span, the most likely one
     sure: bool | None = None  # whether such scores were correct at least 95 times in 100 on validation; None: uncalibrated
 
     @property
@@ -101,14 +101,20 @@ class Timeline:
 
 def span_to_json(span: Span) -> dict[str, Any]:
     """Return plain data; without `person` for the whole picture."""
-    data: dict[str, Any] = {"start": span.start, "end": span.end, "label": span.label, "score": span.score, "likeliest": span.likeliest}
+    data: dict[str, Any] = {
+        "start": span.start,
+        "end": span.end,
+        "label": span.label,
+        "score": span.score,
+        "most_probable": span.most_probable,
+    }
     data["confidence"] = span.confidence
     return data if span.person is None else {**data, "person": span.person}
 
 
 def _scores_to_json(scores: WindowScores) -> dict[str, Any]:
     rows = [row.tolist() if scored else None for row, scored in zip(scores.scores, scores.scored, strict=True)]
-    data = {"window": scores.window, "hop": scores.stride, "times": scores.times.tolist(), "scores": rows}
+    data = {"window": scores.window, "stride": scores.stride, "times": scores.times.tolist(), "scores": rows}
     return data if scores.person is None else {"person": scores.person, **data}
 
 
@@ -120,7 +126,7 @@ def joined(spans: Sequence[Span]) -> tuple[Span, ...]:
         if last is not None and last.label == span.label and span.start - last.end < 1e-6:
             whole = last.length + span.length
             score = (last.score * last.length + span.score * span.length) / whole if whole > 0 else span.score
-            joined_spans[-1] = Span(last.start, max(last.end, span.end), span.label, score, span.person, last.likeliest, last.sure)
+            joined_spans[-1] = Span(last.start, max(last.end, span.end), span.label, score, span.person, last.most_probable, last.sure)
         else:
             joined_spans.append(span)
     return tuple(joined_spans)

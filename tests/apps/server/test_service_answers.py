@@ -154,12 +154,14 @@ def test_poses_without_an_estimator_name_the_missing_file(model: Model, videos: 
 def test_search_needs_a_library(model: Model, live: RunningService, videos: dict[str, Path], tmp_path: Path) -> None:
     index_videos(tmp_path / "library", [videos["both"], videos["green"]], cache=Cache())
     with running(Served({"colours": model}, library=str(tmp_path / "library"))) as searching:
-        result = searching.get("/search", params={"words": "blue", "all": True, "top": 1}).json()
+        result = searching.get("/search", params={"text": "blue", "all": True, "top": 1}).json()
         assert [Path(moment["path"]).name for moment in result["moments"]] == ["both.mp4"]
+        assert searching.get("/search", params={"words": "blue", "all": True, "top": 1}).json() == result  # the name of 0.1
+        check_error(searching.get("/search", params={"words": "blue", "text": "blue"}), 422)
         check_error(searching.get("/search", params={"label": "red"}), 424)
-        check_error(searching.get("/search", params={"words": "   "}), 422)
+        check_error(searching.get("/search", params={"text": "   "}), 422)
         check_error(searching.get("/search"), 422)
-    assert "--library" in check_error(live.get("/search", params={"words": "blue"}), 404)["what_to_do"]
+    assert "--library" in check_error(live.get("/search", params={"text": "blue"}), 404)["what_to_do"]
 
 
 def test_the_description_of_a_model_contains_no_path(live: RunningService, model: Model, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def show_timeline(timeline: Timeline, *, player: str, key: str) -> None:
         blocks = []
         for span in timeline.of(person):
             when = f"{clock(span.start)} to {clock(span.end)}"
-            text = f"{span.name} ({share(span.score)})" if span.label else f"unsure, perhaps {span.likeliest}"
+            text = f"{span.name} ({share(span.score)})" if span.label else f"unsure, perhaps {span.most_probable}"
             blocks.append(Block(span.start, span.end, span.name, f"{text}, {when}", colours.get(span.label or "", WEAK)))
         rows.append(Row(blocks))
     used = [label for label in timeline.labels if any(span.label == label for span in timeline.spans)]
@@ -306,5 +306,5 @@ def _as_timeline(result: Result) -> Timeline:
     assert result.prediction is not None
     end = probe(result.video.path).duration
     label = result.prediction.label if verdict_on(result.prediction).named else None
-    span = Span(0.0, end, label, result.prediction.score, likeliest=result.prediction.label)
+    span = Span(0.0, end, label, result.prediction.score, most_probable=result.prediction.label)
     return Timeline(result.video.path, end, result.prediction.labels, (span,), ())
