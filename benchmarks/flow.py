@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.tables import show
 from quickstep.signals.flow import METHODS, PRESETS, FlowConfig
-from quickstep.signals.flow.camera_motion import stabilize
-from quickstep.signals.flow.methods import one_thread, open_method
+from quickstep.signals.flow.methods import one_thread, open_method, stabilize
 from quickstep.signals.flow.reader import FlowEstimator, compress, decompress
 from quickstep.types.signals import Frames
 

@@ -34,8 +34,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.poses import read_task
 from benchmarks.tables import show
 from quickstep.backbones import open_backbone
-from quickstep.heads import Examples, FitConfig, open_head
-from quickstep.heads.probabilities import log_softmax
+from quickstep.heads import Examples, FitConfig, log_softmax, open_head
 from quickstep.models.feature_extraction import extract
 from quickstep.models.pose_input import choose_skeleton
 from quickstep.storage.cache import Cache

@@ -25,8 +25,15 @@ from quickstep.backbones.interface import (
     view_for,
     with_windows,
 )
-from quickstep.backbones.registry import BACKBONES, NOT_TRAINABLE, RENAMED_BACKBONES, TEXT_BACKBONES, require_text, weights_available
-from quickstep.backbones.spec import BackboneSpec
+from quickstep.backbones.spec import (
+    BACKBONES,
+    NOT_TRAINABLE,
+    RENAMED_BACKBONES,
+    TEXT_BACKBONES,
+    BackboneSpec,
+    require_text,
+    weights_available,
+)
 from quickstep.storage.cache import Cache
 
 __all__ = [

@@ -13,8 +13,7 @@ from quickstep.backbones.base_network import VERSION, Network, Vectors, short_ha
 from quickstep.backbones.checkpoints.checkpoint import PUBLISHED, Checkpoint, find_checkpoint
 from quickstep.backbones.interface import PROMPTED, ClassifierLayer
 from quickstep.backbones.preprocessing import Processor
-from quickstep.backbones.registry import no_text_encoder
-from quickstep.backbones.spec import BackboneSpec
+from quickstep.backbones.spec import BackboneSpec, no_text_encoder
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import WeightsError
 from quickstep.types.signals import Matching

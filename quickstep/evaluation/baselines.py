@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.backbones import Backbone, embeds_text, reads_poses
-from quickstep.backbones.frame_statistics import FrameStatistics
-from quickstep.backbones.still_frame import for_one_frame
+from quickstep.backbones.frame_statistics import FrameStatistics, for_one_frame
 from quickstep.datasets.audit.metadata_shortcuts import MetadataClassifier, Shortcut, cached_video_info, find_shortcut, metadata_features
 from quickstep.datasets.class_prompts import ClassPrompts
 from quickstep.datasets.manifest import group_of

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal, Protocol, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.heads.probabilities import log_softmax
 from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.types.config_fields import at_least, between, one_of, setting
 from quickstep.types.errors import ConfigError
@@ -35,7 +34,10 @@ __all__ = [
     "capabilities_of",
     "current_head_name",
     "history_without_epochs",
+    "log_softmax",
+    "logsumexp",
     "open_head",
+    "softmax",
 ]
 
 HEADS: dict[str, Entry] = {
@@ -53,7 +55,7 @@ HEADS: dict[str, Entry] = {
     "prototypes": Entry("quickstep.heads.few_shot.head:PrototypesHead", "class means, shrunk covariance: from one segment a class"),
     "stgcn": Entry("quickstep.heads.skeleton.stgcn:StgcnHead", "for joints: ST-GCN++ over joints, bones and their motion"),
     "window-average": Entry(
-        "quickstep.heads.window_average:WindowAverageHead", "scores each window and averages the probabilities: the head of fine-tuning"
+        "quickstep.heads.linear:WindowAverageHead", "scores each window and averages the probabilities: the head of fine-tuning"
     ),
     "zero-shot": Entry("quickstep.heads.text.zero_shot:ZeroShotHead", "class descriptions alone, where the backbone embeds text"),
 }
@@ -299,3 +301,25 @@ def _measure(head: Head, examples: Examples) -> tuple[tuple[float, ...], NDArray
 
 def _accuracy(wrong: NDArray[np.bool_]) -> tuple[float, ...]:
     return (1.0 - float(wrong.mean()),) if len(wrong) else ()
+
+
+# With numpy alone, equal to scipy to the bit: importing scipy would take longer than a prediction.
+def softmax(logits: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    """Return probabilities that sum to 1 along an axis; the logits are finite."""
+    powers = np.exp(logits - logits.max(axis=axis, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=axis, keepdims=True))
+
+
+def log_softmax(logits: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    """Return the logarithms of the probabilities."""
+    shifted = logits - logits.max(axis=axis, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
+
+
+def logsumexp(values: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    """Return the logarithm of the sum of exponentials along an axis, without overflow."""
+    highest = values.max(axis=axis, keepdims=True)
+    is_highest = values == highest  # summed apart from the smaller ones, which is more exact
+    count = is_highest.sum(axis=axis, keepdims=True).astype(np.float64)
+    others = np.exp(np.where(is_highest, -np.inf, values) - highest).sum(axis=axis, keepdims=True) / count
+    return np.asarray((np.log1p(others) + np.log(count) + highest).squeeze(axis))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from quickstep.heads import Examples, FitConfig, History
 from quickstep.heads.feature_arrays import FittedArrays, Standardizer, check_weights, check_width, flat
-from quickstep.heads.regularization import choose_shrinkage
+from quickstep.heads.inner_folds import choose_shrinkage
 from quickstep.heads.training_loop import Dropout, Rates, Samples, as_arrays, fit_network
 from quickstep.types.config_fields import at_least, between, setting
 from quickstep.types.progress import Progress, silent

@@ -64,7 +64,7 @@ class _PoseInput:
 
 @dataclass
 class _Buffer:
-    """The pictures of the last seconds, scaled down."""
+    """The frames of the last seconds, scaled down."""
 
     pictures: deque[Pixels] = field(default_factory=deque)
     times: deque[float] = field(default_factory=deque)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.datasets.duplicates import frame_similarity
+from quickstep.datasets.duplicates.frame_similarity import DENSE_SECONDS, SKETCH_FPS, sketch_video
 from quickstep.datasets.duplicates.same_footage import candidate_pairs
-from quickstep.datasets.duplicates.sketches import DENSE_SECONDS, SKETCH_FPS, sketch_video
 from quickstep.library.footage_comparison import FootageComparer, Match, Piece, Slices, Span
 from quickstep.library.table import Library, open_library
 from quickstep.storage.cache import Cache

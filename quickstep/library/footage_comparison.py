@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from quickstep.datasets.duplicates import frame_similarity
-from quickstep.datasets.duplicates.sketches import SKETCH_FPS, Sketch, thumbnails_of
+from quickstep.datasets.duplicates.frame_similarity import SKETCH_FPS, Sketch, thumbnails_of
 from quickstep.signals.video import VideoReader
 from quickstep.storage.cache import Cache
 from quickstep.types.view import View

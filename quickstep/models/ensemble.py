@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.datasets.manifest import Manifest
-from quickstep.models.calibration import probabilities
-from quickstep.models.classifier import Classifier, Prediction, Predictions
+from quickstep.models.classifier import Classifier, Prediction, Predictions, probabilities
 from quickstep.models.model import Facts, Model
 from quickstep.models.model_files import ENSEMBLE, LAYOUT, MEMBER, check_target, is_third_party, manifest_files, manifest_of
 from quickstep.storage import model_folder

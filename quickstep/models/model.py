@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from quickstep.backbones import BackboneSpec, check_view, reads_poses, with_windows
 from quickstep.datasets.manifest import Manifest
 from quickstep.heads import Head, History, current_head_name, open_head
-from quickstep.models.calibration import probabilities
-from quickstep.models.classifier import Classifier, Prediction, Predictions
+from quickstep.models.classifier import Classifier, Prediction, Predictions, probabilities
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model_files import ENSEMBLE, HEAD, HEAD_LAST, HISTORY, LAYOUT, consistent, is_third_party, manifest_files, manifest_of
 from quickstep.models.pose_input import PoseReader

@@ -14,8 +14,7 @@ from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitConfig, split
 from quickstep.evaluation.pooled import TestedFold, pooled_report, widened
 from quickstep.evaluation.report import Report
-from quickstep.models.calibration import fit_temperature, fit_threshold, probabilities
-from quickstep.models.classifier import Prediction
+from quickstep.models.classifier import Prediction, fit_temperature, fit_threshold, probabilities
 from quickstep.models.model import Model
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache

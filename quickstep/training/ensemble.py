@@ -15,8 +15,7 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from quickstep.datasets.manifest import Manifest, group_of
-from quickstep.models.calibration import fit_temperature, fit_threshold, probabilities
-from quickstep.models.classifier import Prediction
+from quickstep.models.classifier import Prediction, fit_temperature, fit_threshold, probabilities
 from quickstep.models.ensemble import MIN_PROBABILITY, Ensemble, align_scores, check_members, load_model
 from quickstep.models.model import Facts, Model
 from quickstep.storage.cache import Cache

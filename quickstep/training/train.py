@@ -16,7 +16,7 @@ from quickstep.datasets.inputs import ManifestSource, as_manifest
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitConfig, SplitResult, split
 from quickstep.heads import HEADS, OPTIMIZERS, Examples, FitConfig, Head, History, open_head
-from quickstep.models.calibration import fit_temperature, fit_threshold, probabilities
+from quickstep.models.classifier import fit_temperature, fit_threshold, probabilities
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Model
 from quickstep.models.pose_input import are_pose_files, choose_skeleton

@@ -42,7 +42,7 @@ class Frames:
 class Flow:
     """Optical flow: how far each pixel moves until the next picture, in 8 bits.
 
-    Level 128 is no motion; `bound` pixels (or more) to the right or down are 255, to the left or up 1.
+    Level 128 means no motion; `bound` pixels (or more) to the right or down are 255, to the left or up 1.
     """
 
     levels: NDArray[np.uint8]  # (T, H, W, 2): x to the right, y down

@@ -11,7 +11,7 @@ import pytest
 
 from quickstep.backbones.flow_histograms.backbone import COURSE, LAYOUT, FlowHistograms
 from quickstep.backbones.flow_histograms.grid_histograms import dense_flow, find_motion
-from quickstep.signals.flow.camera_motion import affine_camera_flow
+from quickstep.signals.flow.methods import affine_camera_flow
 from quickstep.types.signals import Features, Frames
 
 PACE = 15.0

@@ -19,9 +19,9 @@ from safetensors.numpy import load_file, save_file
 from toys import draw_colours
 
 from quickstep.backbones import TEXT_BACKBONES, embeds_text, open_backbone, view_for, weights_available
+from quickstep.backbones.frame_statistics import for_one_frame
 from quickstep.backbones.preprocessing import read_processor, resize_and_crop
 from quickstep.backbones.pretrained_network import Pretrained
-from quickstep.backbones.still_frame import for_one_frame
 from quickstep.backbones.xclip import XClip
 from quickstep.heads.text.xclip_prompts import adapt_texts
 from quickstep.models.feature_extraction import extract

@@ -259,7 +259,7 @@ def test_a_second_check_reports_progress_and_opens_no_video(healthy: Path, monke
     def refuse(*_: object, **__: object) -> Iterator[None]:
         raise AssertionError("a video was opened")
 
-    monkeypatch.setattr("quickstep.datasets.duplicates.sketches.VideoReader", refuse)
+    monkeypatch.setattr("quickstep.datasets.duplicates.frame_similarity.VideoReader", refuse)
     monkeypatch.setattr("quickstep.datasets.audit.metadata_shortcuts.probe", refuse)
     steps: list[tuple[str, int, int]] = []
     check(read_manifest(healthy / "set"), cache=Cache(healthy / "cache"), progress=lambda *now: steps.append(now), workers=2)

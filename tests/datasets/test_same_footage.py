@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quickstep.datasets.duplicates import frame_similarity
+from quickstep.datasets.duplicates.frame_similarity import sketch_video, thumbnails_of
 from quickstep.datasets.duplicates.same_footage import Footage, compare_footage
-from quickstep.datasets.duplicates.sketches import sketch_video, thumbnails_of
 from quickstep.signals.video import VideoReader
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import MediaError
@@ -101,7 +101,7 @@ def test_a_second_comparison_opens_no_video(tmp_path: Path, cache: Cache, monkey
     def refuse(*_: object, **__: object) -> VideoReader:
         raise AssertionError("a video was opened")
 
-    monkeypatch.setattr("quickstep.datasets.duplicates.sketches.VideoReader", refuse)
+    monkeypatch.setattr("quickstep.datasets.duplicates.frame_similarity.VideoReader", refuse)
     again = compare_footage(paths, cache)
     assert list(again.sketches) == list(first.sketches) == paths
     assert all(np.array_equal(again.sketches[path].mean, first.sketches[path].mean) for path in paths)

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 from scipy import special
 
-from quickstep.heads import HEADS, RENAMED_HEADS, HeadCapabilities, capabilities_of, current_head_name, open_head
-from quickstep.heads.probabilities import log_softmax, logsumexp, softmax
+from quickstep.heads import (
+    HEADS,
+    RENAMED_HEADS,
+    HeadCapabilities,
+    capabilities_of,
+    current_head_name,
+    log_softmax,
+    logsumexp,
+    open_head,
+    softmax,
+)
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -14,10 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from quickstep.heads import Examples, FitConfig, Head, History, open_head
-from quickstep.heads.inner_folds import grouped_folds
-from quickstep.heads.probabilities import softmax
-from quickstep.heads.regularization import STRENGTHS, choose_shrinkage
+from quickstep.heads import Examples, FitConfig, Head, History, open_head, softmax
+from quickstep.heads.inner_folds import STRENGTHS, choose_shrinkage, grouped_folds
 from quickstep.types.errors import ConfigError, UnknownName
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quickstep.models.calibration import fit_temperature, probabilities
+from quickstep.models.classifier import fit_temperature, probabilities
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 7.0])

@@ -25,8 +25,7 @@ from toys import Colours, draw_colours
 from quickstep.backbones import BackboneSpec
 from quickstep.datasets.manifest import Manifest
 from quickstep.heads import Examples, FitConfig, open_head
-from quickstep.models.calibration import fit_temperature, fit_threshold, probabilities
-from quickstep.models.classifier import Prediction
+from quickstep.models.classifier import Prediction, fit_temperature, fit_threshold, probabilities
 from quickstep.models.model import Facts, Model
 from quickstep.storage import model_folder
 from quickstep.storage.cache import Cache

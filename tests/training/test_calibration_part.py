@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from small_sets import LABELS, Change, draw
 
-from quickstep.models.calibration import fit_temperature
+from quickstep.models.classifier import fit_temperature
 from quickstep.models.feature_extraction import extract
 from quickstep.storage.cache import Cache
 from quickstep.training.train import TrainConfig, train

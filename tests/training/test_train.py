@@ -14,7 +14,7 @@ from toys import COLOURS, Colours, draw_colours
 from quickstep.backbones import BackboneSpec
 from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
 from quickstep.evaluation import evaluate
-from quickstep.models.calibration import fit_temperature
+from quickstep.models.classifier import fit_temperature
 from quickstep.models.feature_extraction import extract
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache

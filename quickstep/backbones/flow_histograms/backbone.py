@@ -39,8 +39,7 @@ from quickstep.backbones.flow_histograms.grid_histograms import (
 )
 from quickstep.backbones.interface import Capabilities
 from quickstep.backbones.spec import BackboneSpec
-from quickstep.signals.flow.camera_motion import image_coordinates
-from quickstep.signals.flow.methods import one_thread
+from quickstep.signals.flow.methods import image_coordinates, one_thread
 from quickstep.signals.opencv import cv2
 from quickstep.storage.cache import Cache
 from quickstep.types.signals import Features, Frames

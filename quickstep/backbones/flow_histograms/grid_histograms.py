@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.signals.flow.camera_motion import affine_camera_flow, image_coordinates
-from quickstep.signals.flow.methods import Dis
+from quickstep.signals.flow.methods import Dis, affine_camera_flow, image_coordinates
 from quickstep.signals.opencv import cv2
 from quickstep.types.signals import Frames
 

@@ -11,8 +11,8 @@ from typing import Any
 from quickstep.datasets.audit.checks import CHECKS, POSE_CHECKS, DatasetFacts, Finding, Severity
 from quickstep.datasets.audit.metadata_shortcuts import Shortcut, cached_video_info, find_shortcut, metadata_features
 from quickstep.datasets.duplicates import frame_similarity
+from quickstep.datasets.duplicates.frame_similarity import thumbnails_of
 from quickstep.datasets.duplicates.same_footage import Footage, compare_footage
-from quickstep.datasets.duplicates.sketches import thumbnails_of
 from quickstep.datasets.inputs import ManifestSource, as_manifest
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import unit_numbers

@@ -12,8 +12,8 @@ import numpy as np
 
 from quickstep.datasets.audit.metadata_shortcuts import Shortcut
 from quickstep.datasets.connected_components import connected_components
+from quickstep.datasets.duplicates.frame_similarity import Sketch
 from quickstep.datasets.duplicates.same_footage import Footage
-from quickstep.datasets.duplicates.sketches import Sketch
 from quickstep.datasets.manifest import Manifest, group_of
 from quickstep.datasets.splits import check_leakage
 from quickstep.signals.poses.resampling import body_length, present

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from quickstep.heads import log_softmax, softmax
 from quickstep.heads.few_shot.gaussian_classes import GaussianClasses, feature_scales, spanning_axes
 from quickstep.heads.inner_folds import FOLDS, fold_numbers, training_and_held_out
-from quickstep.heads.probabilities import log_softmax, softmax
 
 MOST_SEGMENTS = 2000  # to choose by
 MOST_CLASSES = 60

@@ -12,8 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.heads import Examples, FitConfig, HeadCapabilities, History
-from quickstep.heads.probabilities import log_softmax
+from quickstep.heads import Examples, FitConfig, HeadCapabilities, History, log_softmax
 from quickstep.heads.skeleton.input_channels import STREAMS, skeleton_of
 from quickstep.heads.skeleton.mirror_choice import use_mirrored_copies
 from quickstep.heads.skeleton.pose_trees import PoseTreesConfig, PoseTreesHead

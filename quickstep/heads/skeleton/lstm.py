@@ -68,7 +68,7 @@ class LstmHead(FittedArrays):
     def fit(
         self, train: Examples, validation: Examples | None = None, *, classes: int, fitting: FitConfig, progress: Progress = silent
     ) -> History:
-        """Standardize on the training segments alone, and train on segments that are augmented anew in every epoch."""
+        """Standardize on the training segments alone, and train on segments that are augmented differently in every epoch."""
         skeleton, config = skeleton_of(train), self.config
         mirror = use_mirrored_copies(config.mirror, train, skeleton, classes=classes, seed=fitting.seed)
         sequences = resample(train.features, config.steps)

@@ -84,7 +84,7 @@ class StgcnHead(FittedArrays):
     def fit(
         self, train: Examples, validation: Examples | None = None, *, classes: int, fitting: FitConfig, progress: Progress = silent
     ) -> History:
-        """Train on segments that are augmented anew in every epoch."""
+        """Train on segments that are augmented differently in every epoch."""
         skeleton, config = skeleton_of(train), self.config
         mirror = use_mirrored_copies(config.mirror, train, skeleton, classes=classes, seed=fitting.seed)
         network = _network(config, graph_of(skeleton), (train.features[0].values.shape[2], classes), seed=fitting.seed)

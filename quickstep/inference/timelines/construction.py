@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from quickstep.backbones import reads_poses
 from quickstep.datasets.inputs import Inputs, gather
-from quickstep.inference.timelines.config import TimelineConfig
 from quickstep.inference.timelines.score_accumulator import TimelineRequest, VideoScores
 from quickstep.inference.timelines.smoothing import Smoothing, spans_of
 from quickstep.inference.timelines.spans import Array, Span, Timeline, WindowScores
 from quickstep.inference.timelines.window_scores import score_video
+from quickstep.inference.timelines.windows import TimelineConfig
 from quickstep.models.ensemble import AnyModel, Ensemble, load_model
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache

@@ -14,9 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from quickstep.backbones import Backbone
-from quickstep.inference.timelines.config import TimelineConfig
 from quickstep.inference.timelines.spans import WindowScores
-from quickstep.inference.timelines.windows import Layout
+from quickstep.inference.timelines.windows import Layout, TimelineConfig
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache

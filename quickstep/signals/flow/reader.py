@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.signals.flow import FLOW_VERSION
-from quickstep.signals.flow.camera_motion import stabilize
 from quickstep.signals.flow.config import FlowConfig
-from quickstep.signals.flow.methods import Grey, Method, one_thread, open_method, revision_of
+from quickstep.signals.flow.methods import Grey, Method, one_thread, open_method, revision_of, stabilize
 from quickstep.signals.opencv import cv2
 from quickstep.signals.video import DECODING_VERSION, apply_view, read_windows
 from quickstep.storage.cache import Arrays, Cache, Json

@@ -177,7 +177,7 @@ def _finished_model(
     result: _Result, config: FinetuneConfig, augment: Augment, *, notes: tuple[str, ...], clock: Clock, cache: Cache
 ) -> tuple[Model, Measures | None]:
     """Make the model of the best epoch; measure and calibrate it with the network opened again from its folder."""
-    from quickstep.heads.window_average import WindowAverageHead
+    from quickstep.heads.linear import WindowAverageHead
 
     outcome, model, folder = result.outcome, result.task.model, result.task.folder
     networks, last = {NETWORK: folder / NETWORK}, None

@@ -22,7 +22,7 @@ from quickstep.backbones import (
     is_trainable,
     with_windows,
 )
-from quickstep.heads.window_average import fold_standardization
+from quickstep.heads.linear import fold_standardization
 from quickstep.models.model import Model
 from quickstep.models.model_files import NETWORK
 from quickstep.storage.cache import Cache

@@ -13,7 +13,7 @@ from quickstep.datasets.inputs import ManifestSource, as_manifest
 from quickstep.datasets.manifest import group_of
 from quickstep.heads import Examples
 from quickstep.heads.inner_folds import fold_numbers
-from quickstep.models.calibration import probabilities
+from quickstep.models.classifier import probabilities
 from quickstep.models.ensemble import AnyModel, Ensemble, load_model
 from quickstep.models.feature_extraction import Extraction, extract
 from quickstep.models.model import Model

@@ -9,8 +9,7 @@ label_gain    the gain of more labels of one class
 rendering     curve.png and curve.json
 """
 
-from quickstep.training.learning_curve.computation import learning_curve
-from quickstep.training.learning_curve.config import CurveConfig
+from quickstep.training.learning_curve.computation import CurveConfig, learning_curve
 from quickstep.training.learning_curve.curve import LearningCurve
 
 __all__ = ["CurveConfig", "LearningCurve", "learning_curve"]

@@ -17,7 +17,7 @@ import pytest
 from toys import Colours, draw_colours
 
 from quickstep.evaluation.rendering import write_card
-from quickstep.inference.attribution import attribute
+from quickstep.inference.predict import attribute
 from quickstep.models.classifier import Prediction
 from quickstep.models.model import Model
 from quickstep.signals.video import probe, read_frames

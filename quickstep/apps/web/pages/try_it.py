@@ -17,8 +17,7 @@ from quickstep.apps.web import formatting, page_elements, session, video_player
 from quickstep.apps.web.formatting import clock, counted, share, verdict_on
 from quickstep.apps.web.page_elements import Video
 from quickstep.apps.web.theme import HUES
-from quickstep.inference.attribution import Attribution, attribute
-from quickstep.inference.predict import to_json, to_rows
+from quickstep.inference.predict import Attribution, attribute, to_json, to_rows
 from quickstep.inference.timelines import FORMATS, Span, Timeline, TimelineConfig, timeline
 from quickstep.inference.timelines.windows import window_length
 from quickstep.models.classifier import Prediction, Predictions

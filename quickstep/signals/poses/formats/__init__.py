@@ -2,7 +2,7 @@
 
 reader         recognizes the format of a file by its content, reads it, and writes our own
 json_formats   AlphaPose, OpenPose, COCO, MMPose
-numpy_arrays   .npy and .npz
+reader         .npy and .npz
 pyskl          annotation pickles of PySKL and MMAction2, read by `safe_pickle`, which runs no code
 text_files     `X_train.txt` with `Y_train.txt`
 raw_poses      the content of a file, and its conversion to Poses
