@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quickstep.datasets.splits import LeakageCheck
 from quickstep.evaluation.baselines import Task, compute_pooled_baselines, shortcut
 from quickstep.evaluation.evaluator import Compared, Selection, collect_verdicts, describe_mistakes, reason_of, tested_segment
-from quickstep.evaluation.provenance import learning, model_facts, name_of, trained_on
+from quickstep.evaluation.provenance import learning, model_facts, name_of, trained_on, without_groups
 from quickstep.evaluation.report import FoldFigures, Proof, Report, Source, UnreadSegment, Verdict
 from quickstep.evaluation.report_figures import groups_of, measure
 from quickstep.models.classifier import Prediction
@@ -69,7 +69,9 @@ def pooled_report(
         pooled = compute_pooled_baselines(tasks, cache=cache, progress=progress, seed=seed)
         compared = Compared(pooled, shortcut(tasks[0][1], cache=cache, seed=seed))
     clock.mark("baselines")
-    proof = Proof((), leakage.sentences, tuple(map(str, leakage.leaks)))
+    grouped = any(segment.group is not None for segment in tested)
+    sentences = leakage.sentences if grouped else without_groups(leakage.sentences)
+    proof = Proof((), sentences, tuple(map(str, leakage.leaks)), grouped=grouped)
     assert model.manifest is not None
     selection = Selection(model.manifest, tuple(one.segment for one in predictions), {}, name_of(model.manifest))
     found = collect_verdicts(model, measured, tested, compared, selection=selection, proof=proof, failures=failures)

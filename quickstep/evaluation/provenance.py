@@ -100,6 +100,11 @@ def part_counts(model: AnyModel, manifest: Manifest | None = None) -> tuple[Part
     return tuple(PartCount(label, *(counts[part].get(label, 0) for part in PARTS)) for label in model.labels)
 
 
+def without_groups(sentences: Sequence[str]) -> tuple[str, ...]:
+    """Return the sentences of a check with the first one, about groups, replaced: none are known."""
+    return ("groups: not known, so the same person may be in several parts", *sentences[1:])
+
+
 def prove_separation(model: AnyModel, tested: Sequence[Segment], *, cache: Cache, progress: Progress) -> Proof:
     """Compare the tested segments with the model's training segments: groups, files and footage."""
     learned = _training_segments(model)
@@ -116,7 +121,8 @@ def prove_separation(model: AnyModel, tested: Sequence[Segment], *, cache: Cache
     if repeated:
         parts = " and ".join(part for part in PARTS if any(segment.split == part for segment in repeated))
         leaks.insert(0, f"{len(repeated)} of {len(tested)} tested segments are in the model's own {parts} part")
-    return Proof(counts, proof.sentences, tuple(leaks[:MOST_LEAKS]))
+    grouped = any(segment.group is not None for segment in together.segments)
+    return Proof(counts, proof.sentences if grouped else without_groups(proof.sentences), tuple(leaks[:MOST_LEAKS]), grouped=grouped)
 
 
 def _training_segments(model: AnyModel) -> list[Segment]:

@@ -146,11 +146,12 @@ class Proof:
     lines: tuple[str, ...]  # what was compared, with the result
     leaks: tuple[str, ...] = ()  # tested segments that the model was trained on
     known: bool = True  # False: there was nothing to compare with
+    grouped: bool = True  # False: nobody said who is in the videos, so the same person may be in both parts
 
     @property
     def clean(self) -> bool:
         """Whether the comparison was possible and found no leak."""
-        return self.known and not self.leaks
+        return self.known and self.grouped and not self.leaks
 
 
 @dataclass(frozen=True)

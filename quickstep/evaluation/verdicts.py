@@ -57,7 +57,7 @@ def on_interval(accuracy: Interval, *, grouped: bool) -> list[Verdict]:
             "The manifest has no groups, so every video counts as independent. If several videos show the same dancer or session, add a "
             "group column: without it the figures are too optimistic."
         )
-        verdicts.append(Verdict("note", "groups", text))
+        verdicts.append(Verdict("caution", "groups", text))
     return verdicts
 
 

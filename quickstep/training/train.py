@@ -13,7 +13,7 @@ import numpy as np
 from quickstep.backbones import PROMPTED, BackboneSpec, view_for
 from quickstep.datasets.class_prompts import ClassPrompts, check_templates, read_class_prompts
 from quickstep.datasets.inputs import ManifestSource, as_manifest
-from quickstep.datasets.manifest import Manifest
+from quickstep.datasets.manifest import Manifest, group_of
 from quickstep.datasets.splits import SplitConfig, SplitResult, split
 from quickstep.heads import HEADS, OPTIMIZERS, Examples, FitConfig, Head, History, open_head
 from quickstep.models.classifier import fit_temperature, fit_threshold, probabilities
@@ -25,6 +25,7 @@ from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import to_plain
 from quickstep.training.provenance import make_facts
+from quickstep.types.confidence_intervals import Interval, share
 from quickstep.types.config_fields import between, setting
 from quickstep.types.errors import ConfigError, ManifestError, WeightsError
 from quickstep.types.progress import Clock, Progress, silent
@@ -115,6 +116,7 @@ class Trained:
     failures: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
     split: SplitResult | None = None  # where splits were drawn
+    validation: Interval | None = None  # accuracy on the val part, which also stopped and calibrated the fit; None without one
     computed: int = 0  # segments whose features were computed; the others came from the cache
 
     @property
@@ -180,7 +182,14 @@ def train(
         seconds=clock.seconds,
     )
     model = Model(parts.labels, backbone, view, head, spec, temperature, threshold, facts, manifest, history)
-    return Trained(model, history, extraction.failures, warnings, drawn, extraction.computed)
+    validated = None if parts.val is None else _accuracy(head, parts.val, seed=config.seed)
+    return Trained(model, history, extraction.failures, warnings, drawn, validated, extraction.computed)
+
+
+def _accuracy(head: Head, val: Examples, *, seed: int) -> Interval:
+    """Return the accuracy on the val part with its interval over groups."""
+    correct = head.scores(val.features).argmax(axis=1) == val.labels
+    return share(correct, [group_of(segment) for segment in val.segments], seed=seed)
 
 
 def _read_prompts(manifest: Manifest, config: TrainConfig, head: Head) -> ClassPrompts | None:

@@ -147,6 +147,26 @@ def test_the_command_writes_the_report_and_evaluate_returns_it(
         evaluate(tmp_path / "m")
     status, _, printed = call(capsys, *command, "--overwrite")
     assert "--folds 5" in printed  # few test groups: the command to use
+    assert "validation: 100 % (95 % interval" in printed
+    assert "--groups" not in printed
+
+
+def test_a_set_without_groups_is_said_so_and_proves_nothing(colours: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = tmp_path / "named"
+    for segment in colours.segments:
+        person = named / str(segment.label) / f"dancer-{segment.group[-1] if segment.group else ''}-{segment.path.name}"
+        person.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(segment.path, person)
+    command = ("train", named, "--backbone", "toys:Colours", "--epochs", "30")
+    _, _, printed = call(capsys, *command, "-o", tmp_path / "a")
+    assert "--groups auto" in printed
+    assert "8 groups" in printed
+    report = evaluate(tmp_path / "a", baselines=False)
+    assert not report.proof.clean
+    assert any(verdict.about == "groups" and verdict.level == "caution" for verdict in report.verdicts)
+    _, _, printed = call(capsys, *command, "-o", tmp_path / "b", "--groups", "auto")
+    assert "own group" not in printed
+    assert evaluate(tmp_path / "b", baselines=False).proof.clean
 
 
 def test_a_report_without_folds_is_read(validated: CrossValidated) -> None:

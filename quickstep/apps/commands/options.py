@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 from cyclopts import Parameter
 
 from quickstep.apps.terminal import say
+from quickstep.datasets.groups import with_groups
 from quickstep.datasets.manifest import Manifest, read_manifest
 from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.model import Model
@@ -66,9 +67,14 @@ class Listing:
     classes: Path | None = setting(None, "a file with the class names, one a line or with their numbers, for a list that has class numbers")
     official_split: str | None = setting(None, "which official split to use, for a list with several (1:train|2:test)")
 
+    groups: str | None = setting(
+        None, r"who is in a video, by a pattern in its path such as 'dancer-(\d+)'; auto guesses it from the names"
+    )
+
     def read(self, data: Path) -> Manifest:
         """Read the manifest of a folder or list."""
-        return read_manifest(data, classes=self.classes, official_split=self.official_split)
+        manifest = read_manifest(data, classes=self.classes, official_split=self.official_split)
+        return manifest if self.groups is None else with_groups(manifest, self.groups)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,8 @@ from quickstep.apps.commands.options import (
     print_notes,
 )
 from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
+from quickstep.datasets.groups import guess_groups
+from quickstep.datasets.manifest import Manifest
 from quickstep.models.model import Model
 from quickstep.models.model_files import TUNING_STATE
 from quickstep.signals.poses.config import PoseConfig
@@ -30,6 +32,7 @@ from quickstep.training.finetuning import FinetuneConfig
 from quickstep.training.finetuning.augmentation_preview import SheetConfig
 from quickstep.training.train import TrainConfig
 from quickstep.training.tuning.config import TuneConfig
+from quickstep.types.confidence_intervals import between, percent
 
 DEFAULT_TRAIN = TrainConfig()
 DEFAULT_POSES = PoseConfig()
@@ -99,8 +102,22 @@ def train_command(
             style="bold",
         )
         return
+    if trained.validation is not None:
+        say(f"validation: {percent(trained.validation.value)} (95 % interval {between(trained.validation)}); the test part was not used")
+    _warn_of_groups(manifest)
     _suggest_folds(trained.model, data, out)
     say(f"{trained.model} is saved in {out}; evaluate it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
+
+
+def _warn_of_groups(manifest: Manifest) -> None:
+    """Say how groups are named where none are: with the same dancer in several parts, the accuracy is too high."""
+    if any(segment.group is not None for segment in manifest.segments):
+        return
+    guessed = guess_groups(manifest)
+    hint = r"add a column `group`, or --groups 'dancer-(\d+)'"
+    if guessed is not None:
+        hint = f"the names suggest {len(set(guessed[0].groups))} groups ({guessed[1]}): --groups auto uses them"
+    say(f"note: each video counts as its own group; if the same people are in several videos, {hint}", style="yellow")
 
 
 def _suggest_folds(model: Model, data: Path, out: Path) -> None:
