@@ -28,6 +28,7 @@ from quickstep.models.ensemble import AnyModel
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError
+from quickstep.types.registry import trust_typed
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Poses
 from quickstep.types.stop import StopSignal
@@ -66,6 +67,7 @@ class Service:
         if not served.models:
             raise ConfigError("model", "name at least one model to serve")
         self.served, self.config, self.limits = served, config, limits
+        trust_typed(served.poses.estimator)
         self.metrics = Metrics()
         self.tokens = open_tokens(config.secret, config.tokens)
         self.access_log = AccessLog(config.access_log)
