@@ -349,6 +349,11 @@ def _give_back(decoder: Decoder) -> None:
         one.end()
 
 
+def idle_processes() -> list[int]:
+    """Return the numbers of the decoders that wait for a video."""
+    return [decoder.process.pid for decoder in _idle]
+
+
 @atexit.register
 def _end_all() -> None:
     while _idle:
