@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from contextvars import ContextVar
+from difflib import get_close_matches
 
 from quickstep.types.errors import ConfigError, QuickstepError
 
@@ -119,6 +120,7 @@ def _new_values(option: str, values: str, renamed: dict[str, str], notes: list[s
 _UNKNOWN_OPTION = re.compile(r"Unknown option: (?P<option>--[\w-]+)")
 _MISSING_VALUE = re.compile(r'(?:Command ".*?" )?[Pp]arameter "?(?P<name>[^"]+?)"? requires an argument')
 _UNUSED = re.compile(r"Unused Tokens: \[(?P<tokens>.*)\]")
+_SIMILAR = 0.75  # how like an option what was typed must be to be suggested
 _SETTING = re.compile(r"`(?P<name>[a-z][a-z0-9_]*)(=(?P<value>[^`]*))?`")
 # The options of the command that runs; `say` and the errors name settings as these.
 options_of_command: ContextVar[Callable[[], Collection[str]]] = ContextVar("options_of_command", default=tuple)
@@ -134,9 +136,8 @@ def error_text(error: QuickstepError) -> str:
 def usage_error_text(message: str, verb: str) -> str:
     """Return what is wrong with a command line, with the option that was meant and where help is."""
     unknown = _UNKNOWN_OPTION.match(message)
-    meant = SYNONYMS.get(unknown["option"]) if unknown else None
-    if unknown and meant in options_of_command.get()():
-        message = f"Unknown option: {unknown['option']}. Did you mean {meant}?"
+    if unknown:
+        message = unknown_option_text(unknown["option"])
     missing, unused = _MISSING_VALUE.match(message), _UNUSED.match(message)
     if missing:
         message = f"{missing['name']} is missing{' or has no value' if missing['name'].startswith('-') else ''}"
@@ -144,6 +145,13 @@ def usage_error_text(message: str, verb: str) -> str:
         message = f"unexpected argument: {unused['tokens']}"
     first = message[0] if missing else message[:1].lower()  # the name of an argument keeps its capitals
     return f"{first}{message[1:]} (`quickstep {verb}{' ' if verb else ''}--help` explains)"
+
+
+def unknown_option_text(typed: str) -> str:
+    """Return that an option does not exist, with the one that was probably meant."""
+    options, meant = options_of_command.get()(), SYNONYMS.get(typed)
+    near = [meant] if meant in options else get_close_matches(typed, options, 1, _SIMILAR)
+    return f"unknown option: {typed}" + (f". Did you mean {near[0]}?" if near else "")
 
 
 def as_options(text: str) -> str:

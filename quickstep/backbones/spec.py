@@ -174,6 +174,8 @@ def absolute_path(weights: str | Path | None) -> str | None:
 def capabilities_of(backbone: Any) -> Capabilities:
     """Return the capabilities of somebody's backbone; one without is refused with what to write."""
     capabilities = getattr(backbone, "capabilities", None)
+    if isinstance(backbone, str):
+        raise ConfigError("backbone", f"a backbone object is needed here; name one in the config: TrainConfig(backbone={backbone!r})")
     if not isinstance(capabilities, Capabilities):
         name = (backbone if isinstance(backbone, type) else type(backbone)).__qualname__
         raise ConfigError(

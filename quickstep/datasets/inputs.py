@@ -13,6 +13,7 @@ from quickstep.datasets.manifest import Manifest, read_manifest
 from quickstep.datasets.readers.folders import VIDEO_SUFFIXES
 from quickstep.datasets.readers.pose_sets import is_set
 from quickstep.signals.poses.formats import is_pose_file
+from quickstep.storage.model_folder import RECORD
 from quickstep.types.errors import ConfigError, ManifestError, MediaError
 from quickstep.types.segment import Failure, Segment
 
@@ -96,6 +97,8 @@ def _segments_of(item: Input, stdin: IO[str] | None) -> list[Segment]:
 
 
 def _listed_in(path: Path) -> list[Segment]:
+    if (path / RECORD).is_file():
+        raise ManifestError(path, "is a model folder, not a folder of videos")
     segments = list(read_manifest(path, labelled=False).segments)
     if not segments:
         raise ManifestError(path, "contains no videos")

@@ -43,7 +43,7 @@ class SplitConfig:
         if self.val + self.test > 0.95:
             raise ConfigError("test", f"with val={self.val:g} it leaves too little to train on; together at most 0.95")
         if self.folds and not 2 <= self.folds <= 100:
-            raise ConfigError("folds", f"from 2 to 100, or 0 for a single split, not {self.folds}")
+            raise ConfigError("folds", f"must be from 2 to 100, or 0 for a single split, not {self.folds}")
         between("seed", self.seed, 0, 2**63)
 
 

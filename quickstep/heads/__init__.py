@@ -138,7 +138,7 @@ class FitConfig:
         if self.batch is not None:
             at_least("batch", self.batch, 1)
         if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
-            raise ConfigError("learning_rate", f"above 0, not {self.learning_rate:g}")
+            raise ConfigError("learning_rate", f"must be above 0, not {self.learning_rate:g}")
 
 
 class Head(Protocol):

@@ -115,7 +115,7 @@ def nearest(
     there are no more. `exact` compares every row, even where an index exists.
     """
     if limit < 1:
-        raise ConfigError("limit", f"at least 1, not {limit}")
+        raise ConfigError("limit", f"must be at least 1, not {limit}")
     schema: pa.Schema = table.schema
     query = _query_vector(vector, schema)
     names = [name for name in schema.names if name != COLUMN] if columns is None else list(columns)

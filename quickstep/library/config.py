@@ -47,7 +47,7 @@ class IndexConfig:
         if self.pace is not None:
             between("pace", self.pace, 0.01, 240)
         if self.window is not None and self.stride is not None and self.stride > self.window:
-            raise ConfigError("stride", f"at most the window ({self.window:g} s), or parts of the video are skipped; not {self.stride:g}")
+            raise ConfigError("stride", f"must be at most the window ({self.window:g} s), or parts are skipped; not {self.stride:g}")
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ def _open_or_create(
     window = config.window or USUAL_WINDOW
     stride = config.stride or window / 2
     if stride > window:
-        raise ConfigError("stride", f"at most the window ({window:g} s), or parts of the video are skipped; not {stride:g}")
+        raise ConfigError("stride", f"must be at most the window ({window:g} s), or parts are skipped; not {stride:g}")
     grid = window_grid(backbone, window=window, stride=stride, fps=config.pace or USUAL_PACE)
     card = Card(
         backbone=spec,

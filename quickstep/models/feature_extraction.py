@@ -193,7 +193,10 @@ def _key(segment: Segment, windows: WindowReader) -> dict[str, Json]:
     """Return everything that decides a segment's features: the hash of the file's content, never its name."""
     backbone = windows.backbone
     if is_pose_name(segment.path):
-        raise MediaError(segment.path, f"contains poses, and the backbone {backbone.name!r} reads frames; use the backbone joints")
+        raise MediaError(
+            segment.path,
+            f"has the name of a file of poses; the backbone {backbone.name!r} reads videos, joints reads poses",
+        )
     return {
         "kind": "features",
         "video": windows.cache.digest(segment.path),

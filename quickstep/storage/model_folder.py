@@ -23,6 +23,7 @@ from quickstep.types.errors import ModelError, QuickstepError
 
 FORMAT = 2  # 1: of version 0.1
 RECORD = "model.json"
+HOW_MADE = "a model is made by `quickstep train VIDEOS -o FOLDER`"
 PENDING = ".saving-"  # prefix of a file that is not renamed yet; when the record has it, all files are complete
 _SLASH = "%2F"  # stands for the slash in the name of a pending file of a subfolder
 
@@ -83,12 +84,12 @@ def read(folder: str | Path, layout: FolderLayout) -> tuple[dict[str, Any], dict
     folder = Path(folder)
     try:
         if not folder.is_dir():
-            what = "is a file, not a model folder" if folder.exists() else "there is no such folder"
-            raise ModelError(folder, f"{what}; a model is made by `quickstep train VIDEOS -o FOLDER`")
+            what = "is a file, not a model folder, which comes first" if folder.exists() else "there is no such folder"
+            raise ModelError(folder, f"{what}; {HOW_MADE}")
         with contextlib.suppress(PermissionError):
             _rename_pending(folder, layout)
         if not (folder / RECORD).is_file():
-            raise ModelError(folder, f"is not a complete model: it has no {RECORD} (another kind of folder, or a stopped training)")
+            raise ModelError(folder, f"is not a complete model: it has no {RECORD} (other files, or a stopped training); {HOW_MADE}")
         record = _parse(folder, (folder / RECORD).read_bytes())
         checked = {name: _checked(folder, name, digest) for name, digest in record["files"].items()}
         return record, {name: raw for name, raw in checked.items() if raw is not None}

@@ -62,15 +62,15 @@ class View:
 
     def __post_init__(self) -> None:
         if not 1 <= self.frames <= 4096:
-            raise ConfigError("frames", f"from 1 to 4096 frames a window, not {self.frames}")
+            raise ConfigError("frames", f"must be from 1 to 4096 frames a window, not {self.frames}")
         if self.fps is not None and not 0 < self.fps <= 1000:
-            raise ConfigError("fps", f"above 0 and at most 1000, not {self.fps}")
+            raise ConfigError("fps", f"must be above 0 and at most 1000, not {self.fps}")
         if not 8 <= self.size <= 4096:
-            raise ConfigError("size", f"from 8 to 4096 pixels, not {self.size}")
+            raise ConfigError("size", f"must be from 8 to 4096 pixels, not {self.size}")
         if self.windows is None and self.fps is None:
             raise ConfigError("windows", "windows that cover a segment need a frame rate: set fps too")
         if self.stride is not None and not (self.fps is not None and self.windows is None and 0 < self.stride < math.inf):
-            raise ConfigError("stride", f"above 0 seconds, with a frame rate (fps) and without a number of windows; not {self.stride}")
+            raise ConfigError("stride", f"must be above 0 seconds, with fps and without a number of windows; not {self.stride}")
         check_views(self.windows, self.crops)
         if self.crops > 1 and self.fit != "crop":
             raise ConfigError("crops", "the backbone reads the whole frame, so there is nothing to crop; leave it out")
@@ -142,9 +142,9 @@ class View:
 def check_views(windows: int | None, crops: int | None) -> None:
     """Refuse numbers of windows and crops that no view can have."""
     if windows is not None and not 1 <= windows <= MAX_WINDOWS:
-        raise ConfigError("windows", f"from 1 to {MAX_WINDOWS} windows, not {windows}")
+        raise ConfigError("windows", f"must be from 1 to {MAX_WINDOWS} windows, not {windows}")
     if crops is not None and crops not in CROPS:
-        raise ConfigError("crops", f"one of {', '.join(map(str, CROPS))} crops of each window, not {crops}")
+        raise ConfigError("crops", f"must be one of {', '.join(map(str, CROPS))} crops of each window, not {crops}")
 
 
 def within(timestamps: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:

@@ -207,7 +207,7 @@ def test_impossible_windows_and_crops_are_refused(tmp_path: Path) -> None:
         view_for(Colours(), crops=3)
     with pytest.raises(ConfigError, match="crops: one of 1, 3, 5, 10"):
         TrainConfig(crops=4)
-    with pytest.raises(ConfigError, match="windows: from 1 to"):
+    with pytest.raises(ConfigError, match="windows: must be from 1 to"):
         TrainConfig(windows=0)
 
     class People(Corners):

@@ -20,6 +20,7 @@ from quickstep.apps.commands.options import (
 from quickstep.apps.terminal import TerminalProgress, print_json, show_table
 from quickstep.datasets.importers import ExportConfig
 from quickstep.datasets.splits import SplitConfig, SplitResult
+from quickstep.types.errors import ConfigError
 
 DEFAULT_SPLIT = SplitConfig()
 DEFAULT_EXPORT = ExportConfig()
@@ -67,6 +68,8 @@ def split_command(
     from quickstep.datasets.manifest import write_manifest
     from quickstep.datasets.splits import split
 
+    if out.suffix.lower() != ".csv":
+        raise ConfigError("out", f"a split is written as .csv, not as {out.name!r}")
     check_file_target(out, overwrite=overwrite or out.resolve() == data.resolve())
     with TerminalProgress() as progress:
         result = split(listing.read(data), config, cache=run.cache, progress=progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
+from quickstep.apps.option_names import unknown_option_text
 from quickstep.apps.terminal import say
 from quickstep.datasets.groups import with_groups
 from quickstep.datasets.manifest import Manifest, read_manifest
@@ -21,13 +23,22 @@ from quickstep.storage.cache import Cache
 from quickstep.storage.model_folder import RECORD
 from quickstep.storage.output_locks import reserve
 from quickstep.types.config_fields import setting
-from quickstep.types.errors import ConfigError
+from quickstep.types.errors import ConfigError, QuickstepError
 from quickstep.types.view import check_views
 
 Flat = Parameter(name="*")  # a dataclass whose fields are options of the command itself
 Out = Parameter(name=("--out", "-o"))
 Flag = Parameter(negative="")  # a switch without a --no- form
-Inputs = Parameter(allow_leading_hyphen=True)  # "-" reads paths from standard input
+
+
+def _refuse_options(_type: object, values: Iterable[object]) -> None:
+    """Refuse an option that does not exist, which would be taken for a file."""
+    for typed in map(str, values or ()):
+        if typed.startswith("--") and not os.path.lexists(typed):
+            raise QuickstepError(unknown_option_text(typed.partition("=")[0]))
+
+
+Inputs = Parameter(allow_leading_hyphen=True, validator=_refuse_options)  # "-" reads paths from standard input
 
 
 @dataclass(frozen=True, kw_only=True)

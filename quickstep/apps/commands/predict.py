@@ -69,7 +69,7 @@ def predict_command(
     from quickstep.inference.predict import predict, to_json
 
     if top is not None and top < 1:
-        raise ConfigError("top", f"at least 1, not {top}")
+        raise ConfigError("top", f"must be at least 1, not {top}")
     if out is not None and format is not None and out.suffix.lower() != f".{format}":
         raise ConfigError("format", f"{format} does not fit the file {out.name}: leave out one of the two")
     opened, inputs = _open(model, inputs, prompts, run, view)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Run, open_model, print_failures
+from quickstep.apps.commands.options import DEFAULT_RUN, Flag, Flat, Inputs, Run, open_model, print_failures
 from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
 from quickstep.datasets.inputs import gather
 from quickstep.inference.timelines import (
@@ -33,7 +33,7 @@ TABLES = (".csv", ".json")  # formats that hold several videos in one file
 
 def timeline_command(
     model: Path,
-    inputs: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True, required=True)],
+    inputs: Annotated[tuple[str, ...], Inputs, Parameter(required=True)],
     /,
     *,
     out: Annotated[tuple[Path, ...], Parameter(name=("--out", "-o"))] = (),

@@ -13,6 +13,7 @@ from pathlib import Path
 from quickstep.datasets.readers.list_files import SPLITS, plain
 from quickstep.signals.poses.formats import is_pose_name
 from quickstep.signals.poses.formats.json_formats import is_openpose_folder
+from quickstep.storage.model_folder import RECORD
 from quickstep.types.errors import ManifestError
 from quickstep.types.segment import Segment
 
@@ -85,6 +86,8 @@ def read_folder(folder: Path, *, labelled: bool) -> FolderContent:
     else:
         content = _read_classes(folder, None, accepts)
     if not content.segments:
+        if (folder / RECORD).is_file():
+            raise ManifestError(folder, "is a model folder; name a folder of labelled videos, or a csv that lists them")
         where = "its videos are not in class folders" if content.skipped.loose else "contains no videos"
         raise ManifestError(folder, f"{where}; put each video into a folder named after its class")
     used = {segment.label for segment in content.segments}

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +21,7 @@ from quickstep.storage.files import write_text
 from quickstep.types.errors import ManifestError
 from quickstep.types.segment import Segment
 
+_LABEL_NAMES = ("action", "category", "class", "class_name", "classes", "klasse", "move", "name", "tag", "target")  # of others
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -319,7 +321,9 @@ def _column_names(header: list[str], path: Path, *, line: int, labelled: bool) -
             raise ManifestError(path, f"two columns are called {name!r}", line=line)
         columns.append(name)
     if labelled and "label" not in columns:
-        raise ManifestError(path, f"the column 'label' is missing; the columns are: {', '.join(columns)}", line=line)
+        near = get_close_matches("label", columns, 1) or [name for name in columns if name.casefold() in _LABEL_NAMES]
+        mend = f"rename {near[0]!r} to 'label'" if near else "name the column of the classes 'label'"
+        raise ManifestError(path, f"the column 'label' is missing; the columns are: {', '.join(columns)}; {mend}", line=line)
     return columns
 
 

@@ -40,14 +40,14 @@ class TimelineConfig:
     def __post_init__(self) -> None:
         for name, seconds in (("window", self.window), ("stride", self.stride)):
             if seconds is not None and not (math.isfinite(seconds) and seconds >= 0.02):
-                raise ConfigError(name, f"at least 0.02 seconds, not {seconds:g}")
+                raise ConfigError(name, f"must be at least 0.02 seconds, not {seconds:g}")
         if self.min_duration is not None and not (math.isfinite(self.min_duration) and self.min_duration >= 0):
             raise ConfigError("min_duration", f"0 seconds or more, not {self.min_duration:g}")
         between("smoothing", self.smoothing, 0, 1000)
         if self.min_confidence is not None:
             between("min_confidence", self.min_confidence, 0, 1)
         if self.window is not None and self.stride is not None and self.stride > self.window:
-            raise ConfigError("stride", f"at most a window ({self.window:g} s), so that nothing is left out, not {self.stride:g}")
+            raise ConfigError("stride", f"must be at most a window ({self.window:g} s), so that nothing is left out, not {self.stride:g}")
 
 
 DEFAULT_SECONDS = 3.0  # of a window, where no segment length is known
@@ -104,7 +104,7 @@ def window_stride(window: float, config: TimelineConfig, *, shared: bool = False
     """Return the seconds from one window to the next; `shared` says that more windows cost next to nothing."""
     stride = window / (SHARED_STRIDES if shared else STRIDES) if config.stride is None else config.stride
     if stride > window * (1 + 1e-9):
-        raise ConfigError("stride", f"at most a window, which is {window:.3g} s here, so that nothing is left out, not {stride:g}")
+        raise ConfigError("stride", f"must be at most a window, which is {window:.3g} s here, so that nothing is left out, not {stride:g}")
     return stride
 
 

@@ -31,7 +31,7 @@ class FlowConfig:
             raise UnknownName("method of flow", self.method, METHODS)
         one_of("preset", self.preset, PRESETS)
         if not 0.5 <= self.bound <= 1000:
-            raise ConfigError("bound", f"from 0.5 to 1000 pixels, not {self.bound:g}")
+            raise ConfigError("bound", f"must be from 0.5 to 1000 pixels, not {self.bound:g}")
 
 
 def parse_flow(text: str | None) -> FlowConfig:
@@ -58,6 +58,6 @@ class FlowLook:
         between("size", self.size, 32, 2160)
         between("start", self.start, 0, 1e7)
         if self.fps is not None and not 0.1 <= self.fps <= 240:
-            raise ConfigError("fps", f"from 0.1 to 240 frames a second, not {self.fps:g}")
+            raise ConfigError("fps", f"must be from 0.1 to 240 frames a second, not {self.fps:g}")
         if self.end is not None and not self.start < self.end <= 1e7:
-            raise ConfigError("end", f"after the start ({self.start:g} s), not {self.end:g}")
+            raise ConfigError("end", f"must be after the start ({self.start:g} s), not {self.end:g}")

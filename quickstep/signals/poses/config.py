@@ -32,7 +32,7 @@ class PoseConfig:
             raise ConfigError("person", f"auto, all, or the number of a person, not {self.person!r}")
         between("people", self.people, 1, 1000)
         if self.pose_fps is not None and not 0 < self.pose_fps <= 1000:
-            raise ConfigError("pose_fps", f"above 0 and at most 1000, not {self.pose_fps}")
+            raise ConfigError("pose_fps", f"must be above 0 and at most 1000, not {self.pose_fps}")
 
     @property
     def fps(self) -> float:

@@ -105,7 +105,7 @@ class FinetuneConfig:
         for name in ("learning_rate", "head_rate", "step_epochs", "width"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise ConfigError(name, f"above 0, not {value:g}")
+                raise ConfigError(name, f"must be above 0, not {value:g}")
         if self.unfreeze is not None and self.unfreeze != "all" and not self.unfreeze.isdecimal():
             raise ConfigError("unfreeze", f"a number from 0 on, or all, not {self.unfreeze!r}")
         if self.class_weights and self.balanced:

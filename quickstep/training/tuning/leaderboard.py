@@ -92,7 +92,8 @@ class Leaderboard:
                 "by which it was chosen."
             )
         if self.test is not None:
-            lines.append(str(self.test["sentence"]))
+            whose = "" if self.test["trial"] == best.trial else f"Of trial {self.test['trial']}, the best when the test part was used: "
+            lines.append(f"{whose}{self.test['sentence']}")
         return tuple(lines)
 
     def rows(self, most: int | None = None) -> list[tuple[str, ...]]:

@@ -43,7 +43,7 @@ class KinematicsConfig:
         if not (self.window == 0 or 0.2 <= self.window < math.inf):
             raise ConfigError("window", f"0, or at least 0.2 seconds, not {self.window:g}")
         if not 0.02 <= self.stride < math.inf:
-            raise ConfigError("stride", f"at least 0.02 seconds, not {self.stride:g}")
+            raise ConfigError("stride", f"must be at least 0.02 seconds, not {self.stride:g}")
         if self.up is not None:
             one_of("up", self.up, AXES)
 
