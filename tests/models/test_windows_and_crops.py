@@ -205,7 +205,7 @@ def test_another_view_is_named_in_the_report(tmp_path: Path) -> None:
 def test_impossible_windows_and_crops_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"crops: .*whole frame"):
         view_for(Colours(), crops=3)
-    with pytest.raises(ConfigError, match="crops: one of 1, 3, 5, 10"):
+    with pytest.raises(ConfigError, match="crops: must be one of 1, 3, 5, 10"):
         TrainConfig(crops=4)
     with pytest.raises(ConfigError, match="windows: must be from 1 to"):
         TrainConfig(windows=0)

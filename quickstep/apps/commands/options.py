@@ -31,9 +31,9 @@ Out = Parameter(name=("--out", "-o"))
 Flag = Parameter(negative="")  # a switch without a --no- form
 
 
-def _refuse_options(_type: object, values: Iterable[object]) -> None:
+def _refuse_options(_type: object, given: object) -> None:
     """Refuse an option that does not exist, which would be taken for a file."""
-    for typed in map(str, values or ()):
+    for typed in map(str, given if isinstance(given, tuple) else (given,)):
         if typed.startswith("--") and not os.path.lexists(typed):
             raise QuickstepError(unknown_option_text(typed.partition("=")[0]))
 
