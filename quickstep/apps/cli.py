@@ -16,7 +16,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
 from quickstep.apps.interruption import exit_status, obey_signals
 from quickstep.apps.option_names import error_text, options_of_command, translate, usage_error_text
 from quickstep.types.errors import QuickstepError
-from quickstep.types.stop import Stopped
+from quickstep.types.progress import Stopped
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from quickstep.types.stop import EVERYTHING
+from quickstep.types.progress import EVERYTHING
 
 GRACE = 1.2  # seconds
 

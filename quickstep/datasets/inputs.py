@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from quickstep.datasets.manifest import Manifest, read_manifest
-from quickstep.datasets.readers.folders import VIDEO_SUFFIXES
-from quickstep.datasets.readers.pose_sets import is_set
+from quickstep.datasets.readers.folders import VIDEO_SUFFIXES, is_set
 from quickstep.signals.poses.formats import is_pose_file
 from quickstep.storage.model_folder import RECORD
 from quickstep.types.errors import ConfigError, ManifestError, MediaError

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from quickstep.datasets.readers import list_files, mmaction, pose_sets
+from quickstep.datasets.readers import folders, list_files, mmaction
 from quickstep.datasets.readers.folders import Skipped, is_video, read_folder
 from quickstep.datasets.readers.list_files import NO_SPLIT, plain, read_class_list, read_text, to_segment
 from quickstep.signals.poses.formats import is_pose_name, split_sequence
@@ -119,8 +119,8 @@ def read_manifest(
     path = Path(path)
     names = read_class_list(Path(classes)) if classes is not None else None
     try:
-        if pose_sets.is_set(path):
-            segments = pose_sets.read_set(path, names, official_split=official_split, labelled=labelled)
+        if folders.is_set(path):
+            segments = folders.read_set(path, names, official_split=official_split, labelled=labelled)
             return Manifest(segments, path, _unused(names, segments))
         if path.is_dir():
             _refuse_official_split(path, official_split)

@@ -27,7 +27,7 @@ from quickstep.models.classifier import Prediction
 from quickstep.models.ensemble import AnyModel, load_model
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
-from quickstep.storage.library_versions import library_version
+from quickstep.storage.serialization import library_version
 from quickstep.types.errors import ConfigError, ManifestError, MediaError
 from quickstep.types.progress import Clock, Progress, silent
 from quickstep.types.segment import Failure, Segment

@@ -18,7 +18,7 @@ from quickstep.evaluation.report_figures import groups_of, measure
 from quickstep.models.classifier import Prediction
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
-from quickstep.storage.library_versions import library_version
+from quickstep.storage.serialization import library_version
 from quickstep.types.confidence_intervals import percent
 from quickstep.types.progress import Clock, Progress
 from quickstep.types.segment import Failure, Segment

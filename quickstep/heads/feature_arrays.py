@@ -13,8 +13,6 @@ from quickstep.heads import FitConfig, HeadCapabilities
 from quickstep.types.errors import ConfigError
 from quickstep.types.signals import Features
 
-Array = NDArray[np.float64]
-
 
 class FittedArrays:
     """Base of heads that keep their weights as arrays: those of the best epoch, and after a fit those of the last epoch."""

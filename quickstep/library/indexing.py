@@ -24,8 +24,7 @@ from quickstep.library.table import LOCK_SLOTS, Card, Library, check_same_backbo
 from quickstep.library.windows import window_grid
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
-from quickstep.storage.library_versions import library_version
-from quickstep.storage.serialization import to_plain
+from quickstep.storage.serialization import library_version, to_plain
 from quickstep.types.errors import ConfigError, QuickstepError
 from quickstep.types.parallel import run_parallel
 from quickstep.types.progress import Progress, silent

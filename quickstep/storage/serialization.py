@@ -11,6 +11,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -127,3 +128,11 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 def _wrong(wanted: str, value: Any, where: str) -> ValueError:
     return ValueError(f"{where} is {wanted}, not {str(value)[:40]!r}")
+
+
+def library_version(name: str) -> str:
+    """Give the installed version of a library; "" where it is not installed (or quickstep runs from a folder of source files)."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

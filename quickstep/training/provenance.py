@@ -8,7 +8,7 @@ from typing import Any
 
 from quickstep.datasets.manifest import PARTS, Manifest
 from quickstep.models.model import Facts
-from quickstep.storage.library_versions import library_version
+from quickstep.storage.serialization import library_version
 from quickstep.types.segment import Failure
 
 LIBRARIES = ("numpy", "torch", "transformers", "av", "scikit-learn", "scipy", "safetensors")

@@ -8,8 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from quickstep.types.errors import CacheError, QuickstepError
-from quickstep.types.progress import Progress, silent
-from quickstep.types.stop import in_this_context
+from quickstep.types.progress import Progress, in_this_context, silent
 
 _WAITING = 32  # items handed to the threads at a time
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from library_sets import draw
 from quickstep.signals.video import VideoReader
 from quickstep.signals.video.prefetch import Finished, map_ahead, prefetch, prefetch_many
 from quickstep.types.parallel import run_parallel
-from quickstep.types.stop import Stopped, StopSignal, check_stop
+from quickstep.types.progress import Stopped, StopSignal, check_stop
 
 
 def endless() -> Iterator[int]:

@@ -18,7 +18,7 @@ from quickstep.apps.server.error_responses import CLIENT_LEFT
 from quickstep.apps.server.multipart import ClientLeft
 from quickstep.apps.server.routes import add_routes
 from quickstep.apps.server.service import Served, Service
-from quickstep.storage.library_versions import library_version
+from quickstep.storage.serialization import library_version
 
 
 def make_app(served: Served, config: ServeConfig | None = None, limits: Limits | None = None) -> FastAPI:

@@ -14,7 +14,7 @@ from quickstep.apps.server.batch_worker import BatchWorker, JobKind
 from quickstep.apps.server.error_responses import Problem, busy
 from quickstep.apps.server.multipart import ClientLeft
 from quickstep.types.errors import MediaError
-from quickstep.types.stop import Stopped, StopSignal
+from quickstep.types.progress import Stopped, StopSignal
 
 T = TypeVar("T")
 

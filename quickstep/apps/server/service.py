@@ -29,9 +29,9 @@ from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError
 from quickstep.types.registry import trust_typed
+from quickstep.types.progress import StopSignal
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Poses
-from quickstep.types.stop import StopSignal
 
 T = TypeVar("T")
 

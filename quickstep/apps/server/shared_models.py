@@ -19,8 +19,8 @@ from quickstep.apps.server.batch_worker import BatchWorker, JobKind
 from quickstep.backbones import Backbone, TextBackbone, reads_poses
 from quickstep.models.ensemble import AnyModel, Ensemble
 from quickstep.models.model import Model
+from quickstep.types.progress import Stopped, check_stop
 from quickstep.types.signals import Features, Frames
-from quickstep.types.stop import Stopped, check_stop
 
 _CHECK_SECONDS = 0.05  # between two looks whether the request was stopped
 

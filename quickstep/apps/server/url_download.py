@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from quickstep.apps.server.config import Limits
 from quickstep.apps.server.error_responses import Problem
 from quickstep.apps.server.multipart import disk_full
-from quickstep.types.stop import StopSignal
+from quickstep.types.progress import StopSignal
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

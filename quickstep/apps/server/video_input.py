@@ -28,7 +28,7 @@ from quickstep.signals.video import OVERHANG, probe
 from quickstep.signals.video.decoder_pool import is_isolated
 from quickstep.signals.video.source import VideoSource
 from quickstep.types.errors import CacheError, QuickstepError
-from quickstep.types.stop import StopSignal
+from quickstep.types.progress import StopSignal
 
 _MAX_JSON_BYTES = 2**16
 _MAX_NAME_BYTES = 255

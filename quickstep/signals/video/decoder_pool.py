@@ -30,9 +30,9 @@ from quickstep.signals.video.limits import DecodingLimits, current_limits
 from quickstep.signals.video.messages import HEARTBEAT, SLOT, SLOTS, Message, receive, send
 from quickstep.signals.video.source import check_file, translated
 from quickstep.types.errors import ConfigError, MediaError
+from quickstep.types.progress import check_stop
 from quickstep.types.sandbox import Restrictions
 from quickstep.types.signals import Frames
-from quickstep.types.stop import check_stop
 from quickstep.types.view import View
 
 STEP = 3.0  # times `cpu_seconds`: the processor time that one step inside FFmpeg may take

@@ -28,9 +28,9 @@ from quickstep.signals.video.file_reader import FileReader
 from quickstep.signals.video.limits import DecodingLimits
 from quickstep.signals.video.messages import HEARTBEAT, SLOT, SLOTS, Message, receive, send
 from quickstep.types.errors import MediaError, QuickstepError
+from quickstep.types.progress import Stopped, StopSignal
 from quickstep.types.sandbox import restrict
 from quickstep.types.signals import Frames
-from quickstep.types.stop import Stopped, StopSignal
 from quickstep.types.view import View
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
-from quickstep.types.stop import in_this_context
+from quickstep.types.progress import in_this_context
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

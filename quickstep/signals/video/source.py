@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from quickstep.signals.video.limits import ProcessorBudget, current_limits
 from quickstep.signals.video.sample_tables import check_sample_tables
 from quickstep.types.errors import MediaError
-from quickstep.types.stop import check_stop
+from quickstep.types.progress import check_stop
 
 # Demuxers of text, of lists of other files and of devices: a text file must not become a video of its letters, nor open other files.
 NOT_VIDEO = frozenset({"tty", "hls", "dash", "webm_dash_manifest", "imf", "concat", "ffmetadata", "lavfi", "sdp", "rtsp", "rtp", "sap"})

@@ -23,8 +23,7 @@ from quickstep.models.feature_extraction import extract
 from quickstep.models.model import Model
 from quickstep.models.model_files import NETWORK, NETWORK_LAST, TUNING_STATE, check_target
 from quickstep.storage.cache import Cache, hash_of
-from quickstep.storage.library_versions import library_version
-from quickstep.storage.serialization import to_plain
+from quickstep.storage.serialization import library_version, to_plain
 from quickstep.training.augmentation.augment import Augment
 from quickstep.training.augmentation.mirrored_labels import mirror_of
 from quickstep.training.finetuning.batches import BatchReader, as_failures

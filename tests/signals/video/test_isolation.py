@@ -22,7 +22,7 @@ from quickstep.signals.video import VideoReader, decoder_pool, probe, read_frame
 from quickstep.signals.video.decoder_pool import Decoder, RemoteReader
 from quickstep.signals.video.limits import DecodingLimits
 from quickstep.types.errors import MediaError
-from quickstep.types.stop import Stopped, StopSignal
+from quickstep.types.progress import Stopped, StopSignal
 from quickstep.types.view import View
 
 BY_NAME = {recipe.name: recipe for recipe in RECIPES}
