@@ -28,8 +28,8 @@ from quickstep.models.ensemble import AnyModel
 from quickstep.signals.poses.config import PoseConfig
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError
-from quickstep.types.registry import trust_typed
 from quickstep.types.progress import StopSignal
+from quickstep.types.registry import trust_typed
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Poses
 
