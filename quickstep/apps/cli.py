@@ -17,6 +17,7 @@ from quickstep.apps.interruption import exit_status, obey_signals
 from quickstep.apps.option_names import error_text, options_of_command, translate, usage_error_text
 from quickstep.types.errors import QuickstepError
 from quickstep.types.progress import Stopped
+from quickstep.types.texts import escaped
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -396,5 +397,5 @@ def _options(tokens: tuple[str, ...]) -> frozenset[str]:
 
 
 def _stop(message: str, status: int) -> NoReturn:
-    print(message, file=sys.stderr)
+    print(escaped(message), file=sys.stderr)
     sys.exit(status)

@@ -22,6 +22,7 @@ from rich.table import Table
 from quickstep.apps.option_names import as_options
 from quickstep.storage.serialization import to_plain
 from quickstep.types.progress import ProgressUpdate, RemainingTime
+from quickstep.types.texts import escaped
 
 PROGRESS = "QUICKSTEP_PROGRESS"  # "json" in the environment: progress as lines of JSON on stderr, for programs
 MACHINE_OUTPUT_VERSION = 2  # of all that programs read, see docs/machine-output.md: raise it when a name or a meaning changes
@@ -94,20 +95,31 @@ def set_verbosity(*, quiet: bool, verbose: bool) -> None:
     """Print results and errors only, or the library's log too."""
     _quiet.set(quiet)
     if quiet or verbose:
-        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+        logging.basicConfig(stream=sys.stderr)
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(_Escaping("%(levelname)s %(name)s: %(message)s"))
     logging.getLogger("quickstep").setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.NOTSET)
+
+
+class _Escaping(logging.Formatter):
+    """Formats records without characters that steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, with line ends and tabs as they are."""
+        return escaped(super().format(record), keep="\n\t")
 
 
 def say(text: str, *, style: str = "") -> None:
     """Print a message for the user: on stderr, never among the data."""
     if not _quiet.get():
-        Console(stderr=True).print(escape(as_options(text)), style=style, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(escape(escaped(as_options(text), keep="\n")), style=style, highlight=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:
     """Print a value on stdout as one line of JSON; `value` may also be the text of a JSON document, such as a report's."""
     plain = json.loads(value) if isinstance(value, str) else value
-    print(json.dumps(plain, ensure_ascii=False, allow_nan=False, default=_to_json), flush=True)
+    text = json.dumps(plain, ensure_ascii=False, allow_nan=False, default=_to_json)
+    print(text if text.isprintable() else json.dumps(plain, allow_nan=False, default=_to_json), flush=True)
 
 
 def _to_json(value: object) -> object:
@@ -117,7 +129,7 @@ def _to_json(value: object) -> object:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table on stdout: numbers are right-aligned, and nothing is cut off where the output goes into a file."""
-    listed = [[str(value) for value in row] for row in rows]
+    listed = [[escaped(str(value)) for value in row] for row in rows]
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         numeric = bool(listed) and all(_is_number(row[number]) for row in listed)

@@ -18,6 +18,7 @@ from quickstep.signals.poses.formats import is_pose_name, split_sequence
 from quickstep.storage.files import write_csv
 from quickstep.types.errors import ManifestError
 from quickstep.types.segment import Segment
+from quickstep.types.texts import escaped, is_plain
 
 Split = Literal["train", "val", "test"]
 PARTS: tuple[Split, ...] = ("train", "val", "test")
@@ -243,6 +244,9 @@ def _normalized(segment: Segment) -> Segment:
     """Return the segment with its texts as a csv gives them back: tidied, and None instead of an empty one."""
     label, group = plain(segment.label or "") or None, plain(segment.group or "") or None
     split = segment.split or None
+    for name, text in (("label", label), ("group", group)):
+        if text is not None and not is_plain(text):
+            raise ManifestError(segment.path, f"its {name} has a control character: {escaped(text)}; write it without")
     if (label, group, split) == (segment.label, segment.group, segment.split):
         return segment
     return replace(segment, label=label, group=group, split=split)

@@ -24,6 +24,7 @@ from quickstep.library.table import NO_LABELS, Library, open_library
 from quickstep.storage import files
 from quickstep.types.config_fields import between, one_of
 from quickstep.types.errors import ConfigError, LibraryError, MediaError
+from quickstep.types.texts import csv_cells
 
 Format = Literal["csv", "json", "sidecar"]
 FORMATS = ("csv", "json", "sidecar")
@@ -146,7 +147,7 @@ def _to_csv(videos: Sequence[TaggedVideo]) -> str:
     for video in videos:
         for tag in video.tags:
             spans = " ".join(f"{start:.2f}-{end:.2f}" for start, end in tag.spans)
-            writer.writerow((video.path, tag.name, f"{tag.share:.4f}", f"{tag.score:.4f}", spans))
+            writer.writerow(csv_cells((str(video.path), tag.name, f"{tag.share:.4f}", f"{tag.score:.4f}", spans)))
     return text.getvalue()
 
 

@@ -32,6 +32,7 @@ from quickstep.types.progress import Progress
 from quickstep.types.registry import refuse_code
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features
+from quickstep.types.texts import escaped, is_plain
 from quickstep.types.view import View
 
 if TYPE_CHECKING:
@@ -242,6 +243,9 @@ class Model(Classifier):
             raise ModelError(folder, "is an ensemble, and a single model is needed here: name one of its member-... folders")
         record = consistent(folder, lambda: from_plain(_Record, content, where=model_folder.RECORD))
         refuse_code("head", record.head)
+        unclear = next((label for label in record.labels if not label.strip() or not is_plain(label)), None)
+        if unclear is not None:
+            raise ModelError(folder, f"has a label that is blank or has control characters: {escaped(unclear)!r}")
         spec = record.backbone.with_weights(weights)
         networks = {name: folder / name for name in LAYOUT.subfolders if any(file.startswith(f"{name}/") for file in record.files)}
         head = consistent(folder, lambda: _head(record, files))

@@ -20,6 +20,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from quickstep.types.texts import csv_cells
+
 _SUFFIX = ".part"
 NOT_REGULAR = "is a device or a pipe, not a file"
 
@@ -116,7 +118,7 @@ def write_text(path: str | Path, text: str, *, errors: str = "strict") -> None:
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Iterable[Any]], *, errors: str = "strict") -> None:
     """Write a header and rows atomically as comma-separated values."""
-    table = [[str(value) for value in row] for row in (header, *rows)]
+    table = [[str(value) for value in csv_cells(row)] for row in (header, *rows)]
     bare = any("\r" in value for row in table for value in row)  # the csv module leaves a carriage return unquoted
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL).writerows(table)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
 from quickstep.types.errors import ManifestError
 from quickstep.types.segment import Segment
+from quickstep.types.texts import is_plain
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -309,8 +310,10 @@ def test_a_csv_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         write_manifest(Manifest((Segment(tmp_path / "a.mp4", "x", extra={"Path": "1"}),)), tmp_path / "set.csv")
 
 
-words = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12).filter(
-    lambda word: word.strip() and word.strip() not in {"nan", "NaN", "NAN"}
+words = (
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12)
+    .filter(is_plain)
+    .filter(lambda word: word.strip() and word.strip() not in {"nan", "NaN", "NAN"})
 )
 names = words.map(lambda word: word.replace("/", "_").replace("\\", "_")).filter(lambda word: word not in {".", ".."})
 columns = words.filter(lambda word: word.strip().casefold() not in {"path", "label", "start", "end", "group", "split"})

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from quickstep.storage.files import write_text
 from quickstep.types.errors import ManifestError
 from quickstep.types.segment import Segment
+from quickstep.types.texts import from_csv
 
 _LABEL_NAMES = ("action", "category", "class", "class_name", "classes", "klasse", "move", "name", "tag", "target")  # of others
 SPLITS = {
@@ -294,7 +295,7 @@ def _records(text: str, path: Path, separator: str) -> Iterator[tuple[int, list[
         if values is None:
             return
         if any(value.strip() for value in values):
-            yield line, values
+            yield line, [from_csv(value) for value in values]
 
 
 def _first_record(text: str, path: Path, separator: str) -> list[str]:

@@ -19,6 +19,7 @@ from quickstep.storage.cache import Cache
 from quickstep.storage.files import check_regular, write_text
 from quickstep.types.errors import ConfigError, MediaError, QuickstepError
 from quickstep.types.segment import Segment
+from quickstep.types.texts import csv_cells, from_csv
 
 FORMATS = (".csv", ".jsonl")
 SEGMENT_COLUMNS = ("path", "start", "end", "person")
@@ -130,7 +131,7 @@ class CsvFile(PredictionFile):
 
     def parse(self, text: str) -> list[dict[str, Any]]:
         """Parse a header and rows."""
-        rows = list(csv.reader(io.StringIO(text)))
+        rows = [[from_csv(cell) for cell in row] for row in csv.reader(io.StringIO(text))]
         if rows and not {"path", "label", "score", *SOURCE_COLUMNS} <= set(rows[0]):
             raise self.not_ours()
         return [dict(zip(rows[0], row)) for row in rows[1:]]
@@ -145,7 +146,7 @@ class CsvFile(PredictionFile):
 
     def _join(self, values: Iterable[object]) -> str:
         out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerow(values)
+        csv.writer(out, lineterminator="\n").writerow(csv_cells(values))
         return out.getvalue()
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from quickstep.inference.timelines.spans import Span, Timeline, joined
 from quickstep.storage.files import check_regular
 from quickstep.types.errors import ManifestError
+from quickstep.types.texts import from_csv
 
 OVERLAPS = (0.10, 0.25, 0.50)
 
@@ -214,7 +215,7 @@ def _is_about(named: str | None, video: str | Path | None) -> bool:
 
 def _span_of(path: Path, line: int, row: Mapping[str, str | None]) -> Span | None:
     """Read a row; None if it has no label."""
-    label = (row.get("label") or "").strip()
+    label = from_csv((row.get("label") or "").strip())
     if not label:
         return None
     times = [_seconds(path, line, name, row.get(name)) for name in ("start", "end")]

@@ -16,6 +16,7 @@ from quickstep.inference.timelines.spans import Span, Timeline
 from quickstep.storage.files import write_text
 from quickstep.types.confidence_intervals import percent
 from quickstep.types.errors import ConfigError, MediaError
+from quickstep.types.texts import csv_cells
 
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
@@ -59,7 +60,8 @@ def _csv(timelines: Sequence[Timeline]) -> str:
         for span in timeline.spans:
             whose = ["" if span.person is None else str(span.person)] * people
             times = (f"{span.start:.3f}", f"{span.end:.3f}")
-            writer.writerow([timeline.video, *whose, *times, span.label or "", f"{span.score:.4f}", span.most_probable, span.confidence])
+            row = [str(timeline.video), *whose, *times, span.label or "", f"{span.score:.4f}", span.most_probable, span.confidence]
+            writer.writerow(csv_cells(row))
     return out.getvalue()
 
 
