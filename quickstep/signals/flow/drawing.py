@@ -24,6 +24,7 @@ from quickstep.signals.video.prefetch import prefetch
 from quickstep.storage.files import write_bytes
 from quickstep.types.errors import ConfigError, MediaError
 from quickstep.types.progress import Progress, silent
+from quickstep.types.registry import trust_typed
 from quickstep.types.signals import Flow, Frames
 from quickstep.types.view import View
 
@@ -71,6 +72,7 @@ def draw_flow(
 ) -> DrawnFlow:
     """Draw how the points of a video move, as a video (.mp4) of the same frame rate, or as one sheet of twelve moments (.png)."""
     config, look, out = config or FlowConfig(), look or FlowLook(), Path(out)
+    trust_typed(config.method)
     sheet = _is_sheet(Path(video), out)
     with VideoReader(video, threads=2) as reader, FlowEstimator(config, threads=threads or os.cpu_count() or 1) as estimator:
         start, end, fps = _span(reader, look)

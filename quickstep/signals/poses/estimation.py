@@ -24,6 +24,7 @@ from quickstep.signals.video.prefetch import prefetch
 from quickstep.storage.cache import Cache, Json
 from quickstep.types.errors import MediaError
 from quickstep.types.progress import Progress, silent
+from quickstep.types.registry import trust_typed
 from quickstep.types.signals import Frames, Poses
 from quickstep.types.skeleton import Skeleton, convert, from_json, read_skeleton
 from quickstep.types.view import View
@@ -41,7 +42,9 @@ _log = logging.getLogger(__name__)
 
 def find_poses(path: str | Path, config: PoseConfig | None = None, *, cache: Cache | None = None, progress: Progress = silent) -> Poses:
     """Find the poses in a video, or read those of a pose file, in the skeleton of the config."""
-    return PoseFinder(config or PoseConfig(), cache or Cache()).find(path, progress=progress)
+    config = config or PoseConfig()
+    trust_typed(config.estimator)
+    return PoseFinder(config, cache or Cache()).find(path, progress=progress)
 
 
 class PoseFinder:

@@ -18,6 +18,7 @@ from quickstep.signals.poses.resampling import present
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import ConfigError, MediaError
 from quickstep.types.progress import Progress, silent
+from quickstep.types.registry import trust_typed
 from quickstep.types.segment import Failure, Segment
 from quickstep.types.signals import Poses
 from quickstep.types.skeleton import read_skeleton
@@ -74,6 +75,7 @@ def extract_poses(
 ) -> tuple[list[ExtractedPoses], list[Failure]]:
     """Find the people in each video (or pose file), write and draw them. `world` writes metres instead of pixels of the frame."""
     config, output, cache = config or PoseConfig(person="all"), output or PoseOutput(), cache or Cache()
+    trust_typed(config.estimator)
     if output.stick_figures and output.drawn is None:
         raise ConfigError("stick_figures", "give the video to draw as well (draw)")
     videos = any(not is_pose_file(segment.path) for segment in segments)

@@ -24,6 +24,7 @@ from quickstep.storage.cache import Cache
 from quickstep.types.config_fields import one_of, setting
 from quickstep.types.errors import ConfigError, MediaError, QuickstepError
 from quickstep.types.progress import Progress, silent
+from quickstep.types.registry import trust_typed
 from quickstep.types.signals import Poses
 
 MEASURES_VERSION = 1  # a part of every cache key: raise it whenever the same poses give other numbers
@@ -115,6 +116,7 @@ def kinematics(
 ) -> KinematicsResult:
     """Motion in numbers: of the dancer, of a person, or of everybody in videos and files of poses."""
     config, poses = config or KinematicsConfig(), poses or PoseConfig()
+    trust_typed(poses.estimator)
     finder = PoseFinder(poses, cache or Cache())
     people: list[PersonKinematics] = []
     failures: list[KinematicsFailure] = []
