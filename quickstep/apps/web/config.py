@@ -27,6 +27,9 @@ class AppConfig:
     cors: tuple[str, ...] = setting((), "origins of web pages, such as https://example.org, that may send to the app (default: none)")
     tls_cert: Path | None = setting(None, "a certificate (PEM, with its chain): the app answers https; needs --tls-key")
     tls_key: Path | None = setting(None, "the private key of the certificate (PEM)")
+    min_confidence: float | None = setting(
+        None, "the score below which the app says 'not sure' before it names a label; by default the model's own threshold"
+    )
     max_mb: int = setting(500, "the largest upload, in millions of bytes")
     stun: str | None = setting(None, "a STUN server (stun:HOST:PORT) for cameras behind another network; by default none is used")
 
@@ -36,6 +39,8 @@ class AppConfig:
         check_hosts(self.allowed_hosts)
         check_origins(self.cors)
         check_tls(self.tls_cert, self.tls_key)
+        if self.min_confidence is not None:
+            between("min_confidence", self.min_confidence, 0, 1)
         between("max_mb", self.max_mb, 1, 100_000)
         for folder in self.data_folder:
             if not folder.is_dir():

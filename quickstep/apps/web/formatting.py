@@ -26,19 +26,24 @@ class Verdict:
     named: bool = True  # whether the most probable label is a prediction at all
 
 
-def verdict_on(prediction: Prediction) -> Verdict:
-    """Judge a prediction by its scores, the model's calibration and its threshold."""
+def verdict_on(prediction: Prediction, min_confidence: float | None = None) -> Verdict:
+    """Judge a prediction by its score: below `min_confidence` it is "not sure" before any label; None: by the model's own threshold."""
     count, score = len(prediction.labels), prediction.score
     if score < 1 / count + FLAT * (1 - 1 / count):
         why = f"No label stands out: the most probable has {100 * score:.0f} %, and chance among {count} is {100 / count:.0f} %."
-        return Verdict("none of these", why, "note", named=False)
+        return Verdict("not sure", why, "care", named=False)
+    if min_confidence is not None and score < min_confidence:
+        return Verdict("not sure", f"The score is below {100 * min_confidence:.0f} %, the confidence that this app asks for.", "care", named=False)
     if prediction.sure is True:
         return Verdict("fairly sure", "On validation videos, predictions this confident were right at least 95 times in 100.", "good")
-    if prediction.sure is False:
-        return Verdict("not sure", "On validation videos, predictions no more confident than this were wrong too often.", "care")
-    if score >= LIKELY:
-        return Verdict("likely", "The confidence is uncalibrated: there were too few validation videos.", "note")
-    return Verdict("not sure", "The most probable label is not far ahead, and the confidence is uncalibrated.", "care")
+    if min_confidence is None and prediction.sure is False:
+        why = "On validation videos, predictions no more confident than this were wrong too often."
+        return Verdict("not sure", why, "care", named=False)
+    if min_confidence is not None or score >= LIKELY:
+        known = "On validation videos, predictions no more confident than this were wrong too often."
+        unknown = "The confidence is uncalibrated: there were too few validation videos."
+        return Verdict("likely", unknown if prediction.sure is None else known, "note")
+    return Verdict("not sure", "The most probable label is not far ahead, and the confidence is uncalibrated.", "care", named=False)
 
 
 def share(value: float) -> str:
@@ -65,13 +70,16 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 # -- HTML --------------------------------------------------------------------------------------------------------------------
 
 
-def answer(prediction: Prediction, *, kicker: str = "") -> str:
-    """Return the most probable label, large, with how far it can be trusted."""
-    judged = verdict_on(prediction)
-    label = prediction.label if judged.named else "none of these"
-    short = "" if not judged.named else f'<span class="qs-reading {judged.tone}">{judged.short}</span>'
+def answer(prediction: Prediction, *, kicker: str = "", min_confidence: float | None = None) -> str:
+    """Return the most probable label, large, with how far it can be trusted; "not sure" comes before the label."""
+    judged = verdict_on(prediction, min_confidence)
+    label = f"{escape(prediction.label)}"
+    if judged.named:
+        large, small = label, f'<span class="qs-reading {judged.tone}">{judged.short}</span>'
+    else:
+        large, small = judged.short, f'<span class="qs-second">perhaps {label}</span>'
     head = f'<p class="qs-kicker">{escape(kicker)}</p>' if kicker else ""
-    return f'<div class="qs-answer">{head}<b>{escape(label)}</b>{short}<p class="qs-why">{escape(judged.why)}</p></div>'
+    return f'<div class="qs-answer" role="status">{head}<b>{large}</b>{small}<p class="qs-why">{escape(judged.why)}</p></div>'
 
 
 def message(large: str, small: str, *, kicker: str = "") -> str:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from quickstep.apps.web import session
+from quickstep.apps.web.formatting import counted
 from quickstep.apps.web.theme import STYLE
 from quickstep.evaluation.report import Report
 from quickstep.storage.cache import Cache
@@ -22,6 +24,7 @@ from quickstep.types.progress import Progress, ProgressUpdate, RemainingTime
 from quickstep.types.segment import Segment
 
 T = TypeVar("T")
+LABELS = 12  # of the model that are listed
 SOON = 2.0  # seconds before the time left is shown
 _JOINER = "\u2060"  # a word joiner
 
@@ -58,6 +61,37 @@ def header(title: str, about: str) -> None:
     with right:
         place = names.index(session.chosen())
         st.session_state["chosen"] = st.selectbox("Model", names, index=place, key=f"model {title} {place} {len(names)}")
+
+
+def model_facts() -> None:
+    """Show which model answers, its labels, and how accurate it is on videos it was not trained on."""
+    folder, labels = session.model_folder(), session.model().labels
+    shown = ", ".join(labels[:LABELS]) + (f" and {len(labels) - LABELS} more" if len(labels) > LABELS else "")
+    measured = "Its accuracy has not been measured yet."
+    report = _report(folder) if folder is not None else None
+    if report is not None:
+        value = report.figures.accuracy
+        measured = (
+            f"{100 * value.value:.0f} % of {counted(len(report.tested), 'test video')} right "
+            f"(95 % interval {100 * value.low:.0f} to {100 * value.high:.0f} %)."
+        )
+    labels_line = f"{counted(len(labels), 'label')}: {escape(shown)}"
+    st.html(f'<p class="qs-model"><b>{escape(session.chosen())}</b> answers. {measured}<small>{labels_line}</small></p>')
+
+
+def _report(folder: Path) -> Report | None:
+    """Return the report in a model's folder, if there is one that can be read."""
+    file = folder / "report.json"
+    if not file.is_file():
+        return None
+
+    def make() -> Report | None:
+        try:
+            return Report.load(file)
+        except QuickstepError:  # the page Report says what is wrong with it
+            return None
+
+    return remembered(f"report {file} {file.stat().st_mtime_ns}", make)
 
 
 def pages() -> dict[str, Any]:
@@ -197,10 +231,8 @@ def samples() -> list[Video]:
 
 def _mistaken(folder: Path | None) -> set[Path]:
     """Return the videos that the model got wrong in its evaluation."""
-    file = folder / "report.json" if folder is not None else None
-    if file is None or not file.is_file():
-        return set()
-    return {Path(tested.path).resolve() for tested in Report.load(file).tested if tested.predicted != tested.label}
+    report = _report(folder) if folder is not None else None
+    return set() if report is None else {Path(one.path).resolve() for one in report.tested if not one.correct}
 
 
 def _display_name(name: str) -> str:

@@ -162,8 +162,8 @@ Visit = Callable[..., Any]
 
 @pytest.fixture
 def visit(browser: Any, app: Running) -> Iterator[Visit]:
-    """Open a page in a session of its own; fail if the page sends a request to another server."""
-    contexts, elsewhere = [], []
+    """Open a page in a session of its own; fail if the page sends a request to another server or the browser reports an error."""
+    contexts, elsewhere, errors = [], [], []
 
     def opened(page: str = "", *, width: int = 1280, dark: bool = False) -> Any:
         context = browser.new_context(
@@ -174,6 +174,8 @@ def visit(browser: Any, app: Running) -> Iterator[Visit]:
         contexts.append(context)
         context.set_default_timeout(PATIENCE)
         tab = context.new_page()
+        tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.on("request", lambda request: None if request.url.startswith((app.url, "data:", "blob:")) else elsewhere.append(request.url))
         tab.goto(f"{app.url}/{page}")
         tab.wait_for_selector("h1")
@@ -183,6 +185,7 @@ def visit(browser: Any, app: Running) -> Iterator[Visit]:
     for context in contexts:
         context.close()
     assert elsewhere == []
+    assert errors == []
 
 
 @pytest.fixture

@@ -51,14 +51,24 @@ def prediction_of(*scores: float, threshold: float | None = None) -> Prediction:
     [
         (prediction_of(0.9, 0.04, 0.03, 0.03, threshold=0.8), "fairly sure"),
         (prediction_of(0.7, 0.2, 0.05, 0.05, threshold=0.8), "not sure"),
-        (prediction_of(0.3, 0.25, 0.25, 0.2, threshold=0.29), "none of these"),
+        (prediction_of(0.3, 0.25, 0.25, 0.2, threshold=0.29), "not sure"),
         (prediction_of(0.9, 0.04, 0.03, 0.03), "likely"),
         (prediction_of(0.6, 0.2, 0.1, 0.1), "not sure"),
     ],
 )
 def test_a_prediction_is_worded_by_its_confidence(prediction: Prediction, short: str) -> None:
     assert verdict_on(prediction).short == short
-    assert verdict_on(prediction).named is (short != "none of these")
+    assert verdict_on(prediction).named is (short != "not sure")
+
+
+def test_below_the_confidence_that_the_app_asks_for_not_sure_comes_first_and_the_label_second() -> None:
+    one = prediction_of(0.7, 0.2, 0.05, 0.05, threshold=0.5)
+    assert formatting.answer(one, min_confidence=0.6).index("<b>a</b>") >= 0
+    shown = formatting.answer(one, min_confidence=0.8)
+    assert shown.index("<b>not sure</b>") < shown.index("perhaps a")
+    assert "<b>a</b>" not in shown
+    with pytest.raises(ConfigError, match="min_confidence"):
+        AppConfig(min_confidence=1.5)
 
 
 def test_shares_and_times_are_rounded_for_people() -> None:
@@ -219,6 +229,9 @@ def test_the_whole_script_runs(run: Any) -> None:
 def test_the_page_try_shows_the_prediction_of_a_sample(run: Any, coloured: Path) -> None:
     page = run("try_it")
     assert not page.exception
+    assert "<b>" not in html(page).replace("<b>model</b>", "")  # no answer before the button is pressed
+    page = page.button[0].click().run()
+    assert not page.exception
     model = Model.load(coloured / "model")
     sample = next(segment for segment in model.manifest.part("test").segments if segment.label == page.get("button_group")[0].value)  # type: ignore[union-attr]
     prediction = model.predict([sample.path], cache=Cache(coloured / "cache")).predictions[0]
@@ -233,7 +246,7 @@ def test_models_can_be_switched(run: Any, coloured: Path, tmp_path: Path) -> Non
     assert (choice.options, choice.value) == (["model", "another"], "model")
     page = choice.select("another").run()
     assert page.session_state["chosen"] == "another"
-    assert "<b>" in html(page)
+    assert "<b>another</b>" in html(page)
     assert not page.exception
 
 

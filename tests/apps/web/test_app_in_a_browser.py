@@ -22,7 +22,7 @@ from quickstep.inference.timelines import timeline
 from quickstep.models.model import Model
 from quickstep.signals.video import VideoReader, read_frames
 from quickstep.storage.cache import Cache
-from tests.apps.web.conftest import FLAGS, PATIENCE, Running, Stage
+from tests.apps.web.conftest import FLAGS, MOVES, PATIENCE, Running, Stage
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400 * PATIENCE // 60_000)]
 
@@ -41,6 +41,12 @@ def upload(tab: Any, *files: Path) -> None:
     wait_until_idle(tab)
 
 
+def predict(tab: Any, *files: Path) -> None:
+    upload(tab, *files)
+    tab.get_by_role("button", name="Predict").click()
+    wait_until_idle(tab)
+
+
 def as_avi(video: Path, out: Path) -> Path:
     """Write the same frames in a format that no browser plays."""
     with VideoReader(video) as reader, av.open(str(out), "w") as container:
@@ -56,11 +62,11 @@ def test_an_uploaded_video_plays_beside_its_prediction(visit: Visit, stage: Stag
     video = as_avi(sorted((stage.folder / "dancers" / "windmill").glob("*.mp4"))[0], tmp_path / "my <b>dance.avi")
     prediction = Model.load(stage.model).predict([video], cache=Cache(tmp_path / "cache")).predictions[0]
     tab = visit()
-    upload(tab, video)
+    predict(tab, video)
     tab.wait_for_function("label => document.querySelector('.qs-answer b')?.textContent === label", arg=prediction.label)
     assert tab.locator(".qs-bars .n.first").first.inner_text().replace("> 99", "100").startswith(f"{100 * prediction.score:.0f}")
     tab.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
-    assert tab.locator(".qs-reading").inner_text() in ("fairly sure", "likely", "not sure")
+    assert tab.locator(".qs-reading").inner_text() in ("fairly sure", "likely")
     tab.locator("[aria-label*='windmill']").first.wait_for()  # which parts decided
     screenshot(tab, "try-upload")
     with tab.expect_download() as got:
@@ -82,7 +88,7 @@ def test_a_click_on_the_timeline_jumps_there(visit: Visit, stage: Stage, tmp_pat
     spans = [span for span in expected.spans if span.label]
     assert len(spans) >= 2
     tab = visit()
-    upload(tab, stage.long)
+    predict(tab, stage.long)
     last = spans[-1]
     button = tab.locator(f"button[aria-label^='{last.label} (']").last
     button.wait_for()
@@ -99,7 +105,7 @@ def test_a_broken_video_is_an_error_message_beside_the_others(visit: Visit, stag
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"not a video" * 100)
     tab = visit()
-    upload(tab, broken, sorted((stage.folder / "dancers" / "toprock").glob("*.mp4"))[0])
+    predict(tab, broken, sorted((stage.folder / "dancers" / "toprock").glob("*.mp4"))[0])
     table = tab.locator(".qs-table")
     table.wait_for()
     assert "broken.mp4" in table.inner_text()
@@ -113,7 +119,7 @@ def test_no_letters_of_a_name_become_a_picture(visit: Visit, tmp_path: Path, scr
     name = "a :heart: :material_delete: :red[b] :+1: c.mp4"  # Streamlit draws pictures for these
     (tmp_path / name).write_bytes(b"not a video")
     tab = visit()
-    upload(tab, tmp_path / name)
+    predict(tab, tmp_path / name)
     shown = tab.locator("[data-testid=stAlert]").filter(has_text="c.mp4")
     shown.wait_for()
     screenshot(tab, "try-broken-name")
@@ -350,13 +356,18 @@ def test_the_live_page_keeps_up_with_the_camera(
         frame = tab.frame_locator("iframe[title*='webrtc']")
         frame.get_by_role("button", name="Start").click()
         frame.locator("video").wait_for()
-        tab.locator("text=latency: label").wait_for(timeout=2 * PATIENCE)
+        tab.wait_for_function(
+            "names => names.some(name => document.querySelector('.qs-answer')?.innerText.includes(name))", arg=list(MOVES), timeout=2 * PATIENCE
+        )
         assert tab.locator(".qs-bars .n").count() >= 2
-        status = tab.locator("text=latency: label").inner_text()
-        frame_latency = float(status.split("frame ")[1].split(" ms")[0])
-        assert frame_latency < 500, status
-        first = int(status.split(" prediction")[0].rsplit(" ", 1)[1])
-        tab.wait_for_function("first => Number(document.body.innerText.match(/(\\d+) predictions? of/)?.[1]) > first", arg=first)
+        assert " ms" not in tab.locator(".stMain").inner_text()  # a person sees the label, no measurements of the machine
+        shown = frame.locator("video").evaluate("video => video.getVideoPlaybackQuality().totalVideoFrames")
+        tab.wait_for_timeout(3000)
+        later = frame.locator("video").evaluate("video => video.getVideoPlaybackQuality().totalVideoFrames")
+        assert later - shown >= 6, (shown, later)
+        stop = frame.get_by_role("button", name="Stop").bounding_box()
+        assert stop["y"] + stop["height"] <= tab.viewport_size["height"]  # in reach, without scrolling
+        assert tab.locator(".qs-answer").bounding_box()["y"] < tab.viewport_size["height"] / 2
         screenshot(tab, "live-camera")
         playing = frame.locator("video").evaluate("video => video.videoWidth > 0 && !video.paused")
         assert playing

@@ -32,9 +32,9 @@ def verdict_of(scores: list[float], threshold: float | None = None) -> tuple[str
 
 
 def test_a_label_is_named_only_well_above_chance() -> None:
-    assert verdict_of([0.55, 0.45]) == ("none of these", False)
-    assert verdict_of([0.3, 0.25, 0.25, 0.2], threshold=0.1) == ("none of these", False)
-    assert verdict_of([0.6, 0.4]) == ("not sure", True)
+    assert verdict_of([0.55, 0.45]) == ("not sure", False)
+    assert verdict_of([0.3, 0.25, 0.25, 0.2], threshold=0.1) == ("not sure", False)
+    assert verdict_of([0.6, 0.4]) == ("not sure", False)
     assert verdict_of([0.8, 0.2]) == ("likely", True)
     assert verdict_of([0.8, 0.2], threshold=0.7) == ("fairly sure", True)
-    assert verdict_of([0.8, 0.2], threshold=0.9) == ("not sure", True)
+    assert verdict_of([0.8, 0.2], threshold=0.9) == ("not sure", False)

@@ -14,7 +14,7 @@ from typing import Any
 import streamlit as st
 
 from quickstep.apps.web import formatting, page_elements, session, video_player
-from quickstep.apps.web.formatting import clock, counted, share, verdict_on
+from quickstep.apps.web.formatting import Verdict, clock, counted, share, verdict_on
 from quickstep.apps.web.page_elements import Video
 from quickstep.apps.web.theme import HUES
 from quickstep.inference.predict import Attribution, attribute, to_json, to_rows
@@ -111,18 +111,50 @@ class Result:
 
 def page() -> None:
     """Show the page."""
-    page_elements.header("What is this move?", "Upload one or more videos to see their predicted label and its confidence.")
+    page_elements.header("What is this move?", "Choose videos, look at them, then press Predict.")
+    page_elements.model_facts()
     uploads = st.file_uploader(
         "Videos", type=TYPES, accept_multiple_files=True, label_visibility="collapsed", max_upload_size=session.started().config.max_mb
     )
     videos = page_elements.save_uploads(uploads) or _sample()
     if not videos:
-        st.info("This model has no samples: upload a video.", icon=":material/upload_file:")
+        st.info("Choose a video: drop it above, or press *Upload*.", icon=":material/upload_file:")
         return
-    results = _classify_all(videos)
-    shown = _choose(results) if len(results) > 1 else results[0]
-    _show(shown)
-    _downloads(results, shown)
+    table, choice = st.empty(), st.empty()
+    place = 0
+    if len(videos) > 1:
+        place = choice.selectbox("Show", range(len(videos)), format_func=lambda number: videos[number].name)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        under = _preview(videos[place])
+    answer, downloads = right.empty(), st.empty()
+    if any(_key(video) not in st.session_state.get("kept", {}) for video in videos):
+        table.empty()
+        if not _pressed(answer, len(videos)):
+            return
+    results = _classify_all(videos, answer)
+    if len(results) > 1:
+        table.html(_overview(results))
+    _show(results[place], answer, under)
+    with downloads.container():
+        _downloads(results, results[place])
+
+
+def _preview(video: Video) -> Any:
+    """Show a video before it is classified; return the place under it."""
+    video_player.show(video.path, key=_player(video))
+    return st.empty()
+
+
+def _player(video: Video) -> str:
+    return f"player-{abs(hash(video.key))}"
+
+
+def _pressed(answer: Any, count: int) -> bool:
+    """Show the button in the place of the answer; return whether it was pressed."""
+    with answer.container():
+        text = "Predict" if count == 1 else f"Predict {counted(count, 'video')}"
+        return st.button(text, type="primary", icon=":material/play_circle:", shortcut="Enter", width="stretch")
 
 
 def _sample() -> list[Video]:
@@ -136,17 +168,18 @@ def _sample() -> list[Video]:
     return [videos[name]] if name else []
 
 
-def _classify_all(videos: list[Video]) -> list[Result]:
-    """Classify the videos; show a progress bar for those that are new."""
-    results, bar = [], None
+def _key(video: Video) -> str:
+    return f"result {video.key} {session.model_state()}"
+
+
+def _classify_all(videos: list[Video], answer: Any) -> list[Result]:
+    """Classify the videos; show in the place of the answer which one is watched."""
+    results = []
     for place, video in enumerate(videos):
-        key = f"result {video.key} {session.model_state()}"
-        if key not in st.session_state.get("kept", {}):
-            bar = bar or st.progress(0.0)
-            bar.progress(place / len(videos), text=f"Classifying {page_elements.plain(video.name)} …")
-        results.append(page_elements.remembered(key, lambda video=video: _classify(video), most=2000))  # type: ignore[misc]
-    if bar is not None:
-        bar.empty()
+        if _key(video) not in st.session_state.get("kept", {}):
+            which = "" if len(videos) == 1 else f" ({place + 1} of {len(videos)})"
+            answer.progress(place / len(videos), text=f"Watching {page_elements.plain(video.name)}{which} …")
+        results.append(page_elements.remembered(_key(video), lambda video=video: _classify(video), most=2000))  # type: ignore[misc]
     return results
 
 
@@ -161,48 +194,47 @@ def _classify(video: Video) -> Result:
     return Result(video, predictions.predictions[0])
 
 
-def _choose(results: list[Result]) -> Result:
-    """Show all predictions in a table, and let the user choose one."""
+def _verdict(prediction: Prediction) -> Verdict:
+    return verdict_on(prediction, session.started().config.min_confidence)
+
+
+def _overview(results: list[Result]) -> str:
+    """Return all predictions as a table."""
     rows = []
     for result in results:
         if result.prediction is None:
             rows.append((result.video.name, "—", result.problem, ""))
             continue
         label = result.prediction.label
-        verdict = verdict_on(result.prediction)
-        rows.append((result.video.name, label if verdict.named else "—", verdict.short, share(result.prediction.score)))
-    st.html(formatting.table(("video", "label", "confidence", "score"), rows, numbers=(3,)))
-    place = st.selectbox("Show", range(len(results)), format_func=lambda number: results[number].video.name)
-    return results[place]
+        verdict = _verdict(result.prediction)
+        rows.append((result.video.name, label if verdict.named else f"not sure: {label}?", verdict.short, share(result.prediction.score)))
+    return formatting.table(("video", "label", "confidence", "score"), rows, numbers=(3,))
 
 
-def _show(result: Result) -> None:
+def _show(result: Result, answer: Any, under: Any) -> None:
+    """Show the answer beside the video, and under it the timeline or the parts that decided."""
     video, prediction = result.video, result.prediction
-    player = f"player-{abs(hash(video.key))}"
-    left, right = st.columns([3, 2], gap="large")
     if prediction is None:
-        with left:
-            video_player.show(video.path, key=player)
-        right.error(page_elements.plain(result.problem), icon=":material/error:")
+        answer.error(page_elements.plain(result.problem), icon=":material/error:")
         return
-    with right:
-        line = _timeline(video)
+    with answer.container():
+        with under.container():
+            line = _timeline(video)
         kicker = "over the whole video" if line is not None else ""
-        st.html(formatting.answer(prediction, kicker=kicker))
+        st.html(formatting.answer(prediction, kicker=kicker, min_confidence=session.started().config.min_confidence))
         ranked = prediction.top(len(prediction.labels))
-        st.html(formatting.bars(ranked[:SHOWN], named=verdict_on(prediction).named))
+        st.html(formatting.bars(ranked[:SHOWN], named=_verdict(prediction).named))
         if len(ranked) > SHOWN:
             with st.expander(f"{counted(len(ranked) - SHOWN, 'more label')}"):
                 st.html(formatting.bars(ranked[SHOWN:], named=False))
         if prediction.damaged:
             st.caption(f"{share(prediction.damaged)} of the frames are damaged; the frames beside them are used instead.")
-    with left:
-        video_player.show(video.path, key=player)
+    with under.container():
         if line is not None:
-            show_timeline(line, player=player, key=f"timeline {player}")
+            show_timeline(line, player=_player(video), key=f"timeline {_player(video)}")
             st.caption("Which move happens when; click to jump there.")
         else:
-            _show_decisive_parts(video, prediction, player)
+            _show_decisive_parts(video, prediction, _player(video))
 
 
 def _timeline(video: Video) -> Timeline | None:
@@ -304,6 +336,6 @@ def _as_timeline(result: Result) -> Timeline:
         return line
     assert result.prediction is not None
     end = probe(result.video.path).duration
-    label = result.prediction.label if verdict_on(result.prediction).named else None
+    label = result.prediction.label if _verdict(result.prediction).named else None
     span = Span(0.0, end, label, result.prediction.score, most_probable=result.prediction.label)
     return Timeline(result.video.path, end, result.prediction.labels, (span,), ())
