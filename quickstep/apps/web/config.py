@@ -21,6 +21,7 @@ class AppConfig:
     library: str | None = setting(None, "a library to search, made by `quickstep index`")
     data_folder: tuple[Path, ...] = setting((), "folders whose videos may be used for training (default: the current folder)")
     out: Path = setting(Path("models"), "the folder for models that are trained or retrained in the app")
+    videos: Path = setting(Path("app-videos"), "the folder for clips and videos that people record or drop on the pages Teach and Library")
     host: str = setting("localhost", "the address to listen on; 0.0.0.0 lets other machines in")
     port: int | None = setting(None, "the port to listen on; by default the first free one from 8501 on")
     allowed_hosts: tuple[str, ...] = setting((), "names under which people open the app, besides localhost and addresses")

@@ -33,7 +33,8 @@ def verdict_on(prediction: Prediction, min_confidence: float | None = None) -> V
         why = f"No label stands out: the most probable has {100 * score:.0f} %, and chance among {count} is {100 / count:.0f} %."
         return Verdict("not sure", why, "care", named=False)
     if min_confidence is not None and score < min_confidence:
-        return Verdict("not sure", f"The score is below {100 * min_confidence:.0f} %, the confidence that this app asks for.", "care", named=False)
+        why = f"The score is below {100 * min_confidence:.0f} %, the confidence that this app asks for."
+        return Verdict("not sure", why, "care", named=False)
     if prediction.sure is True:
         return Verdict("fairly sure", "On validation videos, predictions this confident were right at least 95 times in 100.", "good")
     if min_confidence is None and prediction.sure is False:

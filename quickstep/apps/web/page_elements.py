@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -107,7 +108,7 @@ def pages() -> dict[str, Any]:
             ("live", "live", "Live", "videocam"),
             ("library", "library", "Library", "search"),
             ("review", "review", "Review", "fact_check"),
-            ("train", "train", "Train", "model_training"),
+            ("teach", "teach", "Teach", "model_training"),
             ("report", "report", "Report", "monitoring"),
         )
     }
@@ -185,7 +186,7 @@ def save_uploads(uploads: Sequence[Any]) -> list[Video]:
         path = home / f"{upload.file_id}{suffix if suffix[1:].isalnum() else ''}"
         if not path.exists():
             write_bytes(path, upload.getbuffer(), sync=False)
-        videos.append(Video(_display_name(upload.name), path, upload.file_id))
+        videos.append(Video(display_name(upload.name), path, upload.file_id))
     keep = {video.path for video in videos}
     for path in home.iterdir():
         if path not in keep:
@@ -203,7 +204,12 @@ def save_example(upload: Any) -> Video:
             other.unlink(missing_ok=True)
     if not path.exists():
         path.write_bytes(upload.getbuffer())
-    return Video(_display_name(upload.name), path, upload.file_id)
+    return Video(display_name(upload.name), path, upload.file_id)
+
+
+def picture(jpeg: bytes, about: str) -> str:
+    """Return a picture as HTML; it is part of the page, so it does not vanish while the page is made again."""
+    return f'<img class="qs-picture" alt="{escape(about)}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
 
 
 def plain(text: str) -> str:
@@ -235,7 +241,7 @@ def _mistaken(folder: Path | None) -> set[Path]:
     return set() if report is None else {Path(one.path).resolve() for one in report.tested if not one.correct}
 
 
-def _display_name(name: str) -> str:
+def display_name(name: str) -> str:
     """Return a file's name for display: one line, not too long, no folder."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     plain = "".join(letter if letter.isprintable() else "?" for letter in last).strip() or "video"

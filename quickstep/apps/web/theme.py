@@ -17,7 +17,7 @@ _LIGHT = {
     "codeBackgroundColor": "#f1eee6",
 }
 _DARK = {
-    "primaryColor": "#318d97",
+    "primaryColor": "#5bb5be",
     "backgroundColor": "#161715",
     "secondaryBackgroundColor": "#20221f",
     "textColor": "#e9e6dd",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import socket
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from library_sets import draw
 from toys import Colours, draw_colours
 
+from quickstep.datasets.manifest import Manifest
 from quickstep.evaluation.rendering import write_card
 from quickstep.inference.predict import attribute
 from quickstep.models.classifier import Prediction
@@ -23,9 +27,10 @@ from quickstep.models.model import Model
 from quickstep.signals.video import probe, read_frames
 from quickstep.storage.cache import Cache
 from quickstep.storage.serialization import from_plain, to_plain
+from quickstep.training.few_clips import train_on_clips
 from quickstep.training.train import TrainConfig, train
 from quickstep.types.confidence_intervals import Interval
-from quickstep.types.errors import ConfigError, MediaError, ModelError
+from quickstep.types.errors import ConfigError, ManifestError, MediaError, ModelError, QuickstepError
 from quickstep.types.progress import ProgressUpdate
 from quickstep.types.segment import Segment
 
@@ -34,6 +39,7 @@ pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
 
 from quickstep.apps.web import formatting, launch, page_elements, video_player
+from quickstep.apps.web.clips import Clips
 from quickstep.apps.web.config import AppConfig, Started
 from quickstep.apps.web.formatting import clock, share, verdict_on
 from quickstep.apps.web.jobs import Job, Jobs
@@ -92,7 +98,7 @@ def test_text_from_outside_is_escaped() -> None:
 
 def test_a_file_name_is_shown_without_its_folder() -> None:
     for name in ("../../etc/passwd.mp4", "a\\b\\passwd.mp4", "pass\0wd.mp4", "x" * 300 + ".mp4", "💃.mp4", "a\nb.mp4", "/"):
-        displayed = page_elements._display_name(name)
+        displayed = page_elements.display_name(name)
         assert displayed
         assert len(displayed) <= 80
         assert not set(displayed) & set("/\\\0\n")
@@ -165,8 +171,6 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_part_of_a_segment_gets_its_own_score(coloured: Path, tmp_path: Path) -> None:
-    from library_sets import draw
-
     video = draw(tmp_path / "two.mp4", ("red", 2), ("blue", 2))
     attribution = attribute(Model.load(coloured / "model"), Segment(video), "red", parts=4, cache=Cache(tmp_path / "cache"))
     assert [part.label for part in attribution.parts] == ["red", "red", "blue", "blue"]
@@ -176,8 +180,6 @@ def test_each_part_of_a_segment_gets_its_own_score(coloured: Path, tmp_path: Pat
 
 
 def test_videos_that_browsers_cannot_play_are_converted(tmp_path: Path) -> None:
-    from library_sets import draw
-
     mp4 = draw(tmp_path / "a.mp4", ("red", 1), ("blue", 1))
     assert video_player.playable(mp4, tmp_path / "copies") == mp4
     strange = tmp_path / "a.mkv"  # h264, in a container that not every browser opens
@@ -251,19 +253,83 @@ def test_models_can_be_switched(run: Any, coloured: Path, tmp_path: Path) -> Non
 
 
 def test_the_page_library_explains_how_to_name_one(run: Any) -> None:
-    assert "without a library" in run("library").info[0].value
+    assert "make one from videos" in run("library").info[0].value
 
 
 def test_the_page_report_explains_how_to_evaluate(run: Any) -> None:
     assert "has not been evaluated yet" in run("report").info[0].value
 
 
-def test_a_folder_outside_the_data_folders_is_an_error_message(run: Any) -> None:
-    page = run("train")
-    page.text_input[0].set_value("/etc")
-    page.button[0].click().run()
-    assert "only files there may be used" in page.error[0].value
+def test_clips_are_kept_by_class_and_person_and_deleted_from_the_disk(tmp_path: Path) -> None:
+    video = draw(tmp_path / "a.mp4", ("red", 1)).read_bytes()
+    clips = Clips(tmp_path / "clips")
+    clips.add_class("Wave Left")
+    first = clips.add("Wave Left", "Ana", video, ".mp4")
+    second = clips.add("Wave Left", "Ana", video, ".mp4")
+    clips.add("spin", "Bo", video, ".mp4")
+    assert clips.labels == ["Wave Left", "spin"]
+    assert [(segment.label, segment.group) for segment in clips.manifest().segments] == [
+        ("Wave Left", "Ana"),
+        ("Wave Left", "Ana"),
+        ("spin", "Bo"),
+    ]
+    clips.delete(first)
+    assert clips.of("Wave Left") == [second]
+    assert clips.add("Wave Left", "Ana", video, ".mp4").path not in (first.path, second.path)
+    clips.delete_class("Wave Left")
+    assert not (tmp_path / "clips" / "Wave Left").exists()
+    with pytest.raises(QuickstepError):
+        clips.add("spin", "Bo", b"not a video", ".mp4")
+    assert len(clips.of("spin")) == 1
+    for bad in ("", " ", "../up", "a/b", ".hidden", "x" * 61, "a\0"):
+        with pytest.raises(ConfigError):
+            clips.add_class(bad)
+
+
+def test_a_zip_gives_its_videos_to_the_classes_of_its_folders_and_no_more_than_allowed(tmp_path: Path) -> None:
+    video = draw(tmp_path / "a.mp4", ("red", 1))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        for name in ("moves/spin/a.mp4", "../../wave/b.mp4", "c.mp4", "__MACOSX/spin/._a.mp4", "spin/notes.txt"):
+            file.write(video, name)
+    clips = Clips(tmp_path / "clips")
+    assert clips.add_zip("other", "me", packed.getvalue(), most_bytes=10**6) == 2  # one name would leave the folder
+    assert clips.labels == ["other", "spin"]
+    assert {path.parent.parent.parent for path in tmp_path.rglob("*.mp4") if path != video} == {tmp_path / "clips"}
+    with pytest.raises(ManifestError, match="larger"):
+        Clips(tmp_path / "more").add_zip("other", "me", packed.getvalue(), most_bytes=2 * video.stat().st_size - 1)
+    with pytest.raises(ManifestError, match="cannot be read"):
+        clips.add_zip("other", "me", b"not a zip", most_bytes=10**6)
+
+
+def test_a_few_clips_train_a_model_and_held_out_clips_measure_it(coloured: Path, tmp_path: Path) -> None:
+    like = Model.load(coloured / "model")
+    segments = [
+        Segment(draw(tmp_path / f"{colour}{number}.mp4", (colour, 1), seed=number), label=colour, group=f"person {number}")
+        for colour in ("red", "blue")
+        for number in range(4)
+    ]
+    taught = train_on_clips(Manifest(tuple(segments)), like, cache=Cache(tmp_path / "cache"))
+    assert (taught.right, taught.tested, taught.by_person) == (8, 8, True)
+    assert taught.model.labels == ("blue", "red")
+    fresh = draw(tmp_path / "fresh.mp4", ("blue", 1), seed=9)
+    assert taught.model.predict([fresh], cache=Cache(tmp_path / "cache")).predictions[0].label == "blue"
+    swapped = [
+        replace(segment, label={"red": "blue", "blue": "red"}[str(segment.label)] if number % 2 else segment.label)
+        for number, segment in enumerate(segments)
+    ]
+    nonsense = train_on_clips(Manifest(tuple(swapped)), like, cache=Cache(tmp_path / "cache"))
+    assert nonsense.right <= 5  # labels that do not follow what is seen are not recognized in held-out clips
+
+
+def test_only_folders_inside_the_data_folders_are_offered(run: Any, coloured: Path) -> None:
+    page = run("teach")
+    page = page.get("button_group")[0].set_value("A folder of videos").run()
     assert not page.exception
+    assert page.text_input.len == 0  # nothing is typed
+    (box,) = [box for box in page.selectbox if box.label.startswith("In ")]
+    assert "videos/" in box.options
+    assert [button.disabled for button in page.button if button.label == "Up"] == [True]
 
 
 def test_no_page_is_a_script_of_its_own() -> None:

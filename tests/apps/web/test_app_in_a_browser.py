@@ -8,6 +8,7 @@ import http.client
 import io
 import json
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 from quickstep.datasets.manifest import read_manifest
 from quickstep.inference.timelines import timeline
 from quickstep.models.model import Model
-from quickstep.signals.video import VideoReader, read_frames
+from quickstep.signals.video import VideoReader, probe, read_frames
 from quickstep.storage.cache import Cache
 from tests.apps.web.conftest import FLAGS, MOVES, PATIENCE, Running, Stage
 
@@ -251,7 +252,7 @@ def test_labels_are_reviewed_with_one_key_and_the_model_is_retrained(visit: Visi
     tab.keyboard.press("z")
     assert decided(4, 2)["action"] == "restore"
     tab.get_by_role("button", name="Retrain on the corrected labels").click()
-    tab.locator("text=Corrected labels: 1").wait_for()
+    tab.locator("text=Corrected labels: 1").first.wait_for()
     assert tab.locator(".qs-interval").count() == 2
     screenshot(tab, "review-retrained")
     tab.get_by_role("button", name="Save and use").click()
@@ -259,14 +260,22 @@ def test_labels_are_reviewed_with_one_key_and_the_model_is_retrained(visit: Visi
     assert Model.load(stage.folder / "models" / "dancers-model-reviewed").facts.notes[-1].startswith("fitted again to a reviewed list")
 
 
-def test_a_dataset_is_checked_and_trained_on_and_its_report_is_shown(visit: Visit, stage: Stage, screenshot: Screenshot) -> None:
-    tab = visit("train")
-    place = tab.get_by_label("Folder or csv")
-    place.fill("../../../etc")
-    place.press("Enter")
-    tab.locator("text=only files there may be used").wait_for()
-    place.fill("dancers/dancers.csv")
-    place.press("Enter")
+def pick(tab: Any, label: str, name: str) -> None:
+    """Choose an entry of a list by its name, with the keyboard."""
+    box = tab.get_by_role("combobox", name=label)
+    box.click()
+    box.fill(name)
+    tab.get_by_role("option", name=name, exact=True).click()
+    wait_until_idle(tab)
+
+
+def test_a_dataset_is_browsed_checked_and_trained_on_and_its_report_is_shown(visit: Visit, stage: Stage, screenshot: Screenshot) -> None:
+    tab = visit("teach")
+    tab.get_by_role("radio", name="A folder of videos").or_(tab.get_by_role("button", name="A folder of videos")).first.click()
+    wait_until_idle(tab)
+    assert tab.get_by_role("button", name="Up", exact=True).is_disabled()  # nothing above the data folder
+    pick(tab, f"In {stage.folder}", "dancers/")
+    pick(tab, f"In {stage.folder / 'dancers'}", "dancers.csv")
     tab.locator("text=18 segments of 3 classes").wait_for()
     screenshot(tab, "train-audit")
     tab.get_by_label("Name of the model").fill("mine")
@@ -278,6 +287,70 @@ def test_a_dataset_is_checked_and_trained_on_and_its_report_is_shown(visit: Visi
     tab.get_by_role("button", name="Try it").click()
     tab.locator("text=What is this move?").wait_for()
     assert tab.get_by_label("Model").first.input_value() == "mine" or tab.locator("text=mine").count() >= 1
+
+
+def test_a_model_is_taught_with_the_camera_and_dropped_clips(
+    playwright: Any, chromium: str, app: Running, stage: Stage, shared_data: Path, tmp_path: Path, screenshot: Screenshot
+) -> None:
+    kept = stage.folder / "app-videos" / "clips"
+    fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    browser = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, *fake])
+    try:
+        context = browser.new_context(viewport={"width": 1280, "height": 1000}, permissions=["camera"], accept_downloads=True)
+        context.set_default_timeout(PATIENCE)
+        tab = context.new_page()
+        tab.goto(f"{app.url}/teach")
+        tab.wait_for_selector("h1")
+        tab.get_by_label("New class").fill("Pac Man")
+        tab.get_by_role("button", name="Add class").click()
+        assert str(kept) in tab.locator(".stMain").inner_text()  # the page names the folder
+        tab.get_by_role("button", name="Turn the camera on").click()
+        tab.locator("text=The camera is on").wait_for()
+        tab.get_by_label("Length").select_option("1.5")
+        tab.get_by_label("In a row").select_option("3")
+        tab.get_by_role("button", name="Record for “Pac Man”").click()
+        for left in "321":
+            tab.locator(f"text=Recording in {left} (clip 1 of 3)").wait_for()
+        tab.locator("text=3 clips, 1 person").wait_for()
+        tab.locator("text=Done.").wait_for()
+        clips = sorted((kept / "Pac Man" / "me").glob("*"))
+        assert len(clips) == 3
+        assert min(probe(clip).duration for clip in clips) > 0.3  # a busy machine encodes the end of a clip late
+        tab.get_by_role("button", name="Retake the last clip").click()
+        tab.wait_for_function("() => !document.body.innerText.includes('4 clips')")
+        until = time.monotonic() + PATIENCE / 1000
+        while clips[-1].exists() and time.monotonic() < until:
+            time.sleep(0.2)
+        assert not clips[-1].exists()
+        assert len(list((kept / "Pac Man" / "me").glob("*"))) == 3
+        tab.locator("text=Done.").wait_for()
+        packed = tmp_path / "clips.zip"
+        with zipfile.ZipFile(packed, "w") as file:
+            for video in sorted((stage.folder / "dancers" / "windmill").glob("*.mp4"))[:4]:
+                file.write(video, f"windmill/{video.name}")
+        tab.get_by_role("tab", name="Files").click()
+        tab.locator("input[type=file]").first.set_input_files(str(packed))
+        tab.locator("text=4 clips, 1 person").wait_for()
+        images = tab.locator("img.qs-picture")
+        assert images.count() == 7
+        assert all(images.nth(place).evaluate("image => image.naturalWidth > 50") for place in range(7))
+        tab.get_by_role("button", name="Train", exact=True).click()
+        tab.locator("text=is trained on 7 clips").wait_for()
+        assert "of 7 clips of the same people were recognized" in tab.locator(".qs-verdict").inner_text()
+        frame = tab.frame_locator("iframe[title*='webrtc']")
+        frame.get_by_role("button", name="Start").click()
+        tab.wait_for_function("() => document.querySelector('.qs-answer')?.innerText.includes('Pac Man')", timeout=2 * PATIENCE)
+        screenshot(tab, "teach-live")
+        with tab.expect_download() as got:
+            tab.get_by_role("button", name="Download the model").click()
+        with zipfile.ZipFile(got.value.path()) as file:
+            assert any(name.endswith("/model.json") for name in file.namelist())
+            assert not any(str(kept).encode() in file.read(name) for name in file.namelist())  # no list of the clips
+        tab.get_by_role("button", name="Delete class").first.click()
+        tab.locator("text=3 clips, 1 person").wait_for(state="detached")
+        assert not (kept / "Pac Man").exists()
+    finally:
+        browser.close()
 
 
 def assert_whole(tab: Any) -> None:
@@ -328,7 +401,7 @@ def test_no_button_of_streamlit_is_shown(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["laptop-light", "phone-dark"])
-@pytest.mark.parametrize("page", ["try", "live", "library", "review", "train", "report"])
+@pytest.mark.parametrize("page", ["try", "live", "library", "review", "teach", "report"])
 def test_no_page_is_wider_than_its_window(visit: Visit, screenshot: Screenshot, page: str, width: int, dark: bool) -> None:
     tab = visit("" if page == "try" else page, width=width, dark=dark)
     wait_until_idle(tab)
@@ -357,7 +430,9 @@ def test_the_live_page_keeps_up_with_the_camera(
         frame.get_by_role("button", name="Start").click()
         frame.locator("video").wait_for()
         tab.wait_for_function(
-            "names => names.some(name => document.querySelector('.qs-answer')?.innerText.includes(name))", arg=list(MOVES), timeout=2 * PATIENCE
+            "names => names.some(name => document.querySelector('.qs-answer')?.innerText.includes(name))",
+            arg=list(MOVES),
+            timeout=2 * PATIENCE,
         )
         assert tab.locator(".qs-bars .n").count() >= 2
         assert " ms" not in tab.locator(".stMain").inner_text()  # a person sees the label, no measurements of the machine

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from quickstep.apps.web import page_elements, session, video_player
+from quickstep.apps.web.folder_browser import choose_folder
 from quickstep.apps.web.formatting import clock, counted, share
+from quickstep.apps.web.job_progress import watch
+from quickstep.apps.web.jobs import Job, Jobs
 from quickstep.backbones import embeds_text
 from quickstep.library import Duplicates, Library, Moment, SearchConfig, SearchResult, duplicates, search
+from quickstep.storage.files import write_bytes
 from quickstep.types.errors import QuickstepError
 
 TYPES = ["mp4", "mov", "avi", "mkv", "webm", "m4v"]
@@ -27,20 +32,86 @@ def _open(uri: str) -> tuple[Library, Any]:
 def page() -> None:
     """Show the page."""
     page_elements.header("Library", "Search many videos by text, by an example, or by the labels that the model predicted.")
-    uri = session.started().config.library
+    uri = _uri()
+    latest = jobs().latest
+    if latest is not None and latest.running:
+        watch("Making the library:", jobs())
+        return
+    if latest is not None and latest.status:
+        st.error(page_elements.plain(latest.message), icon=":material/error:")
     if uri is None:
-        st.info(
-            "The app was started without a library. Make one with `quickstep index LIBRARY VIDEOS`, then start with `--library LIBRARY`.",
-            icon=":material/search:",
-        )
+        st.info("There is no library yet: make one from videos.", icon=":material/search:")
+        _add_videos()
         return
     library, backbone = _open(uri)
     st.caption(f"{counted(_videos(library), 'video')}, {counted(library.count('NOT gone'), 'window')} of {library.card.window:g} s")
-    finding, copies = st.tabs(["Search", "Duplicates"])
+    finding, copies, more = st.tabs(["Search", "Duplicates", "Add videos"])
     with finding:
         _search(library, backbone)
     with copies:
         _duplicates(library)
+    with more:
+        _add_videos()
+
+
+@st.cache_resource(show_spinner=False)
+def jobs() -> Jobs:
+    """Return the jobs that add videos to the library."""
+    return Jobs()
+
+
+def _uri() -> str | None:
+    """Return the library's address: the one that the app was started with, or the one that was made here; None without one."""
+    own = session.started().config.videos / "library"
+    return session.started().config.library or (str(own) if own.is_dir() else None)
+
+
+def _add_videos() -> None:
+    """Make or extend the library from dropped videos, or from a folder of the app's machine."""
+    ways = ["your computer", "the app's machine"]
+    how = st.segmented_control("Videos from", ways, default=ways[0], required=True, key="videos from")
+    if how == ways[0]:
+        home = (session.started().config.videos / "library-videos").absolute()
+        most = session.started().config.max_mb
+        uploads = st.file_uploader("Videos", type=TYPES, accept_multiple_files=True, max_upload_size=most, key="for library")
+        st.caption(f"They are kept in {page_elements.plain(str(home))} of the app's machine, because a library plays its videos.")
+        if uploads and st.button(f"Add {counted(len(uploads), 'video')}", type="primary", icon=":material/add:"):
+            home.mkdir(parents=True, exist_ok=True)
+            _index([_keep(upload, home) for upload in uploads])
+        return
+    folder = choose_folder("library")
+    if folder is not None and st.button("Add this folder's videos", type="primary", icon=":material/add:"):
+        _index([folder])
+
+
+def _keep(upload: Any, home: Path) -> Path:
+    """Save a dropped video under its own name; the same name with other content gets a number."""
+    content, name = upload.getvalue(), page_elements.display_name(upload.name)
+    for number in count():
+        place = home / (name if number == 0 else f"{Path(name).stem}-{number}{Path(name).suffix}")
+        if not place.exists():
+            write_bytes(place, content)
+            return place
+        if place.read_bytes() == content:
+            return place
+    raise AssertionError("count() does not end")
+
+
+def _index(videos: list[Path]) -> None:
+    """Start the job; a new library gets the backbone of the model in use, whose weights are known to be on this machine."""
+    uri, model = _uri(), session.model_folder()
+    new = uri is None
+    uri = uri or str((session.started().config.videos / "library").absolute())
+    cache = ("--cache", str(session.started().cache)) if session.started().cache else ()
+    labelled = ("--model", str(model)) if new and model is not None else ()
+    backbone = ("--backbone", session.lead().spec.name) if new else ()
+    weights = ("--weights", str(session.lead().spec.weights)) if new and session.lead().spec.weights else ()
+    command = ["index", uri, *map(str, videos), *backbone, *weights, *labelled, *cache]
+    if not jobs().begin(Job(counted(len(videos), "video") if videos[0].is_file() else videos[0].name, [command], Path(uri))):
+        st.error("Videos are being added already; wait until that is finished.")
+        return
+    _open.clear()
+    st.rerun()
 
 
 def _search(library: Library, backbone: Any) -> None:
@@ -96,7 +167,7 @@ def _card(place: int, moment: Moment) -> None:
     """Show one moment: its thumbnail, its video, and a button that plays it."""
     with st.container(border=True):
         if moment.thumbnail:
-            st.image(moment.thumbnail, width="stretch")
+            st.html(page_elements.picture(moment.thumbnail, f"{Path(moment.path).name} at {clock(moment.start)}"))
         label = max(moment.names.items(), key=lambda item: item[1], default=None)
         caption = f"{label[0]} {share(label[1])}" if label else f"score {moment.score:.2f}"
         st.markdown(f"**{page_elements.plain(Path(moment.path).name)}**  \n{page_elements.plain(caption)}")

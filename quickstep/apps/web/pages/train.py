@@ -1,4 +1,4 @@
-"""The page Train: check a dataset of this machine, choose a preset, watch the progress, read the report."""
+"""The second half of the page Teach: check a dataset of this machine, choose a preset, watch the progress, read the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 import streamlit as st
 
 from quickstep.apps.web import formatting, page_elements, session
+from quickstep.apps.web.folder_browser import choose_folder, forget_folder
 from quickstep.apps.web.formatting import Tone, counted
+from quickstep.apps.web.job_progress import watch
 from quickstep.apps.web.jobs import Job, Jobs
 from quickstep.apps.web.pages import report
 from quickstep.datasets.audit import Audit, check
@@ -26,27 +28,21 @@ def jobs() -> Jobs:
     return Jobs()
 
 
-def page() -> None:
-    """Show the page."""
-    page_elements.header("Train", "Name a folder of labelled videos on this machine, with one folder a class, or a csv that lists them.")
+def section() -> None:
+    """Show the part of the page."""
     latest = jobs().latest
     if latest is not None and latest.running:
-        _watch()
+        watch("Training", jobs())
         return
     if latest is not None:
         _ended(latest)
-    with st.form("data", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Folder or csv", key="data folder", placeholder="DANCES")
-        checked = st.form_submit_button("Check dataset", icon=":material/fact_check:")
-    folders = ", ".join(str(folder) for folder in session.started().data_folders)
-    st.caption(f"Only files in {page_elements.plain(folders)} may be used.")
-    if checked:
-        st.session_state["audited"] = str(session.started().allowed(name))
-    if "audited" in st.session_state:
-        data = Path(st.session_state["audited"])
-        audit = page_elements.remembered(f"audit {data} {_stamp(data)}", lambda: _check(data))
-        _show_findings(audit)
-        _choose_preset(data)
+    st.markdown("A folder of labelled videos on the app's machine, with one folder a class, or a csv that lists them.")
+    data = choose_folder("train on", with_lists=True)
+    if data is None:
+        return
+    audit = page_elements.remembered(f"audit {data} {_stamp(data)}", lambda: _check(data))
+    _show_findings(audit)
+    _choose_preset(data)
 
 
 def _check(data: Path) -> Audit:
@@ -105,22 +101,6 @@ def _choose_preset(data: Path) -> None:
     st.rerun()
 
 
-@st.fragment(run_every=1.0)
-def _watch() -> None:
-    """Show the progress of the job that runs."""
-    job = jobs().latest
-    if job is None or not job.running:
-        st.rerun()
-    step = f"step {job.current + 1} of {len(job.commands)}"
-    st.subheader(f"Training {page_elements.plain(job.title)}", anchor=False)
-    left = "" if job.seconds_left is None else f", about {job.seconds_left:.0f} s left"
-    st.progress(job.progress.share, text=f"{step}, {job.commands[job.current][0]}: {page_elements.plain(job.progress.stage)}{left}")
-    with st.expander("Log"):
-        st.code("\n".join(job.log[-30:]) or "…", language=None)
-    if st.button("Stop", icon=":material/stop_circle:"):
-        job.stop()
-
-
 def _ended(job: Job) -> None:
     """Show the result of a job that ended."""
     if job.stopped:
@@ -138,7 +118,7 @@ def _ended(job: Job) -> None:
             again = st.button("Train another", icon=":material/add:")
         if again:
             jobs().latest = None
-            st.session_state.pop("audited", None)
+            forget_folder("train on")
             st.rerun()
         report.show(job.result)
         st.stop()
