@@ -26,9 +26,9 @@ def choose_folder(key: str, *, with_lists: bool = False) -> Path | None:
         if not here.is_relative_to(root):
             here = root
     entries = _entries(here, with_lists=with_lists)
-    name = st.selectbox(
-        f"In {page_elements.plain(str(here))}", entries, index=None, placeholder="Open a folder …", key=f"{key} {here}", format_func=_shown
-    )
+    st.markdown(f"In **{page_elements.plain(str(here))}**")
+    label = "Folders and lists" if with_lists else "Folders"
+    name = st.selectbox(label, entries, index=None, placeholder="Open a folder …", key=f"{key} {here}", format_func=_shown)
     with st.container(horizontal=True):
         up = st.button("Up", icon=":material/arrow_upward:", disabled=here in roots, key=f"{key} up")
         use = st.button("Use this folder", icon=":material/check:", key=f"{key} use", type="primary")

@@ -327,7 +327,7 @@ def test_only_folders_inside_the_data_folders_are_offered(run: Any, coloured: Pa
     page = page.get("button_group")[0].set_value("A folder of videos").run()
     assert not page.exception
     assert page.text_input.len == 0  # nothing is typed
-    (box,) = [box for box in page.selectbox if box.label.startswith("In ")]
+    (box,) = [box for box in page.selectbox if box.label == "Folders and lists"]
     assert "videos/" in box.options
     assert [button.disabled for button in page.button if button.label == "Up"] == [True]
 
