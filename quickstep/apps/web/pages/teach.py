@@ -34,7 +34,8 @@ _recorder: Any = None
 def page() -> None:
     """Show the page."""
     page_elements.header("Teach", "Show a few clips of each move, press Train, and try the model at once.")
-    running = train.jobs().latest is not None
+    job = train.jobs().latest
+    running = job is not None and job.running
     ways = [BY_CLIPS, BY_FOLDER]
     way = st.segmented_control("Teach with", ways, default=ways[running], required=True, key="teach with", label_visibility="collapsed")
     if way == BY_FOLDER:
