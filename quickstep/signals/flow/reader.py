@@ -25,6 +25,7 @@ from quickstep.signals.opencv import cv2
 from quickstep.signals.video import DECODING_VERSION, apply_view, read_windows
 from quickstep.storage.cache import Arrays, Cache, Json
 from quickstep.types.errors import ConfigError
+from quickstep.types.registry import trust_typed
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Flow, Frames
 from quickstep.types.view import Cut, View
@@ -122,6 +123,7 @@ def read_flow(
     `watch` receives the frames of each window, uncut; then the flow is computed again, because the cache has no frames.
     """
     config = config or FlowConfig()
+    trust_typed(config.method)
     if cache is None:
         windows = _compute(segment, view, config, threads, watch=watch)
     else:

@@ -32,6 +32,7 @@ from quickstep.signals.poses.mediapipe_tracking import Region, region_around, ti
 from quickstep.signals.video import read_frames, write_video
 from quickstep.storage.cache import Cache
 from quickstep.types.errors import CacheError, ConfigError, UnknownName, WeightsError
+from quickstep.types.registry import trust
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Frames, Poses
 from quickstep.types.skeleton import Skeleton, read_skeleton
@@ -97,6 +98,7 @@ def test_an_unknown_estimator_is_answered_with_the_names() -> None:
 def test_an_estimator_from_elsewhere_is_opened_by_name_or_passed() -> None:
     estimator = Spots()
     assert open_estimator(estimator) is estimator
+    trust("tests.signals.poses.test_estimation")
     assert open_estimator("tests.signals.poses.test_estimation:Spots", people=2).skeleton == COCO
     with pytest.raises(ConfigError, match="no choice of models"):
         open_estimator("tests.signals.poses.test_estimation:Spots", model="x")
