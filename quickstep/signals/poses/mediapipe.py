@@ -68,7 +68,8 @@ class MediaPipe:
     def __init__(self, options: EstimatorOptions | None = None, *, space: Literal["picture", "world"] = "picture") -> None:
         options = options or EstimatorOptions()
         if not 1 <= options.people <= _MOST_PEOPLE:
-            raise ConfigError("people", f"must be from 1 to {_MOST_PEOPLE} with mediapipe, not {options.people}; vitpose and rtmpose find more")
+            limit = f"must be from 1 to {_MOST_PEOPLE} with mediapipe, not {options.people}"
+            raise ConfigError("people", f"{limit}; vitpose and rtmpose find more")
         self.people = options.people
         self.space = space
         self.world_skeleton = read_skeleton("blazepose-33-3d")
