@@ -150,6 +150,7 @@ def _aspect(source: VideoSource) -> float:
 def _describe(source: VideoSource, orientation: Orientation, origin: int, pixel_format: str) -> VideoInfo:
     stream, container = source.stream, source.container
     duration = max(0.0, source.end_time() - origin * source.tick)
+    source.check_duration(duration)
     frames, variable = _count(source)
     rate = float(stream.average_rate) if stream.average_rate else None
     if frames and frames > 1 and duration > 0:

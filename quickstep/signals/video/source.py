@@ -290,10 +290,13 @@ class VideoSource:
                 end = min(end, other._end_without_gaps())
         if claimed - end > LONGEST_GAP:
             self.disbelieved = claimed - start
-        if end - start > self._limits.max_hours * 3600:
-            why = f"lasts {(end - start) / 3600:.1f} hours, and the most is {self._limits.max_hours:g}; a higher `max_hours` allows more"
-            raise MediaError(self.path, why)
         return end
+
+    def check_duration(self, seconds: float) -> None:
+        """Refuse a video that lasts longer than the limit, before anything is planned for each second of it."""
+        if seconds > self._limits.max_hours * 3600:
+            why = f"lasts {seconds / 3600:.1f} hours, and the most is {self._limits.max_hours:g}; a higher `max_hours` allows more"
+            raise MediaError(self.path, why)
 
     def _claimed_end(self) -> float:
         stream = self.stream

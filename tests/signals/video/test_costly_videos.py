@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,9 @@ def test_limits_reach_the_processes_that_a_command_starts(monkeypatch: pytest.Mo
     monkeypatch.setenv(VARIABLE, "cpu_seconds=2,seconds=3")
     with pytest.raises(ConfigError, match="seconds=3"):
         current_limits()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests/fixtures/fuzz").iterdir()), ids=lambda path: path.name)
+def test_what_the_fuzzer_found_is_refused_or_read(path: Path) -> None:
+    with suppress(MediaError):
+        assert probe(path).duration < 48 * 3600
