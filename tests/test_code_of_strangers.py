@@ -29,6 +29,7 @@ IMPORTS_BY_NAME = {
     "apps/web/page_elements.py": "our own pages",
     "evaluation/__init__.py": "the public names, from a literal table",
     "library/__init__.py": "the public names, from a literal table",
+    "signals/video/decoder_process.py": "every module of PyAV, before the process may open no more files",
     "training/recipes/__init__.py": "the classes of the configs, from a literal table",
     "types/registry.py": "the one place that looks a name up",
 }

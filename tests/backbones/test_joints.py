@@ -257,7 +257,7 @@ def test_what_decides_the_joints_decides_the_cache(tmp_path: Path) -> None:
 def test_pictures_and_poses_are_not_mixed_up(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", WAVING)
     (failure,) = extract([Segment(tmp_path / "a.npy")], open_backbone("flow-hist")).failures
-    assert "the backbone joints" in str(failure)
+    assert "joints reads poses" in str(failure)
     with pytest.raises(ConfigError, match="person: the backbone 'flow-hist'"):
         select_people([Segment(tmp_path / "a.npy")], open_backbone("flow-hist"), "all", cache=Cache(tmp_path / "store"))
 

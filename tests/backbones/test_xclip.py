@@ -378,7 +378,7 @@ def test_checkpoints_that_are_something_else(saved: dict[str, Path], copied: Pat
         open_folder(checkpoints.save("clip", tmp_path / "clip"))
     with pytest.raises(WeightsError, match=r"'xclip' network.*hf-xclip"):
         open_backbone(f"hf-image:{saved['xclip']}")
-    with pytest.raises(ConfigError, match=r"embedding: one of projected, prompted"):
+    with pytest.raises(ConfigError, match=r"embedding: must be one of projected, prompted"):
         open_folder(saved["xclip"], embedding="pooled")
     config = json.loads((copied / "config.json").read_text())
     for change, says in (({"num_frames": "8"}, "num_frames.*'8'"), ({"num_frames": 0}, "num_frames.* 0"), ({"image_size": 64}, "takes 64")):

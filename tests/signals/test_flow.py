@@ -520,7 +520,7 @@ def test_a_full_disk_is_an_error_not_a_failed_video(video: Path, monkeypatch: py
     ("wrong", "says"),
     [
         ({"method": "lucas"}, "dis, farneback, tvl1"),
-        ({"preset": "slow"}, "preset: one of fine, quick, usual"),
+        ({"preset": "slow"}, "preset: must be one of fine, quick, usual"),
         ({"bound": 0.0}, "bound"),
         ({"bound": float("nan")}, "bound"),
         ({"bound": float("inf")}, "bound"),
@@ -646,7 +646,7 @@ def test_odd_and_tiny_and_short_videos_are_drawn(tmp_path: Path, size: tuple[int
         ("pan.mp4", {}, "is the video itself"),
         ("out.mp4", {"start": 9.0}, "ends at 3.000 s, before the start"),
         ("out.mp4", {"end": 9.0}, "ends at 3.000 s, before the end"),
-        ("out.mp4", {"start": 2.0, "end": 1.0}, "end: after the start"),
+        ("out.mp4", {"start": 2.0, "end": 1.0}, "end: must be after the start"),
         ("out.mp4", {"size": 4}, "size"),
         ("out.mp4", {"fps": 0.0}, "fps"),
     ],

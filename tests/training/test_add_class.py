@@ -20,6 +20,7 @@ from quickstep.heads import Examples, FitConfig, open_head
 from quickstep.models.model import Model
 from quickstep.signals.video import write_video
 from quickstep.storage.cache import Cache
+from quickstep.storage.output_locks import release_all
 from quickstep.training.add_class import Added, add_class, set_reports_aside
 from quickstep.training.add_class.effects import describe_effects, measure_effects
 from quickstep.training.add_class.extension import imprint
@@ -324,6 +325,7 @@ def test_a_folder_without_a_model_is_left_alone(yellow: Sequence[Path], tmp_path
         add_class_command(tmp_path, "yellow", tuple(map(str, yellow)), run=Run(cache_folder=cache.folder))
     with pytest.raises(ModelError, match="nothing"):
         add_class_command(tmp_path / "nothing", "yellow", tuple(map(str, yellow)), run=Run(cache_folder=cache.folder))
+    release_all()  # as the command line does at the end of a command
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

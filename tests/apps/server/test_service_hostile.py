@@ -17,7 +17,7 @@ from quickstep.apps.server import Limits
 from quickstep.models.model import Model
 
 # These may be decodable, because their bytes were changed at random.
-MAYBE_DECODABLE = {"scrambled", "hollow"}
+MAYBE_DECODABLE = {"scrambled", "hollow", "endless"}  # what an endless one has besides its claim is a short video
 
 
 def open_files_of(process: int) -> set[str]:
