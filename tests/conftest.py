@@ -6,7 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from places import SHARED
+
+settings.register_profile("quickstep", deadline=None)  # a machine that does something else is not a bug; pytest limits the time
+settings.load_profile("quickstep")
 
 
 @pytest.fixture(scope="session")
