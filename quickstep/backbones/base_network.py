@@ -100,7 +100,7 @@ class Network(ABC):
         """uint8 (B, *unit) -> float32 (B, ...): load the network in fp32 on the CPU, with exactly the weights of its files."""
 
     @abstractmethod
-    def write(self, module: torch.nn.Module, folder: Path, *, view: View) -> None:
+    def write(self, module: torch.nn.Module, folder: Path, *, view: View | None = None) -> None:
         """Write the module's weights as a folder that opens again with equal output, and with this view where the folder can say it."""
 
     def ready(self) -> torch.nn.Module:

@@ -107,7 +107,7 @@ class ImageEncoder(Pretrained):
 
         return fix_position_tables(self.load(), self.view.size)
 
-    def write(self, module: Any, folder: Path, *, view: View) -> None:  # noqa: ARG002
+    def write(self, module: Any, folder: Path, *, view: View | None = None) -> None:  # noqa: ARG002
         """Write an image encoder's weights as a checkpoint folder, without the text encoder, whose vectors do not fit any more."""
         from quickstep.backbones.checkpoints.transformers_loading import write_network  # imports torch and transformers
 

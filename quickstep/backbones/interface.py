@@ -169,7 +169,7 @@ class TrainableBackbone(Backbone, Protocol):
     def blocks(self, module: torch.nn.Module) -> list[list[str]]:
         """Group the names of all parameters of what `load` gave, from the input (stem) to the output (top)."""
 
-    def write(self, module: torch.nn.Module, folder: Path, *, view: View) -> None:
+    def write(self, module: torch.nn.Module, folder: Path, *, view: View | None = None) -> None:
         """Write the module's weights as a folder that opens again, as `weights`, with equal output, and this view where it can say it."""
 
     def with_weights_of(self, module: torch.nn.Module) -> Self:

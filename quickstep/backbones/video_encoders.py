@@ -119,7 +119,7 @@ class VideoEncoder(Pretrained):
         """Group the parameters: embeddings, each layer, then the pooling."""
         return group_parameters((name for name, _ in module.named_parameters()), top=("top.",))
 
-    def write(self, module: torch.nn.Module, folder: Path, *, view: View) -> None:  # noqa: ARG002
+    def write(self, module: torch.nn.Module, folder: Path, *, view: View | None = None) -> None:  # noqa: ARG002
         """Write the module's weights as a checkpoint folder; the layer of a classifier stays what it was."""
         from quickstep.backbones.checkpoints.transformers_loading import write_network  # imports torch and transformers
 

@@ -78,7 +78,7 @@ class XClip(Pretrained):
         """Group the parameters: embeddings, each layer of the frame encoder, then what joins the frames, and the projection."""
         return group_parameters((name for name, _ in module.named_parameters()), top=("projection.", "integration.", "norm.", "into_words"))
 
-    def write(self, module: torch.nn.Module, folder: Path, *, view: View) -> None:  # noqa: ARG002
+    def write(self, module: torch.nn.Module, folder: Path, *, view: View | None = None) -> None:  # noqa: ARG002
         """Write a video encoder's weights as a whole checkpoint folder, text encoder included."""
         from quickstep.backbones.checkpoints.transformers_loading import copy_tokenizer, load_network, write_network
 

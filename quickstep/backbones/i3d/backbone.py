@@ -128,11 +128,11 @@ class I3d(Network):
         network: Any = module.network
         return [[f"network.{name}" for name in block] for block in network.blocks()]
 
-    def write(self, module: torch.nn.Module, folder: Path, *, view: View) -> None:
+    def write(self, module: torch.nn.Module, folder: Path, *, view: View | None = None) -> None:
         """Write the module's weights (or those of `network`, with its head) as a folder that opens again with equal output."""
         from quickstep.backbones.i3d.networks import write_network  # imports torch
 
-        write_network(module, folder, name=self.name, start=self.start, view=asdict(view), labels=lambda: self.labels)
+        write_network(module, folder, name=self.name, start=self.start, view=asdict(view or self.view), labels=lambda: self.labels)
 
     def classifier_layer(self) -> ClassifierLayer | None:
         """Return the layer behind the network, where its weights have one."""
