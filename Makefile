@@ -20,7 +20,8 @@ test-slow: .venv/installed    ## the tests that take longer
 	$(PYTEST) -m slow
 
 test-app: .venv/installed     ## the web app in a real browser (Chromium)
-	$(BIN)/python -m pytest -m browser tests/apps/web tests/apps/server
+	$(BIN)/python -m pytest -m browser tests/apps/web
+	$(BIN)/python -m pytest -m browser tests/apps/server
 
 test-docs: .venv/installed    ## what the documents tell people to type
 	$(PYTEST) -m '' tests/test_docs.py
