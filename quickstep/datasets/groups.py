@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -38,7 +39,7 @@ def with_groups(manifest: Manifest, pattern: str) -> Manifest:
 def guess_groups(manifest: Manifest) -> tuple[Manifest, str] | None:
     """Guess who is in each video; return the manifest with these groups and where they were found, or None."""
     paths = manifest.relative_paths
-    candidates = [(_found(paths, re.compile(pattern)), f"--groups {pattern!r}") for pattern in GUESSES]
+    candidates = [(_found(paths, re.compile(pattern)), f"--groups {shlex.quote(pattern)}") for pattern in GUESSES]
     folders = [path.split("/")[-2] if path.count("/") else None for path in paths]
     inner = [None if folder == segment.label else folder for folder, segment in zip(folders, manifest.segments, strict=True)]
     candidates.insert(1, (inner, "the folder of each video"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import pytest
 from command_line import call
 from toys import Colours, draw_colours
 
+from quickstep.datasets.groups import with_groups
 from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
 from quickstep.evaluation import evaluate
 from quickstep.evaluation.report import Report
@@ -161,6 +163,10 @@ def test_a_set_without_groups_is_said_so_and_proves_nothing(colours: Manifest, t
     _, _, printed = call(capsys, *command, "-o", tmp_path / "a")
     assert "--groups auto" in printed
     assert "8 groups" in printed
+    pattern = shlex.split(printed[printed.index("(--groups ") + 1 : printed.index("): --groups auto")])[1]
+    assert [segment.group for segment in with_groups(read_manifest(named), pattern).segments].count("dancer-0") == 3
+    _, _, folded = call(capsys, *command, "-o", tmp_path / "c", "--folds", "2")
+    assert "--groups auto" in folded
     report = evaluate(tmp_path / "a", baselines=False)
     assert not report.proof.clean
     assert any(verdict.about == "groups" and verdict.level == "caution" for verdict in report.verdicts)

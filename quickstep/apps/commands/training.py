@@ -92,6 +92,7 @@ def train_command(
     write_card(trained.model, out)
     print_failures(trained.failures)
     print_notes(trained.warnings)
+    _warn_of_groups(manifest)
     for sentence in report.summary if report else ():
         say(sentence)
     if run.json:
@@ -104,8 +105,7 @@ def train_command(
         return
     if trained.validation is not None:
         say(f"validation: {percent(trained.validation.value)} (95 % interval {between(trained.validation)}); the test part was not used")
-    _warn_of_groups(manifest)
-    _suggest_folds(trained.model, data, out)
+    _suggest_folds(trained.model)
     say(f"{trained.model} is saved in {out}; evaluate it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
 
 
@@ -120,13 +120,15 @@ def _warn_of_groups(manifest: Manifest) -> None:
     say(f"note: each video counts as its own group; if the same people are in several videos, {hint}", style="yellow")
 
 
-def _suggest_folds(model: Model, data: Path, out: Path) -> None:
-    """Name the command that tests every video, where the test part has too few groups for a useful interval."""
+def _suggest_folds(model: Model) -> None:
+    """Name the options that test every video, where the test part has too few groups for a useful interval."""
     groups = len(set(model.manifest.part("test").groups)) if model.manifest is not None else FEW_GROUPS
     if groups < FEW_GROUPS:
-        command = f"quickstep train {shlex.quote(str(data))} -o {shlex.quote(str(out))} --folds 5 --overwrite"
+        few = "group" if groups == 1 else "groups"
         say(
-            f"note: the test part has only {groups} groups, so its interval will be wide; this tests every video: {command}", style="yellow"
+            f"note: the test part has only {groups} {few}, so its interval will be wide; "
+            "the same command with --folds 5 --overwrite tests every video",
+            style="yellow",
         )
 
 
