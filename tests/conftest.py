@@ -9,8 +9,11 @@ import pytest
 from hypothesis import settings
 from places import SHARED
 
+from quickstep.types.registry import trust
+
 settings.register_profile("quickstep", deadline=None)  # a machine that does something else is not a bug; pytest limits the time
 settings.load_profile("quickstep")
+trust("toys", "small_sets", "small_words", "library_sets", "pose_double")  # our own classes, whatever test comes first
 
 
 @pytest.fixture(scope="session")

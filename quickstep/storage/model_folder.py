@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from quickstep.storage.files import is_temporary, sync_to_disk, write_text
 from quickstep.types.errors import ModelError, QuickstepError
+from quickstep.types.texts import escaped
 
 FORMAT = 2  # 1: of version 0.1
 RECORD = "model.json"
@@ -138,7 +139,10 @@ def _rename_pending(folder: Path, layout: FolderLayout) -> None:
         return
     for entry in _entries(folder):
         if entry.name.startswith(PENDING) and entry.name != f"{PENDING}{RECORD}":
-            target = folder / entry.name.removeprefix(PENDING).replace(_SLASH, "/")
+            name = entry.name.removeprefix(PENDING).replace(_SLASH, "/")
+            target = folder / name
+            if not _stays_inside(name) or target.parent.is_symlink() or entry.is_symlink():  # opening a stranger's folder comes here
+                raise ModelError(folder, f"its file {escaped(entry.name)} leads out of the folder; nothing of it was moved there")
             target.parent.mkdir(exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # another process renames the same files
                 entry.replace(target)
