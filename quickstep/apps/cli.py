@@ -16,8 +16,8 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
 from quickstep.apps.interruption import exit_status, obey_signals
 from quickstep.apps.option_names import error_text, options_of_command, translate, usage_error_text
 from quickstep.types.errors import QuickstepError
+from quickstep.types.escaping import escaped
 from quickstep.types.progress import Stopped
-from quickstep.types.texts import escaped
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -290,18 +290,15 @@ def _apply_decoding(command: App, names: tuple[str, ...], arguments: ArgumentCol
     os.environ[DECODING] = ",".join(["isolate=auto", *filter(None, [os.environ.get(DECODING)]), *typed])
 
 
-_NAMING_CODE = {"--backbone", "--backbones", "--estimator", "--flow", "--head", "--heads", "--method"}
-
-
 def _apply_trust(command: App, names: tuple[str, ...], arguments: ArgumentCollection) -> None:  # noqa: ARG001 - cyclopts calls it so
     """Trust the modules of --trust, and of the classes that a person typed; what a recipe names is not typed."""
-    from quickstep.types.registry import trust, trust_typed
+    from quickstep.types.registry import SETTINGS_WITH_NAMES, trust, trust_typed
 
     for argument in arguments:
         typed = [part.strip() for token in argument.tokens for part in token.value.split(",")]
         if argument.name == "--trust":
             trust(*typed)
-        elif argument.name in _NAMING_CODE:
+        elif argument.name.removeprefix("--") in SETTINGS_WITH_NAMES:
             trust_typed(*typed)
 
 

@@ -1,4 +1,4 @@
-"""One SIGTERM or Ctrl-C ends a command within two seconds, whatever its threads, its native code and its children do.
+"""One SIGTERM or Ctrl-C ends a command within two seconds, even while threads, native code or children are at work.
 
 The signal raises in the main thread, as Python does it, so that temporary files are removed. Threads end at their next `check_stop`. A
 thread of this module watches: what still runs after the time of grace is in native code or waits, and is ended with the process.
@@ -26,14 +26,14 @@ class Terminated(KeyboardInterrupt):
     """Raised at SIGTERM: ends the program as Ctrl-C does, so that temporary files are removed and threads joined."""
 
 
-_said = threading.Event()
+_stop_printed = threading.Event()
 _received: list[int] = []  # signals
 
 
 def obey_signals() -> None:
     """Let SIGTERM and SIGINT end this process; servers that install handlers of their own are left alone."""
     EVERYTHING.clear()
-    _said.clear()
+    _stop_printed.clear()
     _received.clear()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
@@ -42,8 +42,8 @@ def obey_signals() -> None:
 
 def exit_status() -> int:
     """Say once that the command was stopped; return its exit status."""
-    if not _said.is_set():
-        _said.set()
+    if not _stop_printed.is_set():
+        _stop_printed.set()
         with suppress(OSError, ValueError):
             os.write(sys.stderr.fileno(), b"quickstep: stopped; what was computed is kept, and the same command resumes\n")
     return 128 + (_received[-1] if _received else signal.SIGINT)
@@ -88,5 +88,5 @@ def _descendants(process: int) -> list[int]:
     with suppress(OSError):
         lists = [file.read_text() for file in Path(f"/proc/{process}/task").glob("*/children")]
         children = [int(number) for listed in lists for number in listed.split()]
-        return [found for child in children for found in (*_descendants(child), child)]
+        return [descendant for child in children for descendant in (*_descendants(child), child)]
     return []

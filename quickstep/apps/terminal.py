@@ -21,8 +21,8 @@ from rich.table import Table
 
 from quickstep.apps.option_names import as_options
 from quickstep.storage.serialization import to_plain
+from quickstep.types.escaping import escaped
 from quickstep.types.progress import ProgressUpdate, RemainingTime
-from quickstep.types.texts import escaped
 
 PROGRESS = "QUICKSTEP_PROGRESS"  # "json" in the environment: progress as lines of JSON on stderr, for programs
 MACHINE_OUTPUT_VERSION = 2  # of all that programs read, see docs/machine-output.md: raise it when a name or a meaning changes

@@ -27,29 +27,29 @@ def with_groups(manifest: Manifest, pattern: str) -> Manifest:
             raise ConfigError("groups", r"nothing in the names of the files says who is in them: write a pattern, such as 'dancer-(\d+)'")
         return guessed[0]
     try:
-        found = _found(manifest.relative_paths, re.compile(pattern))
+        groups = _matches(manifest.relative_paths, re.compile(pattern))
     except re.error as error:
         raise ConfigError("groups", rf"{pattern!r} is not a regular expression ({error}); write one such as 'dancer-(\d+)'") from error
-    absent = next((path for path, name in zip(manifest.relative_paths, found, strict=True) if name is None), None)
+    absent = next((path for path, name in zip(manifest.relative_paths, groups, strict=True) if name is None), None)
     if absent is not None:
         raise ConfigError("groups", f"{pattern!r} finds nothing in {absent}; every video needs a group")
-    return _grouped(manifest, found)
+    return _grouped(manifest, groups)
 
 
 def guess_groups(manifest: Manifest) -> tuple[Manifest, str] | None:
     """Guess who is in each video; return the manifest with these groups and where they were found, or None."""
     paths = manifest.relative_paths
-    candidates = [(_found(paths, re.compile(pattern)), f"--groups {shlex.quote(pattern)}") for pattern in GUESSES]
+    candidates = [(_matches(paths, re.compile(pattern)), f"--groups {shlex.quote(pattern)}") for pattern in GUESSES]
     folders = [path.split("/")[-2] if path.count("/") else None for path in paths]
     inner = [None if folder == segment.label else folder for folder, segment in zip(folders, manifest.segments, strict=True)]
     candidates.insert(1, (inner, "the folder of each video"))
-    for found, where in candidates:
-        if None not in found and 2 <= len(set(found)) < len(manifest):
-            return _grouped(manifest, found), where
+    for groups, source in candidates:
+        if None not in groups and 2 <= len(set(groups)) < len(manifest):
+            return _grouped(manifest, groups), source
     return None
 
 
-def _found(paths: Sequence[str], pattern: re.Pattern[str]) -> list[str | None]:
+def _matches(paths: Sequence[str], pattern: re.Pattern[str]) -> list[str | None]:
     """Return what the pattern's first group, or the whole pattern, matches in each path."""
     matches = [pattern.search(path) for path in paths]
     return [None if match is None else match[1 if pattern.groups else 0] for match in matches]

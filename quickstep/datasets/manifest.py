@@ -17,8 +17,8 @@ from quickstep.datasets.readers.list_files import NO_SPLIT, plain, read_class_li
 from quickstep.signals.poses.formats import is_pose_name, split_sequence
 from quickstep.storage.files import write_csv
 from quickstep.types.errors import ManifestError
+from quickstep.types.escaping import escaped, is_plain
 from quickstep.types.segment import Segment
-from quickstep.types.texts import escaped, is_plain
 
 Split = Literal["train", "val", "test"]
 PARTS: tuple[Split, ...] = ("train", "val", "test")

@@ -69,18 +69,47 @@ def evaluate(
     if not answered.predictions:
         first = answered.failures[0]
         raise MediaError(first.segment.path, f"none of the {len(answered.failures)} test segments can be read; the first: {first}")
-    tested = tuple(tested_segment(prediction) for prediction in answered.predictions)
+    tested = tuple(map(tested_segment, answered.predictions))
     measured = measure(tested, model.labels, temperature=model.temperature, threshold=model.threshold, seed=seed)
     clock.mark("measuring")
     compared = _compare(model, answered.predictions, cache=cache, progress=progress, seed=seed) if baselines else Compared()
     clock.mark("baselines")
     proof = prove_separation(model, selection.segments, cache=cache, progress=progress)
     clock.mark("proof")
-    importances = (
-        permutation_importance(model, answered.predictions, cache=cache, progress=progress, seed=seed) if isinstance(model, Model) else ()
-    )
+    evidence = Evidence(selection, answered.predictions, tested, measured, compared, proof, answered.failures)
+    report = report_on(model, evidence, clock, split=split, progress=progress)
+    if not isinstance(model, Model):
+        return report
+    importances = permutation_importance(model, answered.predictions, cache=cache, progress=progress, seed=seed)
     clock.mark("numbers")
-    mistakes = describe_mistakes(model, answered.predictions, tested, progress)
+    return replace(report, importances=importances, seconds={**report.seconds, **clock.seconds})
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The baselines, and how well metadata does over all segments."""
+
+    baselines: tuple[Baseline, ...] = ()
+    shortcut: Shortcut | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that was found out about a model on the tested segments."""
+
+    selection: Selection
+    predictions: tuple[Prediction, ...]
+    tested: tuple[TestedSegment, ...]  # the same segments, as the report holds them
+    measured: Measured
+    compared: Compared
+    proof: Proof
+    failures: tuple[Failure, ...]
+
+
+def report_on(model: AnyModel, evidence: Evidence, clock: Clock, *, split: str, progress: Progress) -> Report:
+    """Return the report of the evidence, with its verdicts and the frames of its mistakes."""
+    selection, tested, measured = evidence.selection, evidence.tested, evidence.measured
+    mistakes = _mistakes(evidence.predictions, tested, progress, skeleton=_skeleton(model))
     clock.mark("pictures")
     return Report(
         quickstep=library_version("quickstep"),
@@ -95,13 +124,12 @@ def evaluate(
         classes=measured.classes,
         confusion=measured.confusion,
         curves=measured.curves,
-        baselines=compared.baselines,
-        verdicts=collect_verdicts(model, measured, tested, compared, selection=selection, proof=proof, failures=answered.failures),
-        proof=proof,
+        baselines=evidence.compared.baselines,
+        verdicts=_verdicts(model, evidence),
+        proof=evidence.proof,
         learning=learning(model),
-        importances=importances,
         mistakes=mistakes,
-        failures=tuple(UnreadSegment(str(failure.segment), reason_of(failure)) for failure in answered.failures),
+        failures=tuple(UnreadSegment(str(failure.segment), _reason(failure)) for failure in evidence.failures),
         left_out=selection.left_out,
         seconds={**{f"training: {stage}": spent for stage, spent in model.facts.seconds.items()}, **clock.seconds},
     )
@@ -167,14 +195,6 @@ def tested_segment(prediction: Prediction) -> TestedSegment:
     )
 
 
-@dataclass(frozen=True)
-class Compared:
-    """The baselines, and how well metadata does over all segments."""
-
-    baselines: tuple[Baseline, ...] = ()
-    shortcut: Shortcut | None = None
-
-
 def _compare(model: AnyModel, predictions: Sequence[Prediction], *, cache: Cache, progress: Progress, seed: int) -> Compared:
     segments = model.manifest.segments if model.manifest is not None else ()
     train = tuple(segment for segment in segments if segment.split == "train")
@@ -193,11 +213,10 @@ def _skeleton(model: AnyModel) -> Skeleton | None:
     return backbone.skeleton if reads_poses(backbone) else None
 
 
-def describe_mistakes(
-    model: AnyModel, predictions: Sequence[Prediction], tested: Sequence[TestedSegment], progress: Progress
+def _mistakes(
+    predictions: Sequence[Prediction], tested: Sequence[TestedSegment], progress: Progress, *, skeleton: Skeleton | None
 ) -> tuple[Mistake, ...]:
     """Return the most confident mistakes with some of their frames."""
-    skeleton = _skeleton(model)
     wrong = [(segment, prediction.segment) for segment, prediction in zip(tested, predictions) if not segment.correct]
     wrong = sorted(wrong, key=lambda pair: -pair[0].confidence)[:MOST_MISTAKES]
     mistakes = []
@@ -208,20 +227,12 @@ def describe_mistakes(
     return tuple(mistakes)
 
 
-def collect_verdicts(
-    model: AnyModel,
-    measured: Measured,
-    tested: Sequence[TestedSegment],
-    compared: Compared,
-    *,
-    selection: Selection,
-    proof: Proof,
-    failures: Sequence[Failure],
-) -> tuple[Verdict, ...]:
+def _verdicts(model: AnyModel, evidence: Evidence) -> tuple[Verdict, ...]:
     """Return all verdicts on the figures, the most severe first."""
+    selection, tested, measured, compared = evidence.selection, evidence.tested, evidence.measured, evidence.compared
     figures = measured.figures
     by_name = {baseline.name: baseline for baseline in compared.baselines}
-    result = verdicts.on_proof(proof) + verdicts.on_size(figures.accuracy, len(tested))
+    result = verdicts.on_proof(evidence.proof) + verdicts.on_size(figures.accuracy, len(tested))
     if "majority" in by_name:
         majority = by_name["majority"]
         result += verdicts.on_chance(figures, majority, len(measured.classes))
@@ -232,7 +243,7 @@ def collect_verdicts(
         result += verdicts.on_problem(baseline)
     result += verdicts.on_classes(measured.classes)
     result += verdicts.on_calibration(measured.curves.calibrated, figures, len(tested))
-    result += verdicts.on_left_out(selection.left_out, len(tested)) + verdicts.on_failures(len(failures), len(tested))
+    result += verdicts.on_left_out(selection.left_out, len(tested)) + verdicts.on_failures(len(evidence.failures), len(tested))
     result += verdicts.on_interval(figures.accuracy, grouped=any(segment.group is not None for segment in tested))
     if model.view_note:
         result.append(Verdict("note", "view", model.view_note))
@@ -240,6 +251,6 @@ def collect_verdicts(
     return verdicts.by_severity([*result, *(Verdict("note", "data", note) for note in selection.notes)])
 
 
-def reason_of(failure: Failure) -> str:
+def _reason(failure: Failure) -> str:
     """Return the reason without the path, which the report shows beside it."""
     return failure.error.why if isinstance(failure.error, MediaError) else str(failure.error)

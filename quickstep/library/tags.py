@@ -24,7 +24,7 @@ from quickstep.library.table import NO_LABELS, Library, open_library
 from quickstep.storage import files
 from quickstep.types.config_fields import between, one_of
 from quickstep.types.errors import ConfigError, LibraryError, MediaError
-from quickstep.types.texts import csv_cells
+from quickstep.types.escaping import csv_cells
 
 Format = Literal["csv", "json", "sidecar"]
 FORMATS = ("csv", "json", "sidecar")

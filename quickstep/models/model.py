@@ -28,11 +28,11 @@ from quickstep.storage.cache import Cache, hash_of
 from quickstep.storage.hub import locate_model
 from quickstep.storage.serialization import from_plain, to_plain
 from quickstep.types.errors import ModelError
+from quickstep.types.escaping import escaped, is_plain
 from quickstep.types.progress import Progress
 from quickstep.types.registry import refuse_code
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Features
-from quickstep.types.texts import escaped, is_plain
 from quickstep.types.view import View
 
 if TYPE_CHECKING:

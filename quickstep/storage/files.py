@@ -20,7 +20,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from quickstep.types.texts import csv_cells
+from quickstep.types.escaping import csv_cells
 
 _SUFFIX = ".part"
 NOT_REGULAR = "is a device or a pipe, not a file"

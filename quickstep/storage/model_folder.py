@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from quickstep.storage.files import is_temporary, sync_to_disk, write_text
 from quickstep.types.errors import ModelError, QuickstepError
-from quickstep.types.texts import escaped
+from quickstep.types.escaping import escaped
 
 FORMAT = 2  # 1: of version 0.1
 RECORD = "model.json"
@@ -142,7 +142,7 @@ def _rename_pending(folder: Path, layout: FolderLayout) -> None:
             name = entry.name.removeprefix(PENDING).replace(_SLASH, "/")
             target = folder / name
             if not _stays_inside(name) or target.parent.is_symlink() or entry.is_symlink():  # opening a stranger's folder comes here
-                raise ModelError(folder, f"its file {escaped(entry.name)} leads out of the folder; nothing of it was moved there")
+                raise ModelError(folder, f"its file {escaped(entry.name)} leads out of the folder, so it was not moved")
             target.parent.mkdir(exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # another process renames the same files
                 entry.replace(target)

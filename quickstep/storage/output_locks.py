@@ -1,4 +1,4 @@
-"""reserve: no two processes write to the same file or folder at the same time; the second one is told."""
+"""reserve: no two processes write to the same file or folder at the same time; the second one ends with an error."""
 
 from __future__ import annotations
 

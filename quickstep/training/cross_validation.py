@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quickstep.datasets.inputs import ManifestSource, as_manifest
 from quickstep.datasets.manifest import Manifest
 from quickstep.datasets.splits import SplitConfig, split
-from quickstep.evaluation.pooled import TestedFold, pooled_report, widened
+from quickstep.evaluation.pooled_report import TestedFold, pooled_report, widened
 from quickstep.evaluation.report import Report
 from quickstep.models.classifier import Prediction, fit_temperature, fit_threshold, probabilities
 from quickstep.models.model import Model

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Stopped(BaseException):
-    """The computation was stopped; like KeyboardInterrupt, it is no error of an item that a loop may collect and go on."""
+    """The computation was stopped; like KeyboardInterrupt, a loop that collects errors of single items does not catch it."""
 
 
 class StopSignal:

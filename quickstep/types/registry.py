@@ -21,7 +21,7 @@ from quickstep.types.errors import ConfigError, MissingExtra, UnknownName
 
 _log = logging.getLogger(__name__)
 _CODE = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):[^\W\d]\w*(\.[^\W\d]\w*)*")  # their.module:Class
-_NAMING_CODE = {  # the settings that look a name up, and what they name
+SETTINGS_WITH_NAMES = {  # the settings that look a name up -> what they name
     "backbone": "backbone",
     "backbones": "backbone",
     "head": "head",
@@ -86,8 +86,8 @@ def refuse_code_in(content: object, key: str = "") -> None:
     elif isinstance(content, list | tuple):
         for value in content:
             refuse_code_in(value, key)
-    elif isinstance(content, str) and key in _NAMING_CODE:
-        refuse_code(_NAMING_CODE[key], *content.split(","))
+    elif isinstance(content, str) and key in SETTINGS_WITH_NAMES:
+        refuse_code(SETTINGS_WITH_NAMES[key], *content.split(","))
 
 
 def trusted_modules() -> tuple[str, ...]:

@@ -90,7 +90,7 @@ def test_help_imports_nothing_of_the_commands() -> None:
     program = "import sys; from quickstep.apps.cli import app; app('--help', result_action='return_value'); print(*sorted(sys.modules))"
     modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in modules if name.startswith("quickstep.")}
-    light = ("apps", "apps.cli", "apps.interruption", "apps.option_names", "types", "types.errors", "types.progress", "types.texts")
+    light = ("apps", "apps.cli", "apps.interruption", "apps.option_names", "types", "types.errors", "types.progress", "types.escaping")
     assert ours == {f"quickstep.{name}" for name in light}
     assert not {"numpy", "torch", "cyclopts.completion.install", "cyclopts.config"} & set(modules)
 

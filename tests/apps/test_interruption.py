@@ -1,4 +1,4 @@
-"""One SIGTERM or Ctrl-C ends a command within two seconds, with threads, native code and children; what is no file is never opened."""
+"""One SIGTERM or Ctrl-C ends a command within two seconds, with threads, native code and children; devices and pipes are never opened."""
 
 from __future__ import annotations
 

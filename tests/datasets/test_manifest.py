@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
 from quickstep.types.errors import ManifestError
+from quickstep.types.escaping import is_plain
 from quickstep.types.segment import Segment
-from quickstep.types.texts import is_plain
 
 
 def touch(folder: Path, *names: str) -> None:

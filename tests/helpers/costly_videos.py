@@ -40,7 +40,7 @@ def fragment_far_away(folder: Path) -> Path:
 
 
 def flv_with_flipped_bits(folder: Path) -> Path:
-    """Write an flv whose last picture begins after 268,437 seconds."""
+    """Write an flv whose last frame begins after 268,437 seconds."""
     path, content = _written(folder, "flipped", "flv-h264")
     end = len(content) - 4  # of the last tag, before its size; that tag only says that the stream ends
     end -= struct.unpack_from(">I", content, end)[0] + 4

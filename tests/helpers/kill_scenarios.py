@@ -123,7 +123,7 @@ def reviewed(folder: Path, _run: Run) -> Any:
 def trials(folder: Path, run: Run) -> Any:
     """Compare the number of completed trials, the one with the default settings, and whether the best one gave a model.
 
-    The settings of the others may differ: a repeated trial draws anew.
+    The settings of the others may differ: a repeated trial draws new settings.
     """
     board = json.loads((folder / "study" / "leaderboard.json").read_text())
     done = [entry for entry in board["entries"] if entry["state"] == "done"]

@@ -1,4 +1,4 @@
-"""Cross-validation: every segment is tested once, by a model that knows nothing of its group; the final model is fitted on everything."""
+"""Cross-validation: every segment is tested once, by a model that was fitted without its group; the final model is fitted on everything."""
 
 from __future__ import annotations
 

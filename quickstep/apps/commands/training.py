@@ -24,6 +24,7 @@ from quickstep.apps.commands.options import (
 from quickstep.apps.terminal import TerminalProgress, print_json, say, show_table
 from quickstep.datasets.groups import guess_groups
 from quickstep.datasets.manifest import Manifest
+from quickstep.evaluation.report import Report
 from quickstep.models.model import Model
 from quickstep.models.model_files import TUNING_STATE
 from quickstep.signals.poses.config import PoseConfig
@@ -75,38 +76,40 @@ def train_command(
     overwrite
         replace the model in the folder
     """
-    from quickstep.evaluation.rendering import write_card, write_report
     from quickstep.training.cross_validation import cross_validate
     from quickstep.training.train import train
 
     check_model_target(out, overwrite=overwrite)
-    report = None
     with TerminalProgress() as progress:
         manifest = listing.read(data)
         if folds:
             validated = cross_validate(manifest, config, folds=folds, poses=poses, cache=run.cache, progress=progress, strict=strict)
-            trained, report = validated.trained, validated.report
+            trained, report = validated.trained, validated.report.named(out.resolve().name)
         else:
-            trained = train(manifest, config, poses=poses, cache=run.cache, progress=progress, strict=strict)
-    trained.model.save(out)
-    write_card(trained.model, out)
+            trained, report = train(manifest, config, poses=poses, cache=run.cache, progress=progress, strict=strict), None
+    page = _save(trained.model, report, out)
     print_failures(trained.failures)
     print_notes(trained.warnings)
     _warn_of_groups(manifest)
-    for sentence in report.summary if report else ():
-        say(sentence)
     if run.json:
         print_json({"model": str(out), **asdict(trained.model.facts)})
     if report is not None:
-        say(
-            f"{trained.model} is saved in {out}; the report of its folds: {write_report(report.named(out.resolve().name), out)}",
-            style="bold",
-        )
+        for sentence in report.summary:
+            say(sentence)
+        say(f"{trained.model} is saved in {out}; the report of its folds: {page}", style="bold")
         return
     if trained.validation is not None:
         say(f"validation: {percent(trained.validation.value)} (95 % interval {between(trained.validation)}); the test part was not used")
     _suggest_folds(trained.model)
     say(f"{trained.model} is saved in {out}; evaluate it: quickstep evaluate {shlex.quote(str(out))}", style="bold")
+
+
+def _save(model: Model, report: Report | None, out: Path) -> Path:
+    """Save a model with its card, or with the report of its folds, which writes the card; return the page to read."""
+    from quickstep.evaluation.rendering import write_card, write_report
+
+    model.save(out)
+    return write_card(model, out) if report is None else write_report(report, out)
 
 
 def _warn_of_groups(manifest: Manifest) -> None:

@@ -25,7 +25,7 @@ from quickstep.apps.server.multipart import HOW_TO_SEND, read_body, receive_form
 from quickstep.apps.server.tokens import Account
 from quickstep.apps.server.url_download import Downloader, name_in_url, too_slow
 from quickstep.signals.video import OVERHANG, probe
-from quickstep.signals.video.decoder_pool import is_isolated
+from quickstep.signals.video.remote_reader import is_isolated
 from quickstep.signals.video.source import VideoSource
 from quickstep.types.errors import CacheError, QuickstepError
 from quickstep.types.progress import StopSignal

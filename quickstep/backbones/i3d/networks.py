@@ -287,9 +287,9 @@ _OTHER_ATTENTION = ("embedded", "gauss", "concat")  # in the names of files: non
 def _check_architecture(weights: Weights, name: str) -> None:
     """Refuse the file of another I3D network, with its name; networks with other attention have tensors of the same names."""
     config = _ATTENTION.search(str(weights.notes.get("cfg") or weights.notes.get("config") or ""))
-    said = config[1] if config else next((word for word in _OTHER_ATTENTION if word in weights.file.stem.casefold()), "dot_product")
-    if ARCHITECTURES[name].non_local and said != "dot_product":
-        raise WeightsError(f"{weights.file} attends by {said}, and {name} by dot product: give its dot-product checkpoint")
+    attention = config[1] if config else next((word for word in _OTHER_ATTENTION if word in weights.file.stem.casefold()), "dot_product")
+    if ARCHITECTURES[name].non_local and attention != "dot_product":
+        raise WeightsError(f"{weights.file} attends by {attention}, and {name} by dot product: give its dot-product checkpoint")
     for other, (key, channels) in _SIGNATURES.items():
         weight = weights.tensors.get(key)
         if weight is not None and weight.ndim == 5 and channels in (None, weight.shape[1]):

@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 
 from quickstep.storage.files import write_text
 from quickstep.types.errors import ManifestError
+from quickstep.types.escaping import from_csv
 from quickstep.types.segment import Segment
-from quickstep.types.texts import from_csv
 
 _LABEL_NAMES = ("action", "category", "class", "class_name", "classes", "klasse", "move", "name", "tag", "target")  # of others
 SPLITS = {

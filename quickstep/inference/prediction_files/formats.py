@@ -18,8 +18,8 @@ from quickstep.signals.poses.formats import digest_of, is_pose_file
 from quickstep.storage.cache import Cache
 from quickstep.storage.files import check_regular, write_text
 from quickstep.types.errors import ConfigError, MediaError, QuickstepError
+from quickstep.types.escaping import csv_cells, from_csv
 from quickstep.types.segment import Segment
-from quickstep.types.texts import csv_cells, from_csv
 
 FORMATS = (".csv", ".jsonl")
 SEGMENT_COLUMNS = ("path", "start", "end", "person")

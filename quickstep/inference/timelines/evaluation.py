@@ -19,7 +19,7 @@ import numpy as np
 from quickstep.inference.timelines.spans import Span, Timeline, joined
 from quickstep.storage.files import check_regular
 from quickstep.types.errors import ManifestError
-from quickstep.types.texts import from_csv
+from quickstep.types.escaping import from_csv
 
 OVERLAPS = (0.10, 0.25, 0.50)
 
@@ -147,7 +147,7 @@ def _f1(people: Pairs, least: float) -> float:
         for span in spans:
             shares = [_share(span, other) if other.label == span.label else 0.0 for other in true]
             best = max(range(len(true)), key=shares.__getitem__)
-            if shares[best] >= least and best not in taken:
+            if shares[best] >= least:
                 taken.add(best)
         hits, predicted, total = hits + len(taken), predicted + len(spans), total + len(true)
     return 2 * hits / (predicted + total) if predicted + total else 0.0

@@ -16,7 +16,7 @@ from quickstep.inference.timelines.spans import Span, Timeline
 from quickstep.storage.files import write_text
 from quickstep.types.confidence_intervals import percent
 from quickstep.types.errors import ConfigError, MediaError
-from quickstep.types.texts import csv_cells
+from quickstep.types.escaping import csv_cells
 
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"

@@ -2,9 +2,10 @@
 
 reader               VideoReader, probe, read_frames, read_windows
 file_reader          VideoInfo, and a video that is decoded in this process
-decoder_pool         a video that is decoded in a restricted process of its own
-decoder_process      that process
-messages             what the two say to each other
+remote_reader        a video that is decoded in a restricted process of its own
+decoder_pool         such processes, seen from here: limits, failures, and those that wait for a video
+decoder_process      such a process itself
+decoder_messages     what the two say to each other
 source               an open file: packets, seeks, timestamps, errors
 limits               what reading one video may cost
 sample_tables        a check of an mp4's tables before FFmpeg builds its index from them

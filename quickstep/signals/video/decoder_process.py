@@ -24,9 +24,9 @@ from typing import Any
 import av
 import numpy as np
 
+from quickstep.signals.video.decoder_messages import HEARTBEAT, SLOT, SLOTS, Message, receive, send
 from quickstep.signals.video.file_reader import FileReader
 from quickstep.signals.video.limits import DecodingLimits
-from quickstep.signals.video.messages import HEARTBEAT, SLOT, SLOTS, Message, receive, send
 from quickstep.types.errors import MediaError, QuickstepError
 from quickstep.types.progress import Stopped, StopSignal
 from quickstep.types.sandbox import restrict

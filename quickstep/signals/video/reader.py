@@ -11,8 +11,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quickstep.signals.video.decoder_pool import RemoteReader, is_isolated
 from quickstep.signals.video.file_reader import FileReader, VideoInfo
+from quickstep.signals.video.remote_reader import RemoteReader, is_isolated
 from quickstep.types.errors import MediaError
 from quickstep.types.segment import Segment
 from quickstep.types.signals import Frames

@@ -19,8 +19,9 @@ from places import ROOT
 from videos import RECIPES, read_number, write_numbered
 
 from quickstep.signals.video import VideoReader, decoder_pool, probe, read_frames
-from quickstep.signals.video.decoder_pool import Decoder, RemoteReader
+from quickstep.signals.video.decoder_pool import PooledDecoder
 from quickstep.signals.video.limits import DecodingLimits
+from quickstep.signals.video.remote_reader import RemoteReader
 from quickstep.types.errors import MediaError
 from quickstep.types.progress import Stopped, StopSignal
 from quickstep.types.view import View
@@ -61,7 +62,7 @@ def isolated() -> Iterator[None]:
         yield
 
 
-def running() -> Decoder:
+def running() -> PooledDecoder:
     """Return the decoder that is idle, after a video was read."""
     return decoder_pool._idle[-1]
 
@@ -141,7 +142,7 @@ def test_memory_is_limited_and_the_error_says_so(tmp_path: Path) -> None:
 def test_a_step_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_pool, "STEP", 0.0)
     monkeypatch.setattr(decoder_pool, "LOOK", 0.02)
-    monkeypatch.setattr(Decoder, "_steps", 7)  # as if no packet followed
+    monkeypatch.setattr(PooledDecoder, "_steps", 7)  # as if no packet followed
     path = write_numbered(tmp_path / "a.mp4", BY_NAME["mp4-h264-no-b"], count=60)
     with VideoReader(path) as video, pytest.raises(MediaError, match="one step of decoding"):
         video.frames(np.arange(0, 2.4, 0.04), view=View(size=2048, fit="stretch"))

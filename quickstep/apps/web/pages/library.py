@@ -71,24 +71,26 @@ def _add_videos() -> None:
     ways = ["your computer", "the app's machine"]
     how = st.segmented_control("Videos from", ways, default=ways[0], required=True, key="videos from")
     if how == ways[0]:
-        home = (session.started().config.videos / "library-videos").absolute()
+        folder_of_videos = (session.started().config.videos / "library-videos").absolute()
         most = session.started().config.max_mb
         uploads = st.file_uploader("Videos", type=TYPES, accept_multiple_files=True, max_upload_size=most, key="for library")
-        st.caption(f"They are kept in {page_elements.plain(str(home))} of the app's machine, because a library plays its videos.")
+        st.caption(
+            f"They are kept in {page_elements.plain(str(folder_of_videos))} of the app's machine, because a library plays its videos."
+        )
         if uploads and st.button(f"Add {counted(len(uploads), 'video')}", type="primary", icon=":material/add:"):
-            home.mkdir(parents=True, exist_ok=True)
-            _index([_keep(upload, home) for upload in uploads])
+            folder_of_videos.mkdir(parents=True, exist_ok=True)
+            _index([_keep(upload, folder_of_videos) for upload in uploads])
         return
     folder = choose_folder("library")
     if folder is not None and st.button("Add this folder's videos", type="primary", icon=":material/add:"):
         _index([folder])
 
 
-def _keep(upload: Any, home: Path) -> Path:
+def _keep(upload: Any, folder_of_videos: Path) -> Path:
     """Save a dropped video under its own name; the same name with other content gets a number."""
     content, name = upload.getvalue(), page_elements.display_name(upload.name)
     for number in count():
-        place = home / (name if number == 0 else f"{Path(name).stem}-{number}{Path(name).suffix}")
+        place = folder_of_videos / (name if number == 0 else f"{Path(name).stem}-{number}{Path(name).suffix}")
         if not place.exists():
             write_bytes(place, content)
             return place

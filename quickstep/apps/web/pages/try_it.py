@@ -111,7 +111,7 @@ class Result:
 
 def page() -> None:
     """Show the page."""
-    page_elements.header("What is this move?", "Choose videos, look at them, then press Predict.")
+    page_elements.header("What is this move?", "Choose videos, watch them, then press Predict.")
     page_elements.model_facts()
     uploads = st.file_uploader(
         "Videos", type=TYPES, accept_multiple_files=True, label_visibility="collapsed", max_upload_size=session.started().config.max_mb

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quickstep.datasets.splits import LeakageCheck
 from quickstep.evaluation.baselines import Task, compute_pooled_baselines, shortcut
-from quickstep.evaluation.evaluator import Compared, Selection, collect_verdicts, describe_mistakes, reason_of, tested_segment
-from quickstep.evaluation.provenance import learning, model_facts, name_of, trained_on, without_groups
-from quickstep.evaluation.report import FoldFigures, Proof, Report, Source, UnreadSegment, Verdict
+from quickstep.evaluation.evaluator import Compared, Evidence, Selection, report_on, tested_segment
+from quickstep.evaluation.provenance import name_of, without_groups
+from quickstep.evaluation.report import FoldFigures, Proof, Report, Verdict
 from quickstep.evaluation.report_figures import groups_of, measure
 from quickstep.models.classifier import Prediction
 from quickstep.models.model import Model
 from quickstep.storage.cache import Cache
-from quickstep.storage.serialization import library_version
 from quickstep.types.confidence_intervals import percent
 from quickstep.types.progress import Clock, Progress
 from quickstep.types.segment import Failure, Segment
@@ -56,7 +54,7 @@ def pooled_report(
 ) -> Report:
     """Report on `model`, which was fitted on all segments, by the predictions of the models of its folds."""
     clock = Clock()
-    predictions = [prediction for fold in folds for prediction in fold.predictions]
+    predictions = tuple(prediction for fold in folds for prediction in fold.predictions)
     tested = tuple(map(tested_segment, predictions))
     counts = [len(fold.predictions) for fold in folds]
     thresholds = np.repeat([2.0 if fold.threshold is None else fold.threshold for fold in folds], counts)
@@ -74,32 +72,10 @@ def pooled_report(
     proof = Proof((), sentences, tuple(map(str, leakage.leaks)), grouped=grouped)
     assert model.manifest is not None
     selection = Selection(model.manifest, tuple(one.segment for one in predictions), {}, name_of(model.manifest))
-    found = collect_verdicts(model, measured, tested, compared, selection=selection, proof=proof, failures=failures)
+    evidence = Evidence(selection, predictions, tested, measured, compared, proof, tuple(failures))
+    report = report_on(model, evidence, clock, split="folds", progress=progress)
     figures = tuple(_figures_of(number, fold) for number, fold in enumerate(folds, start=1))
-    mistakes = describe_mistakes(model, predictions, tested, progress)
-    clock.mark("pictures")
-    return Report(
-        quickstep=library_version("quickstep"),
-        made=datetime.now(UTC).isoformat(timespec="seconds"),
-        split="folds",
-        labels=model.labels,
-        model=model_facts(model),
-        trained_on=trained_on(model),
-        tested_on=Source(selection.name, model.manifest.fingerprint, len(tested), len(set(groups_of(tested)))),
-        tested=tested,
-        figures=measured.figures,
-        classes=measured.classes,
-        confusion=measured.confusion,
-        curves=measured.curves,
-        baselines=compared.baselines,
-        verdicts=(*found, *_on_folds(figures)),
-        proof=proof,
-        learning=learning(model),
-        mistakes=mistakes,
-        failures=tuple(UnreadSegment(str(failure.segment), reason_of(failure)) for failure in failures),
-        seconds={**{f"training: {stage}": spent for stage, spent in model.facts.seconds.items()}, **clock.seconds},
-        folds=figures,
-    )
+    return replace(report, verdicts=(*report.verdicts, _on_folds(figures)), folds=figures)
 
 
 def widened(prediction: Prediction, labels: tuple[str, ...], least: float = 1e-6) -> Prediction:
@@ -114,15 +90,13 @@ def _figures_of(number: int, fold: TestedFold) -> FoldFigures:
     return FoldFigures(number, len(fold.predictions), len(set(groups_of(list(map(tested_segment, fold.predictions))))), correct)
 
 
-def _on_folds(folds: Sequence[FoldFigures]) -> tuple[Verdict, ...]:
-    """Say which number belongs to which model."""
+def _on_folds(folds: Sequence[FoldFigures]) -> Verdict:
+    """State which number belongs to which model."""
     shares = sorted(fold.correct / fold.segments for fold in folds)
-    return (
-        Verdict(
-            "note",
-            "folds",
-            f"Every segment was tested once, by one of {len(folds)} models that were fitted without its group; their accuracy is "
-            f"{percent(shares[0])} to {percent(shares[-1])}. The saved model is fitted on all segments, so it was not itself tested: "
-            "these figures are those of models that had a little less to learn from.",
-        ),
+    return Verdict(
+        "note",
+        "folds",
+        f"Every segment was tested once, by one of {len(folds)} models that were fitted without its group; their accuracy is "
+        f"{percent(shares[0])} to {percent(shares[-1])}. The saved model is fitted on all segments, so it was not itself tested: "
+        "these figures are those of models that had a little less to learn from.",
     )

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from quickstep.apps.terminal import print_json, say, set_verbosity, show_table
 from quickstep.datasets.manifest import Manifest, read_manifest, write_manifest
 from quickstep.types.errors import ManifestError
+from quickstep.types.escaping import csv_cells, escaped, from_csv, is_plain
 from quickstep.types.segment import Segment
-from quickstep.types.texts import csv_cells, escaped, from_csv, is_plain
 
 STEERING = "\x1b\x9b\u202e\u2066\x07\r\x85\u2028"
 

@@ -1,4 +1,4 @@
-"""Texts of strangers: what reaches a terminal shows every character, and cells of a csv are no formulas in a spreadsheet."""
+"""Escapes for the texts of strangers: a terminal shows every character, and a spreadsheet takes no cell of a csv for a formula."""
 
 from __future__ import annotations
 
