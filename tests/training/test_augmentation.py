@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from videos import RECIPES, write_numbered
 
+from quickstep.signals.video.limits import DecodingLimits
 from quickstep.training.augmentation.augment import NOTHING, Augment, Draw
 from quickstep.training.augmentation.mirrored_labels import mirror_of
+from quickstep.training.finetuning.batches import read_drawn
 from quickstep.types.errors import ConfigError
+from quickstep.types.segment import Segment
 from quickstep.types.signals import Flow, Frames
 from quickstep.types.view import View
 
@@ -196,3 +201,18 @@ def test_strengths_out_of_range_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError) as refused:
         Augment(**wrong)  # type: ignore[arg-type]
     assert refused.value.field == next(iter(wrong))
+
+
+def test_windows_moved_in_time_are_read_in_a_decoder_of_its_own_too(tmp_path: Path) -> None:
+    """The command line reads every training window so; an augmented view has fields that the decoder does not know."""
+    path = write_numbered(tmp_path / "a.mp4", RECIPES[0])
+    view = Augment(augment=1.0).draw(np.random.default_rng(1)).view(View(frames=4, size=32))
+    segment = Segment(path, start=0.0, end=1.0)
+    with DecodingLimits(isolate="never").active():
+        here = read_drawn(segment, view)
+    with DecodingLimits(isolate="always").active():
+        there = read_drawn(segment, view)
+    np.testing.assert_array_equal(there.times, here.times)
+    assert isinstance(here, Frames)
+    assert isinstance(there, Frames)
+    np.testing.assert_array_equal(there.pixels, here.pixels)

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ class RemoteReader:
     def _windows(self, rows: list[NDArray[np.float64]], view: View | None) -> Iterator[Frames]:
         self._finish()
         decoder = self._opened()
-        plain = None if view is None else asdict(view)
+        plain = None if view is None else {field.name: getattr(view, field.name) for field in fields(View)}  # it may be of a subclass
         times = np.concatenate(rows)
         decoder.send({"do": "windows", "view": plain, "rows": [len(row) for row in rows]}, times.tobytes())
         self._busy = True
