@@ -33,6 +33,7 @@ SHORT_EDGE = 256  # pixels of the pictures that are kept for the model
 PICTURES_PER_SECOND = 15.0  # of those that are kept; a model whose view has a higher rate gets more
 MAX_PICTURES_PER_SECOND = 30.0
 PAUSE = 0.1  # seconds between two predictions at least: the camera needs the processor too
+LONGEST_GAP = 2.0  # seconds between two pictures of a slow camera or a busy machine; after a longer one a new window begins
 POSE_LIFETIME = 1.2  # seconds after which a pose is not drawn any more
 
 _log = logging.getLogger(__name__)
@@ -66,8 +67,32 @@ class _PoseInput:
 class _Buffer:
     """The frames of the last seconds, scaled down."""
 
+    window: float  # seconds that the model needs
+    rate: float  # pictures a second that are kept
     pictures: deque[Pixels] = field(default_factory=deque)
     times: deque[float] = field(default_factory=deque)
+
+    def add(self, picture: Pixels, now: float) -> None:
+        """Add a picture and drop what is older than a window; two are always kept, however slowly they arrive."""
+        small = _shrink(picture)
+        if self.pictures:
+            before, gap = self.pictures[-1], now - self.times[-1]
+            if not (0 < gap <= max(self.window, LONGEST_GAP) and _same_shape(before, small)):
+                self.pictures.clear()  # another camera, or a long pause
+                self.times.clear()
+            else:
+                small = _resized(small, before.shape[1], before.shape[0])  # a browser sends smaller pictures when it is busy
+        if not self.times or now - self.times[-1] > 0.8 / self.rate:
+            self.pictures.append(small)
+            self.times.append(now)
+        while len(self.times) > 2 and self.times[0] < now - self.window - 1 / self.rate:
+            self.pictures.popleft()
+            self.times.popleft()
+
+    @property
+    def seconds(self) -> float:
+        """Return how much time the pictures span."""
+        return self.times[-1] - self.times[0] if len(self.times) > 1 else 0.0
 
 
 class Watcher:
@@ -79,8 +104,8 @@ class Watcher:
         self._model, self._estimator = model, estimator
         self._lock = lock or Lock()  # of a model that other threads use too
         self.window = window or window_length(model.lead, TimelineConfig())
-        self._rate = float(np.clip(model.lead.view.fps or PICTURES_PER_SECOND, PICTURES_PER_SECOND, MAX_PICTURES_PER_SECOND))
-        self._buffer, self._pose, self._state = _Buffer(), _PoseInput(), LiveState()
+        rate = float(np.clip(model.lead.view.fps or PICTURES_PER_SECOND, PICTURES_PER_SECOND, MAX_PICTURES_PER_SECOND))
+        self._buffer, self._pose, self._state = _Buffer(self.window, rate), _PoseInput(), LiveState()
         self._changed, self._closed = threading.Condition(), False
         loops = [self._predict, *([self._estimate_poses] if estimator is not None else [])]
         self._threads = [threading.Thread(target=loop, name=f"live{loop.__name__}", daemon=True) for loop in loops]
@@ -91,27 +116,14 @@ class Watcher:
     def state(self) -> LiveState:
         """Return the newest prediction and what is known about it."""
         with self._changed:
-            times = self._buffer.times
-            filled = min(1.0, (times[-1] - times[0]) / self.window) if len(times) > 1 else 0.0
+            filled = min(1.0, self._buffer.seconds / self.window)
             return replace(self._state, filled=filled, pose_seconds=self._pose.seconds)
 
     def add(self, picture: Pixels, time_shown: float | None = None) -> None:
         """Add the next picture (H, W, 3), RGB; takes a millisecond, however slow the model is."""
         now = time.monotonic() if time_shown is None else time_shown
-        small = _shrink(picture)
         with self._changed:
-            buffer = self._buffer
-            if buffer.pictures and (
-                buffer.pictures[-1].shape != small.shape or now <= buffer.times[-1] or now - buffer.times[-1] > self.window
-            ):
-                buffer.pictures.clear()  # another camera, or a long pause
-                buffer.times.clear()
-            if not buffer.times or now - buffer.times[-1] > 0.8 / self._rate:
-                buffer.pictures.append(small)
-                buffer.times.append(now)
-            while buffer.times and buffer.times[0] < now - self.window - 1 / self._rate:
-                buffer.pictures.popleft()
-                buffer.times.popleft()
+            self._buffer.add(picture, now)
             self._pose.picture, self._pose.time = picture, now
             self._state = replace(self._state, pictures=self._state.pictures + 1)
             self._changed.notify_all()
@@ -160,8 +172,10 @@ class Watcher:
             time.sleep(max(PAUSE, 0.5 * latency))
 
     def _has_window_after(self, last: float) -> bool:
-        times = self._buffer.times
-        return self._closed or (len(times) > 1 and times[-1] > last and times[-1] - times[0] >= 0.95 * self.window - 1 / self._rate)
+        buffer = self._buffer
+        return self._closed or (
+            len(buffer.times) > 1 and buffer.times[-1] > last and buffer.seconds >= 0.95 * self.window - 1 / buffer.rate
+        )
 
     def _score(self, pictures: Sequence[Pixels], times: Sequence[float]) -> tuple[Prediction | None, str]:
         try:
@@ -208,4 +222,14 @@ def _shrink(picture: Pixels) -> Pixels:
     height, width = picture.shape[:2]
     scale = min(1.0, SHORT_EDGE / min(height, width))
     size = max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2)
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return _resized(picture, *size)
+
+
+def _resized(picture: Pixels, width: int, height: int) -> Pixels:
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _same_shape(one: Pixels, other: Pixels) -> bool:
+    """Tell whether two pictures are equally wide for their height, but for what rounding to even numbers does."""
+    (height, width), (other_height, other_width) = one.shape[:2], other.shape[:2]
+    return bool(abs(width / height - other_width / other_height) < 0.05)

@@ -86,6 +86,27 @@ def test_another_camera_or_a_pause_starts_a_new_window(model: Model) -> None:
         watcher.close()
 
 
+def test_a_slow_camera_is_scored_too(model: Model) -> None:
+    watcher = Watcher(model, window=0.5)
+    try:
+        for moment in np.arange(0, 6, 0.9):  # a busy machine: a picture takes longer than a window
+            watcher.add(picture("green"), float(moment))
+        wait_until(lambda: label_of(watcher) == "green")
+    finally:
+        watcher.close()
+
+
+def test_a_browser_may_send_smaller_pictures_at_any_time(model: Model) -> None:
+    watcher = Watcher(model, window=1.0)
+    try:
+        for number, moment in enumerate(np.arange(0, 1.2, 0.1)):
+            watcher.add(picture("blue")[:: 1 + number % 2, :: 1 + number % 2], float(moment))
+        assert watcher.state.filled > 0.8
+        wait_until(lambda: label_of(watcher) == "blue")
+    finally:
+        watcher.close()
+
+
 def test_an_error_of_the_model_is_reported_as_a_problem(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     from quickstep.types.errors import WeightsError
 

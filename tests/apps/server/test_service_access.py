@@ -15,7 +15,7 @@ import pytest
 from command_line import call
 from jsonschema import Draft202012Validator
 from places import ROOT
-from served import HEAD, PART, RunningService, check_error, running
+from served import HEAD, PART, RunningService, check_error, running, wait_until
 
 from quickstep.apps.option_names import translate
 from quickstep.apps.request_guard import RequestGuard
@@ -254,7 +254,8 @@ def test_the_access_log_has_each_request_and_nothing_of_its_content(model: Model
             ask(live, Host="secret.example"),
             live.get("/healthz"),
         ]
-        (tmp_path / "access.jsonl").rename(tmp_path / "rotated.jsonl")
+        wait_until(lambda: len(log.read_text().splitlines()) == len(answers))  # a line is written after its answer
+        log.rename(tmp_path / "rotated.jsonl")
         live.get("/healthz")
     schema = json.loads((ROOT / "docs" / "schemas" / "access-log-line.json").read_text())
     records = [json.loads(line) for line in (tmp_path / "rotated.jsonl").read_text().splitlines()]

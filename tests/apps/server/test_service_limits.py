@@ -169,7 +169,7 @@ def test_the_job_of_a_disconnected_client_is_not_run(videos: dict[str, Path]) ->
         first = clients.submit(live.post, "/predict", videos["red"])
         assert backbone.started.wait(10)
         with live.client() as impatient, videos["both"].open("rb") as file, pytest.raises(httpx.ReadTimeout):
-            impatient.post("/predict", files={"file": file}, timeout=0.5)
+            impatient.post("/predict", files={"file": file}, timeout=1.0)
         wait_until(lambda: live.service.admission.in_progress == 1)
         assert len(live.uploads) == 1
         backbone.resume.set()

@@ -9,7 +9,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -340,9 +340,7 @@ def test_a_model_is_taught_with_the_camera_and_dropped_clips(
         tab.get_by_role("button", name="Train", exact=True).click()
         tab.locator("text=is trained on 7 clips").wait_for()
         assert "of 7 clips of the same people were recognized" in tab.locator(".qs-verdict").inner_text()
-        frame = tab.frame_locator("iframe[title*='webrtc']")
-        frame.get_by_role("button", name="Start").click()
-        tab.wait_for_function("() => document.querySelector('.qs-answer')?.innerText.includes('Pac Man')", timeout=2 * PATIENCE)
+        start_watching(tab, ["Pac Man"])
         screenshot(tab, "teach-live")
         with tab.expect_download() as got:
             tab.get_by_role("button", name="Download the model").click()
@@ -429,14 +427,7 @@ def test_the_live_page_keeps_up_with_the_camera(
         context.set_default_timeout(PATIENCE)
         tab = context.new_page()
         tab.goto(f"{app.url}/live")
-        frame = tab.frame_locator("iframe[title*='webrtc']")
-        frame.get_by_role("button", name="Start").click()
-        frame.locator("video").wait_for()
-        tab.wait_for_function(
-            "names => names.some(name => document.querySelector('.qs-answer')?.innerText.includes(name))",
-            arg=list(MOVES),
-            timeout=2 * PATIENCE,
-        )
+        frame = start_watching(tab, list(MOVES))
         tab.locator(".qs-bars .n").nth(1).wait_for()
         assert " ms" not in tab.locator(".stMain").inner_text()  # a person sees the label, no measurements of the machine
         shown = frame.locator("video").evaluate("video => video.getVideoPlaybackQuality().totalVideoFrames")
@@ -451,6 +442,25 @@ def test_the_live_page_keeps_up_with_the_camera(
         assert playing
     finally:
         browser.close()
+
+
+def start_watching(tab: Any, labels: Sequence[str]) -> Any:
+    """Press Start below the camera and wait until one of the labels is shown; say what the page shows if none comes."""
+    from playwright.sync_api import TimeoutError as WaitedTooLong
+
+    frame = tab.frame_locator("iframe[title*='webrtc']")
+    frame.get_by_role("button", name="Start").click()
+    try:
+        frame.locator("video").wait_for()
+        tab.wait_for_function(
+            "names => names.some(name => document.querySelector('.qs-answer')?.innerText.includes(name))",
+            arg=list(labels),
+            timeout=2 * PATIENCE,
+        )
+    except WaitedTooLong as error:
+        buttons = frame.get_by_role("button").all_inner_texts()
+        raise AssertionError(f"{labels} not in {tab.locator('.qs-answer').all_inner_texts()}; below the camera: {buttons}") from error
+    return frame
 
 
 def write_y4m(out: Path, clip: Path) -> None:
