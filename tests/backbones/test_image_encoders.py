@@ -160,11 +160,11 @@ def test_a_frames_vector_is_the_same_bits_in_any_company_at_a_real_width(tmp_pat
     picture = {**checkpoints.CLIP_PICTURE, "size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(picture))
     backbone = open_folder(tmp_path, precision=precision)
-    frames = pictures(12, 224, 224)
+    frames = pictures(8, 224, 224)
     whole = backbone.embed([frames_of(frames)])[0].values
     rng = np.random.default_rng(2)
-    for size in (1, 3, 7, 11):
-        some = rng.permutation(12)[:size]
+    for size in (1, 3, 7):
+        some = rng.permutation(8)[:size]
         assert np.array_equal(backbone.embed([frames_of(frames[some])])[0].values, whole[some])
     fp32 = open_folder(tmp_path, precision="fp32").embed([frames_of(frames)])[0].values
     assert cosines(whole, fp32).min() >= 0.9999

@@ -276,6 +276,7 @@ def small_set(folder: Path, *, each: int = 14) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_of_arrays_goes_through_every_verb(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "store")
     manifest = read_manifest(small_set(tmp_path / "set"))

@@ -57,7 +57,7 @@ def accuracy(head: Head, examples: Examples) -> float:
     return float((head.scores(examples.features).argmax(axis=1) == examples.labels).mean())
 
 
-@pytest.mark.parametrize(("name", "shots"), [("worthless words", 1), ("uneven", 4)])
+@pytest.mark.parametrize(("name", "shots"), [("worthless words", 1), pytest.param("uneven", 4, marks=pytest.mark.slow)])
 def test_they_are_never_clearly_worse_than_simpler_classifiers(name: str, shots: int) -> None:
     """Four new problems with 1200 predictions: a difference of 0.03 may be chance, one of 0.06 is not."""
     measured = results(SOME[name], shots, range(5000, 5004))

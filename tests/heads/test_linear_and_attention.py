@@ -67,6 +67,7 @@ def test_classes_are_separated_with_every_optimizer(name: str, optimizer: str) -
     assert history.train_loss[-1] < history.train_loss[0]
 
 
+@pytest.mark.slow
 def test_the_linear_head_is_as_good_as_a_tuned_logistic_regression() -> None:
     ours, theirs = [], []
     for seed in range(5):

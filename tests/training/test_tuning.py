@@ -109,7 +109,7 @@ def test_the_score_in_the_leaderboard_is_that_of_the_saved_model(colours: tuple[
     assert best.right == "".join("1" if correct else "0" for correct in right)
 
 
-@pytest.mark.parametrize("folds", [0, 3])
+@pytest.mark.parametrize("folds", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_no_trial_uses_the_test_part_and_the_end_uses_it_once(
     folds: int, colours: tuple[Manifest, Cache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,17 +134,17 @@ def test_no_trial_uses_the_test_part_and_the_end_uses_it_once(
     monkeypatch.setattr(TrialRunner, "run", run)
     monkeypatch.setattr(Model, "predict", predict)
     monkeypatch.setattr(feature_extraction, "read_windows", windows)
-    config = replace(QUICK, trials=3, folds=folds)
+    config = replace(QUICK, trials=2, folds=folds)
     tune(manifest, tmp_path / "s", config, BASE, cache=Cache(tmp_path / "fresh"))
     last_trial = max(place for place, event in enumerate(events) if event == "trial")
     assert "test" not in events[: last_trial + 1]
     assert "decoded test" not in events[: last_trial + 1]
     assert events.count("test") == 1
     events.clear()
-    again = tune(manifest, tmp_path / "s", replace(config, trials=4), BASE, cache=Cache(tmp_path / "fresh"))
+    again = tune(manifest, tmp_path / "s", replace(config, trials=3), BASE, cache=Cache(tmp_path / "fresh"))
     assert "test" not in events
     assert again.board.test is not None
-    assert len(again.board.entries) == 4
+    assert len(again.board.entries) == 3
 
 
 @pytest.mark.slow
